@@ -1,0 +1,1 @@
+"""Tables, figures and reports from a store. Never imports torch."""

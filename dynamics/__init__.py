@@ -1,0 +1,1 @@
+"""Networks, norms, data and the training loop: what the probes observe."""

@@ -1,0 +1,165 @@
+"""The store's walls: tables, keys, columns and histogram bins. All that writer and reader share.
+
+A store is a folder of hive-partitioned Parquet tables, ``<store>/<table>/run=<id>/part-*.parquet``. The run id
+stands in the path alone. Every measured column carries its unit, formula and reference in the Parquet field
+metadata, so a file explains itself without this module.
+
+This module imports pyarrow and numpy, never torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+LAYERS = "layers"
+HISTOGRAMS = "histograms"
+SPECTRA = "spectra"
+STEPS = "steps"
+RUNS = "runs"
+TABLES = (LAYERS, HISTOGRAMS, SPECTRA, STEPS, RUNS)
+
+RUN, STEP, EPOCH = "run", "step", "epoch"
+LAYER, LAYER_INDEX, LAYER_TYPE = "layer", "layer_index", "layer_type"
+TENSOR, VIEW, SPLIT = "tensor", "view", "split"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column and the sentence a physicist needs to read it.
+
+    Attributes:
+        name: The column's name, in the field's own words.
+        unit: ``"1"`` for a pure number; else ``"steps"``, ``"s"``, ``"rad"``, ``"elements"``.
+        formula: How the number follows from the tensor.
+        tensor: The tensor it was taken on.
+        reference: Paper, equation or routine it comes from; empty for textbook statistics.
+        type: Arrow type; float32 unless the number is a count.
+    """
+
+    name: str
+    unit: str
+    formula: str
+    tensor: str = ""
+    reference: str = ""
+    type: pa.DataType = pa.float32()
+
+    def field(self) -> pa.Field:
+        """Return the Arrow field, its description in the field metadata."""
+        described = {
+            "unit": self.unit,
+            "formula": self.formula,
+            "tensor": self.tensor,
+            "reference": self.reference,
+        }
+        return pa.field(self.name, self.type, metadata={k: v for k, v in described.items() if v})
+
+
+_WORD = pa.dictionary(pa.int32(), pa.string())
+STEP_KEYS = (
+    Column(STEP, "steps", "optimizer steps finished before the observation", type=pa.int64()),
+    Column(
+        EPOCH,
+        "epochs",
+        "epoch the step belongs to, from 0; null if the training loop did not say",
+        type=pa.int32(),
+    ),
+)
+LAYER_KEYS = (
+    *STEP_KEYS,
+    Column(LAYER, "", 'dotted module name, without "parametrizations"', type=_WORD),
+    Column(LAYER_INDEX, "1", "depth order: position among the observed layers, from 0", type=pa.int16()),
+    Column(LAYER_TYPE, "", "class name of the module", type=_WORD),
+)
+KEYS: dict[str, tuple[Column, ...]] = {
+    LAYERS: LAYER_KEYS,
+    HISTOGRAMS: (*LAYER_KEYS, Column(TENSOR, "", "weight, gradient or activation", type=_WORD)),
+    SPECTRA: (*LAYER_KEYS, Column(VIEW, "", "which matrix: unfolded (out, in*kh*kw)", type=_WORD)),
+    STEPS: (*STEP_KEYS, Column(SPLIT, "", "train or test", type=_WORD)),
+    RUNS: (),
+}
+
+HISTOGRAM_COLUMNS = (
+    Column("mantissa_bits", "1", "bins per octave = 2^mantissa_bits", type=pa.int8()),
+    Column("first_bin", "1", "signed exponent bin of counts[0]", type=pa.int16()),
+    Column("counts", "elements", "finite elements in bin first_bin + i", type=pa.list_(pa.int32())),
+    Column("n", "elements", "all elements: sum(counts) + n_nonfinite", type=pa.int64()),
+    Column("n_zero", "elements", "elements exactly 0 (counted in bin 0 or -1 too)", type=pa.int64()),
+    Column("n_nonfinite", "elements", "NaN and infinite elements, in no bin", type=pa.int64()),
+)
+SPECTRA_COLUMNS = (
+    Column(
+        "singular_values",
+        "1",
+        "singular values, descending",
+        tensor="effective weight",
+        type=pa.list_(pa.float32()),
+    ),
+)
+STEPS_COLUMNS = (
+    Column("loss", "1", "training loss of the step, or mean loss of the evaluation", type=pa.float64()),
+    Column("accuracy", "1", "share of right answers, 0 to 1", type=pa.float64()),
+    Column("lr", "1", "learning rate of the optimizer's first group", type=pa.float64()),
+    Column("seconds", "s", "wall-clock time since the run began", type=pa.float64()),
+)
+RUNS_COLUMNS = (
+    Column("status", "", "running, finished, interrupted or failed", type=pa.string()),
+    Column("started", "", "wall-clock start, UTC", type=pa.timestamp("us", tz="UTC")),
+    Column("updated", "", "wall-clock time of this row, UTC", type=pa.timestamp("us", tz="UTC")),
+    Column("last_step", "steps", "largest step recorded", type=pa.int64()),
+    Column("config", "", "the run's configuration, a JSON object", type=pa.string()),
+    Column("versions", "", "python, torch, meandrift: a JSON object", type=pa.string()),
+    Column("device", "", "device of the first observed parameter", type=pa.string()),
+    Column("gaps", "", "what could not be recorded and why, a JSON list", type=pa.string()),
+    Column("schema_version", "1", "version of this layout", type=pa.int32()),
+)
+
+
+def arrow_schema(table: str, columns: Iterable[Column]) -> pa.Schema:
+    """Return the Arrow schema of a table: its keys first, then the given columns."""
+    fields = [column.field() for column in (*KEYS[table], *columns)]
+    return pa.schema(fields, metadata={"meandrift.schema_version": str(SCHEMA_VERSION)})
+
+
+_RUN_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,119}")
+_READ_AS_VALUES = {"true", "false", "null", "none", "nan", "inf", "infinity"}
+
+
+def check_run_id(run: str) -> str:
+    """Return a run id that every partition reader takes for a string; refuse any other.
+
+    Raises:
+        ValueError: The id does not start with a letter, has other characters than letters, digits, ``.``, ``_``
+            and ``-``, is longer than 120 characters, or is a word that readers take for a value (``nan``).
+    """
+    if isinstance(run, str) and _RUN_ID.fullmatch(run) and run.lower() not in _READ_AS_VALUES:
+        return run
+    raise ValueError(
+        f"run id {run!r}: expected a letter, then letters, digits, '.', '_' or '-', at most 120 in all, and no word "
+        "that Parquet readers take for a value (nan, true, null). Example: 'bn-s0'."
+    )
+
+
+def bin_edges(first_bin: int, length: int, *, mantissa_bits: int) -> np.ndarray:
+    """Return the ``length + 1`` edges of signed exponent bins, ascending.
+
+    Bin ``i >= 0`` holds the float32 numbers whose bit pattern, without sign, shifted right by
+    ``23 - mantissa_bits``, is ``i``: ``2**mantissa_bits`` bins an octave. Bin ``-1 - i`` holds their negatives. Bins 0
+    and -1 touch at zero and hold subnormal numbers and zeros too. The bins are the same for every tensor, step, rank
+    and run, so counts add.
+
+    Args:
+        first_bin: Bin of the first count, from ``-255 * 2**mantissa_bits``.
+        length: Number of bins.
+        mantissa_bits: Bits of the mantissa that the bin index keeps, 0 to 7.
+    """
+    bins = np.arange(first_bin, first_bin + length + 1)
+    # Bin i starts at the float whose bits are i << shift; a negative bin is the mirror image of -bin.
+    magnitude = (np.abs(bins).astype(np.uint32) << np.uint32(23 - mantissa_bits)).view(np.float32)
+    return np.copysign(magnitude.astype(np.float64), bins)
