@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from probes.store import Recorder as Recorder
 
 _HOMES = {"Probe": "probes.probe", "Recorder": "probes.store"}
-__all__ = ["Probe", "Recorder"]  # noqa: F822 (defined by __getattr__)
+__all__ = ["Probe", "Recorder"]
 
 
 def __getattr__(name: str) -> Any:

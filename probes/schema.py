@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -48,9 +48,9 @@ class Column:
     formula: str
     tensor: str = ""
     reference: str = ""
-    type: pa.DataType = pa.float32()
+    type: pa.DataType = field(default_factory=pa.float32)
 
-    def field(self) -> pa.Field:
+    def arrow_field(self) -> pa.Field:
         """Return the Arrow field, its description in the field metadata."""
         described = {
             "unit": self.unit,
@@ -123,7 +123,7 @@ RUNS_COLUMNS = (
 
 def arrow_schema(table: str, columns: Iterable[Column]) -> pa.Schema:
     """Return the Arrow schema of a table: its keys first, then the given columns."""
-    fields = [column.field() for column in (*KEYS[table], *columns)]
+    fields = [column.arrow_field() for column in (*KEYS[table], *columns)]
     return pa.schema(fields, metadata={"meandrift.schema_version": str(SCHEMA_VERSION)})
 
 
