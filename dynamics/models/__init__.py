@@ -1,0 +1,43 @@
+"""The paper's networks, each with any norm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from dynamics.models.cnn3 import CNN3
+from dynamics.norms import norm_named
+
+__all__ = ["MODELS", "build"]
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"cnn3": CNN3}
+
+
+def build(
+    model: str, norm: str, *, in_channels: int = 1, image_size: int = 28, num_classes: int = 10, **model_options: Any
+) -> nn.Module:
+    """Return a freshly initialised network of the paper, normalised as asked.
+
+    Args:
+        model: One of ``MODELS``.
+        norm: One of ``dynamics.norms.NORMS``.
+        in_channels: Channels of the images.
+        image_size: Height and width of the images.
+        num_classes: Outputs.
+        **model_options: What this model alone takes, such as DenseNet's ``depth``.
+
+    Raises:
+        ValueError: No such model or norm; the message lists those there are.
+    """
+    if model not in MODELS:
+        raise ValueError(f"no model {model!r}: expected one of {', '.join(MODELS)}")
+    kind = norm_named(norm)
+    network = MODELS[model](
+        kind, in_channels=in_channels, image_size=image_size, num_classes=num_classes, **model_options
+    )
+    if kind.whole_model is None:
+        return network
+    return kind.whole_model(network, torch.zeros(1, in_channels, image_size, image_size))

@@ -1,0 +1,12 @@
+"""Batch normalisation for any number of spatial dimensions (Eq. 1)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+BATCH_NORMS = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+def batch_norm(channels: int, dimensions: int) -> nn.Module:
+    """Return torch's batch norm over ``(N, channels)`` or ``(N, channels, ...)``, ``dimensions`` of space, 0 to 3."""
+    return BATCH_NORMS[dimensions](channels)

@@ -1,0 +1,39 @@
+"""What a normalisation is to a model: a change of each layer's weight, a module behind the layer, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+def unchanged(layer: nn.Module) -> nn.Module:
+    """Return the layer as it came: the weight is not normalised."""
+    return layer
+
+
+@dataclass(frozen=True)
+class Norm:
+    """One normalisation, as the models apply it.
+
+    Attributes:
+        name: The word on the command line and in the tables.
+        source: Equation or paper.
+        weight: Reparametrises a layer's weight in place and returns the layer.
+        module: ``(channels, spatial dimensions) -> module`` that stands between the layer and its activation; None for
+            a norm of weights alone.
+        whole_model: ``(model, example input) -> model``, run once the model is built, for a norm that must know the
+            size of each layer's input.
+    """
+
+    name: str
+    source: str
+    weight: Callable[[nn.Module], nn.Module] = unchanged
+    module: Callable[[int, int], nn.Module] | None = None
+    whole_model: Callable[[nn.Module, Tensor], nn.Module] | None = None
+
+    @property
+    def changes_weight(self) -> bool:
+        """Whether layers themselves are reparametrised."""
+        return self.weight is not unchanged

@@ -1,0 +1,163 @@
+"""Spectral normalisation of a weight: W / sigma(W), with the gradient through sigma (Eq. 2, 8, 9)."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+LAYERS = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def output_dimension(layer: nn.Module) -> int:
+    """Return the dimension of the weight that counts output channels: 0, and 1 of a transposed convolution.
+
+    Raises:
+        TypeError: The module is none of ``LAYERS``.
+    """
+    if not isinstance(layer, LAYERS):
+        names = ", ".join(kind.__name__ for kind in LAYERS)
+        raise TypeError(f"cannot normalise the weight of {type(layer).__name__}: expected one of {names}")
+    return 1 if isinstance(layer, TRANSPOSED) else 0
+
+
+def unfold_weight(weight: Tensor, *, dim: int = 0) -> Tensor:
+    """Return a layer's weight as the matrix that Miyato et al. normalise, ``(out, in*kh*kw)``.
+
+    Args:
+        weight: The weight, two or more dimensions.
+        dim: Dimension that becomes the rows, see :func:`output_dimension`.
+    """
+    return weight.movedim(dim, 0).flatten(1)
+
+
+class _Divide(torch.autograd.Function):
+    """``(W, u, v, sigma) -> W / sigma`` whose backward knows that sigma = u^T W v.
+
+    Backward: ``(G - <G, W/sigma> u v^T) / sigma`` (Eq. 9). It also returns sigma, so that a second derivative reaches W
+    through it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, W: Tensor, u: Tensor, v: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        sigma = sigma.clone()
+        W_hat = W / sigma
+        ctx.save_for_backward(W_hat, u, v, sigma)
+        return W_hat, sigma
+
+    @staticmethod
+    def backward(ctx: Any, G: Tensor | None, g_sigma: Tensor | None) -> tuple[Tensor | None, None, None, None]:
+        W_hat, u, v, sigma = ctx.saved_tensors
+        along = g_sigma  # coefficient of u v^T
+        if G is not None:
+            inner = (G * W_hat).sum() / sigma
+            along = -inner if along is None else along - inner
+        if along is None:
+            return None, None, None, None
+        rank_one = torch.outer(u * along, v)
+        return rank_one if G is None else torch.addcdiv(rank_one, G, sigma), None, None, None
+
+
+class SpectralNorm(nn.Module):
+    """Parametrization ``W -> W / sigma(W)``, sigma estimated by power iteration.
+
+    A training forward makes ``n_power_iterations`` of ``u <- Wv / |Wv|``, ``v <- W^T u / |W^T u|``, after which
+    sigma = u^T W v = |W^T u|: one product with W fewer than the textbook form. Evaluation leaves u and v alone and uses
+    sigma = u^T W v. Numbers, buffers and their names are those of ``torch.nn.utils.parametrizations.spectral_norm``, so
+    checkpoints go both ways. A weight whose sigma is below ``eps`` is divided by ``eps``: an all-zero weight stays zero
+    where torch's own gives NaN.
+
+    Args:
+        weight: The weight, two or more dimensions.
+        n_power_iterations: Power iterations a training forward, at least 1.
+        dim: Dimension of the output channels, see :func:`output_dimension`.
+        eps: Smallest norm divided by.
+
+    Raises:
+        ValueError: The weight is a vector, or ``n_power_iterations`` is below 1.
+
+    Source: Miyato et al. 2018, algorithm 1; the paper's Eq. 2, 6, 8 and 9.
+    """
+
+    _u: Tensor
+    _v: Tensor
+
+    def __init__(self, weight: Tensor, *, n_power_iterations: int = 1, dim: int = 0, eps: float = 1e-12) -> None:
+        super().__init__()
+        if weight.ndim < 2:
+            raise ValueError(f"spectral norm: expected a weight of two or more dimensions, got {tuple(weight.shape)}")
+        if n_power_iterations < 1:
+            raise ValueError(f"n_power_iterations: expected at least 1, got {n_power_iterations}")
+        self.n_power_iterations, self.dim, self.eps = n_power_iterations, dim, eps
+        matrix = unfold_weight(weight.detach(), dim=dim)
+        rows, columns = matrix.shape
+        # The random numbers are drawn as torch draws them: the same seed gives the same u and v.
+        self.register_buffer("_u", F.normalize(matrix.new_empty(rows).normal_(), dim=0, eps=eps))
+        self.register_buffer("_v", F.normalize(matrix.new_empty(columns).normal_(), dim=0, eps=eps))
+        for _ in range(15):
+            self._iterate(matrix)
+
+    @torch.no_grad()
+    def _iterate(self, matrix: Tensor) -> Tensor:
+        """Make one power iteration on u and v in place; return sigma = |W^T u|."""
+        self._turn(self._u, matrix, self._v)
+        return self._turn(self._v, matrix.mT, self._u)
+
+    def _turn(self, vector: Tensor, matrix: Tensor, other: Tensor) -> Tensor:
+        """Turn ``vector`` in place towards ``matrix @ other``, unless that is zero; return the product's norm."""
+        # out= keeps autocast's hands off: sigma is always computed in the weight's own precision.
+        product = torch.mv(matrix, other, out=torch.empty_like(vector))
+        norm = torch.linalg.vector_norm(product)
+        vector.copy_(torch.where(norm > self.eps, product / norm.clamp_min(self.eps), vector))
+        return norm
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return W / sigma(W), in the shape of the weight."""
+        matrix = unfold_weight(weight, dim=self.dim)
+        with torch.no_grad():
+            plain = matrix.detach()
+            if self.training:
+                for _ in range(self.n_power_iterations):
+                    sigma = self._iterate(plain)
+            else:
+                sigma = self._u @ torch.mv(plain, self._v, out=torch.empty_like(self._u))
+            sigma = sigma.clamp_min(self.eps)
+            # The backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
+            u, v = self._u.clone(), self._v.clone()
+        normalised, _ = cast(tuple[Tensor, Tensor], _Divide.apply(matrix, u, v, sigma))
+        shape = weight.movedim(self.dim, 0).shape
+        return normalised.view(shape).movedim(0, self.dim)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """Return the weight to store when one is assigned: itself."""
+        return weight
+
+    def extra_repr(self) -> str:
+        """Return the settings that ``repr`` shows."""
+        return f"n_power_iterations={self.n_power_iterations}, dim={self.dim}, eps={self.eps}"
+
+
+def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float = 1e-12) -> nn.Module:
+    """Divide a layer's weight by its spectral norm from now on, and return the layer.
+
+    Raises:
+        TypeError: The module is no linear or convolution layer.
+    """
+    dim = output_dimension(layer)
+    weight = cast(Tensor, layer.weight)
+    norm = SpectralNorm(weight, n_power_iterations=n_power_iterations, dim=dim, eps=eps)
+    parametrize.register_parametrization(layer, "weight", norm)
+    return layer
