@@ -1,0 +1,72 @@
+"""Checkpoints: all that a run needs to go on, bit for bit, where it stopped."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# Settings a resumed run may change: how long it goes on and what is observed; neither alters the steps already taken.
+MAY_CHANGE = frozenset({"epochs", "every", "include", "exclude", "device"})
+
+
+def checkpoint_path(store: Path | str, run: str) -> Path:
+    """Return where a run's checkpoint lies: in the store, in a folder that no table reader looks into."""
+    return Path(store) / "_checkpoints" / f"{run}.pt"
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint whole or not at all: a crash leaves the one before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save({**state, "random": random_state()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path, *, config: Mapping[str, Any], device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of the same configuration.
+
+    Args:
+        path: The file.
+        config: The settings of the run that wants to go on.
+        device: Where tensors are wanted.
+
+    Raises:
+        ValueError: The file is damaged, or belongs to a run with other settings (another model, say).
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"checkpoint {path} cannot be read ({reason}): remove it to start the run again.") from error
+    saved = state["config"]
+    unlike = [
+        f"{name} {saved.get(name)!r}, not {config.get(name)!r}"
+        for name in sorted((set(saved) | set(config)) - MAY_CHANGE)
+        if saved.get(name) != config.get(name)
+    ]
+    if unlike:
+        raise ValueError(f"checkpoint {path} is of a run with {'; '.join(unlike)}: resume with its settings.")
+    return state
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of torch's global generators; the loop draws from no other (order and crops have their own)."""
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Set torch's global generators back to a state of :func:`random_state`."""
+    torch.set_rng_state(state["cpu"].cpu())
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])

@@ -1,0 +1,111 @@
+"""What a run is: every setting that its numbers depend on, in one frozen record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+DIGITS = ("mnist", "mnist-subset", "svhn")  # their mirror images are not digits
+PRECISIONS = ("float32", "bfloat16", "float16")
+DEFINITIONS = ("paper", "released")
+
+
+def _setting(default: Any, description: str) -> Any:
+    return field(default=default, metadata={"help": description})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The settings of one run. Two runs with the same record give the same numbers on the same machine.
+
+    Raises:
+        ValueError: A setting outside its range; the message says what came and what was expected. Names of models,
+            norms and data sets are checked where they are looked up.
+    """
+
+    model: str = _setting("cnn3", "Network: cnn3, vgg7 or densenet_bc.")
+    norm: str = _setting("msn", "Normalisation: none, bn, sn, msn, ...")
+    definition: str = _setting("paper", "Norms and layers as the paper's equations, or as its released scripts.")
+    data: str = _setting(
+        "mnist-subset", "Data set: mnist-subset (shipped), mnist, fashion-mnist, svhn, cifar10, folder:PATH, npz:PATH."
+    )
+    augmentation: str = _setting("auto", "none, crop, crop-flip, or auto: crop-flip, but digits are not mirrored.")
+    learning_rate: float = _setting(0.001, "Adam's learning rate.")
+    batch_size: int = _setting(64, "Images an optimizer step, over all processes.")
+    epochs: int = _setting(10, "Passes through the training images.")
+    seed: int = _setting(0, "Seed of weights, order and augmentation.")
+    train_images: int = _setting(0, "Use only the first so many training images of each class; 0: all.")
+    accumulate: int = _setting(1, "Micro-batches whose gradients add up to one optimizer step.")
+    precision: str = _setting("float32", "float32; or mixed: bfloat16, or float16 with loss scaling.")
+    compile: bool = _setting(False, "Compile the model with torch.compile.")
+    device: str = _setting("auto", "cpu, cuda, cuda:1, ...; auto: a GPU where there is one.")
+    every: int = _setting(50, "Optimizer steps between two records of the probe.")
+    include: str = _setting("", "Observe only layers that match these patterns, commas between.")
+    exclude: str = _setting("", "Do not observe layers that match these patterns, commas between.")
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("epochs", 1), ("accumulate", 1), ("every", 1), ("train_images", 0)):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"{name} {value}: expected {least} or more.")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"learning_rate {self.learning_rate}: expected a number above 0.")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate {self.accumulate}: expected a divisor of batch_size {self.batch_size}.")
+        for name, known in (("precision", PRECISIONS), ("definition", DEFINITIONS)):
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}.")
+
+    @property
+    def name(self) -> str:
+        """A run id that tells this run from its neighbours in a sweep: ``cnn3-msn-lr0.001-s0``."""
+        released = "-released" if self.definition == "released" else ""
+        return f"{self.model}-{self.norm}{released}-lr{self.learning_rate:g}-s{self.seed}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings by name, as the store keeps them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the record of settings read back from a store.
+
+        Raises:
+            ValueError: A setting that this version does not know.
+        """
+        known = {entry.name for entry in fields(cls)}
+        if unknown := sorted(set(settings) - known):
+            raise ValueError(f"unknown settings {', '.join(unknown)}: expected only {', '.join(sorted(known))}.")
+        return cls(**settings)
+
+
+# The text of the paper fixes Adam and the rates; batch and epochs are those of its released scripts.
+LEARNING_RATES = (0.1, 0.001, 0.0001)
+_PAPER: dict[str, dict[str, Any]] = {
+    "cnn3": {"data": "mnist", "batch_size": 128, "epochs": 200},
+    "vgg7": {"data": "svhn", "batch_size": 64, "epochs": 400},
+    "densenet_bc": {"data": "cifar10", "batch_size": 64, "epochs": 400},
+}
+_RELEASED_AUGMENTATION = {"svhn": "none"}
+PROTOCOLS = ("paper", "released")
+
+
+def protocol(name: str, model: str) -> dict[str, Any]:
+    """Return the settings that a protocol fixes for a model; whatever it leaves open keeps its default.
+
+    ``paper``: the text's experiment for that model. ``released``: what the authors' scripts do in its place, with their
+    norms and layers, digits mirrored too, and seed 8088.
+
+    Raises:
+        ValueError: No such protocol, or one that does not speak of the model.
+    """
+    if name not in PROTOCOLS:
+        raise ValueError(f"protocol {name!r}: expected one of {', '.join(PROTOCOLS)}.")
+    if model not in _PAPER:
+        raise ValueError(f"protocol {name!r} has no settings for model {model!r}: expected one of {', '.join(_PAPER)}.")
+    settings = {"model": model, **_PAPER[model]}
+    if name == "released":
+        augmentation = _RELEASED_AUGMENTATION.get(settings["data"], "crop-flip")
+        settings |= {"definition": "released", "augmentation": augmentation, "seed": 8088}
+    return settings

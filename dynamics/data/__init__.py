@@ -1,0 +1,1 @@
+"""Image sets held whole as tensors, and the batches cut from them."""

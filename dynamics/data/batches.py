@@ -1,0 +1,89 @@
+"""Batches cut from a set of images that is held whole: shuffled, augmented and scaled on its device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from dynamics.data.augmentation import AUGMENTATIONS, crop, draw, pad
+from dynamics.data.images import Images
+from dynamics.seeding import generator
+
+
+def standardize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return ``(pixels / 255 - mean) / std`` by channel, as float32: ``(n, channels, height, width)``."""
+    scale = 1 / (255 * torch.tensor(std, device=pixels.device))
+    shift = torch.tensor(mean, device=pixels.device) / torch.tensor(std, device=pixels.device)
+    return pixels.float().mul_(scale[:, None, None]).sub_(shift[:, None, None])
+
+
+class TrainingBatches:
+    """The batches of every epoch, each a pure function of the seed, the epoch and its number.
+
+    An epoch goes once through the images in a new random order. What does not fill a last batch is left out of that
+    epoch: every step then sees the same number of images.
+
+    Args:
+        images: The training images, on the device the batches are wanted on.
+        mean: Mean by channel, of pixels scaled to 0..1.
+        std: Standard deviation by channel, likewise.
+        batch_size: Images in a batch.
+        augmentation: ``"none"``, ``"crop"`` (random crops of the image padded by 4) or ``"crop-flip"`` (and mirrored
+            with probability 1/2).
+        seed: Seed of order and augmentation.
+
+    Raises:
+        ValueError: An unknown augmentation, or fewer images than one batch.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        batch_size: int,
+        augmentation: str = "none",
+        seed: int = 0,
+    ) -> None:
+        if augmentation not in AUGMENTATIONS:
+            raise ValueError(f"augmentation {augmentation!r}: expected one of {', '.join(AUGMENTATIONS)}.")
+        if not 0 < batch_size <= len(images):
+            raise ValueError(f"batch size {batch_size}: expected 1 to {len(images)}, the number of training images.")
+        self.batch_size, self.seed = batch_size, seed
+        self._mean, self._std = mean, std
+        self._labels = images.labels
+        self._flip = augmentation == "crop-flip"
+        self._cropped = augmentation != "none"
+        self._pixels = pad(images.pixels) if self._cropped else images.pixels
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self._labels) // self.batch_size
+
+    def epoch(self, epoch: int, *, start: int = 0, rank: int = 0, ranks: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images ``(batch, channels, height, width)``, float32, and labels ``(batch,)``.
+
+        Args:
+            epoch: Which epoch, from 0.
+            start: Number of batches to skip, for a resumed run.
+            rank: With several processes, which share of each batch to yield.
+            ranks: Number of processes; together their shares are the batch that one process would see.
+        """
+        count, device = len(self._labels), self._labels.device
+        order = torch.randperm(count, generator=generator(self.seed, "order", epoch)).to(device)
+        draws = draw(count, flip=self._flip, generator=generator(self.seed, "augmentation", epoch)).to(device)
+        for batch in range(start, len(self)):
+            index = order[batch * self.batch_size : (batch + 1) * self.batch_size][rank::ranks]
+            pixels = crop(self._pixels, index, draws[index]) if self._cropped else self._pixels[index]
+            yield standardize(pixels, self._mean, self._std), self._labels[index]
+
+
+def in_order(
+    images: Images, *, mean: Sequence[float], std: Sequence[float], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield all images and labels in their own order, unaugmented, the last batch as long as what is left."""
+    for pixels, labels in zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True):
+        yield standardize(pixels, mean, std), labels

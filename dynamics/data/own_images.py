@@ -1,0 +1,120 @@
+"""One's own images: a folder of pictures, or arrays in an ``.npz`` file."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dynamics.data.images import DataSet, Images
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+SPLITS = ("train", "test")
+
+
+def load_npz(path: Path) -> DataSet:
+    """Return the data set in an ``.npz`` file with the arrays :data:`ARRAYS`.
+
+    Images are uint8, ``(n, size, size)`` or ``(n, size, size, channels)``; labels are integers from 0.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no ``.npz``, is damaged, lacks an array, or its shapes do not fit.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"data set 'npz:{path}': there is no such file.")
+    try:
+        with np.load(path) as archive:
+            if missing := [name for name in ARRAYS if name not in archive]:
+                raise ValueError(f"it lacks {', '.join(missing)}; expected the arrays {', '.join(ARRAYS)}")
+            arrays = {name: archive[name] for name in ARRAYS}
+    except (ValueError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"data set 'npz:{path}' cannot be read: {error}.") from error
+    train, test = (Images(_pixels(arrays[f"{s}_images"]), _labels(arrays[f"{s}_labels"])) for s in SPLITS)
+    return _data_set(f"npz:{path}", train, test, num_classes=int(train.labels.max()) + 1 if len(train) else 0)
+
+
+def load_folder(path: Path) -> DataSet:
+    """Return the pictures under ``path/train/<class>/`` and ``path/test/<class>/``, all of one square size.
+
+    Classes are numbered in alphabetical order. If every training picture is grey, images have one channel, else three.
+
+    Raises:
+        FileNotFoundError: A split's folder is missing or holds no class folder with a picture.
+        ValueError: Pictures of unlike sizes, or test classes that are not the training classes.
+    """
+    from torchvision.datasets import ImageFolder
+
+    folders = {}
+    for split in SPLITS:
+        try:
+            folders[split] = ImageFolder(str(path / split), loader=str)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"data set 'folder:{path}': no pictures in {path / split}; expected {path / split}/<class>/<picture>."
+            ) from error
+    train, test = folders["train"], folders["test"]
+    if train.classes != test.classes:
+        raise ValueError(
+            f"data set 'folder:{path}': training classes {train.classes}, test classes {test.classes}; they must agree."
+        )
+    mode = "L" if all(_is_grey(file) for file, _ in train.samples) else "RGB"
+    read = [Images(_read_pictures(f.samples, mode), torch.tensor(f.targets)) for f in (train, test)]
+    return _data_set(f"folder:{path}", *read, num_classes=len(train.classes))
+
+
+def _is_grey(file: str) -> bool:
+    from PIL import Image
+
+    with Image.open(file) as picture:
+        return picture.mode in ("1", "L")
+
+
+def _read_pictures(samples: list[tuple[str, int]], mode: str) -> torch.Tensor:
+    from PIL import Image
+
+    pictures, size = [], None
+    for file, _ in samples:
+        try:
+            with Image.open(file) as opened:
+                picture = np.asarray(opened.convert(mode))
+        except OSError as error:
+            raise ValueError(f"picture {file} cannot be read: {error}.") from error
+        size = size or picture.shape[:2]
+        if picture.shape[:2] != size:
+            raise ValueError(
+                f"picture {file} is {picture.shape[1]}x{picture.shape[0]} pixels, {samples[0][0]} is {size[1]}x{size[0]}: "
+                "resize them to one size first."
+            )
+        pictures.append(picture)
+    return _pixels(np.stack(pictures))
+
+
+def _pixels(images: np.ndarray) -> torch.Tensor:
+    """Return ``(n, channels, height, width)`` from ``(n, h, w)`` or ``(n, h, w, channels)``."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images))
+    if pixels.ndim == 3:
+        return pixels.unsqueeze(1)
+    return pixels.permute(0, 3, 1, 2).contiguous() if pixels.ndim == 4 else pixels
+
+
+def _labels(labels: np.ndarray) -> torch.Tensor:
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels are {labels.dtype}; expected integers from 0.")
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+def _data_set(name: str, train: Images, test: Images, *, num_classes: int) -> DataSet:
+    """Assemble the set; mean and standard deviation are those of the training pixels, computed exactly."""
+    mean, std = [], []
+    for channel in range(train.pixels.shape[1] if train.pixels.ndim == 4 else 0):
+        # A count of the 256 grey values: exact, and it needs no float copy of the images.
+        counts = torch.bincount(train.pixels[:, channel].flatten(), minlength=256).double()
+        values = torch.arange(256, dtype=torch.float64) / 255
+        average = float((counts * values).sum() / counts.sum())
+        mean.append(average)
+        # Constant images have no spread to divide by.
+        std.append(float(((counts * (values - average) ** 2).sum() / counts.sum()).sqrt()) or 1.0)
+    return DataSet(name, train, test, num_classes=num_classes, mean=tuple(mean), std=tuple(std))

@@ -1,0 +1,37 @@
+"""The names that ``--data`` knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dynamics.data.images import DataSet
+from dynamics.data.mnist_subset import load_mnist_subset
+from dynamics.data.own_images import load_folder, load_npz
+from dynamics.data.torchvision_sets import SOURCES, load_torchvision
+
+SHIPPED = "mnist-subset"
+OWN = {"folder": load_folder, "npz": load_npz}
+NAMES = (SHIPPED, *SOURCES, *(f"{kind}:PATH" for kind in OWN))
+
+
+def load_data(name: str = SHIPPED, *, data_dir: Path | str = "data", download: bool = False) -> DataSet:
+    """Return a data set by name.
+
+    Args:
+        name: ``mnist-subset`` (shipped), ``mnist``, ``fashion-mnist``, ``svhn``, ``cifar10``, ``folder:PATH`` or
+            ``npz:PATH``.
+        data_dir: The folder that torchvision knows as its root.
+        download: Fetch what is missing there.
+
+    Raises:
+        ValueError: An unknown name, or damaged files.
+        FileNotFoundError: Files that are not there.
+    """
+    kind, _, path = name.partition(":")
+    if name == SHIPPED:
+        return load_mnist_subset()
+    if name in SOURCES:
+        return load_torchvision(name, data_dir=Path(data_dir), download=download)
+    if kind in OWN and path:
+        return OWN[kind](Path(path))
+    raise ValueError(f"data set {name!r}: expected one of {', '.join(NAMES)}.")
