@@ -1,0 +1,72 @@
+"""Which Arrow type a column has in the log and in a part.
+
+The log keeps words as plain strings, because one IPC stream may not replace its dictionaries; parts keep the
+declared words dictionary-encoded, so that pandas gives back a Categorical.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from probes import schema
+
+_DECLARED = {
+    table: {column.name: column.arrow_field() for column in (*schema.KEYS[table], *columns)}
+    for table, columns in {
+        schema.LAYERS: (),
+        schema.HISTOGRAMS: schema.HISTOGRAM_COLUMNS,
+        schema.SPECTRA: schema.SPECTRA_COLUMNS,
+        schema.STEPS: schema.STEPS_COLUMNS,
+    }.items()
+}
+RECORDED = tuple(_DECLARED)
+_METADATA = {"meandrift.schema_version": str(schema.SCHEMA_VERSION)}
+
+
+def key_names(table: str) -> list[str]:
+    """Return the names that together tell a row of this table from any other of its run."""
+    return [column.name for column in schema.KEYS[table] if column.name in _IDENTITY]
+
+
+_IDENTITY = {schema.STEP, schema.LAYER, schema.TENSOR, schema.VIEW, schema.SPLIT}
+
+
+def log_schema(table: str, given: pa.Schema) -> pa.Schema:
+    """Return the schema under which rows of ``given`` stand in the log.
+
+    Declared columns take their declared type and description. Words become plain strings. A number that the
+    ``steps`` table does not declare is the user's own: float64.
+
+    Raises:
+        ValueError: The table is unknown, a column comes twice or is named ``run``, or a key is missing.
+    """
+    if table not in _DECLARED:
+        raise ValueError(f"table {table!r}: a recorder writes {', '.join(RECORDED)}; `runs` is set by describe()")
+    repeated = sorted({name for name in given.names if given.names.count(name) > 1})
+    missing = [name for name in key_names(table) if name not in given.names]
+    if repeated or missing or schema.RUN in given.names:
+        raise ValueError(
+            f"table {table!r} got the columns {given.names}: repeated {repeated}, missing keys {missing}; give every "
+            f"column once, with all keys, and leave out {schema.RUN!r}, which the path says"
+        )
+    return pa.schema([_log_field(table, column) for column in given], metadata=_METADATA)
+
+
+def part_schema(table: str, logged: pa.Schema) -> pa.Schema:
+    """Return the schema of a part that holds rows logged under ``logged``: declared words are dictionaries again."""
+    return pa.schema([_DECLARED[table].get(column.name, column) for column in logged], metadata=_METADATA)
+
+
+def _log_field(table: str, given: pa.Field) -> pa.Field:
+    declared = _DECLARED[table].get(given.name)
+    column = declared if declared is not None else given
+    if pa.types.is_dictionary(column.type):
+        return column.with_type(column.type.value_type)
+    own_number = declared is None and table == schema.STEPS and _is_number(column.type)
+    if own_number or pa.types.is_null(column.type):
+        return column.with_type(pa.float64())
+    return column
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)

@@ -1,0 +1,165 @@
+"""The files of a store: where parts stand and how one comes in whole, on a local disk or an object store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow.fs as pafs
+
+from probes import schema
+from probes.storage.parts import segment_range
+
+WORKSPACES = "_writers"  # begins with "_": readers of a Parquet folder pass over it
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+class StoreFiles:
+    """A store on any pyarrow file system; a file that is put there appears whole or not at all.
+
+    Attributes:
+        name: The store as the user named it.
+        filesystem: The pyarrow file system.
+        root: The store's path on that file system.
+        spool: Local folder for what an object store cannot hold: logs, owners and parts under way.
+    """
+
+    def __init__(self, name: str, filesystem: pafs.FileSystem, root: str, spool: Path) -> None:
+        self.name, self.filesystem, self.root, self.spool = name, filesystem, root.rstrip("/"), spool
+
+    def workspace(self, run: str) -> Path:
+        """Return the local folder that holds a run's owner, log and parts under way."""
+        return self.spool / WORKSPACES / run
+
+    def workspaces(self) -> list[str]:
+        """Return the runs that have a workspace: those being written and those whose writer died."""
+        folder = self.spool / WORKSPACES
+        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+    def folder(self, table: str, run: str) -> str:
+        """Return the path of a run's part folder, in the file system's own form."""
+        return f"{self.root}/{table}/{schema.RUN}={run}"
+
+    def runs(self) -> list[str]:
+        """Return the ids of all runs that have a folder in any table."""
+        found = [info for table in schema.TABLES for info in self._list(f"{self.root}/{table}")]
+        prefix = f"{schema.RUN}="
+        return sorted({info.base_name.removeprefix(prefix) for info in found if info.base_name.startswith(prefix)})
+
+    def has_run(self, run: str) -> bool:
+        """True if any table has rows of this run."""
+        return any(self._list(self.folder(table, run)) for table in schema.TABLES)
+
+    def parts(self, table: str, run: str) -> list[str]:
+        """Return the names of a run's parts in row order."""
+        infos = self._list(self.folder(table, run))
+        return sorted(info.base_name for info in infos if segment_range(info.base_name))
+
+    def install(self, source: Path, table: str, run: str, name: str) -> None:
+        """Move a finished local file into the store, replacing any of that name, in one visible step."""
+        folder = self.folder(table, run)
+        self.filesystem.create_dir(folder)
+        with source.open("rb") as finished, self.filesystem.open_output_stream(f"{folder}/{name}") as remote:
+            shutil.copyfileobj(finished, remote, 8 << 20)
+        source.unlink()
+
+    def delete(self, table: str, run: str, name: str) -> None:
+        """Delete one part."""
+        self.filesystem.delete_file(f"{self.folder(table, run)}/{name}")
+
+    def delete_run(self, table: str, run: str) -> None:
+        """Delete all that a table holds of a run."""
+        if self._list(self.folder(table, run)):
+            self.filesystem.delete_dir(self.folder(table, run))
+
+    def _list(self, folder: str) -> list[pafs.FileInfo]:
+        return self.filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+
+
+class LocalStoreFiles(StoreFiles):
+    """A store in a local or network folder: parts come in by rename, out of a workspace on the same file system."""
+
+    def __init__(self, name: str, root: Path, *, fsync: bool = False) -> None:
+        super().__init__(name, pafs.LocalFileSystem(), root.as_posix(), root)
+        self._fsync = fsync
+
+    def install(self, source: Path, table: str, run: str, name: str) -> None:
+        """Rename a finished file into place; with ``fsync``, make file and name durable first."""
+        folder = Path(self.folder(table, run))
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._fsync:
+            sync(source)
+        source.replace(folder / name)
+        if self._fsync:
+            sync(folder)
+            sync(folder.parent)
+
+    def delete(self, table: str, run: str, name: str) -> None:
+        """Unlink one part; who has it open reads on."""
+        (Path(self.folder(table, run)) / name).unlink()
+
+    def delete_run(self, table: str, run: str) -> None:
+        """Move a run's folder out of the readers' sight in one step, then delete it."""
+        folder, grave = Path(self.folder(table, run)), self.workspace(run) / f"deleted-{table}"
+        if grave.exists():
+            shutil.rmtree(grave)
+        if folder.exists():
+            folder.replace(grave)
+            shutil.rmtree(grave)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_store(store: str | os.PathLike[str], *, fsync: bool = False) -> StoreFiles:
+    """Return the files of a store named by a path or a URL.
+
+    ``s3://``, ``gs://``, ``hdfs://`` and the like go through pyarrow, any other scheme through fsspec. Logs of a store
+    that is not a local folder stand in ``$MEANDRIFT_SPOOL``, or else ``$XDG_STATE_HOME/meandrift`` or
+    ``~/.local/state/meandrift``.
+
+    Raises:
+        ValueError: Neither pyarrow nor fsspec knows the URL's scheme.
+    """
+    name = os.fspath(store)
+    if not _URL.match(name):
+        return LocalStoreFiles(name, Path(name).absolute(), fsync=fsync)
+    filesystem, root = _filesystem(name)
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        return LocalStoreFiles(name, Path(root), fsync=fsync)
+    return StoreFiles(name, filesystem, root, spool_folder(name))
+
+
+def spool_folder(url: str) -> Path:
+    """Return the local folder for the logs of the store at this URL, one for each URL."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    base = Path(os.environ.get("MEANDRIFT_SPOOL") or Path(state) / "meandrift")
+    digest = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:12]
+    parts = urlsplit(url)
+    return base / f"{parts.scheme}-{parts.hostname or ''}-{digest}"  # no more of the URL: it may hold a password
+
+
+def _filesystem(url: str) -> tuple[pafs.FileSystem, str]:
+    try:
+        return pafs.FileSystem.from_uri(url)
+    except ValueError as unknown_to_pyarrow:  # pyarrow's "unrecognised scheme" is an ArrowInvalid, a ValueError
+        try:
+            from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # ships no type hints
+
+            filesystem, path = url_to_fs(url)
+        except (ImportError, ValueError) as unknown_to_fsspec:
+            raise ValueError(
+                f"store {url!r}: pyarrow says: {unknown_to_pyarrow}; fsspec says: {unknown_to_fsspec}. "
+                "Give a folder, or a URL whose file system is installed."
+            ) from unknown_to_fsspec
+        return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path

@@ -1,0 +1,206 @@
+"""The append-only log: what is not yet in a part, safe from SIGKILL the moment ``append`` returns.
+
+A table's log is a row of numbered segments, ``<table>-<number>.arrows``. A segment is a plain Arrow IPC stream (any
+Arrow reader opens it): one schema message, then one message a batch, each given to the kernel in one unbuffered
+write. It has no end mark: it ends where the whole messages end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from probes.storage.columns import log_schema
+
+_SEGMENT = re.compile(r"([a-z]+)-(\d{8})\.arrows")
+_CONTINUATION = b"\xff\xff\xff\xff"  # every IPC message begins with it
+
+
+class TableLog:
+    """The log of one table: appends batches, hands over finished segments.
+
+    Args:
+        directory: Where the segments stand.
+        table: A table of the store other than ``runs``.
+        first: Number of the first segment.
+        fsync: Wait for the disk after each batch, so that a power cut loses nothing either.
+    """
+
+    def __init__(self, directory: Path, table: str, *, first: int, fsync: bool = False) -> None:
+        self.directory, self.table = directory, table
+        self.nbytes = 0
+        self._number, self._fsync = first, fsync
+        self._finished: list[Path] = []
+        self._descriptor: int | None = None
+        self._end = 0
+        self._schema: pa.Schema = pa.schema([])
+        self._given: pa.Schema | None = None
+        self._changed: list[tuple[int, pa.Field]] = []
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Write a batch; when this returns, a SIGKILL cannot lose its rows.
+
+        Raises:
+            ValueError: A column cannot be what the table says it is.
+            OSError: The file system refused. Nothing of the batch is kept then, all before it is.
+        """
+        record = self._aligned(batch).serialize()
+        if self._descriptor is None:
+            self._begin_segment()
+        self._append_bytes(record)
+        self.nbytes += record.size
+
+    def finish_segments(self) -> list[Path]:
+        """Close the segment under way and return all finished segments, oldest first."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            self._finished.append(segment_path(self.directory, self.table, self._number))
+            self._number += 1
+            self.nbytes = 0
+        return list(self._finished)
+
+    def forget(self, segments: list[Path]) -> None:
+        """Take segments off the list of finished ones: their rows are in a part."""
+        self._finished = [path for path in self._finished if path not in segments]
+
+    def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if self._given is None or not batch.schema.equals(self._given):
+            self._meet(batch.schema)
+        for index, column in self._changed:
+            position = batch.schema.get_field_index(column.name)
+            if position < 0:
+                batch = batch.add_column(index, column, pa.nulls(batch.num_rows, column.type))
+            else:
+                batch = batch.set_column(position, column, _converted(batch.column(position), column, self.table))
+        return batch if batch.schema.equals(self._schema) else batch.select(self._schema.names)
+
+    def _meet(self, given: pa.Schema) -> None:
+        """Prepare for batches of schema ``given``; columns not met before begin a segment of their own."""
+        wanted = log_schema(self.table, given)
+        new = [column for column in wanted if column.name not in self._schema.names]
+        if new:
+            self.finish_segments()
+            self._schema = pa.schema([*self._schema, *new], metadata=wanted.metadata)
+        self._given = given
+        self._changed = [
+            (index, column)
+            for index, column in enumerate(self._schema)
+            if column.name not in given.names or given.field(column.name).type != column.type
+        ]
+
+    def _begin_segment(self) -> None:
+        path = segment_path(self.directory, self.table, self._number)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        self._end = 0
+        try:
+            self._append_bytes(self._schema.serialize())
+        except OSError:
+            os.close(self._descriptor)
+            self._descriptor = None
+            path.unlink()
+            raise
+
+    def _append_bytes(self, record: pa.Buffer) -> None:
+        assert self._descriptor is not None
+        rest = memoryview(record)
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+            if self._fsync:
+                os.fsync(self._descriptor)
+        except OSError:
+            self._cut_torn_end()
+            raise
+        self._end += record.size
+
+    def _cut_torn_end(self) -> None:
+        """Take back half a message: what is appended after one would be unreadable."""
+        assert self._descriptor is not None
+        try:
+            os.ftruncate(self._descriptor, self._end)
+        except OSError:
+            self.finish_segments()  # readers stop at the torn end; what follows stands in the next segment
+
+
+def _converted(values: pa.Array, column: pa.Field, table: str) -> pa.Array:
+    try:
+        return values.cast(column.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(
+            f"table {table!r}, column {column.name!r}: got {values.type}, expected {column.type}: {error}"
+        ) from error
+
+
+def segment_path(directory: Path, table: str, number: int) -> Path:
+    """Return the path of a segment."""
+    return directory / f"{table}-{number:08d}.arrows"
+
+
+def segment_number(path: Path) -> int:
+    """Return the number of a segment from its name."""
+    return int(path.stem.rpartition("-")[2])
+
+
+def find_segments(directory: Path, table: str) -> list[Path]:
+    """Return the segments of a table in a directory, oldest first; none if there is no such directory."""
+    with suppress(FileNotFoundError):
+        matches = [(_SEGMENT.fullmatch(path.name), path) for path in directory.iterdir()]
+        return sorted(path for match, path in matches if match and match[1] == table)
+    return []
+
+
+@dataclass(frozen=True)
+class SegmentRows:
+    """What a segment holds.
+
+    Attributes:
+        rows: The rows of all whole messages; None if not even the schema is whole.
+        torn_bytes: Bytes after them: the beginning of a message that was never finished.
+        damaged: Those bytes begin no message, or a whole message makes no sense: something else wrote there.
+    """
+
+    rows: pa.Table | None
+    torn_bytes: int = 0
+    damaged: bool = False
+
+
+def read_segment(path: Path) -> SegmentRows:
+    """Read all whole messages of a segment, whatever its end looks like."""
+    content = pa.py_buffer(path.read_bytes())
+    source = pa.BufferReader(content)
+    batches: list[pa.RecordBatch] = []
+    good, reader = 0, None
+    try:
+        reader = pa.ipc.open_stream(source)
+        good = source.tell()
+        for batch in reader:
+            batch.validate(full=True)
+            batches.append(batch)
+            good = source.tell()
+    except (pa.ArrowException, OSError):
+        pass  # the end of what can be read, which `tail` is judged by
+    tail = content.slice(good).to_pybytes()
+    rows = None if reader is None else pa.Table.from_batches(batches, reader.schema)
+    return SegmentRows(rows, len(tail), damaged=not _is_unfinished_message(tail))
+
+
+def _is_unfinished_message(tail: bytes) -> bool:
+    """True for an empty tail, zeros (a power cut) and the beginning of one message that the file's end cuts off."""
+    if not tail.strip(b"\0"):
+        return True
+    if tail[:4] != _CONTINUATION[: len(tail)]:
+        return False
+    metadata_length = int.from_bytes(tail[4:8], "little")
+    if len(tail) < 8 + metadata_length:
+        return True
+    try:
+        pa.ipc.read_message(tail)
+    except (pa.ArrowException, OSError, EOFError):
+        return True
+    return False

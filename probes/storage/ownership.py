@@ -1,0 +1,183 @@
+"""One writer a run: a locked owner file that says who writes, and that a dead writer cannot keep.
+
+The lock is ``flock`` on ``owner.json`` in the run's workspace: the kernel frees it when the process dies. Where the
+owner runs on another host, a free lock proves nothing on some shared file systems, so such a run is taken over only
+by force.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import weakref
+from contextlib import suppress
+from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows: no flock; the owner's process id decides there
+    fcntl = None  # type: ignore[assignment]
+
+OWNER_FILE = "owner.json"
+_NO_LOCKS_HERE = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
+
+
+class RunIsOwnedError(ValueError):
+    """Another writer, which is alive or may be, has the run."""
+
+
+class Ownership:
+    """The right to write one run, held until :meth:`release` or the end of the process.
+
+    Args:
+        workspace: The run's workspace; made if missing.
+        force: Take the run over from an owner on another host, who is known to be dead.
+
+    Raises:
+        RunIsOwnedError: Another writer has the run.
+        OSError: The workspace cannot be written.
+    """
+
+    def __init__(self, workspace: Path, *, force: bool = False) -> None:
+        self.workspace = workspace
+        self._file, locked = _open_locked(workspace / OWNER_FILE)
+        try:
+            previous = _read(self._file)
+            if locked is False or not (force or _is_dead(previous, lock_was_free=bool(locked))):
+                raise RunIsOwnedError(_busy(workspace.name, previous, held=locked is False))
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(json.dumps(_this_process()).encode())
+        except BaseException:
+            self._file.close()
+            raise
+        _held.add(self)
+
+    @property
+    def held(self) -> bool:
+        """False once released, and in a forked child."""
+        return not self._file.closed
+
+    def release(self) -> None:
+        """Give the run back. The workspace goes too, unless something is left in it."""
+        if not self.held:
+            return
+        if all(path.name == OWNER_FILE for path in self.workspace.iterdir()):
+            (self.workspace / OWNER_FILE).unlink()  # while locked: who gets the lock next sees that the file is gone
+        self.forget()
+        for folder in (self.workspace, self.workspace.parent):
+            with suppress(OSError):  # something is left, or another writer came
+                folder.rmdir()
+
+    def forget(self) -> None:
+        """Close the file and leave the workspace alone: what a forked child must do."""
+        self._file.close()
+
+
+_held: weakref.WeakSet[Ownership] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for ownership in list(_held):
+        ownership.forget()
+
+
+# A forked child (a DataLoader worker) shares the lock; if it outlived its parent, the run would seem alive.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def _open_locked(path: Path) -> tuple[FileIO, bool | None]:
+    """Open the owner file and try to lock it; again if its last owner deleted it in between."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        except FileNotFoundError:
+            continue  # the last owner removed the folder between our mkdir and our open
+        locked = _try_lock(file)
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file, locked
+        file.close()
+
+
+def _try_lock(file: FileIO) -> bool | None:
+    """True: locked now. False: another has it. None: there are no locks on this file system or platform."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS_HERE:
+            return None
+        file.close()
+        raise
+    return True
+
+
+def _is_dead(owner: dict[str, Any], *, lock_was_free: bool) -> bool:
+    if not owner:
+        return True  # a new file, or one that its writer died over while writing it, just after taking the lock
+    me = _this_process()
+    same_boot = bool(me["boot"]) and owner.get("boot") == me["boot"]
+    if not same_boot and owner.get("host") != me["host"]:
+        return False
+    if lock_was_free:
+        return True  # on one machine a free lock is proof
+    return (bool(me["boot"]) and not same_boot) or owner.get("born") != _birth(owner.get("pid", 0))
+
+
+def _this_process() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "boot": _boot_id(),
+        "pid": os.getpid(),
+        "born": _birth(os.getpid()),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _boot_id() -> str:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _birth(pid: int) -> str | None:
+    """Start time of a process in clock ticks since boot, "alive" if only that is known, None if there is none."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    if Path("/proc/self/stat").exists() or os.name == "nt":
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "alive"
+
+
+def _read(file: FileIO) -> dict[str, Any]:
+    with suppress(ValueError):  # torn by the death of its writer: then the lock alone decides
+        owner = json.loads(file.read() or b"{}")
+        return owner if isinstance(owner, dict) else {}
+    return {}
+
+
+def _busy(run: str, owner: dict[str, Any], *, held: bool) -> str:
+    who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('since', '?')}"
+    if held:
+        return f"run {run!r} is being written by {who}: choose another run id, or wait until that writer closes"
+    return (
+        f"run {run!r} belongs to {who}, another machine, which may still be alive. If that process is dead, "
+        f"`meandrift recover {run} --force` takes the run over"
+    )

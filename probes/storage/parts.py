@@ -1,0 +1,57 @@
+"""Parts: finished, immutable Parquet files, named after the log segments whose rows they hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from probes import schema
+
+ROW_GROUP_ROWS = 131_072  # small enough to skip by step and to hold in memory, large enough to compress
+_PART = re.compile(r"part-(\d{8})-(\d{8})\.parquet")
+
+
+def part_name(first: int, last: int) -> str:
+    """Return the name of the part that holds log segments ``first`` to ``last``."""
+    return f"part-{first:08d}-{last:08d}.parquet"
+
+
+def segment_range(name: str) -> tuple[int, int] | None:
+    """Return the first and last log segment a part holds; None if the name is not a part's."""
+    match = _PART.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schema) -> None:
+    """Write tables of one schema to one Parquet file: zstd, byte-split floats, dictionary keys, in the given order."""
+    names = {leaf: name for name, leaf in _leaves(arrow_schema)}
+    floats = [leaf for leaf, name in names.items() if pa.types.is_floating(_leaf_type(arrow_schema.field(name).type))]
+    words = [leaf for leaf, name in names.items() if name in _KEY_NAMES or _is_word(arrow_schema.field(name).type)]
+    with pq.ParquetWriter(
+        path, arrow_schema, compression="zstd", use_dictionary=words, use_byte_stream_split=floats
+    ) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+
+_KEY_NAMES = {column.name for columns in schema.KEYS.values() for column in columns}
+
+
+def _leaves(arrow_schema: pa.Schema) -> list[tuple[str, str]]:
+    """Pairs of column name and Parquet leaf path."""
+    return [
+        (column.name, f"{column.name}.list.element" if pa.types.is_list(column.type) else column.name)
+        for column in arrow_schema
+    ]
+
+
+def _leaf_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_list(kind) else kind
+
+
+def _is_word(kind: pa.DataType) -> bool:
+    return pa.types.is_dictionary(kind) or pa.types.is_string(kind)

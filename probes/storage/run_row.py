@@ -1,0 +1,73 @@
+"""The `runs` table: one row a run, rewritten whole whenever it changes."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from probes import schema
+from probes.storage.files import StoreFiles
+from probes.storage.recovery import install_table
+
+RUN_FILE = "part-0.parquet"
+_SCHEMA = schema.arrow_schema(schema.RUNS, schema.RUNS_COLUMNS)
+_JSON = {"config", "versions", "gaps"}
+
+
+def read_run_row(files: StoreFiles, run: str) -> dict[str, Any]:
+    """Return a run's row as a dict; empty if the run has none."""
+    path = f"{files.folder(schema.RUNS, run)}/{RUN_FILE}"
+    try:
+        rows = pq.read_table(path, filesystem=files.filesystem, partitioning=None).to_pylist()
+    except FileNotFoundError:
+        return {}
+    return rows[0]
+
+
+def write_run_row(files: StoreFiles, run: str, row: Mapping[str, Any]) -> None:
+    """Replace a run's row in one step."""
+    stamped = {**row, "updated": datetime.now(UTC), "schema_version": schema.SCHEMA_VERSION}
+    install_table(files, schema.RUNS, run, RUN_FILE, pa.Table.from_pylist([stamped], schema=_SCHEMA))
+
+
+def described(row: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row with these fields set; objects of ``config``, ``versions`` and ``gaps`` become JSON.
+
+    Raises:
+        ValueError: A field is no column of the `runs` table, or its value cannot stand there.
+    """
+    unknown = sorted(set(fields) - set(_SCHEMA.names))
+    if unknown:
+        raise ValueError(f"run row has no field {', '.join(unknown)}; it has {', '.join(_SCHEMA.names)}")
+    written = {name: _json(value) if name in _JSON else value for name, value in fields.items()}
+    try:
+        pa.Table.from_pylist([written], schema=_SCHEMA)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"run row: a value has the wrong type: {error}") from error
+    return {**row, **written}
+
+
+def default_versions() -> dict[str, str]:
+    """Return the versions of Python, pyarrow, meandrift and, if it is loaded, torch."""
+    found = {"python": platform.python_version(), "pyarrow": pa.__version__}
+    try:
+        found["meandrift"] = version("meandrift")
+    except PackageNotFoundError:
+        found["meandrift"] = "not installed"
+    torch = sys.modules.get("torch")
+    return found | ({"torch": str(torch.__version__)} if torch is not None else {})
+
+
+def _json(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    plain = dict(value) if isinstance(value, Mapping) else list(value)
+    return json.dumps(plain, default=str, ensure_ascii=False)
