@@ -14,11 +14,12 @@ from typing import Any
 import pyarrow as pa
 
 from probes import schema
+from probes.storage.compaction import compact_run
 from probes.storage.files import open_store
 from probes.storage.log import TableLog, find_segments, segment_number
 from probes.storage.ownership import Ownership
 from probes.storage.parts import segment_range
-from probes.storage.recovery import Recovered, move_to_part, recover_run
+from probes.storage.recovery import Recovered, move_to_part, recover_dead, recover_run
 from probes.storage.rewind import rewind
 from probes.storage.run_row import default_versions, described, read_run_row, write_run_row
 
@@ -128,10 +129,10 @@ class Recorder:
                 self._flushed = time.monotonic()
                 pending = {table: table_log.finish_segments() for table, table_log in self._logs.items()}
             for table, segments in pending.items():
-                if segments:
-                    move_to_part(self._files, table, self.run, segments, Recovered(self.run))
+                for segment in segments:
+                    move_to_part(self._files, table, self.run, segment, Recovered(self.run))
                     with self._writing:
-                        self._logs[table].forget(segments)
+                        self._logs[table].forget(segment)
             write_run_row(self._files, self.run, self._row)
 
     def close(self, status: str = "finished") -> None:
@@ -146,6 +147,7 @@ class Recorder:
                 return
             try:
                 self.flush()
+                self._compact()
                 self.describe(status=status)
             finally:
                 self._owner.release()
@@ -161,6 +163,7 @@ class Recorder:
 
     def _prepare(self, resume_step: int | None, *, overwrite: bool) -> dict[str, Any]:
         """Bring the run to the state it starts from; return its row so far."""
+        recover_dead(self._files)  # not this run: its owner is alive, it is we
         recovered = recover_run(self._files, self.run)
         if recovered.rows:
             log.warning("%s", recovered)
@@ -207,6 +210,12 @@ class Recorder:
             self.flush()
         except OSError as error:
             log.warning("run %r: rows stay in the log, no part could be written: %s", self.run, error)
+
+    def _compact(self) -> None:
+        try:
+            compact_run(self._files, self.run)
+        except OSError as error:
+            log.warning("run %r: parts stay as they are, all rows in them: %s", self.run, error)
 
     def _check_open(self) -> None:
         if not self._owner.held:

@@ -6,15 +6,19 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from probes import schema
-from probes.storage.parts import segment_range
+from probes.storage.parts import segment_range, write_parquet
 
 WORKSPACES = "_writers"  # begins with "_": readers of a Parquet folder pass over it
+_OBJECT_STORES = {"s3", "s3a", "gcs", "gs", "abfs", "abfss", "az"}
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -59,13 +63,32 @@ class StoreFiles:
         infos = self._list(self.folder(table, run))
         return sorted(info.base_name for info in infos if segment_range(info.base_name))
 
+    def put(self, table: str, run: str, name: str, rows: Iterable[pa.Table], row_schema: pa.Schema) -> None:
+        """Write rows as one Parquet file of the store, whole or not at all, replacing any of that name.
+
+        Raises:
+            OSError: The file system refused. Nothing is left behind.
+        """
+        unfinished = self.workspace(run) / f"{table}.unfinished"
+        try:
+            write_parquet(unfinished, rows, row_schema)
+            self.install(unfinished, table, run, name)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
     def install(self, source: Path, table: str, run: str, name: str) -> None:
-        """Move a finished local file into the store, replacing any of that name, in one visible step."""
+        """Bring a finished local file into the store, replacing any of that name, in one visible step."""
         folder = self.folder(table, run)
+        if self.filesystem.type_name.removeprefix("py::fsspec+") in _OBJECT_STORES:
+            self._upload(source, f"{folder}/{name}")  # an object appears when its upload ends: no rename needed
+            return
         self.filesystem.create_dir(folder)
-        with source.open("rb") as finished, self.filesystem.open_output_stream(f"{folder}/{name}") as remote:
+        self._upload(source, f"{folder}/_{name}.unfinished")
+        self.filesystem.move(f"{folder}/_{name}.unfinished", f"{folder}/{name}")
+
+    def _upload(self, source: Path, path: str) -> None:
+        with source.open("rb") as finished, self.filesystem.open_output_stream(path) as remote:
             shutil.copyfileobj(finished, remote, 8 << 20)
-        source.unlink()
 
     def delete(self, table: str, run: str, name: str) -> None:
         """Delete one part."""
@@ -76,6 +99,18 @@ class StoreFiles:
         if self._list(self.folder(table, run)):
             self.filesystem.delete_dir(self.folder(table, run))
 
+    def open_part(self, table: str, run: str, name: str) -> pq.ParquetFile:
+        """Open a part for reading.
+
+        Raises:
+            OSError: It is not there, or no Parquet file; the message names it.
+        """
+        path = f"{self.folder(table, run)}/{name}"
+        try:
+            return pq.ParquetFile(path, filesystem=self.filesystem, page_checksum_verification=True)
+        except pa.ArrowInvalid as error:
+            raise OSError(f"{path} is no readable Parquet file: {error}") from error
+
     def _list(self, folder: str) -> list[pafs.FileInfo]:
         return self.filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
 
@@ -85,16 +120,16 @@ class LocalStoreFiles(StoreFiles):
 
     def __init__(self, name: str, root: Path, *, fsync: bool = False) -> None:
         super().__init__(name, pafs.LocalFileSystem(), root.as_posix(), root)
-        self._fsync = fsync
+        self.fsync = fsync
 
     def install(self, source: Path, table: str, run: str, name: str) -> None:
         """Rename a finished file into place; with ``fsync``, make file and name durable first."""
         folder = Path(self.folder(table, run))
         folder.mkdir(parents=True, exist_ok=True)
-        if self._fsync:
+        if self.fsync:
             sync(source)
         source.replace(folder / name)
-        if self._fsync:
+        if self.fsync:
             sync(folder)
             sync(folder.parent)
 

@@ -65,9 +65,9 @@ class TableLog:
             self.nbytes = 0
         return list(self._finished)
 
-    def forget(self, segments: list[Path]) -> None:
-        """Take segments off the list of finished ones: their rows are in a part."""
-        self._finished = [path for path in self._finished if path not in segments]
+    def forget(self, segment: Path) -> None:
+        """Take a segment off the list of finished ones: its rows are in a part."""
+        self._finished.remove(segment)
 
     def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if self._given is None or not batch.schema.equals(self._given):

@@ -27,12 +27,17 @@ def segment_range(name: str) -> tuple[int, int] | None:
 
 
 def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schema) -> None:
-    """Write tables of one schema to one Parquet file: zstd, byte-split floats, dictionary keys, in the given order."""
+    """Write tables to one Parquet file, in order: zstd, byte-split floats, dictionary keys, page checksums."""
     names = {leaf: name for name, leaf in _leaves(arrow_schema)}
     floats = [leaf for leaf, name in names.items() if pa.types.is_floating(_leaf_type(arrow_schema.field(name).type))]
     words = [leaf for leaf, name in names.items() if name in _KEY_NAMES or _is_word(arrow_schema.field(name).type)]
     with pq.ParquetWriter(
-        path, arrow_schema, compression="zstd", use_dictionary=words, use_byte_stream_split=floats
+        path,
+        arrow_schema,
+        compression="zstd",
+        use_dictionary=words,
+        use_byte_stream_split=floats,
+        write_page_checksum=True,  # `verify` finds flipped bits by it
     ) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
@@ -55,3 +60,14 @@ def _leaf_type(kind: pa.DataType) -> pa.DataType:
 
 def _is_word(kind: pa.DataType) -> bool:
     return pa.types.is_dictionary(kind) or pa.types.is_string(kind)
+
+
+def fitted(table: pa.Table, arrow_schema: pa.Schema) -> pa.Table:
+    """Return the table with exactly the columns of ``arrow_schema``; those it lacks are null."""
+    columns = [
+        table[column.name].cast(column.type)
+        if column.name in table.column_names
+        else pa.nulls(table.num_rows, column.type)
+        for column in arrow_schema
+    ]
+    return pa.Table.from_arrays(columns, schema=arrow_schema)

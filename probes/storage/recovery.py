@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
+import pyarrow.compute as pc
 
+from probes import schema
 from probes.storage.columns import RECORDED, part_schema
 from probes.storage.files import StoreFiles
 from probes.storage.log import find_segments, read_segment, segment_number
-from probes.storage.ownership import OWNER_FILE
-from probes.storage.parts import part_name, segment_range, write_parquet
+from probes.storage.ownership import OWNER_FILE, Ownership, RunIsOwnedError
+from probes.storage.parts import fitted, part_name, segment_range
+from probes.storage.run_row import described, read_run_row, write_run_row
 
 log = logging.getLogger("meandrift")
 DAMAGED = "damaged-"
@@ -31,12 +35,14 @@ class Recovered:
     Attributes:
         run: The run.
         rows: Rows brought from the log into parts, by table.
+        last_step: Largest step among them; -1 if there are none.
         torn_bytes: Bytes of records whose writing was cut off: their calls never returned.
         damaged: Log segments that something else overwrote, kept beside the log for inspection.
     """
 
     run: str
     rows: dict[str, int] = field(default_factory=dict)
+    last_step: int = -1
     torn_bytes: int = 0
     damaged: list[Path] = field(default_factory=list)
 
@@ -48,33 +54,24 @@ class Recovered:
         return f"recovered run {self.run!r}: {rows}{kept}"
 
 
-def move_to_part(files: StoreFiles, table: str, run: str, segments: list[Path], done: Recovered) -> None:
-    """Bring finished segments of one table, oldest first, into one part, then delete them."""
-    contents = [read_segment(path) for path in segments]
-    tables = [content.rows for content in contents if content.rows is not None and content.rows.num_rows]
-    if tables:
-        logged = pa.concat_tables(tables, promote_options="default")
-        rows = logged.cast(part_schema(table, logged.schema)).combine_chunks()
-        name = part_name(segment_number(segments[0]), segment_number(segments[-1]))
-        install_table(files, table, run, name, rows)
+def move_to_part(files: StoreFiles, table: str, run: str, segment: Path, done: Recovered) -> None:
+    """Bring one finished segment into a part of its own, then delete it.
+
+    Doing it again after a failure is safe: the part has the segment's number, so it replaces itself.
+    """
+    content = read_segment(segment)
+    if content.rows is not None and content.rows.num_rows:
+        stored = part_schema(table, content.rows.schema)
+        rows = fitted(content.rows, stored).combine_chunks()
+        files.put(table, run, part_name(segment_number(segment), segment_number(segment)), [rows], stored)
         done.rows[table] = done.rows.get(table, 0) + rows.num_rows
-    for path, content in zip(segments, contents, strict=True):
-        done.torn_bytes += content.torn_bytes
+        done.last_step = max(done.last_step, pc.max(rows[schema.STEP]).as_py())
+    done.torn_bytes += content.torn_bytes
+    with suppress(OSError):  # a segment that stays is known by its number to be in a part
         if content.damaged:
-            done.damaged.append(path.replace(path.with_name(DAMAGED + path.name)))
+            done.damaged.append(segment.replace(segment.with_name(DAMAGED + segment.name)))
         else:
-            path.unlink()
-
-
-def install_table(files: StoreFiles, table: str, run: str, name: str, rows: pa.Table) -> None:
-    """Write rows as one Parquet file of the store, whole or not at all."""
-    unfinished = files.workspace(run) / f"{table}.unfinished"
-    try:
-        write_parquet(unfinished, [rows], rows.schema)
-        files.install(unfinished, table, run, name)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+            segment.unlink()
 
 
 def recover_run(files: StoreFiles, run: str) -> Recovered:
@@ -88,8 +85,47 @@ def recover_run(files: StoreFiles, run: str) -> Recovered:
             if any(first <= number <= last for first, last in filter(None, held)):
                 path.unlink()
             else:
-                move_to_part(files, table, run, [path], done)
+                move_to_part(files, table, run, path, done)
     for path in workspace.iterdir():
         if path.name != OWNER_FILE and not path.name.startswith(DAMAGED):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return done
+
+
+def recover_dead(files: StoreFiles, runs: Iterable[str] | None = None, *, force: bool = False) -> list[Recovered]:
+    """Recover the runs whose writers died; leave those of live writers alone.
+
+    Args:
+        files: The store.
+        runs: Only these; by default every run with a workspace.
+        force: Take runs over from owners on other machines, who are known to be dead.
+
+    Returns:
+        One record for each run recovered. A run that cannot be recovered is logged and left as it is.
+    """
+    wanted = files.workspaces() if runs is None else [run for run in files.workspaces() if run in set(runs)]
+    attempts = [_recover_if_dead(files, run, force=force) for run in wanted]
+    return [done for done in attempts if done is not None]
+
+
+def _recover_if_dead(files: StoreFiles, run: str, *, force: bool) -> Recovered | None:
+    try:
+        owner = Ownership(files.workspace(run), force=force)
+    except RunIsOwnedError:
+        return None
+    except OSError as error:
+        log.warning("run %r is not recovered: %s", run, error)
+        return None
+    try:
+        done = recover_run(files, run)
+        row = read_run_row(files, run)
+        if row.get("status") == "running":
+            last_step = max(done.last_step, row["last_step"] if row["last_step"] is not None else -1)
+            write_run_row(files, run, described(row, {"status": "interrupted", "last_step": last_step}))
+    except OSError as error:
+        log.warning("run %r is not recovered: %s", run, error)
+        return None
+    finally:
+        owner.release()
+    log.warning("%s", done)
     return done

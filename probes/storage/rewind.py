@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 from probes import schema
 from probes.storage.columns import RECORDED
 from probes.storage.files import StoreFiles
-from probes.storage.recovery import install_table
 
 
 def rewind(files: StoreFiles, run: str, *, step: int) -> int:
@@ -23,8 +22,7 @@ def rewind(files: StoreFiles, run: str, *, step: int) -> int:
 
 
 def _rewind_part(files: StoreFiles, table: str, run: str, name: str, step: int) -> int:
-    path = f"{files.folder(table, run)}/{name}"
-    with pq.ParquetFile(path, filesystem=files.filesystem) as part:
+    with files.open_part(table, run, name) as part:
         if _largest_step(part.metadata) < step:
             return 0
         rows = part.read()
@@ -32,7 +30,7 @@ def _rewind_part(files: StoreFiles, table: str, run: str, name: str, step: int) 
     if kept.num_rows == rows.num_rows:
         return 0
     if kept.num_rows:
-        install_table(files, table, run, name, kept)
+        files.put(table, run, name, [kept], kept.schema)
     else:
         files.delete(table, run, name)
     return rows.num_rows - kept.num_rows

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from probes import schema
 from probes.storage.files import StoreFiles
-from probes.storage.recovery import install_table
 
 RUN_FILE = "part-0.parquet"
 _SCHEMA = schema.arrow_schema(schema.RUNS, schema.RUNS_COLUMNS)
@@ -35,7 +34,7 @@ def read_run_row(files: StoreFiles, run: str) -> dict[str, Any]:
 def write_run_row(files: StoreFiles, run: str, row: Mapping[str, Any]) -> None:
     """Replace a run's row in one step."""
     stamped = {**row, "updated": datetime.now(UTC), "schema_version": schema.SCHEMA_VERSION}
-    install_table(files, schema.RUNS, run, RUN_FILE, pa.Table.from_pylist([stamped], schema=_SCHEMA))
+    files.put(schema.RUNS, run, RUN_FILE, [pa.Table.from_pylist([stamped], schema=_SCHEMA)], _SCHEMA)
 
 
 def described(row: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:

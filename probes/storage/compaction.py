@@ -1,0 +1,144 @@
+"""Compaction: many small parts become one, and no reader ever counts a row twice or misses one.
+
+The compacted parts are written into a folder of their own, which then changes places with the run's part folder in
+one step. A reader that listed the old folder and opens an old part after that step gets FileNotFoundError, never
+wrong rows, because a compacted part's name was never used before: it lists again. Where folders cannot change places
+(object stores, some network file systems) parts stay as they are: small, more of them, and right.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from probes.storage.columns import RECORDED
+from probes.storage.exchange import exchange
+from probes.storage.files import LocalStoreFiles, StoreFiles, sync
+from probes.storage.parts import ROW_GROUP_ROWS, fitted, part_name, segment_range, write_parquet
+
+LARGE_ROWS = 4 * ROW_GROUP_ROWS  # a part this large gains nothing from being joined: it is linked, not rewritten
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What compaction did to one table of a run: part counts; equal if there was nothing to do, or no way to."""
+
+    table: str
+    before: int
+    after: int
+
+
+def compact_run(files: StoreFiles, run: str) -> list[Compacted]:
+    """Join the small parts of every table of a run. The caller owns the run and no one else writes to it.
+
+    Raises:
+        OSError: A part cannot be read, or the disk is full. The run is as it was.
+    """
+    return [_compact_table(files, table, run) for table in RECORDED if files.parts(table, run)]
+
+
+class _Source(NamedTuple):
+    """One table of one run, and the names of its parts in row order."""
+
+    files: LocalStoreFiles
+    table: str
+    run: str
+    names: list[str]
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.files.folder(self.table, self.run))
+
+    def open(self, name: str) -> pq.ParquetFile:
+        return self.files.open_part(self.table, self.run, name)
+
+
+def _compact_table(files: StoreFiles, table: str, run: str) -> Compacted:
+    names = files.parts(table, run)
+    unchanged = Compacted(table, len(names), len(names))
+    if not isinstance(files, LocalStoreFiles) or len(names) < 2:
+        return unchanged
+    source = _Source(files, table, run, names)
+    joined = _joined_schema(source)
+    groups = _groups(source, joined)
+    if len(groups) == len(names) or not all(path.is_file() for path in source.folder.iterdir()):
+        return unchanged
+    staged = files.workspace(run) / f"compacted-{table}"
+    staged.mkdir()
+    try:
+        for group in groups:
+            _join(source, group, joined, staged)
+        done = _change_places(source, staged)
+    finally:
+        shutil.rmtree(staged)
+    return Compacted(table, len(names), len(groups)) if done else unchanged
+
+
+def _joined_schema(source: _Source) -> pa.Schema:
+    schemas = []
+    for name in source.names:
+        with source.open(name) as part:
+            schemas.append(part.schema_arrow)
+    return pa.unify_schemas(schemas)
+
+
+def _groups(source: _Source, joined: pa.Schema) -> list[list[str]]:
+    """Neighbouring small parts belong together; a large one that has all columns stays by itself."""
+    groups: list[list[str]] = []
+    last_stays = True
+    for name in source.names:
+        with source.open(name) as part:
+            stays = part.metadata.num_rows >= LARGE_ROWS and part.schema_arrow.equals(joined)
+        if stays or last_stays:
+            groups.append([])
+        groups[-1].append(name)
+        last_stays = stays
+    return groups
+
+
+def _join(source: _Source, names: list[str], joined: pa.Schema, staged: Path) -> None:
+    if len(names) == 1:
+        os.link(source.folder / names[0], staged / names[0])
+        return
+    spans = [span for span in map(segment_range, names) if span is not None]
+    path = staged / part_name(spans[0][0], spans[-1][1])
+    write_parquet(path, _row_groups(_tables(source, names, joined)), joined)
+
+
+def _tables(source: _Source, names: list[str], joined: pa.Schema) -> Iterator[pa.Table]:
+    for name in names:
+        with source.open(name) as part:
+            for index in range(part.num_row_groups):
+                yield fitted(part.read_row_group(index), joined)
+
+
+def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Gather tables until they fill a row group, so that memory stays bounded."""
+    gathered: list[pa.Table] = []
+    for table in tables:
+        gathered.append(table)
+        if sum(part.num_rows for part in gathered) >= ROW_GROUP_ROWS:
+            yield pa.concat_tables(gathered).combine_chunks()
+            gathered = []
+    if gathered:
+        yield pa.concat_tables(gathered).combine_chunks()
+
+
+def _change_places(source: _Source, staged: Path) -> bool:
+    for path in source.folder.iterdir():
+        if path.name not in source.names:
+            os.link(path, staged / path.name)  # not ours, so not ours to lose
+    if source.files.fsync:
+        for path in (*staged.iterdir(), staged):
+            sync(path)
+    done = exchange(staged, source.folder)
+    if source.files.fsync:
+        sync(source.folder.parent)
+    return done
