@@ -1,0 +1,277 @@
+"""Which layers are observed, under which names, and how their weights are read without a trace.
+
+A *layer* here is one row of the store's ``layers`` table: a module with its output and the parameter named
+``weight`` (and the bias beside it). Every further weight of a module (``weight_hh_l0`` of an LSTM, ``in_proj_weight``
+of an attention) is a row of its own, named ``<module>.<parameter>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+Pattern = str | type[nn.Module]
+
+_WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+# Older hooks (torch.nn.utils.spectral_norm, weight_norm) keep the parameter under another name and the weight as a
+# plain attribute; the first entry that exists is what the optimizer updates.
+_LEGACY_SUFFIXES = ("_orig", "_v")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One observed layer.
+
+    Attributes:
+        name: Dotted module name without wrappers and "parametrizations".
+        index: Position among the observed layers, from 0.
+        kind: Class name of the module before any parametrization.
+        module: The module itself.
+        weight: Attribute name of the observed weight; None where there is none, or where it is tied to another layer's.
+        bias: Attribute name of the bias beside it; None where there is none.
+        observes_output: Whether this row carries the module's activation.
+    """
+
+    name: str
+    index: int
+    kind: str
+    module: nn.Module = field(repr=False)
+    weight: str | None
+    bias: str | None
+    observes_output: bool
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the weight has its input dimension first, as transposed convolutions have."""
+        return isinstance(self.module, _TRANSPOSED)
+
+    @property
+    def parametrized(self) -> bool:
+        """Whether the forward multiplies by something else than the parameter itself."""
+        return self.weight is not None and self.weight not in self.module._parameters
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The observed layers, and what was left out of them and why."""
+
+    layers: tuple[Layer, ...]
+    notes: tuple[dict[str, str], ...]
+
+
+def select_layers(
+    model: nn.Module,
+    *,
+    include: Sequence[Pattern] | None = None,
+    exclude: Sequence[Pattern] | None = None,
+) -> Selection:
+    """Return the layers to observe, in depth order.
+
+    Without patterns these are all modules that own a parameter, and the normalisation layers even where they own none.
+    Pure reading: no attribute that a parametrization computes is touched.
+
+    Args:
+        model: Any module; DDP, compiled and checkpoint wrappers do not show in the names.
+        include: Names with ``*`` and ``?``, or module types; only modules that match one are observed, with or without
+            parameters.
+        exclude: The same, to leave modules out.
+
+    Raises:
+        ValueError: A pattern matches no module, nothing is left to observe, or a lazy module has no weights yet.
+    """
+    modules = dict(_named_modules(model))
+    chosen = _matching(modules, include, "include") if include is not None else set(modules)
+    chosen -= _matching(modules, exclude, "exclude") if exclude is not None else set()
+    rows: list[Layer] = []
+    notes: list[dict[str, str]] = list(_shared_modules(model))
+    owners: dict[int, str] = {}
+    for name, module in modules.items():
+        if name in chosen and (include is not None or _is_observed(module)):
+            _append_rows(rows, notes, owners, name, module)
+    if not rows:
+        raise ValueError(
+            f"nothing to observe in {type(model).__name__}: no module with parameters is left"
+            f" (include={include!r}, exclude={exclude!r})."
+        )
+    return Selection(tuple(rows), tuple(notes))
+
+
+def effective_weight(layer: Layer) -> Tensor:
+    """Return what the layer's forward multiplies by, detached; changes nothing, not even in train mode.
+
+    A parametrization runs in eval mode and is set back, so that no power iteration takes place: reading
+    ``module.weight`` in train mode would run one and change the training. The result may share storage with the
+    parameter.
+    """
+    assert layer.weight is not None
+    parametrizations = _parametrizations(layer.module)
+    if layer.weight in parametrizations:
+        return _quietly(parametrizations[layer.weight])
+    parameter = layer.module._parameters.get(layer.weight)
+    if parameter is not None:
+        return parameter.detach()
+    return layer.module.__dict__[layer.weight].detach()
+
+
+def raw_parameter(layer: Layer) -> nn.Parameter | None:
+    """Return the parameter that the optimizer updates: the original under a parametrization, else the weight.
+
+    Of several originals (weight norm's length and direction) it is the one with the most elements.
+    """
+    if layer.weight is None:
+        return None
+    parametrizations = _parametrizations(layer.module)
+    if layer.weight in parametrizations:
+        originals = list(parametrizations[layer.weight]._parameters.values())
+        return max((p for p in originals if p is not None), key=torch.Tensor.numel)
+    parameter = layer.module._parameters.get(layer.weight)
+    if parameter is not None:
+        return parameter
+    return _legacy_parameter(layer.module, layer.weight)
+
+
+def bias_parameter(layer: Layer) -> Tensor | None:
+    """Return the layer's bias (a norm's beta, mean-centring's m), detached, or None."""
+    bias = layer.module._parameters.get(layer.bias) if layer.bias else None
+    return None if bias is None else bias.detach()
+
+
+def canonical_name(name: str) -> str:
+    """Return a dotted module name without the components that wrappers add."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def _named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield canonical name and module, parametrizations left out."""
+    if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+        model = model.module
+    for name, module in model.named_modules():
+        if "parametrizations" not in name.split("."):
+            canonical = canonical_name(name)
+            if type(module).__name__ not in {"OptimizedModule", "CheckpointWrapper"}:
+                yield canonical or _kind(module), module
+
+
+def _shared_modules(model: nn.Module) -> Iterator[dict[str, str]]:
+    first: dict[int, str] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if "parametrizations" in name.split("."):
+            continue
+        owner = first.setdefault(id(module), name)
+        if owner != name and _is_observed(module):
+            why = f"the same module as {canonical_name(owner)!r}, recorded there"
+            yield {"layer": canonical_name(name), "what": "all", "why": why}
+
+
+def _matching(modules: dict[str, nn.Module], patterns: Sequence[Pattern], argument: str) -> set[str]:
+    if isinstance(patterns, (str, type)):
+        patterns = [patterns]
+    matches: set[str] = set()
+    for pattern in patterns:
+        found = {name for name, module in modules.items() if _matches(name, module, pattern)}
+        if not found:
+            raise ValueError(f"{argument}={pattern!r} matches no layer; this model has {', '.join(modules)}.")
+        matches |= found
+    return matches
+
+
+def _matches(name: str, module: nn.Module, pattern: Pattern) -> bool:
+    return fnmatchcase(name, pattern) if isinstance(pattern, str) else isinstance(module, pattern)
+
+
+def _is_observed(module: nn.Module) -> bool:
+    return bool(_own_tensors(module)) or isinstance(module, _NORMS)
+
+
+def _append_rows(
+    rows: list[Layer], notes: list[dict[str, str]], owners: dict[int, str], name: str, module: nn.Module
+) -> None:
+    """Append the module's own row and one row for each further weight."""
+    tensors = _own_tensors(module)
+    biases = [t for t in tensors if t.startswith("bias") or t.endswith("bias") or "bias_" in t]
+    weights = [t for t in tensors if t not in biases]
+    kind = _kind(module)
+
+    def append(row_name: str, weight: str | None, observes_output: bool) -> None:
+        bias = weight.replace("weight", "bias") if weight else "bias"
+        row = Layer(row_name, len(rows), kind, module, weight, bias if bias in biases else None, observes_output)
+        parameter = raw_parameter(row)
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise ValueError(
+                f"layer {row_name!r} is lazy and has no weights yet: run one batch before attaching a Probe."
+            )
+        owner = owners.setdefault(id(parameter), row_name) if parameter is not None else row_name
+        if owner != row_name:
+            notes.append({"layer": row_name, "what": "weight", "why": f"tied to {owner!r}, recorded there"})
+            row = Layer(row_name, len(rows), kind, module, None, row.bias, observes_output)
+        rows.append(row)
+
+    if "weight" in weights or not weights or _has_own_output(module):
+        append(name, "weight" if "weight" in weights else None, True)
+    for weight in weights:
+        if weight != "weight":
+            append(f"{name}.{weight}" if name != kind else weight, weight, False)
+
+
+def _has_own_output(module: nn.Module) -> bool:
+    """Whether a module whose weights have other names than ``weight`` is still a layer: a leaf, or attention."""
+    children = [name for name in module._modules if name != "parametrizations"]
+    return not children or isinstance(module, nn.MultiheadAttention)
+
+
+def _own_tensors(module: nn.Module) -> list[str]:
+    """Return the names of the module's own floating-point weights and biases, as its forward knows them."""
+    names = list(_parametrizations(module))
+    for name, parameter in module._parameters.items():
+        if parameter is not None and (parameter.is_floating_point() or parameter.is_complex()):
+            names.append(_before_legacy_hook(module, name))
+    return list(dict.fromkeys(names))
+
+
+def _before_legacy_hook(module: nn.Module, name: str) -> str:
+    """Return ``weight`` for ``weight_orig``, ``weight_g`` and ``weight_v`` of the older hooks; else the name."""
+    for suffix in (*_LEGACY_SUFFIXES, "_g"):
+        plain = name.removesuffix(suffix)
+        if plain != name and isinstance(module.__dict__.get(plain), Tensor):
+            return plain
+    return name
+
+
+def _legacy_parameter(module: nn.Module, name: str) -> nn.Parameter | None:
+    for suffix in _LEGACY_SUFFIXES:
+        parameter = module._parameters.get(name + suffix)
+        if parameter is not None:
+            return parameter
+    return None
+
+
+def _parametrizations(module: nn.Module) -> dict[str, nn.Module]:
+    container = module._modules.get("parametrizations")
+    return container._modules if isinstance(container, nn.ModuleDict) else {}
+
+
+def _quietly(parametrization: nn.Module) -> Tensor:
+    modes = [(module, module.training) for module in parametrization.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        with torch.no_grad():
+            weight: Tensor = parametrization()
+            return weight.detach()
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _kind(module: nn.Module) -> str:
+    return parametrize.type_before_parametrizations(module).__name__
+
+
+Read = Callable[[Layer], Tensor]

@@ -1,0 +1,31 @@
+"""The matrices of a weight: which numbers a singular value belongs to.
+
+A convolution kernel is a tensor of four dimensions; "its singular values" means nothing until a matrix is named.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def unfolded(weight: Tensor, *, transposed: bool = False) -> Tensor:
+    """Return the weight as one matrix, ``(out, in * kh * kw)``: the matrix that spectral normalisation divides.
+
+    Shapes: ``(out, in, kh, kw) -> (out, in*kh*kw)``; a transposed convolution's ``(in, out, kh, kw)`` has its output
+    dimension brought first. Source: Miyato et al., "Spectral Normalization for GANs" (2018), section 2.1.
+    """
+    if transposed:
+        weight = weight.transpose(0, 1)
+    return weight.flatten(1)
+
+
+def kernel_slices(weight: Tensor) -> Tensor:
+    """Return the kernel slices ``W[o, i, :, :]`` as a batch of matrices, ``(out * in, kh, kw)``.
+
+    One-dimensional kernels give ``(out * in, 1, k)``, volumes ``(out * in, kd, kh * kw)``. Source: the matrices of the
+    paper's Fig. 6.
+    """
+    slices = weight.flatten(0, 1)  # (out*in, *kernel)
+    if slices.ndim == 2:
+        return slices.unsqueeze(1)
+    return slices.flatten(2)

@@ -1,0 +1,82 @@
+"""What a metric is: a pure function over all tensors of one kind at one step, with the columns it fills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from probes.schema import LAYERS, Column
+
+Compute = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric, or a few that fall out of the same pass over the tensors.
+
+    Attributes:
+        name: Its key in ``METRICS`` and in a schedule.
+        group: Several metrics that a schedule names together: ``weights``, ``gradients``, ...
+        reads: The source its function is given, a key of ``probes.observation.SOURCES``: ``weight``, ``gradient``, ...
+        compute: ``compute(tensors) -> (columns, layers)``: a tensor with a row for each column and a column for each
+            entry of the list it was given. Not measured there is NaN only if the measurement is NaN.
+        columns: The columns it fills in table ``layers``; empty where it has a table of its own.
+        table: ``layers``, ``histograms`` or ``spectra``.
+        label: In the other tables: the ``tensor`` or ``view`` its rows are about.
+        stride: Recorded at every ``stride``-th step that is due, under a plain ``every=n``: more for dear metrics.
+        carries: ``compute(tensors, carried) -> (values, carried)``: the metric hands itself one tensor a layer from one
+            record to the next (None at the first). It is part of the probe's state in a checkpoint.
+    """
+
+    name: str
+    group: str
+    reads: str
+    compute: Compute
+    columns: tuple[Column, ...] = ()
+    table: str = LAYERS
+    label: str = ""
+    stride: int = 1
+    carries: bool = False
+
+
+def metric(*, reads: str, columns: Sequence[Column], group: str = "user") -> Callable[[Compute], Metric]:
+    """Make a metric of one's own from a function, to be given to ``Probe(..., metrics=[...])``.
+
+    The function takes the list of all tensors of one kind at a step (detached, float32 or wider, one a layer) and
+    returns one row for each column: shape ``(columns, layers)``, or ``(layers,)`` for a single column. It must not
+    change its argument, and on CUDA it should not wait for the device (no ``.item()``).
+
+    Args:
+        reads: What the list holds: ``weight`` (the effective weight), ``raw_weight``, ``bias``, ``gradient``,
+            ``matrix`` (the unfolded weight), ``singular_values``, ``kernel_slices``, ``update``, ...: a key of
+            ``SOURCES``.
+        columns: The columns it fills, each with unit and formula.
+        group: A name under which schedules find it.
+
+    Example:
+        >>> import torch
+        >>> from probes.metrics import metric
+        >>> from probes.schema import Column
+        >>> @metric(reads="weight", columns=[Column("weight_max_abs", "1", "max |W|", tensor="effective weight")])
+        ... def weight_max_abs(weights):
+        ...     return torch.stack([weight.abs().max() for weight in weights])
+        >>> weight_max_abs.name
+        'weight_max_abs'
+
+    Raises:
+        ValueError: No columns are given.
+    """
+    if not columns:
+        raise ValueError("a metric needs at least one Column: what it fills in table 'layers', with unit and formula.")
+
+    def make(compute: Compute) -> Metric:
+        def rows(tensors: list[Tensor]) -> Tensor:
+            values: Tensor = compute(tensors)
+            return values.reshape(len(columns), len(tensors))
+
+        return Metric(compute.__name__, group, reads, rows, tuple(columns))
+
+    return make

@@ -1,0 +1,77 @@
+"""Which metrics are recorded at which steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from probes.metrics import METRICS, Metric
+from probes.schedule import Schedule, as_schedule, every
+
+EVERY = 50
+
+Cadence = int | Schedule | Mapping[str, int | Schedule]
+
+
+class Plan:
+    """The chosen metrics and the schedule of each."""
+
+    def __init__(self, metrics: Sequence[str | Metric] | None = None, cadence: Cadence = EVERY) -> None:
+        """Choose metrics and schedules.
+
+        Args:
+            metrics: Names of metrics or groups, or metrics of one's own; None takes all of ``METRICS``.
+            cadence: A whole number ``n``: every ``n`` steps, dear metrics at every ``stride``-th of those. A schedule:
+                all metrics follow it. A mapping from metric or group to either: those follow it exactly, and whatever
+                it does not name is recorded as under ``every=50``.
+
+        Raises:
+            ValueError: A metric or group is unknown, two metrics fill the same column, or a step count is not positive.
+        """
+        self.metrics = tuple(_chosen(metrics))
+        _check_columns(self.metrics)
+        self._schedules = [(metric, schedule) for metric, schedule in _schedules(self.metrics, cadence)]
+
+    def due(self, step: int) -> list[Metric]:
+        """Return the metrics to record at a step."""
+        return [metric for metric, schedule in self._schedules if schedule(step)]
+
+
+def _chosen(metrics: Sequence[str | Metric] | None) -> list[Metric]:
+    if metrics is None:
+        return list(METRICS.values())
+    chosen: dict[str, Metric] = {}
+    for entry in [metrics] if isinstance(metrics, (str, Metric)) else metrics:
+        for metric in [entry] if isinstance(entry, Metric) else _named(entry, METRICS.values(), "metrics"):
+            chosen[metric.name] = metric
+    return list(chosen.values())
+
+
+def _named(name: str, among: Iterable[Metric], argument: str) -> list[Metric]:
+    among = list(among)
+    found = [metric for metric in among if name in (metric.name, metric.group)]
+    if not found:
+        groups = ", ".join(dict.fromkeys(metric.group for metric in among))
+        names = ", ".join(metric.name for metric in among)
+        raise ValueError(f"{argument}: unknown metric or group {name!r}; groups are {groups}; metrics are {names}.")
+    return found
+
+
+def _check_columns(metrics: Sequence[Metric]) -> None:
+    owner: dict[str, str] = {}
+    for metric in metrics:
+        for column in metric.columns:
+            other = owner.setdefault(column.name, metric.name)
+            if other != metric.name:
+                raise ValueError(f"metrics {other!r} and {metric.name!r} both fill column {column.name!r}: rename one.")
+
+
+def _schedules(metrics: Sequence[Metric], cadence: Cadence) -> Iterable[tuple[Metric, Schedule]]:
+    if callable(cadence):
+        return [(metric, cadence) for metric in metrics]
+    own: dict[str, Schedule] = {}
+    if isinstance(cadence, Mapping):
+        for name, value in cadence.items():
+            own |= {metric.name: as_schedule(value) for metric in _named(name, metrics, "every")}
+        cadence = EVERY
+    every(cadence)  # refuses what is no step count, even where a mapping names every metric
+    return [(metric, own.get(metric.name) or every(cadence * metric.stride)) for metric in metrics]

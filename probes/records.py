@@ -1,0 +1,180 @@
+"""What one recorded step leaves behind, and how blocks of it become Arrow record batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor
+
+from probes.layers import Layer
+from probes.metrics.histogram import HALF, MANTISSA_BITS, OCTAVE, SLOTS
+from probes.metrics.metric import Metric
+from probes.metrics.singular_values import PADDING
+from probes.schema import (
+    HISTOGRAM_COLUMNS,
+    HISTOGRAMS,
+    LAYERS,
+    SPECTRA,
+    SPECTRA_COLUMNS,
+    STEPS,
+    STEPS_COLUMNS,
+    Column,
+    arrow_schema,
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a metric gave at one step: its values and the layers they belong to."""
+
+    metric: Metric
+    indices: list[int]
+    values: Tensor
+
+
+@dataclass
+class Record:
+    """One recorded step; its tensors are on the CPU, or on their way there until ``ready`` is reached."""
+
+    step: int
+    epoch: int | None
+    results: list[Result] = field(default_factory=list)
+    ready: Any = None  # torch.cuda.Event
+
+    @property
+    def nbytes(self) -> int:
+        """Memory its values take."""
+        return sum(result.values.nbytes for result in self.results)
+
+    def wait(self) -> None:
+        """Block the calling thread until the tensors have arrived from the device."""
+        if self.ready is not None:
+            self.ready.synchronize()
+
+
+class Tables:
+    """Turns records into record batches of the store's tables."""
+
+    def __init__(self, layers: Sequence[Layer], metrics: Sequence[Metric]) -> None:
+        self._names = pa.array([layer.name for layer in layers])
+        self._kinds = pa.array([layer.kind for layer in layers])
+        self._count = len(layers)
+        columns = [c for metric in metrics for c in metric.columns]
+        self._places = {column.name: place for place, column in enumerate(columns)}
+        self._columns = columns
+        self._schema = arrow_schema(LAYERS, columns)
+
+    def batches(self, records: Sequence[Record]) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """Yield table name and batch for each table the records have rows for."""
+        for record in records:
+            record.wait()
+        makers = {LAYERS: self._layers, HISTOGRAMS: self._histograms, SPECTRA: self._spectra}
+        for table, make in makers.items():
+            batch = make(records)
+            if batch is not None and batch.num_rows:
+                yield table, batch
+
+    def _layers(self, records: Sequence[Record]) -> pa.RecordBatch | None:
+        shape = (len(self._columns), len(records), self._count)
+        values, missing = np.zeros(shape), np.ones(shape, dtype=bool)
+        for row, record in enumerate(records):
+            for result in record.results:
+                if result.metric.table == LAYERS:
+                    first = self._places[result.metric.columns[0].name]
+                    block = slice(first, first + len(result.metric.columns))
+                    values[block, row][:, result.indices] = result.values.numpy()
+                    missing[block, row][:, result.indices] = False
+        rows = np.flatnonzero(~missing.all(axis=0))  # a row that says nothing is not written
+        keys = self._keys(records, rows // self._count, rows % self._count)
+        flat_values, flat_missing = values.reshape(shape[0], -1)[:, rows], missing.reshape(shape[0], -1)[:, rows]
+        arrays = [_array(column, v, m) for column, v, m in zip(self._columns, flat_values, flat_missing, strict=True)]
+        return pa.RecordBatch.from_arrays([*keys, *arrays], schema=self._schema)
+
+    def _histograms(self, records: Sequence[Record]) -> pa.RecordBatch | None:
+        found = [(row, r) for row, record in enumerate(records) for r in record.results if r.metric.table == HISTOGRAMS]
+        if not found:
+            return None
+        table = np.concatenate([result.values.numpy() for _, result in found])
+        rows, layers, labels = _places(found)
+        # Signed order: bin -HALF first. The slots of NaN and infinities lie at both ends and are cut off.
+        signed = np.concatenate([table[:, HALF - 1 :: -1], table[:, HALF:SLOTS]], axis=1)
+        finite = signed[:, OCTAVE:-OCTAVE]
+        filled = finite != 0
+        first = np.where(filled.any(axis=1), filled.argmax(axis=1), 0)
+        last = np.where(filled.any(axis=1), finite.shape[1] - filled[:, ::-1].argmax(axis=1), 0)
+        positions = np.arange(finite.shape[1])
+        window = (positions >= first[:, None]) & (positions < last[:, None])
+        offsets = np.concatenate([[0], np.cumsum(last - first)]).astype(np.int32)
+        total, kept = signed.sum(axis=1), finite.sum(axis=1)
+        columns = [
+            pa.array(np.full(len(rows), MANTISSA_BITS, np.int8)),
+            pa.array(np.where(last > first, first + OCTAVE - HALF, 0).astype(np.int16)),
+            pa.ListArray.from_arrays(offsets, finite[window].astype(np.int32)),
+            pa.array(total),
+            pa.array(table[:, SLOTS]),
+            pa.array(total - kept),
+        ]
+        keys = [*self._keys(records, rows, layers), _words(labels)]
+        return pa.RecordBatch.from_arrays([*keys, *columns], schema=arrow_schema(HISTOGRAMS, HISTOGRAM_COLUMNS))
+
+    def _spectra(self, records: Sequence[Record]) -> pa.RecordBatch | None:
+        found = [(row, r) for row, record in enumerate(records) for r in record.results if r.metric.table == SPECTRA]
+        if not found:
+            return None
+        rows, layers, labels = _places(found)
+        lists = [values[values != PADDING] for _, result in found for values in result.values.numpy()]
+        offsets = np.concatenate([[0], np.cumsum([len(values) for values in lists])]).astype(np.int32)
+        spectra = pa.ListArray.from_arrays(offsets, np.concatenate(lists).astype(np.float32))
+        keys = [*self._keys(records, rows, layers), _words(labels)]
+        return pa.RecordBatch.from_arrays([*keys, spectra], schema=arrow_schema(SPECTRA, SPECTRA_COLUMNS))
+
+    def _keys(self, records: Sequence[Record], rows: np.ndarray, layers: np.ndarray) -> list[pa.Array]:
+        steps = np.array([record.step for record in records], dtype=np.int64)
+        epochs = np.array([-1 if record.epoch is None else record.epoch for record in records], dtype=np.int32)[rows]
+        index = layers.astype(np.int32)
+        return [
+            pa.array(steps[rows]),
+            pa.array(epochs, mask=epochs < 0),
+            pa.DictionaryArray.from_arrays(index, self._names),
+            pa.array(layers.astype(np.int16)),
+            pa.DictionaryArray.from_arrays(index, self._kinds),
+        ]
+
+
+def _places(found: list[tuple[int, Result]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return record row, layer index and label of each table row."""
+    rows = np.concatenate([np.full(len(result.indices), row) for row, result in found])
+    layers = np.concatenate([np.array(result.indices) for _, result in found])
+    labels = [result.metric.label for _, result in found for _ in result.indices]
+    return rows, layers, labels
+
+
+def _words(values: list[str]) -> pa.DictionaryArray:
+    return pa.array(values).dictionary_encode()
+
+
+def _array(column: Column, values: np.ndarray, missing: np.ndarray) -> pa.Array:
+    if pa.types.is_integer(column.type):
+        return pa.array(np.where(missing, 0, values).astype(column.type.to_pandas_dtype()), mask=missing)
+    with np.errstate(over="ignore"):  # beyond float32 is infinity there: divergence stays visible
+        return pa.array(values.astype(np.float32), mask=missing)
+
+
+def steps_batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
+    """Return rows of table ``steps``; columns that a row has no value for are null, a user's own come last."""
+    own = {name: None for row in rows for name in row if name not in _STEPS_NAMES}
+    columns = [*STEPS_COLUMNS, *(Column(name, "1", "logged by the training loop", type=pa.float64()) for name in own)]
+    schema = arrow_schema(STEPS, columns)
+    arrays = [pa.array([_number(row.get(name)) for row in rows], schema.field(name).type) for name in schema.names]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+_STEPS_NAMES = {"step", "epoch", "split", *(column.name for column in STEPS_COLUMNS)}
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, Tensor) else value
