@@ -26,7 +26,7 @@ def load_npz(path: Path) -> DataSet:
     if not path.is_file():
         raise FileNotFoundError(f"data set 'npz:{path}': there is no such file.")
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as file, np.load(file) as archive:
             if missing := [name for name in ARRAYS if name not in archive]:
                 raise ValueError(f"it lacks {', '.join(missing)}; expected the arrays {', '.join(ARRAYS)}")
             arrays = {name: archive[name] for name in ARRAYS}
@@ -85,7 +85,7 @@ def _read_pictures(samples: list[tuple[str, int]], mode: str) -> torch.Tensor:
         size = size or picture.shape[:2]
         if picture.shape[:2] != size:
             raise ValueError(
-                f"picture {file} is {picture.shape[1]}x{picture.shape[0]} pixels, {samples[0][0]} is {size[1]}x{size[0]}: "
+                f"picture {file} is {picture.shape[1]}x{picture.shape[0]} pixels, the first {size[1]}x{size[0]}: "
                 "resize them to one size first."
             )
         pictures.append(picture)
@@ -109,7 +109,8 @@ def _labels(labels: np.ndarray) -> torch.Tensor:
 def _data_set(name: str, train: Images, test: Images, *, num_classes: int) -> DataSet:
     """Assemble the set; mean and standard deviation are those of the training pixels, computed exactly."""
     mean, std = [], []
-    for channel in range(train.pixels.shape[1] if train.pixels.ndim == 4 else 0):
+    are_pixels = train.pixels.dtype == torch.uint8 and train.pixels.ndim == 4  # if not, DataSet says so
+    for channel in range(train.pixels.shape[1] if are_pixels else 0):
         # A count of the 256 grey values: exact, and it needs no float copy of the images.
         counts = torch.bincount(train.pixels[:, channel].flatten(), minlength=256).double()
         values = torch.arange(256, dtype=torch.float64) / 255

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -110,16 +110,16 @@ def _read(name: str, source: Source, split: str, *, data_dir: Path, download: bo
 
     try:
         found = getattr(datasets, source.class_name)(data_dir, download=download, **source.arguments(split))
-    except URLError as error:
-        raise FileNotFoundError(
-            f"data set {name!r}: the download failed ({error.reason}). Without a network, copy the files to {data_dir} "
-            f"by hand: {', '.join(source.files)}."
-        ) from error
     except ModuleNotFoundError as error:
         raise ValueError(f"data set {name!r} needs the package {error.name}: pip install {error.name}.") from error
-    except (RuntimeError, ValueError, AssertionError, EOFError, OSError) as error:
-        # torchvision tells a damaged file in five different ways, according to the format.
+    except (RuntimeError, ValueError, AssertionError, EOFError, OSError, UnpicklingError) as error:
+        # torchvision tells a failed download and a damaged file in six different ways, according to the format.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if missing := [file for file in source.files if not (data_dir / file).is_file()]:
+            raise FileNotFoundError(
+                f"data set {name!r}: the download failed ({reason}). Without a network, copy to {data_dir} by hand: "
+                f"{', '.join(missing)}."
+            ) from error
         raise ValueError(
             f"data set {name!r}: the {split} files in {data_dir} cannot be read ({reason}). They are truncated or "
             "damaged: remove them and fetch them again with --download."
