@@ -1,0 +1,142 @@
+"""From a store to a picture: choose the options, read what the figure needs, prepare, draw."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import tables
+from analysis.arms import arms
+from analysis.figures import FIGURES
+from analysis.figures.picture import Picture, Prepared
+from analysis.run_table import runs as read_runs
+from analysis.selection import Patterns, abbreviated
+from analysis.tables import Steps, StorePath
+from probes import schema
+from probes.schema import Column
+
+
+def figure(
+    name: str,
+    store: StorePath,
+    *,
+    runs: Patterns = None,
+    steps: Steps = None,
+    paper: bool = False,
+    **options: Any,
+) -> Figure:
+    """Return a figure drawn from a store alone.
+
+    Args:
+        name: One of ``analysis.FIGURES``.
+        store: The store's folder.
+        runs: Run ids or shell patterns; None draws all runs.
+        steps: First and last step, both included.
+        paper: Whether to take the published layers, smoothing and band; options override them.
+        options: The figure's own options, such as ``layers`` or ``smooth``; see ``analysis.FIGURES[name]``.
+
+    Raises:
+        FileNotFoundError: There is no such store.
+        ValueError: No such figure or option, or the store lacks what the figure needs: the message lists what is
+            missing and what the store has.
+    """
+    return prepare(name, store, runs=runs, steps=steps, paper=paper, **options).draw()
+
+
+def prepare(
+    name: str,
+    store: StorePath,
+    *,
+    runs: Patterns = None,
+    steps: Steps = None,
+    paper: bool = False,
+    **options: Any,
+) -> Prepared:
+    """Return a figure's numbers; arguments and errors as :func:`figure`."""
+    picture = choose(name, **options)
+    run_table = read_runs(store, runs=runs)
+    if paper:
+        picture = _as_published(picture, store, list(run_table[schema.RUN]), options)
+    if not picture.across_models:
+        _one_model(picture, run_table)
+    rows, columns = _read(picture, store, run_table, steps)
+    return Prepared(picture, picture.prepare(rows), columns, run_table)
+
+
+def choose(name: str, **options: Any) -> Picture:
+    """Return a figure with its options set.
+
+    Raises:
+        ValueError: No such figure or option.
+    """
+    if name not in FIGURES:
+        raise ValueError(f"no figure {name!r}; there are: {', '.join(FIGURES)}")
+    known = [field.name for field in fields(FIGURES[name])]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise ValueError(f"figure {name!r} has no option {', '.join(unknown)}; it has: {', '.join(known)}")
+    return FIGURES[name](**options)
+
+
+def _as_published(picture: Picture, store: StorePath, runs: list[str], given: dict[str, Any]) -> Picture:
+    preset = {key: value for key, value in picture.published.items() if key not in given}
+    if picture.published_convolutions and picture.layers is None:
+        preset["layers"] = _convolutions(picture, store, runs)
+    return replace(picture, **preset)
+
+
+def _convolutions(picture: Picture, store: StorePath, runs: list[str]) -> list[str]:
+    rows = tables.layers(store, columns=[], runs=runs)
+    rows = rows[rows[schema.LAYER_TYPE].astype(str).str.startswith("Conv")]
+    depth = rows.groupby(schema.LAYER, observed=True)[schema.LAYER_INDEX].min().sort_values(kind="stable")
+    wanted = picture.published_convolutions
+    if len(depth) <= max(wanted):
+        raise ValueError(
+            f"figure {picture.name!r} as published shows convolutions {', '.join(map(str, wanted))} of "
+            f"DenseNet-BC, counted from 0; this network has {len(depth)}: choose with layers="
+        )
+    return [str(depth.index[number]) for number in wanted]
+
+
+def _one_model(picture: Picture, runs: pd.DataFrame) -> None:
+    for setting in ("model", "data"):
+        found = sorted(runs[setting].dropna().astype(str).unique()) if setting in runs else []
+        if len(found) > 1:
+            raise ValueError(
+                f"figure {picture.name!r} compares the layers of one network; the runs differ in {setting} "
+                f"({', '.join(found)}): choose with runs="
+            )
+
+
+def _read(
+    picture: Picture, store: StorePath, runs: pd.DataFrame, steps: Steps
+) -> tuple[pd.DataFrame, dict[str, Column]]:
+    table, needed, chosen = picture.reads, picture.needed(), list(runs[schema.RUN])
+    described = tables.fields(store, table, runs=chosen)
+    _require(picture, list(described))
+    has_layers = schema.LAYER in {key.name for key in schema.KEYS[table]}
+    rows = tables.load(
+        store,
+        table,
+        columns=needed,
+        runs=chosen,
+        layers=picture.layers if has_layers else None,
+        steps=steps,
+        measured=needed,
+    )
+    if rows.empty:
+        raise ValueError(f"figure {picture.name!r}: no row of table {table!r} has {', '.join(needed)} measured")
+    rows = rows.astype({schema.RUN: str}).merge(arms(runs), on=schema.RUN, how="left")
+    return rows, {name: described[name] for name in needed}
+
+
+def _require(picture: Picture, available: list[str]) -> None:
+    missing = [name for name in picture.needed() if name not in available]
+    if missing:
+        raise ValueError(
+            f"figure {picture.name!r} needs {', '.join(missing)} in table {picture.reads!r}; it has: "
+            f"{abbreviated(available, most=60)}"
+        )

@@ -1,0 +1,212 @@
+"""Curves over steps: gaps stay gaps and are marked, outliers stand at the edge and are counted, bands show spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.typing import ColorType
+
+from analysis.style import ALARM, GREY, Dashes
+
+_SOLID: Dashes = (0, ())
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a panel.
+
+    Attributes:
+        x: Abscissae, ascending.
+        y: Ordinates; not finite where there is nothing to draw.
+        color: Of line, band and markers.
+        dashes: Line style.
+        width: In points.
+        half_band: Half-height of the band around the line, or None.
+        survivors: Drawn thin and dotted where ``y`` is not finite but this is.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    color: ColorType
+    dashes: Dashes = _SOLID
+    width: float = 1.3
+    half_band: np.ndarray | None = None
+    survivors: np.ndarray | None = None
+
+
+def stretches(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+    """Return the unbroken finite pieces of a line, each ``(points, 2)``; a gap is never bridged."""
+    finite = np.isfinite(y)
+    ends = np.flatnonzero(np.diff(np.concatenate([[0], finite.view(np.int8), [0]])))
+    points = np.column_stack([x, y])
+    return [points[start:stop] for start, stop in zip(ends[::2], ends[1::2], strict=True)]
+
+
+def draw_curves(axes: Axes, curves: Sequence[Curve], *, log: bool = False) -> None:
+    """Draw curves with their bands into a panel.
+
+    Points without a neighbour (a run of one step, a lone value between gaps) become dots, so that they are seen.
+    """
+    for curve in curves:
+        _draw_band(axes, curve, log=log)
+    shown = [(curve, _drawable(curve.y, log=log)) for curve in curves]
+    pieces = [(piece, curve) for curve, y in shown for piece in stretches(curve.x, y)]
+    _draw_lines(axes, pieces)
+    _draw_dots(axes, pieces)
+    _draw_survivors(axes, curves, log=log)
+    if log:
+        axes.set_yscale("log")
+
+
+def _drawable(y: np.ndarray, *, log: bool) -> np.ndarray:
+    return np.where(y > 0, y, np.nan) if log else y
+
+
+def _draw_band(axes: Axes, curve: Curve, *, log: bool) -> None:
+    if curve.half_band is None or not np.nanmax(curve.half_band, initial=0.0) > 0:
+        return
+    lower, upper = curve.y - curve.half_band, curve.y + curve.half_band
+    if log:  # a band that reaches zero has no lower edge on a logarithmic axis: let it run out of the panel
+        lower = np.maximum(lower, np.nanmin(np.where(curve.y > 0, curve.y, np.nan), initial=np.inf) * 1e-6)
+    axes.fill_between(curve.x, lower, upper, where=np.isfinite(curve.y), color=curve.color, alpha=0.18, linewidth=0)
+
+
+def _draw_lines(axes: Axes, pieces: Iterable[tuple[np.ndarray, Curve]]) -> None:
+    lines = [(piece, curve) for piece, curve in pieces if len(piece) > 1]
+    if lines:
+        axes.add_collection(
+            LineCollection(
+                [piece for piece, _ in lines],
+                colors=[curve.color for _, curve in lines],
+                linestyles=[curve.dashes for _, curve in lines],
+                linewidths=[curve.width for _, curve in lines],
+                capstyle="butt",
+            )
+        )
+
+
+def _draw_dots(axes: Axes, pieces: Iterable[tuple[np.ndarray, Curve]]) -> None:
+    dots = [(piece[0], curve) for piece, curve in pieces if len(piece) == 1]
+    if dots:
+        x, y = np.array([place for place, _ in dots]).T
+        axes.scatter(x, y, s=14, c=[curve.color for _, curve in dots], linewidths=0, zorder=3)
+
+
+def _draw_survivors(axes: Axes, curves: Sequence[Curve], *, log: bool) -> None:
+    for curve in curves:
+        if curve.survivors is None:
+            continue
+        left = _drawable(np.where(np.isfinite(curve.y), np.nan, curve.survivors), log=log)
+        pieces = [piece for piece in stretches(curve.x, left) if len(piece) > 1]
+        if pieces:
+            style = LineCollection(pieces, colors=[curve.color], linestyles=[(0, (1, 1.5))], linewidths=[0.8])
+            axes.add_collection(style)
+
+
+def mark_nan(axes: Axes, x: np.ndarray, note: str) -> None:
+    """Hatch the stretch of steps at which something was NaN or infinite, and say what.
+
+    Args:
+        axes: The panel.
+        x: Steps with a value that is not finite; nothing is drawn for none.
+        note: What was not finite, ``"NaN in 1 of 10 runs"``.
+    """
+    if not len(x):
+        return
+    axes.axvspan(
+        min(x), max(x), facecolor=ALARM, alpha=0.07, hatch="////", edgecolor=ALARM, linewidth=0, zorder=0, gid="nan"
+    )
+    axes.axvline(min(x), color=ALARM, linewidth=0.9, zorder=1)
+    right = min(x) > sum(axes.get_xlim()) / 2
+    axes.annotate(
+        note,
+        (min(x), 1),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(-3 if right else 3, -3),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        va="top",
+        fontsize=7,
+        color=ALARM,
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8},
+    )
+
+
+def robust_limits(values: np.ndarray, *, log: bool = False) -> tuple[float, float] | None:
+    """Return axis limits that a few outliers do not stretch; None without a finite value.
+
+    The limits hold every value, unless the whole range is more than six times that between the 2nd and the 98th
+    percentile: then they hold that range and half of it more on the side that is cut. On a logarithmic axis
+    all of this is meant in decades and only positive values count.
+    """
+    usable = values[np.isfinite(values) & ((values > 0) if log else True)].astype("float64")
+    if not usable.size:
+        return None
+    scaled = np.log10(usable) if log else usable
+    low, high = float(scaled.min()), float(scaled.max())
+    inner_low, inner_high = (float(q) for q in np.percentile(scaled, [2, 98]))
+    inner = inner_high - inner_low
+    if inner > 0 and high - low > 6 * inner:
+        low, high = max(low, inner_low - inner / 2), min(high, inner_high + inner / 2)
+    margin = 0.05 * (high - low) or abs(high) * 0.05 or 0.5
+    low, high = low - margin, high + margin
+    return (10**low, 10**high) if log else (low, high)
+
+
+def set_limits(axes: Axes, limits: tuple[float, float] | None, curves: Sequence[Curve]) -> None:
+    """Set the vertical limits; mark at the edge, and count, what lies outside.
+
+    On a logarithmic axis a value of 0 or less lies below.
+    """
+    if limits is None:
+        return
+    axes.set_ylim(*limits)
+    for edge, marker, beyond in ((0.0, "v", _below), (1.0, "^", _above)):
+        outside = [(x, c.color) for c in curves for x in c.x[beyond(c.y, limits)]]
+        if outside:
+            axes.scatter(
+                [x for x, _ in outside],
+                [edge] * len(outside),
+                c=[color for _, color in outside],
+                marker=marker,
+                s=12,
+                linewidths=0,
+                clip_on=False,
+                zorder=4,
+                transform=axes.get_xaxis_transform(),
+            )
+            extreme = _extreme(curves, limits, above=edge == 1.0)
+            axes.annotate(
+                f"{len(outside)} {'above, up' if edge else 'below, down'} to {extreme:.2g}",
+                (0.99, 0.97 if edge else 0.03),
+                xycoords="axes fraction",
+                ha="right",
+                va="top" if edge else "bottom",
+                fontsize=6.5,
+                color=GREY,
+            )
+
+
+def _below(y: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    return np.isfinite(y) & (y < limits[0])
+
+
+def _above(y: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    return np.isfinite(y) & (y > limits[1])
+
+
+def _extreme(curves: Sequence[Curve], limits: tuple[float, float], *, above: bool) -> float:
+    outside = np.concatenate([c.y[_above(c.y, limits) if above else _below(c.y, limits)] for c in curves])
+    return float(outside.max() if above else outside.min())
+
+
+def runs_with_nan(table: pd.DataFrame) -> str:
+    """Return how many of how many runs were not finite somewhere, for :func:`mark_nan`."""
+    worst, runs = table.sort_values("nan_runs")[["nan_runs", "runs"]].iloc[-1]
+    of = f" in {worst} of {runs} runs" if runs > 1 else ""
+    return f"NaN{of}"

@@ -1,0 +1,116 @@
+"""Fig. 5: the distribution of each layer's gradient entries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.arms import ARM, ARM_ORDER, NORM, arms_of
+from analysis.densities import central_range, pooled, rebinned
+from analysis.figures.by_layer import arm_keys, arm_looks
+from analysis.figures.page import head, panels
+from analysis.figures.picture import Picture, Prepared
+from analysis.layer_choice import in_depth_order, readable, weight_layers
+from analysis.tables import records
+from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER, LAYER_INDEX, STEP, TENSOR
+
+FIRST, LAST = "first", "last"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientHistograms(Picture):
+    """Density of the gradient's entries; one panel a layer, one line a norm, the runs of a norm added up.
+
+    Attributes:
+        at: ``"first"``, ``"last"`` or a recorded step.
+        bins: Number of equal bins the recorded exponent bins are shared out to, evenly within each.
+        tensor: ``"gradient"``, ``"weight"`` or ``"activation"``.
+        log: Whether the density axis is logarithmic, which shows the tails.
+    """
+
+    at: str | int = LAST
+    bins: int = 80
+    tensor: str = "gradient"
+    log: bool = True
+    name = "gradient_histograms"
+    title = "Distribution of gradient entries"
+    paper = "Fig. 5"
+    published = MappingProxyType({"at": FIRST, "bins": 20, "log": False})
+    reads = HISTOGRAMS
+    columns = tuple(column.name for column in HISTOGRAM_COLUMNS)
+    published_convolutions = (44, 75)
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return a row for each arm, layer and bin: ``left``, ``right``, ``density``, ``step``, ``share_zero``.
+
+        Raises:
+            ValueError: No histogram of that tensor, or none at that step.
+        """
+        rows = self._at_step(self._of_tensor(rows))
+        rows = readable(weight_layers(rows, self.layers), self.layers, most=6)
+        parts = []
+        for name in in_depth_order(rows):
+            layer = rows[rows[LAYER] == name]
+            reach = central_range(layer, share=0.998)
+            edges = np.linspace(-reach, reach, self.bins + 1)
+            for arm in records(arms_of(layer)):
+                group = layer[layer[ARM] == arm[ARM]]
+                part = rebinned(pooled(group), edges).assign(layer=name, **arm)
+                parts.append(part.assign(layer_index=group[LAYER_INDEX].min(), step=group[STEP].max()))
+        keys = [ARM_ORDER, ARM, NORM, LAYER, LAYER_INDEX, STEP]
+        return pd.concat(parts, ignore_index=True)[[*keys, "left", "right", "density", "share_zero"]]
+
+    def _of_tensor(self, rows: pd.DataFrame) -> pd.DataFrame:
+        found = rows[rows[TENSOR] == self.tensor]
+        if found.empty:
+            recorded = ", ".join(sorted(rows[TENSOR].astype(str).unique())) or "none"
+            raise ValueError(f"no histograms of tensor {self.tensor!r}; the store has histograms of: {recorded}")
+        return found
+
+    def _at_step(self, rows: pd.DataFrame) -> pd.DataFrame:
+        if self.at in (FIRST, LAST):
+            chosen = rows.groupby(["run", LAYER], observed=True)[STEP].transform("min" if self.at == FIRST else "max")
+            return rows[rows[STEP] == chosen]
+        found = rows[rows[STEP] == self.at]
+        if found.empty:
+            raise ValueError(
+                f"no histogram at step {self.at!r}; expected 'first', 'last' or a recorded step from "
+                f"{rows[STEP].min()} to {rows[STEP].max()}"
+            )
+        return found
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw a panel a layer."""
+        table = prepared.table
+        names = in_depth_order(table)
+        grid = panels(figure, len(names), height=1.9, sharex=False, sharey=False)
+        for axes, name in zip(grid, names, strict=True):
+            axes.set_title(name)
+            self._draw_layer(axes, table[table[LAYER] == name])
+        first, last = table[STEP].min(), table[STEP].max()
+        when = f"step {last}" if first == last else f"steps {first} to {last}"
+        figure.supxlabel(f"{self.tensor} entry", fontsize=8)
+        figure.supylabel("density", fontsize=8)
+        note = f"{when}, {self.at} record of each run" if self.at in (FIRST, LAST) else when
+        head(figure, self._title(), f"{note}; central 99.8 % of the widest", arm_keys(table))
+
+    def _title(self) -> str:
+        return self.title.replace("gradient", self.tensor)
+
+    def _draw_layer(self, axes: Axes, rows: pd.DataFrame) -> None:
+        for arm, (color, dashes) in arm_looks(rows).items():
+            bins = rows[rows[ARM] == arm].sort_values("left")
+            density = bins["density"].where(bins["density"] > 0) if self.log else bins["density"]
+            edges = [*bins["left"], bins["right"].iloc[-1]]
+            axes.stairs(density, edges, color=color, linestyle=dashes, linewidth=1.2, baseline=None)
+            if not self.log:
+                axes.stairs(density, edges, color=color, alpha=0.12, fill=True)
+        if self.log:
+            axes.set_yscale("log")
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+        axes.locator_params(axis="x", nbins=4)

@@ -1,0 +1,50 @@
+"""Fig. 4: how far the mean of each layer's weights drifts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures.by_layer import draw_by_layer
+from analysis.figures.page import axis_label, definition, with_smoothing
+from analysis.figures.picture import Picture, Prepared
+from analysis.layer_choice import readable, weight_layers
+from analysis.transforms import drift, over_runs, smoothed
+
+COLUMN = "weight_mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanDrift(Picture):
+    """Drift of the weight mean from its first record; one panel a layer, one line a norm.
+
+    Attributes:
+        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        from_start: Whether the first recorded value is subtracted; the paper plots the mean itself.
+    """
+
+    smooth: int = 1
+    from_start: bool = True
+    name = "mean_drift"
+    title = "Drift of the weight mean"
+    columns = (COLUMN,)
+    paper = "Fig. 4"
+    published = MappingProxyType({"smooth": 15, "from_start": False})
+    published_convolutions = (6, 44, 84)
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the drift over runs, a row for each arm, layer and step."""
+        rows = readable(weight_layers(rows, self.layers), self.layers, most=6)
+        if self.from_start:
+            rows = rows.assign(**{COLUMN: drift(rows, column=COLUMN)})
+        return over_runs(smoothed(rows, COLUMN, window=self.smooth), column=COLUMN)
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw a panel a layer, with the line of zero."""
+        column = prepared.columns[COLUMN]
+        since, what = (", minus its value at the first record", "drift of the ") if self.from_start else ("", "")
+        note = with_smoothing(definition(column) + since, self.smooth)
+        draw_by_layer(figure, prepared.table, title=self.title, note=note, ylabel=what + axis_label(column), zero=True)

@@ -1,0 +1,118 @@
+"""The page a figure is drawn on: title, note and legend above, a grid of panels below, no overlap between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.style import GREY, WIDTH
+from probes.schema import Column
+
+_MARGIN = 0.08  # inches
+_TITLE, _NOTE, _LEGEND = 0.24, 0.19, 0.21  # inches a row
+MOST_PANELS = 24
+
+_WORDS = {
+    "grad": "gradient",
+    "var": "variance",
+    "l2": "L2",
+    "singular value": "singular value",
+    "lr": "learning rate",
+}
+
+
+def panels(
+    figure: Figure, count: int, *, height: float = 1.75, columns: int = 3, sharex: bool = True, sharey: bool = True
+) -> list[Axes]:
+    """Return ``count`` panels in rows of at most ``columns``; unused places of the last row stay empty.
+
+    Raises:
+        ValueError: More panels than a page holds legibly.
+    """
+    if count > MOST_PANELS:
+        raise ValueError(
+            f"{count} panels do not fit a page legibly; choose at most {MOST_PANELS} with layers= or runs="
+        )
+    across = columns if count % columns == 0 or count > columns + 1 else min(count, columns + 1)
+    across = min(across, count)
+    down = -(-count // across)
+    figure.set_size_inches(WIDTH, down * (height if across > 1 else 1.5 * height) + 0.75)
+    grid = figure.subplots(down, across, squeeze=False, sharex=sharex, sharey=sharey)
+    every = list(grid.flat)
+    for place, axes in enumerate(every):
+        axes.label_outer() if sharex and sharey else None
+        if place >= count:
+            axes.set_visible(False)
+        elif place >= count - across:
+            axes.tick_params(labelbottom=True)  # the lowest panel of its column, even over an empty place
+    return every[:count]
+
+
+def head(figure: Figure, title: str, note: str = "", legend: Sequence[Artist] = ()) -> None:
+    """Write title, note and legend in a strip above the panels, which the layout then leaves free."""
+    width, height = figure.get_size_inches()
+    rows = _legend_rows(legend, width)
+    strip = _TITLE + (_NOTE if note else 0) + _LEGEND * len(rows) + _MARGIN
+    height += strip - 0.4
+    figure.set_size_inches(width, height)
+    left = _MARGIN / width
+    figure.text(left, 1 - 0.06 / height, title, fontsize=10, fontweight="bold", va="top")
+    if note:
+        figure.text(left, 1 - (0.06 + _TITLE) / height, note, fontsize=7.5, color=GREY, va="top")
+    top = 0.06 + _TITLE + (_NOTE if note else 0)
+    for place, row in enumerate(rows):
+        figure.legend(
+            handles=list(row),
+            loc="upper left",
+            bbox_to_anchor=(left - 0.03 / width, 1 - (top + place * _LEGEND - 0.03) / height),
+            ncols=len(row),
+            borderaxespad=0.0,
+            borderpad=0.0,
+            columnspacing=1.6,
+            handletextpad=0.6,
+        ).set_in_layout(False)
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - strip / height), w_pad=0.05, h_pad=0.04)
+
+
+def _legend_rows(handles: Sequence[Artist], width: float) -> list[list[Artist]]:
+    rows: list[list[Artist]] = []
+    room = 0.0
+    for handle in handles:
+        needed = 0.6 + 0.066 * len(str(handle.get_label()))  # inches at 7.5 points
+        if room < needed:
+            rows.append([])
+            room = width - 2 * _MARGIN
+        rows[-1].append(handle)
+        room -= needed
+    return rows
+
+
+def key(label: str, color: object, linestyle: object = "-", **settings: object) -> Line2D:
+    """Return a legend entry."""
+    return Line2D([], [], color=color, linestyle=linestyle, label=label, **settings)  # type: ignore[arg-type]
+
+
+def in_words(name: str) -> str:
+    """Return a column's name as it is spoken: ``grad_var`` is "gradient variance"."""
+    return " ".join(_WORDS.get(word, word) for word in name.split("_"))
+
+
+def axis_label(column: Column) -> str:
+    """Return a column's name and unit for an axis; a pure number has none."""
+    unit = "" if column.unit in ("", "1") else f" [{column.unit}]"
+    return in_words(column.name) + unit
+
+
+def definition(column: Column) -> str:
+    """Return the formula and the tensor of a column, as the store gives them."""
+    tensor = f"  ({column.tensor})" if column.tensor else ""
+    return f"{column.formula}{tensor}" if column.formula else in_words(column.name)
+
+
+def with_smoothing(note: str, window: int) -> str:
+    """Return a note that owns up to smoothing."""
+    return note if window == 1 else f"{note}; trailing mean of {window} records"

@@ -1,0 +1,130 @@
+"""How figures look: one colour and one line style a norm everywhere, colours by depth, one set of sizes.
+
+The colours are Okabe and Ito's, which colour-blind readers can tell apart; the line styles tell the norms apart in
+greyscale too. Settings hold inside :func:`house_style` alone: importing this module changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+
+Dashes = tuple[float, tuple[float, ...]]
+
+INK, GREY, PALE, ALARM = "#222222", "#6b6b6b", "#d9d9d9", "#b2182b"
+WIDTH = 7.2  # inches: the text width of a two-column page
+_SOLID: Dashes = (0, ())
+_LOOKS: dict[str, tuple[str, str, Dashes]] = {
+    "none": ("no norm", "#555555", (0, (1, 1.2))),
+    "bn": ("BN", "#0072B2", _SOLID),
+    "sn": ("SN", "#D55E00", (0, (5, 1.6))),
+    "msn": ("MSN", "#009E73", (0, (5, 1.4, 1, 1.4))),
+    "wn": ("WN", "#CC79A7", (0, (3, 1.2))),
+    "wn_mean": ("WN + mean", "#882255", (0, (3, 1.2, 1, 1.2, 1, 1.2))),
+    "ln": ("LN", "#B79F00", (0, (7, 1.5, 2, 1.5))),
+    "in": ("IN", "#56B4E9", (0, (2, 1))),
+    "sn_beta": ("SN β", "#E69F00", (0, (6, 1, 2, 1))),
+}
+_OTHERS = ("#56B4E9", "#E69F00", "#882255", "#117733", "#332288", "#AA4499", "#999933", "#661100")
+_OTHER_DASHES: tuple[Dashes, ...] = (_SOLID, (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (1, 1.2)))
+
+
+def norm_label(norm: str) -> str:
+    """Return how a norm is written in a figure: ``"msn"`` is MSN, ``"released_bn"`` is released BN."""
+    if norm.startswith("released_"):
+        return f"released {norm_label(norm.removeprefix('released_'))}"
+    return _LOOKS[norm][0] if norm in _LOOKS else norm
+
+
+def look(norm: str, *, place: int = 0) -> tuple[str, Dashes]:
+    """Return colour and line style of a norm; what is no norm we know gets them by its place among the arms."""
+    norm = norm.removeprefix("released_")
+    if norm in _LOOKS:
+        return _LOOKS[norm][1:]
+    return _OTHERS[place % len(_OTHERS)], _OTHER_DASHES[place // len(_OTHERS) % len(_OTHER_DASHES)]
+
+
+def tint(color: str, place: int, among: int) -> str:
+    """Return a shade of a colour: arms of one norm keep its hue and grow lighter in their order."""
+    if among <= 1:
+        return color
+    share = 0.6 * place / (among - 1)
+    red, green, blue = mpl.colors.to_rgb(color)
+    return mpl.colors.to_hex((red + (1 - red) * share, green + (1 - green) * share, blue + (1 - blue) * share))
+
+
+def depth_colormap() -> Colormap:
+    """Return the colours of depth, dark at the input: viridis without its palest end, which vanishes on white."""
+    return LinearSegmentedColormap.from_list("depth", mpl.colormaps["viridis"].resampled(256)([*range(0, 222, 13)]))
+
+
+def depth_colors(count: int) -> list[tuple[float, float, float, float]]:
+    """Return ``count`` colours from input (dark) to output (light)."""
+    colormap = depth_colormap()
+    return [colormap(0.5 if count == 1 else i / (count - 1)) for i in range(count)]
+
+
+def depth_dashes(count: int) -> Sequence[Dashes]:
+    """Return line styles for a few layers, so that they can be told apart in greyscale; many layers are all solid."""
+    styles: tuple[Dashes, ...] = (_SOLID, (0, (5, 1.5)), (0, (4, 1.3, 1, 1.3)), (0, (1.2, 1.2)), (0, (8, 1.5)))
+    return [styles[i % len(styles)] if count <= len(styles) else _SOLID for i in range(count)]
+
+
+_SETTINGS: Any = {
+    "figure.dpi": 100,
+    "savefig.dpi": 180,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same picture on every machine
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 5,
+    "axes.labelsize": 8,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#8a8a8a",
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#ebebeb",
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.color": "#8a8a8a",
+    "ytick.color": "#8a8a8a",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "axes.formatter.limits": (-3, 5),
+    "axes.formatter.use_mathtext": True,
+    "text.color": INK,
+    "lines.linewidth": 1.3,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "legend.handlelength": 2.6,
+    "image.interpolation": "nearest",
+    "pdf.fonttype": 42,  # embed TrueType outlines: text stays text, journals accept it
+    "ps.fonttype": 42,
+    "svg.fonttype": "none",  # text as text
+    "svg.hashsalt": "meandrift",  # the same file twice
+    "path.simplify": True,
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw in the house style inside the block; matplotlib's settings are as before after it."""
+    with mpl.rc_context(_SETTINGS):
+        yield

@@ -1,0 +1,313 @@
+"""Synthetic stores, written with pyarrow and the schema alone, in the shapes that real ones have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from probes import schema
+from probes.schema import Column
+
+LAYERS_COLUMNS = (
+    Column("weight_mean", "1", "mean(W)", tensor="effective weight"),
+    Column("weight_var", "1", "mean((W - mean(W))^2)", tensor="effective weight"),
+    Column("weight_nonfinite", "elements", "number of NaN and infinite entries", tensor="effective weight"),
+    Column("bias_mean", "1", "mean(b)", tensor="bias"),
+    Column("singular_value_mean", "1", "mean of the singular values of (out, in*kh*kw)", tensor="effective weight"),
+    Column("kernel_singular_value_mean", "1", "mean over kernel slices of the largest", tensor="effective weight"),
+    Column("spectral_norm", "1", "largest singular value of (out, in*kh*kw)", tensor="effective weight"),
+    Column("operator_norm", "1", "largest ||conv(x)|| / ||x||", tensor="effective weight"),
+    Column("stable_rank", "1", "||W||_F^2 / sigma_1^2", tensor="effective weight"),
+    Column("grad_mean", "1", "mean(g)", tensor="gradient"),
+    Column("grad_var", "1", "mean((g - mean(g))^2)", tensor="gradient"),
+    Column("grad_l2_norm", "1", "||g||_2", tensor="gradient"),
+    Column("grad_sparsity", "1", "share of entries exactly 0", tensor="gradient"),
+    Column("grad_nonfinite", "elements", "number of NaN and infinite entries", tensor="gradient"),
+    Column("update_ratio", "1", "||dW|| / ||W||", tensor="weight"),
+    Column("activation_mean", "1", "mean(h)", tensor="output"),
+    Column("activation_var", "1", "mean((h - mean(h))^2)", tensor="output"),
+    Column("activation_drift", "1", "rms over channels of E[h_c](t) - E[h_c](t0)", tensor="output"),
+    Column("dead_fraction", "1", "share of channels that are never positive", tensor="output"),
+)
+NORM_LAYER = {"bn": "BatchNorm2d", "msn": "MeanCentring"}
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """What a made-up store holds."""
+
+    model: str = "cnn3"
+    norms: Sequence[str] = ("bn", "sn", "msn")
+    seeds: Sequence[int] = (0,)
+    records: int = 40
+    every: int = 50
+    nan_from: dict[str, int] = field(default_factory=dict)  # run -> first record with NaN
+    stop_after: dict[str, int] = field(default_factory=dict)  # run -> number of records
+    learning_rates: Sequence[float] = (0.001,)
+    without_columns: Sequence[str] = ()
+    without_tables: Sequence[str] = ()
+    with_config: bool = True
+
+
+def layer_list(model: str, norm: str) -> list[tuple[str, str]]:
+    """Return (name, type) in depth order, as a probe on such a model would name them."""
+    if model == "cnn3":
+        blocks = [f"block{i}" for i in (1, 2, 3)]
+        pairs = [(f"{b}.conv", "Conv2d") for b in blocks]
+        extra = {f"{b}.conv": (f"{b}.norm", NORM_LAYER[norm]) for b in blocks} if norm in NORM_LAYER else {}
+        return [pair for name, kind in pairs for pair in ((name, kind), extra.get(name)) if pair] + [
+            ("classifier", "Linear")
+        ]
+    names = ["stem"]
+    for block in (1, 2, 3):
+        names += [f"block{block}.{i}.conv{j}" for i in range(16) for j in (1, 2)]
+        names += [f"transition{block}.conv"] if block < 3 else []
+    layers: list[tuple[str, str]] = []
+    for name in names:
+        layers.append((name, "Conv2d"))
+        if norm in NORM_LAYER:
+            layers.append((name.replace("conv", "norm") if "conv" in name else "stem_norm", NORM_LAYER[norm]))
+    return [*layers, ("classifier", "Linear")]
+
+
+def layers_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dict[str, Any]:
+    """Return the columns of table ``layers`` for one run: smooth curves that differ by norm and depth, plus noise."""
+    named = layer_list(spec.model, norm)
+    noise = np.random.default_rng([seed, len(run), sum(run.encode())])
+    records = spec.stop_after.get(run, spec.records)
+    count, rows = len(named), records * len(named)
+    t = np.repeat(np.arange(records) / max(spec.records - 1, 1), count)
+    depth = np.tile(np.arange(count) / max(count - 1, 1), records)
+    wobble = np.cumsum(noise.normal(0, 1, (records, count)), axis=0).ravel() / np.sqrt(max(records, 1))
+    jitter = noise.normal(0, 1, rows)
+    seed_shift = noise.normal(0, 0.1)
+    pull = {"bn": 0.2, "sn": 1.0, "msn": 0.25, "none": 0.8}.get(norm, 0.5)
+    is_norm = np.tile([kind in NORM_LAYER.values() for _, kind in named], records)
+    rise = 1 - np.exp(-4 * t)
+    sigma = np.where(norm in ("sn", "msn"), 1 + 0.002 * jitter, 0.6 + (1 + depth) * rise)
+    columns = {
+        "weight_mean": -0.1 * pull * (0.3 + depth) * rise * (1 + seed_shift) + 0.004 * wobble,
+        "weight_var": (0.05 - 0.03 * depth) ** 2 * (1 + pull * rise),
+        "weight_nonfinite": np.zeros(rows),
+        "bias_mean": 0.02 * wobble,
+        "singular_value_mean": sigma * (0.35 - 0.15 * depth * pull * rise),
+        "kernel_singular_value_mean": 0.05 + 0.3 * rise * (1 - 0.6 * pull * depth),
+        "spectral_norm": sigma,
+        "operator_norm": sigma * (1.7 - 0.4 * depth),
+        "stable_rank": 3 + 8 * (1 - rise * 0.5) * (1 - 0.5 * depth),
+        "grad_mean": 1e-4 * jitter,
+        "grad_var": np.exp(-9 - 3 * t + 2 * depth + 0.6 * jitter - pull),
+        "grad_l2_norm": np.exp(-1.5 - 1.5 * t + depth + 0.3 * jitter - pull / 2),
+        "grad_sparsity": np.clip(0.08 + 0.3 * pull * rise * (1 - 0.4 * depth) + 0.01 * jitter, 0, 1),
+        "grad_nonfinite": np.zeros(rows),
+        "update_ratio": np.exp(-6.5 - t + 0.5 * depth + 0.25 * jitter),
+        "activation_mean": -0.8 * pull * rise * (0.5 + depth) + 0.05 * wobble,
+        "activation_var": 1 + depth + 0.2 * rise,
+        "activation_drift": np.abs(pull * rise * (0.4 + depth) + 0.03 * wobble),
+        "dead_fraction": np.clip(0.3 * pull * rise * depth + 0.01 * jitter, 0, 1),
+    }
+    weight_only = ("singular", "kernel", "spectral", "operator", "stable")
+    for name, values in columns.items():
+        values[is_norm & np.full(rows, name.startswith(weight_only))] = np.inf  # replaced by null below
+    if run in spec.nan_from:
+        bad = np.repeat(np.arange(records), count) >= spec.nan_from[run]
+        for values in columns.values():
+            values[bad] = np.nan
+        columns["weight_nonfinite"][bad] = 100.0
+    if records > 1 and norm != "none":
+        # Every fifth record measures the operator norm; the others leave it null.
+        columns["operator_norm"][np.repeat(np.arange(records) % 5 != 0, count)] = np.inf
+    steps = np.repeat(np.arange(records) * spec.every, count)
+    return {
+        schema.STEP: pa.array(steps, pa.int64()),
+        schema.EPOCH: pa.array(steps // (10 * spec.every), pa.int32()),
+        schema.LAYER: words([name for name, _ in named] * records),
+        schema.LAYER_INDEX: pa.array(np.tile(np.arange(count), records), pa.int16()),
+        schema.LAYER_TYPE: words([kind for _, kind in named] * records),
+        **{
+            name: pa.array(values.astype(np.float32), mask=np.isposinf(values))
+            for name, values in columns.items()
+            if name not in spec.without_columns
+        },
+    }
+
+
+def words(values: list[str]) -> pa.Array:
+    return pa.array(values, pa.string()).dictionary_encode()
+
+
+def histogram_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dict[str, Any]:
+    """Return gradient histograms of Laplace-like gradients whose width shrinks with the step."""
+    named = layer_list(spec.model, norm)
+    records = spec.stop_after.get(run, spec.records)
+    noise = np.random.default_rng([seed, 7, sum(run.encode())])
+    kept = range(0, records, max(records // 8, 1))
+    length, first = 4 * 44, 4 * 100
+    edges = schema.bin_edges(first, length, mantissa_bits=2)
+    out: dict[str, list[Any]] = {key: [] for key in ("step", "layer", "index", "kind", "first", "counts", "n", "zero")}
+    for record in kept:
+        for index, (name, kind) in enumerate(named):
+            scale = 2e-3 * np.exp(-1.2 * record / spec.records) * {"bn": 2.0, "sn": 0.6, "msn": 0.5}.get(norm, 1)
+            scale *= 0.6 + index / len(named)
+            tail = np.exp(-edges / scale)
+            half = noise.poisson(5e3 * (tail[:-1] - tail[1:])).astype(np.int32)
+            zero = int(half.sum() * 0.2)
+            # negative bins -first-length .. -first-1, then nothing, then the positive ones
+            counts = np.concatenate([half[::-1], np.zeros(2 * first, np.int32), half])
+            counts[half.size + first] += zero
+            out["step"].append(record * spec.every)
+            out["layer"].append(name)
+            out["index"].append(index)
+            out["kind"].append(kind)
+            out["first"].append(-first - length)
+            out["counts"].append(counts)
+            out["n"].append(int(counts.sum()))
+            out["zero"].append(zero)
+    rows = len(out["step"])
+    return {
+        schema.STEP: pa.array(out["step"], pa.int64()),
+        schema.EPOCH: pa.array([0] * rows, pa.int32()),
+        schema.LAYER: words(out["layer"]),
+        schema.LAYER_INDEX: pa.array(out["index"], pa.int16()),
+        schema.LAYER_TYPE: words(out["kind"]),
+        schema.TENSOR: words(["gradient"] * rows),
+        "mantissa_bits": pa.array([2] * rows, pa.int8()),
+        "first_bin": pa.array(out["first"], pa.int16()),
+        "counts": pa.array(out["counts"], pa.list_(pa.int32())),
+        "n": pa.array(out["n"], pa.int64()),
+        "n_zero": pa.array(out["zero"], pa.int64()),
+        "n_nonfinite": pa.array([0] * rows, pa.int64()),
+    }
+
+
+def spectra_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dict[str, Any]:
+    """Return spectra that decay as a power and flatten for BN as training goes on."""
+    named = [(i, n, k) for i, (n, k) in enumerate(layer_list(spec.model, norm)) if k in ("Conv2d", "Linear")]
+    records = spec.stop_after.get(run, spec.records)
+    kept = range(0, records, max(records // 8, 1))
+    rows = [(r, i, n, k) for r in kept for i, n, k in named]
+    rank = np.arange(1, 25)
+    top = {r: 1.0 if norm in ("sn", "msn") else 0.6 + 1.5 * r / spec.records for r in kept}
+    return {
+        schema.STEP: pa.array([r * spec.every for r, *_ in rows], pa.int64()),
+        schema.EPOCH: pa.array([0] * len(rows), pa.int32()),
+        schema.LAYER: words([n for _, _, n, _ in rows]),
+        schema.LAYER_INDEX: pa.array([i for _, i, _, _ in rows], pa.int16()),
+        schema.LAYER_TYPE: words([k for *_, k in rows]),
+        schema.VIEW: words(["unfolded"] * len(rows)),
+        "singular_values": pa.array(
+            [(top[r] * rank ** -(0.3 + 0.5 * r / spec.records)).astype(np.float32) for r, *_ in rows],
+            pa.list_(pa.float32()),
+        ),
+    }
+
+
+def steps_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dict[str, Any]:
+    """Return training losses at every record and a test accuracy after every tenth."""
+    records = spec.stop_after.get(run, spec.records)
+    noise = np.random.default_rng([seed, 3, sum(run.encode())])
+    best = {"bn": 0.98, "sn": 0.90, "msn": 0.97, "none": 0.95}.get(norm, 0.9) - 0.02 * abs(np.log10(lr) + 3)
+    rows: list[tuple[int, str, float | None, float | None, float | None, float]] = []
+    pace = {"bn": 1.0, "sn": 0.74, "msn": 0.85}.get(norm, 0.9)
+    for record in range(records):
+        t = record / max(spec.records - 1, 1)
+        seconds = 0.02 * record * spec.every * pace
+        loss = 2.3 * np.exp(-3 * t) + 0.05 + 0.02 * noise.normal()
+        rows.append((record * spec.every, "train", loss, best + 0.01 - 0.8 * np.exp(-6 * t), lr, seconds))
+        if record % max(spec.records // 10, 1) == 0 or record == records - 1:
+            accuracy = best - 0.85 * np.exp(-7 * t) + 0.004 * noise.normal()
+            rows.append((record * spec.every, "test", loss + 0.1, accuracy, None, seconds))
+    step, split, loss_, accuracy_, lr_, seconds_ = zip(*rows, strict=True)
+    return {
+        schema.STEP: pa.array(step, pa.int64()),
+        schema.EPOCH: pa.array([s // (10 * spec.every) for s in step], pa.int32()),
+        schema.SPLIT: words(list(split)),
+        "loss": pa.array(loss_, pa.float64()),
+        "accuracy": pa.array(accuracy_, pa.float64()),
+        "lr": pa.array(lr_, pa.float64()),
+        "seconds": pa.array(seconds_, pa.float64()),
+    }
+
+
+def runs_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dict[str, Any]:
+    config = {"norm": norm, "model": spec.model, "data": "mnist", "learning_rate": lr, "seed": seed, "batch_size": 64}
+    records = spec.stop_after.get(run, spec.records)
+    when = pa.array([1_700_000_000_000_000], pa.timestamp("us", tz="UTC"))
+    return {
+        "status": pa.array(["finished"]),
+        "started": when,
+        "updated": when,
+        "last_step": pa.array([(records - 1) * spec.every], pa.int64()),
+        "config": pa.array([json.dumps(config) if spec.with_config else None], pa.string()),
+        "versions": pa.array([json.dumps({"python": "3.11"})]),
+        "device": pa.array(["cpu"]),
+        "gaps": pa.array(["[]"]),
+        "schema_version": pa.array([1], pa.int32()),
+    }
+
+
+TABLES: dict[str, tuple[Callable[..., dict[str, Any]], Sequence[Column]]] = {
+    schema.LAYERS: (layers_rows, LAYERS_COLUMNS),
+    schema.HISTOGRAMS: (histogram_rows, schema.HISTOGRAM_COLUMNS),
+    schema.SPECTRA: (spectra_rows, schema.SPECTRA_COLUMNS),
+    schema.STEPS: (steps_rows, schema.STEPS_COLUMNS),
+    schema.RUNS: (runs_rows, schema.RUNS_COLUMNS),
+}
+
+
+def write_part(store: Path, table: str, run: str, rows: dict[str, Any], columns: Sequence[Column]) -> None:
+    fields = {column.name: column.arrow_field() for column in (*schema.KEYS[table], *columns)}
+    part = pa.table(list(rows.values()), schema=pa.schema([fields[key] for key in rows]))
+    folder = store / table / f"run={run}"
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(part, folder / "part-0.parquet")
+
+
+def write_store(store: Path, spec: Synthetic) -> Path:
+    """Write a store: a run for each norm, learning rate and seed."""
+    for norm in spec.norms:
+        for lr in spec.learning_rates:
+            for seed in spec.seeds:
+                run = f"{norm}-s{seed}" if len(spec.learning_rates) == 1 else f"{norm}-lr{lr:g}-s{seed}"
+                for table, (rows, columns) in TABLES.items():
+                    if table not in spec.without_tables:
+                        kept = [column for column in columns if column.name not in spec.without_columns]
+                        write_part(store, table, run, rows(spec, run, norm, seed, lr), kept)
+    return store
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[..., Path]:
+    """Return a maker of synthetic stores: ``make_store(model="densenet", seeds=range(10))``."""
+
+    def make(name: str = "store", **settings: Any) -> Path:
+        return write_store(tmp_path / name, Synthetic(**settings))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of three runs, one a norm, of the 3-layer network. Read only."""
+    return write_store(tmp_path_factory.mktemp("small") / "runs", Synthetic())
+
+
+@pytest.fixture(scope="session")
+def deep_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of three runs of a network of 100 layers. Read only."""
+    return write_store(tmp_path_factory.mktemp("deep") / "runs", Synthetic(model="densenet"))
+
+
+@pytest.fixture(scope="session")
+def seeds_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of three norms with ten seeds each; one run stops early, one meets NaN. Read only."""
+    spec = Synthetic(seeds=range(10), nan_from={"sn-s3": 30}, stop_after={"bn-s2": 20})
+    return write_store(tmp_path_factory.mktemp("seeds") / "runs", spec)
