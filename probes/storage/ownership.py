@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import socket
+import time
 import weakref
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,6 +25,9 @@ except ImportError:  # Windows: no flock; the owner's process id decides there
     fcntl = None  # type: ignore[assignment]
 
 OWNER_FILE = "owner.json"
+RECOVERING = "recovering"
+PATIENCE_SECONDS = 30.0
+_TRIES = 100
 _NO_LOCKS_HERE = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
 
@@ -36,27 +40,38 @@ class Ownership:
 
     Args:
         workspace: The run's workspace; made if missing.
-        force: Take the run over from an owner on another host, who is known to be dead.
+        task: What the run is wanted for. An owner that only recovers is waited for; any other is not.
+        force: Take the run over from an owner on another machine, who is known to be dead.
 
     Raises:
         RunIsOwnedError: Another writer has the run.
         OSError: The workspace cannot be written.
     """
 
-    def __init__(self, workspace: Path, *, force: bool = False) -> None:
+    def __init__(self, workspace: Path, *, task: str = "recording", force: bool = False) -> None:
         self.workspace = workspace
-        self._file, locked = _open_locked(workspace / OWNER_FILE)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._take(task, force=force, wait=time.monotonic() < deadline):
+            time.sleep(0.02)
+        _held.add(self)
+
+    def _take(self, task: str, *, force: bool, wait: bool) -> bool:
+        """Take the run; False if it is worth waiting for."""
+        self._file, locked = _open_locked(self.workspace / OWNER_FILE)
         try:
             previous = _read(self._file)
+            if locked is False and wait and previous.get("task", RECOVERING) == RECOVERING:
+                self._file.close()
+                return False
             if locked is False or not (force or _is_dead(previous, lock_was_free=bool(locked))):
-                raise RunIsOwnedError(_busy(workspace.name, previous, held=locked is False))
+                raise RunIsOwnedError(_busy(self.workspace.name, previous, held=locked is False))
             self._file.seek(0)
             self._file.truncate()
-            self._file.write(json.dumps(_this_process()).encode())
+            self._file.write(json.dumps({"task": task, **_this_process()}).encode())
         except BaseException:
             self._file.close()
             raise
-        _held.add(self)
+        return True
 
     @property
     def held(self) -> bool:
@@ -93,18 +108,24 @@ if hasattr(os, "register_at_fork"):
 
 
 def _open_locked(path: Path) -> tuple[FileIO, bool | None]:
-    """Open the owner file and try to lock it; again if its last owner deleted it in between."""
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
-        except FileNotFoundError:
-            continue  # the last owner removed the folder between our mkdir and our open
-        locked = _try_lock(file)
+    """Open the owner file and try to lock it; again if its last owner deleted file or folder in between."""
+    for _ in range(_TRIES - 1):
         with suppress(FileNotFoundError):
-            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-                return file, locked
+            return _open_locked_once(path)
+    return _open_locked_once(path)
+
+
+def _open_locked_once(path: Path) -> tuple[FileIO, bool | None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+    try:
+        locked = _try_lock(file)
+        if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+            raise FileNotFoundError(errno.ENOENT, "the owner file was deleted as it was being locked", str(path))
+    except BaseException:
         file.close()
+        raise
+    return file, locked
 
 
 def _try_lock(file: FileIO) -> bool | None:
@@ -118,7 +139,6 @@ def _try_lock(file: FileIO) -> bool | None:
     except OSError as error:
         if error.errno in _NO_LOCKS_HERE:
             return None
-        file.close()
         raise
     return True
 

@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 
 from probes import schema
 from probes.storage.columns import RECORDED, part_schema
-from probes.storage.files import StoreFiles
+from probes.storage.files import WORKSPACES, StoreFiles
 from probes.storage.log import find_segments, read_segment, segment_number
-from probes.storage.ownership import OWNER_FILE, Ownership, RunIsOwnedError
+from probes.storage.ownership import OWNER_FILE, RECOVERING, Ownership, RunIsOwnedError
 from probes.storage.parts import fitted, part_name, segment_range
 from probes.storage.run_row import described, read_run_row, write_run_row
 
@@ -105,12 +105,14 @@ def recover_dead(files: StoreFiles, runs: Iterable[str] | None = None, *, force:
     """
     wanted = files.workspaces() if runs is None else [run for run in files.workspaces() if run in set(runs)]
     attempts = [_recover_if_dead(files, run, force=force) for run in wanted]
+    with suppress(OSError):  # not there, or a writer is in it
+        (files.spool / WORKSPACES).rmdir()
     return [done for done in attempts if done is not None]
 
 
 def _recover_if_dead(files: StoreFiles, run: str, *, force: bool) -> Recovered | None:
     try:
-        owner = Ownership(files.workspace(run), force=force)
+        owner = Ownership(files.workspace(run), task=RECOVERING, force=force)
     except RunIsOwnedError:
         return None
     except OSError as error:
@@ -119,6 +121,7 @@ def _recover_if_dead(files: StoreFiles, run: str, *, force: bool) -> Recovered |
     try:
         done = recover_run(files, run)
         row = read_run_row(files, run)
+        left_something = bool(done.rows or done.damaged or row.get("status") == "running")
         if row.get("status") == "running":
             last_step = max(done.last_step, row["last_step"] if row["last_step"] is not None else -1)
             write_run_row(files, run, described(row, {"status": "interrupted", "last_step": last_step}))
@@ -127,5 +130,7 @@ def _recover_if_dead(files: StoreFiles, run: str, *, force: bool) -> Recovered |
         return None
     finally:
         owner.release()
+    if not left_something:
+        return None  # its writer closed between our listing and our lock
     log.warning("%s", done)
     return done

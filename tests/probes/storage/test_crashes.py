@@ -1,0 +1,30 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def crash_report(folder: Path, every: int) -> dict:
+    command = [sys.executable, str(HERE / "crash_points.py"), str(folder), str(every)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks and counts on flock, as on Linux")
+def test_death_before_any_file_operation_loses_and_doubles_nothing(tmp_path):
+    report = crash_report(tmp_path, every=50)
+    assert report["problems"] == []
+    assert report["deaths"] > 80
+    assert report["deaths_in_recovery"] > 15
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="forks and counts on flock, as on Linux")
+def test_death_before_any_file_operation_of_recovery_loses_and_doubles_nothing(tmp_path):
+    report = crash_report(tmp_path, every=1)
+    assert report["problems"] == []
+    assert report["deaths_in_recovery"] > 500
