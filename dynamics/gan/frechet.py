@@ -17,9 +17,9 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
     Formula: ``|mu_a - mu_b|^2 + tr C_a + tr C_b - 2 tr (C_a C_b)^(1/2)``, where
     ``tr (C_a C_b)^(1/2)`` is the sum of the singular values of ``C_a^(1/2) C_b^(1/2)``.
-    Both roots come from symmetric eigenvalues in float64. The square root of ``C_a C_b`` itself, which is not symmetric,
-    is never taken: its eigenvalues near zero come out complex or negative, and their square roots turn rounding of
-    1e-16 into noise of 1e-8 for every missing dimension.
+    Both roots come from symmetric eigenvalues in float64. The square root of ``C_a C_b`` itself, which is not
+    symmetric, is never taken: its eigenvalues near zero come out complex or negative, and their square roots turn
+    rounding of 1e-16 into noise of 1e-8 for every missing dimension.
 
     Reference: Dowson and Landau (1982), Heusel et al. (2017).
 
@@ -36,7 +36,8 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     """
     if a.mean.shape != b.mean.shape:
         raise ValueError(
-            f"features of {len(a.mean)} and of {len(b.mean)} numbers have no distance: take both with the same extractor."
+            f"features of {len(a.mean)} and of {len(b.mean)} numbers have no distance: "
+            "take both with the same extractor."
         )
     cov_a, cov_b = a.covariance, b.covariance
     if not (cov_a.isfinite().all() and cov_b.isfinite().all()):

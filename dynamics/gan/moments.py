@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Moments:
     """Number, mean and scatter of n feature vectors; two of them add to the moments of both sets together.
 
-    Formula: ``mean = sum x_i / n``, ``scatter = sum (x_i - mean)(x_i - mean)^T``. Adding follows Chan, Golub and LeVeque
-    (1983): the scatter of a union is the sum of both, plus ``n_a n_b / (n_a + n_b)`` times the outer product of the
-    difference of the means. No sum of squares is ever formed, so a large common mean costs no digits.
+    Formula: ``mean = sum x_i / n``, ``scatter = sum (x_i - mean)(x_i - mean)^T``. Adding follows Chan, Golub and
+    LeVeque (1983): the scatter of a union is the sum of both, plus ``n_a n_b / (n_a + n_b)`` times the outer product
+    of the difference of the means. No sum of squares is ever formed, so a large common mean costs no digits.
 
     Attributes:
         count: Number of vectors, n.

@@ -1,0 +1,98 @@
+"""Critic, generator, their optimizers, and the average of the generator: all that training changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dynamics.models import build
+
+if TYPE_CHECKING:
+    from dynamics.gan.config import GanConfig
+
+IMAGE_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Players:
+    """What a GAN run trains.
+
+    Attributes:
+        critic: Images to ``(n, 1)``.
+        generator: Noise to images in -1..1.
+        critic_optimizer: Of the critic's parameters.
+        generator_optimizer: Of the generator's.
+        average: Exponential average of the generator's parameters and buffers, or None.
+    """
+
+    critic: nn.Module
+    generator: nn.Module
+    critic_optimizer: torch.optim.Optimizer
+    generator_optimizer: torch.optim.Optimizer
+    average: AveragedModel | None = None
+
+    @property
+    def sampled(self) -> nn.Module:
+        """The generator that is sampled and scored: the average where there is one."""
+        return self.generator if self.average is None else self.average.module
+
+    def modules(self) -> nn.ModuleDict:
+        """Return both networks as one module, for one probe: layers are ``critic.*`` and ``generator.*``."""
+        return nn.ModuleDict({"critic": self.critic, "generator": self.generator})
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return both optimizers, the critic's first: it steps first."""
+        return [self.critic_optimizer, self.generator_optimizer]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that training changes."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set everything back to a state of :meth:`state_dict`."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {
+            "critic": self.critic,
+            "generator": self.generator,
+            "critic_optimizer": self.critic_optimizer,
+            "generator_optimizer": self.generator_optimizer,
+            "average": self.average,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+def players(config: GanConfig, *, in_channels: int, device: torch.device) -> Players:
+    """Return freshly initialised players; the weights come from torch's global random generator.
+
+    Args:
+        config: The run's settings.
+        in_channels: Channels of the images.
+        device: Where to train.
+    """
+    shape: dict[str, Any] = {"in_channels": in_channels, "image_size": IMAGE_SIZE, "width": config.width}
+    critic = build("critic", config.norm, **shape).to(device)
+    generator = build("generator", "bn", latent=config.latent, **shape).to(device)
+    return Players(
+        critic,
+        generator,
+        _adam(critic, config),
+        _adam(generator, config),
+        averaged(generator, decay=config.ema) if config.ema else None,
+    )
+
+
+def averaged(generator: nn.Module, *, decay: float) -> AveragedModel:
+    """Return an exponential average of a module: ``a <- decay a + (1 - decay) g`` at each update, buffers too."""
+    return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def _adam(module: nn.Module, config: GanConfig) -> torch.optim.Optimizer:
+    return torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(config.beta1, config.beta2))

@@ -1,0 +1,79 @@
+"""The gradients of one step: of the critic, and of the generator through the critic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dynamics.gan.gradient_penalty import gradient_penalty
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from dynamics.gan.losses import Loss
+
+
+def critic_gradients(
+    critic: nn.Module, real: Tensor, fake: Tensor, *, loss: Loss, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Set the gradients of the critic's parameters; return what it saw, as scalars on its device.
+
+    Real and generated images pass the critic apart, as released: batch statistics never mix them.
+
+    Args:
+        critic: Images to ``(n, 1)``.
+        real: Images in -1..1.
+        fake: As many generated ones; nothing flows back into the generator.
+        loss: What to minimise.
+        generator: Draws the points of the gradient penalty, where the loss has one.
+
+    Returns:
+        ``critic_loss`` (penalty included), ``critic_real`` = mean D(x), ``critic_fake`` = mean D(G(z)), and
+        ``gradient_penalty``, unweighted, where the loss has one.
+    """
+    critic.zero_grad(set_to_none=True)
+    on_real, on_fake = critic(real), critic(fake.detach())
+    total = loss.critic(on_real, on_fake)
+    seen = {"critic_real": on_real.detach().mean(), "critic_fake": on_fake.detach().mean()}
+    if loss.penalty:
+        penalty = gradient_penalty(critic, real, fake, generator=generator)
+        total = total + loss.penalty * penalty
+        seen["gradient_penalty"] = penalty.detach()
+    total.backward()
+    return {"critic_loss": total.detach(), **seen}
+
+
+def generator_gradients(generator: nn.Module, critic: nn.Module, z: Tensor, *, loss: Loss) -> dict[str, Tensor]:
+    """Set the gradients of the generator's parameters, leaving the critic's alone; return what was seen.
+
+    Args:
+        generator: Noise to images in -1..1.
+        critic: Judges them.
+        z: Noise ``(n, latent)``.
+        loss: What to minimise.
+
+    Returns:
+        ``generator_loss``, and ``fake_deviation``: standard deviation over the batch of each pixel, averaged over
+        pixels; 0 when every z gives the same image (collapse).
+    """
+    generator.zero_grad(set_to_none=True)
+    with _without_gradients(critic):
+        images = generator(z)
+        total = loss.generator(critic(images))
+        total.backward()
+    return {"generator_loss": total.detach(), "fake_deviation": images.detach().std(dim=0).mean()}
+
+
+@contextmanager
+def _without_gradients(module: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a module to its input but not into its parameters: a third of the work saved."""
+    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
