@@ -12,8 +12,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 DEFINITIONS = ("paper", "released")
 
 
-def _setting(default: Any, description: str) -> Any:
-    return field(default=default, metadata={"help": description})
+def _setting(default: Any, group: str, description: str) -> Any:
+    return field(default=default, metadata={"help": description, "group": group})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,28 +25,44 @@ class RunConfig:
             norms and data sets are checked where they are looked up.
     """
 
-    model: str = _setting("cnn3", "Network: cnn3, vgg7 or densenet_bc.")
-    norm: str = _setting("msn", "Normalisation: none, bn, sn, msn, ...")
-    definition: str = _setting("paper", "Norms and layers as the paper's equations, or as its released scripts.")
-    data: str = _setting(
-        "mnist-subset", "Data set: mnist-subset (shipped), mnist, fashion-mnist, svhn, cifar10, folder:PATH, npz:PATH."
+    model: str = _setting("cnn3", "Network", "Network: cnn3, vgg7 or densenet_bc.")
+    norm: str = _setting("msn", "Network", "Normalisation: none, bn, sn, msn, ...")
+    definition: str = _setting(
+        "paper", "Network", "Norms and layers as the paper's equations, or as its released scripts."
     )
-    augmentation: str = _setting("auto", "none, crop, crop-flip, or auto: crop-flip, but digits are not mirrored.")
-    learning_rate: float = _setting(0.001, "Adam's learning rate.")
-    batch_size: int = _setting(64, "Images an optimizer step, over all processes.")
-    epochs: int = _setting(10, "Passes through the training images.")
-    seed: int = _setting(0, "Seed of weights, order and augmentation.")
-    train_images: int = _setting(0, "Use only the first so many training images of each class; 0: all.")
-    accumulate: int = _setting(1, "Micro-batches whose gradients add up to one optimizer step.")
-    precision: str = _setting("float32", "float32; or mixed: bfloat16, or float16 with loss scaling.")
-    compile: bool = _setting(False, "Compile the model with torch.compile.")
-    device: str = _setting("auto", "cpu, cuda, cuda:1, ...; auto: a GPU where there is one.")
-    every: int = _setting(50, "Optimizer steps between two records of the probe.")
-    include: str = _setting("", "Observe only layers that match these patterns, commas between.")
-    exclude: str = _setting("", "Do not observe layers that match these patterns, commas between.")
+    data: str = _setting(
+        "mnist-subset",
+        "Data",
+        "Data set: mnist-subset (shipped), mnist, fashion-mnist, svhn, cifar10, folder:PATH, npz:PATH.",
+    )
+    augmentation: str = _setting(
+        "auto", "Data", "none, crop, crop-flip, or auto: crop-flip, but digits are not mirrored."
+    )
+    learning_rate: float = _setting(0.001, "Training", "Adam's learning rate.")
+    batch_size: int = _setting(64, "Training", "Images an optimizer step, over all processes.")
+    epochs: int = _setting(10, "Training", "Passes through the training images.")
+    seed: int = _setting(0, "Training", "Seed of weights, order and augmentation.")
+    train_images: int = _setting(0, "Data", "Use only the first so many training images of each class; 0: all.")
+    accumulate: int = _setting(1, "Training", "Micro-batches whose gradients add up to one optimizer step.")
+    precision: str = _setting("float32", "Machine", "float32; or mixed: bfloat16, or float16 with loss scaling.")
+    compile: bool = _setting(False, "Machine", "Compile the model with torch.compile.")
+    device: str = _setting("auto", "Machine", "cpu, cuda, cuda:1, ...; auto: a GPU where there is one.")
+    threads: int = _setting(
+        1, "Machine", "CPU threads of a run; the order of sums, so the last digits, depend on it. 0: all cores."
+    )
+    every: int = _setting(50, "Probe", "Optimizer steps between two records of the probe.")
+    include: str = _setting("", "Probe", "Observe only layers that match these patterns, commas between.")
+    exclude: str = _setting("", "Probe", "Do not observe layers that match these patterns, commas between.")
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("epochs", 1), ("accumulate", 1), ("every", 1), ("train_images", 0)):
+        for name, least in (
+            ("batch_size", 1),
+            ("epochs", 1),
+            ("accumulate", 1),
+            ("every", 1),
+            ("train_images", 0),
+            ("threads", 0),
+        ):
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} {value}: expected {least} or more.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):

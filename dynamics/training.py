@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ class Observer(Protocol):
 
     epoch: int | None
 
-    def log(self, **scalars: float | Tensor | str) -> None:
+    def log(self, *, split: str = "train", **scalars: Any) -> None:
         """Record scalars of the present step."""
 
 

@@ -1,0 +1,55 @@
+"""The command ``meandrift``: the commands of all rooms, and errors as one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import typer
+
+COMMANDS = ("dynamics.commands", "probes.commands", "analysis.commands")  # each has a typer app named `app`
+USAGE, INTERRUPTED = 2, 130  # exit statuses: a mistake of the caller; ended by Ctrl-C, as a shell counts it
+
+
+def make_app() -> typer.Typer:
+    """Return the whole command line."""
+    app = typer.Typer(
+        help="Train under probes, read everything back as a DataFrame and as the paper's figures.",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        add_completion=False,
+    )
+    for module in COMMANDS:
+        app.registered_commands.extend(import_module(module).app.registered_commands)
+    return app
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status; a caller's mistake is one line on standard error."""
+    try:
+        status = make_app()(args=arguments, standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except Exception as error:
+        if os.environ.get("MEANDRIFT_TRACEBACK") or not _is_callers(error):
+            raise
+        print(f"error: {' '.join(_message(error).split())}", file=sys.stderr)
+        return USAGE
+
+
+def main() -> None:
+    """Run the process's own command line and exit."""
+    sys.exit(run())
+
+
+def _is_callers(error: Exception) -> bool:
+    return isinstance(error, (ValueError, OSError)) or hasattr(error, "format_message")
+
+
+def _message(error: Exception) -> str:
+    # typer's own usage errors: their class has moved between its versions, their method has not.
+    return error.format_message() if hasattr(error, "format_message") else str(error)

@@ -1,0 +1,153 @@
+"""From a configuration to the things that train: data, batches, model, optimizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dynamics.config import DIGITS, RunConfig
+from dynamics.data.batches import TrainingBatches
+from dynamics.data.images import DataSet, Images
+from dynamics.data.sources import load_data
+from dynamics.models import build
+from dynamics.seeding import seed_everything
+
+RELEASED_STATISTICS = {  # mean and standard deviation as the authors' scripts have them
+    "mnist": ((0.4914,), (0.2023,)),
+    "cifar10": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    "svhn": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+}
+AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a run trains with, as its configuration says; the same configuration gives the same numbers.
+
+    Attributes:
+        config: The settings.
+        device: Where everything is.
+        data: Training and test images.
+        batches: The training batches.
+        model: Freshly initialised.
+        optimizer: Adam on the model's parameters.
+        scaler: Scales the loss under float16, else does nothing.
+        autocast: Type to compute in; None for the model's own.
+    """
+
+    config: RunConfig
+    device: torch.device
+    data: DataSet
+    batches: TrainingBatches
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    autocast: torch.dtype | None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of model, optimizer and scaler."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put model, optimizer and scaler into a state of :meth:`state_dict`."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def set_up(config: RunConfig, *, data_dir: Path | str = "data", download: bool = False) -> Setup:
+    """Load the data and make the model, seeded; torch's global generators are left as the model's making left them.
+
+    Raises:
+        ValueError: An unknown model, norm, data set, augmentation or device.
+        FileNotFoundError: The data set is not there.
+    """
+    torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
+    device = choose_device(config.device)
+    data = prepare_data(config, load_data(config.data, data_dir=data_dir, download=download)).to(device)
+    batches = TrainingBatches(
+        data.train,
+        mean=data.mean,
+        std=data.std,
+        batch_size=config.batch_size,
+        augmentation=augmentation(config),
+        seed=config.seed,
+    )
+    seed_everything(config.seed)
+    model = build(
+        config.model,
+        config.norm,
+        in_channels=data.in_channels,
+        image_size=data.image_size,
+        num_classes=data.num_classes,
+    ).to(device)
+    return Setup(
+        config,
+        device,
+        data,
+        batches,
+        model,
+        optimizer=torch.optim.Adam(model.parameters(), lr=config.learning_rate),
+        scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "float16"),
+        autocast=AUTOCAST[config.precision],
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; ``"auto"`` is a CUDA device where there is one, else the CPU.
+
+    Raises:
+        ValueError: torch knows no such device, or this machine has none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r}: {reason}. Expected auto, cpu, or a GPU of this machine.") from error
+    return device
+
+
+def augmentation(config: RunConfig) -> str:
+    """Return the augmentation that ``auto`` stands for: crops and mirror images, but no mirrored digits."""
+    if config.augmentation != "auto":
+        return config.augmentation
+    return "crop" if config.data in DIGITS else "crop-flip"
+
+
+def prepare_data(config: RunConfig, data: DataSet) -> DataSet:
+    """Return the data set with the statistics of the configuration's definition and as many images as it asks for."""
+    if config.definition == "released" and config.data in RELEASED_STATISTICS:
+        mean, std = RELEASED_STATISTICS[config.data]
+        data = replace(data, mean=mean, std=std)
+    if config.train_images:
+        data = replace(data, train=first_of_each_class(data.train, config.train_images))
+    return data
+
+
+def first_of_each_class(images: Images, count: int) -> Images:
+    """Return the first ``count`` images of every class, in their order.
+
+    Raises:
+        ValueError: A class has fewer.
+    """
+    ranks = torch.zeros_like(images.labels)
+    for label in images.labels.unique():
+        of_class = images.labels == label
+        if int(of_class.sum()) < count:
+            raise ValueError(f"train_images {count}: class {int(label)} has only {int(of_class.sum())} images.")
+        ranks[of_class] = torch.arange(int(of_class.sum()))
+    chosen = ranks < count
+    return Images(images.pixels[chosen], images.labels[chosen])
