@@ -20,6 +20,7 @@ from probes.storage.log import TableLog, find_segments, segment_number
 from probes.storage.ownership import Ownership
 from probes.storage.parts import segment_range
 from probes.storage.recovery import Recovered, move_to_part, recover_dead, recover_run
+from probes.storage.removal import erase
 from probes.storage.rewind import rewind
 from probes.storage.run_row import default_versions, described, read_run_row, write_run_row
 
@@ -164,14 +165,14 @@ class Recorder:
     def _prepare(self, resume_step: int | None, *, overwrite: bool) -> dict[str, Any]:
         """Bring the run to the state it starts from; return its row so far."""
         recover_dead(self._files)  # not this run: its owner is alive, it is we
+        if overwrite:
+            erase(self._files, self.run)
+            return {"started": datetime.now(UTC), "gaps": "[]"}
         recovered = recover_run(self._files, self.run)
         if recovered.rows:
             log.warning("%s", recovered)
         exists = self._files.has_run(self.run)
-        if overwrite:
-            for table in schema.TABLES:
-                self._files.delete_run(table, self.run)
-        elif resume_step is not None:
+        if resume_step is not None:
             if not exists:
                 raise ValueError(
                     f"run {self.run!r} is not in store {self._files.name}: leave out resume_step to begin it"
@@ -179,7 +180,7 @@ class Recorder:
             rewind(self._files, self.run, step=resume_step)
             row = read_run_row(self._files, self.run)
             return {**row, "last_step": min(row.get("last_step") or 0, resume_step - 1)}
-        elif exists:
+        if exists:
             raise ValueError(
                 f"run {self.run!r} exists in store {self._files.name}: choose another run id, go on with it "
                 "(resume_step=...), or delete it first (overwrite=True)"

@@ -23,6 +23,11 @@ RECORDED = tuple(_DECLARED)
 _METADATA = {"meandrift.schema_version": str(schema.SCHEMA_VERSION)}
 
 
+def declared_fields(table: str) -> dict[str, pa.Field]:
+    """Return the fields that the schema declares for a table, by name: keys, and columns every store has."""
+    return dict(_DECLARED[table])
+
+
 def key_names(table: str) -> list[str]:
     """Return the names that together tell a row of this table from any other of its run."""
     return [column.name for column in schema.KEYS[table] if column.name in _IDENTITY]

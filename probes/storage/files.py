@@ -63,6 +63,15 @@ class StoreFiles:
         infos = self._list(self.folder(table, run))
         return sorted(info.base_name for info in infos if segment_range(info.base_name))
 
+    def parquet_names(self, table: str, run: str) -> list[str]:
+        """Return the names of all files that a reader of the run's folder takes for its rows, in row order."""
+        names = [info.base_name for info in self._list(self.folder(table, run))]
+        return sorted(name for name in names if name.endswith(".parquet") and not name.startswith(("_", ".")))
+
+    def size(self, table: str, run: str) -> int:
+        """Return the bytes of all files that a table holds of a run."""
+        return sum(info.size or 0 for info in self._list(self.folder(table, run)))
+
     def put(self, table: str, run: str, name: str, rows: Iterable[pa.Table], row_schema: pa.Schema) -> None:
         """Write rows as one Parquet file of the store, whole or not at all, replacing any of that name.
 

@@ -56,9 +56,8 @@ def live(store: Path, run: str, journal: Path, seed: int) -> None:
     def note(*words: object) -> None:
         os.write(book, (" ".join(map(str, words)) + "\n").encode())
 
+    last = max((step for _, step in Journal(journal).begun), default=-1)
     while True:
-        known = Journal(journal)
-        last = max((step for _, step in known.begun), default=-1)
         start = last + 1 if chance.random() < 0.7 else chance.randint(0, last + 1)
         exists = open_store(store).has_run(run) or (store / "_writers" / run).exists()
         note("opening", start)
@@ -67,14 +66,14 @@ def live(store: Path, run: str, journal: Path, seed: int) -> None:
         exists = exists and open_store(store).has_run(run)
         recorder = Recorder(store, run, resume_step=start) if exists else Recorder(store, run)
         note("opened")
-        write_from_a_thread(recorder, chance, start, note)
+        last = write_from_a_thread(recorder, chance, start, note)
         note("closing")
         recorder.close()
         note("closed")
 
 
-def write_from_a_thread(recorder: Recorder, chance: random.Random, start: int, note) -> None:
-    """Write a random number of steps while this thread flushes at random."""
+def write_from_a_thread(recorder: Recorder, chance: random.Random, start: int, note) -> int:
+    """Write a random number of steps while this thread flushes at random; return the last step."""
     number = int(chance.expovariate(1 / 40)) + 1
 
     def write() -> None:
@@ -92,6 +91,7 @@ def write_from_a_thread(recorder: Recorder, chance: random.Random, start: int, n
         recorder.flush()
         note("flushed")
     writer.join()
+    return start + number - 1
 
 
 class Journal:

@@ -1,0 +1,108 @@
+"""SQL over a store: its tables as views of DuckDB, the answer as a DataFrame."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+
+from probes import schema
+
+if TYPE_CHECKING:
+    import duckdb
+
+_ATTEMPTS = 5
+
+
+def query(store: str | os.PathLike[str], sql: str) -> pd.DataFrame:
+    """Return the answer of one SQL query.
+
+    The tables ``layers``, ``histograms``, ``spectra``, ``steps`` and ``runs`` are there under their names, each with
+    the column ``run``; a column that some runs lack is NULL for them. Only the parts, row groups and columns that the
+    query needs are read. Only the store is read: the query reaches no other file and no network.
+
+    Args:
+        store: Folder or URL of the store.
+        sql: One query in DuckDB's SQL.
+
+    Raises:
+        FileNotFoundError: The store has no table.
+        ValueError: DuckDB is not installed, or refuses the query; the message says which tables there are.
+    """
+    try:
+        import duckdb
+    except ImportError as error:
+        raise ValueError("a query needs DuckDB: pip install 'meandrift[query]'") from error
+    for attempt in range(_ATTEMPTS):
+        with duckdb.connect() as connection:
+            tables = _make_views(connection, os.fspath(store))
+            try:
+                return connection.sql(sql).df()
+            except duckdb.IOException:
+                # A run that closes puts one part in the place of many between our listing and our reading.
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            except duckdb.Error as error:
+                raise ValueError(f"{error} (tables: {', '.join(tables)})") from error
+        time.sleep(0.05 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def _make_views(connection: duckdb.DuckDBPyConnection, store: str) -> list[str]:
+    if "://" in store:
+        filesystem, root = _remote(store)
+    else:
+        filesystem, root = pafs.LocalFileSystem(), os.path.abspath(store)  # noqa: PTH100  # as DuckDB wants it: a string
+    parts = {table: _parts(filesystem, f"{root}/{table}") for table in schema.TABLES}
+    present = {table: paths for table, paths in parts.items() if paths}
+    if not present:
+        raise FileNotFoundError(f"store {store!r} has no finished part of any table")
+    for table, paths in present.items():
+        if isinstance(filesystem, pafs.LocalFileSystem):
+            _view_of_files(connection, table, paths)
+        else:
+            connection.register(table, _dataset(filesystem, paths))
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        connection.execute(f"SET allowed_directories = [{_quoted(root + '/')}]")
+        connection.execute("SET enable_external_access = false")
+    return list(present)
+
+
+def _parts(filesystem: pafs.FileSystem, folder: str) -> list[str]:
+    infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True, allow_not_found=True))
+    names = [(info.path, info.base_name) for info in infos if info.is_file]
+    return sorted(path for path, name in names if name.endswith(".parquet") and not name.startswith(("_", ".")))
+
+
+def _view_of_files(connection: duckdb.DuckDBPyConnection, table: str, paths: list[str]) -> None:
+    listed = ", ".join(map(_quoted, paths))
+    connection.execute(
+        f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{listed}], "
+        "hive_partitioning = true, hive_types = {'run': VARCHAR}, union_by_name = true)"
+    )
+
+
+def _dataset(filesystem: pafs.FileSystem, paths: list[str]) -> ds.Dataset:
+    by_run = ds.partitioning(pa.schema([(schema.RUN, pa.string())]), flavor="hive")
+    dataset = ds.dataset(paths, filesystem=filesystem, format="parquet", partitioning=by_run)
+    found = [fragment.physical_schema for fragment in dataset.get_fragments()]
+    return dataset.replace_schema(pa.unify_schemas([dataset.schema, *found], promote_options="permissive"))
+
+
+def _remote(url: str) -> tuple[pafs.FileSystem, str]:
+    try:
+        return pafs.FileSystem.from_uri(url)
+    except ValueError:  # a scheme unknown to pyarrow: fsspec may know it
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # ships no type hints
+
+        filesystem, path = url_to_fs(url)
+        return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
+
+
+def _quoted(text: Any) -> str:
+    return "'" + str(text).replace("'", "''") + "'"

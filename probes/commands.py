@@ -1,0 +1,141 @@
+"""The commands that keep a store: runs, recover, compact, rm, verify and export. Imports happen when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from probes.storage.files import StoreFiles
+
+app = typer.Typer()
+
+Store = Annotated[str, typer.Option(help="Folder or URL of the store.", show_default=True)]
+Force = Annotated[bool, typer.Option("--force", help="Take runs of other machines too: their writers are dead.")]
+
+
+def _open(store: str) -> StoreFiles:
+    from probes.storage.files import open_store
+
+    files = open_store(store)
+    if not files.runs() and not files.workspaces():
+        raise FileNotFoundError(f"store {store!r} holds no run: check --store, or record one with a Probe first")
+    return files
+
+
+@app.command()
+def runs(store: Store = "runs") -> None:
+    """List the runs of a store."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from probes.storage.listing import list_runs
+
+    listed = Table("run", "status", "started", "updated", "last step", "device", "rows", "size", box=None)
+    for row in list_runs(_open(store)):
+        listed.add_row(*row)
+    Console().print(listed)
+
+
+@app.command()
+def recover(
+    run: Annotated[list[str] | None, typer.Argument(help="Runs to recover; none means all.")] = None,
+    *,
+    store: Store = "runs",
+    force: Force = False,
+) -> None:
+    """Bring what dead writers left in their logs into the tables. Live writers are left alone."""
+    from probes.storage.recovery import recover_dead
+
+    if force and not run:
+        raise ValueError("--force takes runs from other machines: say which, meandrift recover RUN --force")
+    done = recover_dead(_open(store), run, force=force)
+    for recovered in done:
+        typer.echo(str(recovered))
+    if not done:
+        typer.echo("nothing to recover")
+
+
+@app.command()
+def compact(
+    run: Annotated[list[str] | None, typer.Argument(help="Runs to compact; none means all.")] = None,
+    *,
+    store: Store = "runs",
+) -> None:
+    """Join the small parts of finished runs into large ones. Readers may go on reading."""
+    from probes.storage.compaction import compact_run
+    from probes.storage.ownership import Ownership, RunIsOwnedError
+    from probes.storage.recovery import recover_dead
+
+    files = _open(store)
+    recover_dead(files, run)
+    for name in run or files.runs():
+        try:
+            owner = Ownership(files.workspace(name))
+        except RunIsOwnedError as error:
+            typer.echo(f"left alone: {error}", err=True)
+            continue
+        try:
+            for table in compact_run(files, name):
+                typer.echo(f"{name}/{table.table}: {table.before} parts -> {table.after}")
+        finally:
+            owner.release()
+
+
+@app.command()
+def rm(
+    run: Annotated[list[str], typer.Argument(help="Runs to delete.")],
+    *,
+    store: Store = "runs",
+    force: Force = False,
+) -> None:
+    """Delete runs: their rows in every table, and their logs."""
+    from probes.storage.removal import remove_run
+
+    files = _open(store)
+    for name in run:
+        remove_run(files, name, force=force)
+        typer.echo(f"deleted {name}")
+
+
+@app.command()
+def verify(
+    run: Annotated[list[str] | None, typer.Argument(help="Runs to verify; none means all.")] = None,
+    *,
+    store: Store = "runs",
+) -> None:
+    """Read every file and check it; name the bad ones and exit with status 1 if there are any."""
+    from probes.storage.verify import verify as verify_store
+
+    found = verify_store(_open(store), run)
+    for fault in found.faults:
+        typer.echo(f"BAD {fault.path}: {fault.problem}")
+    for note in found.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"{found.files} files, {found.rows} rows, {len(found.faults)} faults")
+    if found.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    destination: Annotated[Path, typer.Argument(help="File or, for TensorBoard, folder to make.")],
+    *,
+    store: Store = "runs",
+    table: Annotated[str, typer.Option(help="layers, histograms, spectra, steps or runs.")] = "layers",
+    kind: Annotated[
+        str, typer.Option("--format", help="parquet, csv or tensorboard; by default what the name ends with.")
+    ] = "",
+    run: Annotated[list[str] | None, typer.Option(help="Runs to export; repeatable; none means all.")] = None,
+) -> None:
+    """Write a table to one Parquet file, to CSV or to a TensorBoard log folder.
+
+    Example: `meandrift export layers.csv --table layers --run bn-s0`
+    """
+    from probes.storage.export import export as export_table
+
+    kind = kind or destination.suffix.removeprefix(".") or "tensorboard"
+    rows = export_table(_open(store), destination, table=table, kind=kind, runs=run)
+    typer.echo(f"{rows} rows of {table} -> {destination}")

@@ -1,0 +1,179 @@
+"""Export a table to what other programs want: one Parquet file, CSV, or a TensorBoard log folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from probes import schema
+from probes.schema import bin_edges
+from probes.storage.columns import key_names
+from probes.storage.files import StoreFiles
+from probes.storage.parts import fitted, write_parquet
+
+
+def export(files: StoreFiles, destination: Path, *, table: str, kind: str, runs: Sequence[str] | None = None) -> int:
+    """Write the rows of a table, all runs or some, run after run in step order.
+
+    Args:
+        files: The store.
+        destination: The file, or for TensorBoard the folder, to make. It must not exist.
+        table: Any table of the store.
+        kind: ``parquet``, ``csv`` or ``tensorboard``.
+        runs: Run ids; None takes all.
+
+    Returns:
+        Number of rows written.
+
+    Raises:
+        ValueError: The table or kind is unknown, a run or the table has no rows, or TensorBoard is not installed.
+        FileExistsError: The destination exists.
+    """
+    if table not in schema.TABLES or kind not in _WRITERS:
+        raise ValueError(
+            f"cannot export table {table!r} as {kind!r}: tables are {', '.join(schema.TABLES)}, "
+            f"kinds are {', '.join(_WRITERS)}"
+        )
+    if destination.exists():
+        raise FileExistsError(f"{destination} exists: choose another name, or delete it first")
+    wanted = files.runs() if runs is None else list(runs)
+    paths = {run: [f"{files.folder(table, run)}/{name}" for name in files.parquet_names(table, run)] for run in wanted}
+    absent = [run for run, found in paths.items() if not found]
+    if not any(paths.values()) or (runs is not None and absent):
+        raise ValueError(f"store {files.name}: no rows of {table!r} for {', '.join(absent) or 'any run'}")
+    return _WRITERS[kind](files, destination, table, paths)
+
+
+def _export_parquet(files: StoreFiles, destination: Path, _table: str, paths: dict[str, list[str]]) -> int:
+    return _whole(destination, lambda unfinished: _write_one_parquet(files, unfinished, paths))
+
+
+def _write_one_parquet(files: StoreFiles, path: Path, paths: dict[str, list[str]]) -> int:
+    joined = _joined_schema(files, paths)
+    counted = _Counted(_rows(files, paths, joined))
+    write_parquet(path, counted, joined)
+    return counted.rows
+
+
+def _export_csv(files: StoreFiles, destination: Path, _table: str, paths: dict[str, list[str]]) -> int:
+    return _whole(destination, lambda unfinished: _write_csv(files, unfinished, paths))
+
+
+def _write_csv(files: StoreFiles, path: Path, paths: dict[str, list[str]]) -> int:
+    joined = _joined_schema(files, paths)
+    text = pa.schema([pa.field(column.name, _text_type(column.type)) for column in joined])
+    counted = _Counted(_rows(files, paths, joined))
+    with pa.csv.CSVWriter(path, text) as writer:
+        for rows in counted:
+            columns = [_as_text(rows[column.name], column.type) for column in text]
+            writer.write_table(pa.Table.from_arrays(columns, schema=text))
+    return counted.rows
+
+
+def _export_tensorboard(files: StoreFiles, destination: Path, table: str, paths: dict[str, list[str]]) -> int:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError("export to TensorBoard needs its package: pip install tensorboard") from error
+    if table in {schema.RUNS, schema.SPECTRA}:
+        raise ValueError(f"table {table!r} holds nothing TensorBoard draws; export layers, steps or histograms")
+    joined = _joined_schema(files, paths)
+    written = 0
+    for run, own_paths in paths.items():
+        with SummaryWriter(str(destination / run)) as writer:
+            for rows in _rows(files, {run: own_paths}, joined):
+                for row in rows.to_pylist():
+                    _add_histogram(writer, row) if table == schema.HISTOGRAMS else _add_scalars(writer, table, row)
+                written += rows.num_rows
+    return written
+
+
+def _add_scalars(writer: Any, table: str, row: dict[str, Any]) -> None:
+    keys = {column.name for column in schema.KEYS[table]} | {schema.RUN}
+    prefix = "/".join(str(row[name]) for name in key_names(table) if name != schema.STEP)
+    for name, value in row.items():
+        if name not in keys and isinstance(value, (int, float)):
+            writer.add_scalar(f"{prefix}/{name}", value, row[schema.STEP])
+
+
+def _add_histogram(writer: Any, row: dict[str, Any]) -> None:
+    counts = np.asarray(row["counts"] or [], dtype=np.float64)
+    if not counts.size:
+        return
+    edges = bin_edges(row["first_bin"], counts.size, mantissa_bits=row["mantissa_bits"])
+    centres = (edges[1:] + edges[:-1]) / 2
+    writer.add_histogram_raw(
+        f"{row[schema.LAYER]}/{row[schema.TENSOR]}",
+        min=edges[0],
+        max=edges[-1],
+        num=counts.sum(),
+        sum=float(counts @ centres),
+        sum_squares=float(counts @ centres**2),
+        bucket_limits=edges[1:].tolist(),
+        bucket_counts=counts.tolist(),
+        global_step=row[schema.STEP],
+    )
+
+
+_WRITERS: dict[str, Callable[[StoreFiles, Path, str, dict[str, list[str]]], int]] = {
+    "parquet": _export_parquet,
+    "csv": _export_csv,
+    "tensorboard": _export_tensorboard,
+}
+
+
+class _Counted:
+    """Counts the rows of the tables that pass through."""
+
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables, self.rows = tables, 0
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for table in self._tables:
+            self.rows += table.num_rows
+            yield table
+
+
+def _whole(destination: Path, write: Callable[[Path], int]) -> int:
+    """Write beside the destination, then rename: a file of that name is a finished one."""
+    unfinished = destination.with_name(f"_{destination.name}.unfinished")
+    try:
+        rows = write(unfinished)
+        unfinished.replace(destination)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return rows
+
+
+def _joined_schema(files: StoreFiles, paths: dict[str, list[str]]) -> pa.Schema:
+    schemas = [pq.read_schema(path, filesystem=files.filesystem) for own_paths in paths.values() for path in own_paths]
+    joined = pa.unify_schemas(schemas, promote_options="permissive")
+    return pa.schema([pa.field(schema.RUN, pa.string()), *joined], metadata=joined.metadata)
+
+
+def _rows(files: StoreFiles, paths: dict[str, list[str]], joined: pa.Schema) -> Iterator[pa.Table]:
+    for run, own_paths in paths.items():
+        for path in own_paths:
+            with pq.ParquetFile(path, filesystem=files.filesystem) as part:
+                for index in range(part.num_row_groups):
+                    rows = part.read_row_group(index)
+                    yield fitted(rows.append_column(schema.RUN, pa.array([run] * rows.num_rows)), joined)
+
+
+def _text_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind) or pa.types.is_list(kind):
+        return pa.string()
+    return kind
+
+
+def _as_text(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if pa.types.is_list(values.type):
+        lists = [None if row is None else " ".join(map(str, row)) for row in values.to_pylist()]
+        return pa.chunked_array([pa.array(lists, kind)])
+    return values.cast(kind)

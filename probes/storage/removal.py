@@ -1,0 +1,34 @@
+"""Remove a run from a store."""
+
+from __future__ import annotations
+
+import shutil
+
+from probes import schema
+from probes.storage.files import StoreFiles
+from probes.storage.ownership import OWNER_FILE, Ownership
+
+
+def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
+    """Delete all that a store holds of a run: its parts, its log and its row.
+
+    Raises:
+        ValueError: The store has no such run, or a writer has it.
+    """
+    if not files.has_run(run) and run not in files.workspaces():
+        raise ValueError(f"store {files.name} has no run {run!r}; it has {', '.join(files.runs()) or 'none'}")
+    owner = Ownership(files.workspace(run), force=force)
+    try:
+        erase(files, run)
+    finally:
+        owner.release()
+
+
+def erase(files: StoreFiles, run: str) -> None:
+    """Delete a run's log, then its tables, each out of the readers' sight in one step. The caller owns the run."""
+    workspace = files.workspace(run)
+    for path in workspace.iterdir():
+        if path.name != OWNER_FILE:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for table in schema.TABLES:
+        files.delete_run(table, run)
