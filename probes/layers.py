@@ -7,7 +7,7 @@ of an attention) is a row of its own, named ``<module>.<parameter>``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -143,6 +143,17 @@ def bias_parameter(layer: Layer) -> Tensor | None:
     return None if bias is None else bias.detach()
 
 
+def innermost(model: nn.Module) -> nn.Module:
+    """Return the model inside DDP, DataParallel and compiled wrappers."""
+    while True:
+        if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+            model = model.module
+        elif "_orig_mod" in model._modules:
+            model = model._modules["_orig_mod"]  # type: ignore[assignment]
+        else:
+            return model
+
+
 def canonical_name(name: str) -> str:
     """Return a dotted module name without the components that wrappers add."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
@@ -150,18 +161,16 @@ def canonical_name(name: str) -> str:
 
 def _named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield canonical name and module, parametrizations left out."""
-    if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
-        model = model.module
-    for name, module in model.named_modules():
-        if "parametrizations" not in name.split("."):
-            canonical = canonical_name(name)
-            if type(module).__name__ not in {"OptimizedModule", "CheckpointWrapper"}:
-                yield canonical or _kind(module), module
+    for name, module in innermost(model).named_modules():
+        parts = name.split(".")
+        # A wrapper has the name of what it wraps: the innermost is the layer.
+        if "parametrizations" not in parts and not _WRAPPERS.intersection(module._modules):
+            yield canonical_name(name) or _kind(module), module
 
 
 def _shared_modules(model: nn.Module) -> Iterator[dict[str, str]]:
     first: dict[int, str] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
+    for name, module in innermost(model).named_modules(remove_duplicate=False):
         if "parametrizations" in name.split("."):
             continue
         owner = first.setdefault(id(module), name)
@@ -272,6 +281,3 @@ def _quietly(parametrization: nn.Module) -> Tensor:
 
 def _kind(module: nn.Module) -> str:
     return parametrize.type_before_parametrizations(module).__name__
-
-
-Read = Callable[[Layer], Tensor]

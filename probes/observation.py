@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from probes.activations import ActivationWatch
 from probes.layers import Layer, bias_parameter, effective_weight, raw_parameter
 from probes.matrix import kernel_slices, unfolded
 from probes.metrics.histogram import exponent_histogram
+from probes.metrics.operator_norm import Convolution
 from probes.metrics.singular_values import singular_values
+from probes.micro_batches import MicroBatchWatch
+from probes.ranks import Ranks
 
 
 class Reading(NamedTuple):
@@ -22,39 +26,63 @@ class Reading(NamedTuple):
 
 
 class Observation:
-    """One look at the model, between the last backward and the optimizer's update."""
+    """One look at some layers, from the last backward until the optimizer has moved the weights."""
 
-    def __init__(self, layers: Sequence[Layer], *, gradient_scale: Tensor | None = None) -> None:
-        """Prepare to look at the given layers; nothing is read yet.
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        ranks: Ranks,
+        activations: ActivationWatch,
+        micro_batches: MicroBatchWatch | None = None,
+        gradient_scale: Tensor | None = None,
+    ) -> None:
+        """Prepare to look; nothing is read yet.
 
         Args:
             layers: The layers whose parameters are about to be updated, and those that no optimizer updates.
-            gradient_scale: What the gradients were multiplied by and the optimizer will divide by (fused optimizers
+            ranks: Which of them this process measures.
+            activations: What the forward hooks have collected.
+            micro_batches: What the parameters' hooks have collected.
+            gradient_scale: What the gradients are multiplied by and the optimizer will divide by (fused optimizers
                 under a GradScaler), or None.
         """
-        self.layers = layers
+        self.layers = {layer.index: layer for layer in layers}
+        self.ranks = ranks
+        self.activations = activations
+        self.micro_batches = micro_batches
         self.gradient_scale = gradient_scale
+        self.before: Reading | None = None
         self._readings: dict[str, Reading] = {}
 
     def read(self, source: str) -> Reading:
         """Return the tensors of one source; a later call returns the same ones."""
         if source not in self._readings:
-            self._readings[source] = SOURCES[source](self)
+            read = SOURCES.get(source)
+            self._readings[source] = _activations(self, source) if read is None else read(self)
         return self._readings[source]
 
+    def remember_parameters(self) -> None:
+        """Copy the parameters that are about to be updated."""
+        indices, parameters = _read(self, _trained_parameter)
+        self.before = Reading(indices, [parameter.clone() for parameter in parameters])
 
-def _gather(layers: Collection[Layer], read: Callable[[Layer], Tensor | None]) -> Reading:
+
+def _read(observation: Observation, read: Callable[[Layer], Tensor | None]) -> Reading:
+    """Read one tensor of each layer. All ranks take part in the gathering of shards, the owner keeps the result."""
     indices, tensors = [], []
-    for layer in layers:
+    for index, layer in observation.layers.items():
         tensor = read(layer)
-        if tensor is not None:
-            indices.append(layer.index)
+        if tensor is not None and hasattr(tensor, "full_tensor"):
+            tensor = tensor.full_tensor()
+        if tensor is not None and observation.ranks.owns(index):
+            indices.append(index)
             tensors.append(_plain(tensor))
     return Reading(indices, tensors)
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """Return a dense tensor of at least float32 on which every metric can compute."""
+    """Return a dense real tensor of at least float32, on which every metric can compute."""
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
     if tensor.is_complex():
@@ -62,23 +90,22 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
-def _weights(observation: Observation) -> Reading:
-    return _gather([layer for layer in observation.layers if layer.weight is not None], effective_weight)
+def _effective_weight(layer: Layer) -> Tensor | None:
+    return None if layer.weight is None else effective_weight(layer)
 
 
-def _raw_weights(observation: Observation) -> Reading:
-    return _gather([layer for layer in observation.layers if layer.parametrized], _parameter_values)
+def _parameter(layer: Layer) -> Tensor | None:
+    parameter = raw_parameter(layer)
+    return None if parameter is None else parameter.detach()
 
 
-def _biases(observation: Observation) -> Reading:
-    return _gather(observation.layers, bias_parameter)
+def _parameter_under_parametrization(layer: Layer) -> Tensor | None:
+    return _parameter(layer) if layer.parametrized else None
 
 
-def _gradients(observation: Observation) -> Reading:
-    reading = _gather(observation.layers, _gradient)
-    if observation.gradient_scale is None:
-        return reading
-    return Reading(reading.indices, [gradient / observation.gradient_scale for gradient in reading.tensors])
+def _trained_parameter(layer: Layer) -> Tensor | None:
+    parameter = raw_parameter(layer)
+    return None if parameter is None or parameter.grad is None else parameter.detach()
 
 
 def _gradient(layer: Layer) -> Tensor | None:
@@ -86,22 +113,65 @@ def _gradient(layer: Layer) -> Tensor | None:
     return None if parameter is None or parameter.grad is None else parameter.grad.detach()
 
 
-def _parameter_values(layer: Layer) -> Tensor | None:
-    parameter = raw_parameter(layer)
-    return None if parameter is None else parameter.detach()
+def _gradients(observation: Observation) -> Reading:
+    indices, gradients = _read(observation, _gradient)
+    scale = observation.gradient_scale
+    return Reading(indices, gradients if scale is None else [gradient / scale for gradient in gradients])
 
 
 def _matrices(observation: Observation) -> Reading:
-    weights = observation.read("weight")
-    layers = {layer.index: layer for layer in observation.layers}
-    kept = [(i, w) for i, w in zip(*weights, strict=True) if w.ndim >= 2 and w.numel()]
-    return Reading([i for i, _ in kept], [unfolded(w, transposed=layers[i].transposed) for i, w in kept])
+    indices, weights = _at_least(2, observation)
+    transposed = [observation.layers[index].transposed for index in indices]
+    return Reading(indices, [unfolded(w, transposed=t) for w, t in zip(weights, transposed, strict=True)])
 
 
 def _kernel_slices(observation: Observation) -> Reading:
-    weights = observation.read("weight")
-    kept = [(i, w) for i, w in zip(*weights, strict=True) if w.ndim >= 3 and w.numel()]
-    return Reading([i for i, _ in kept], [kernel_slices(w) for i, w in kept])
+    indices, weights = _at_least(3, observation)
+    return Reading(indices, [kernel_slices(weight) for weight in weights])
+
+
+def _at_least(dimensions: int, observation: Observation) -> Reading:
+    """Return the weights with so many dimensions; embeddings are matrices too."""
+    kept = [(i, w) for i, w in zip(*observation.read("weight"), strict=True) if w.ndim >= dimensions and w.numel()]
+    return Reading([index for index, _ in kept], [weight for _, weight in kept])
+
+
+def _convolutions(observation: Observation) -> Reading:
+    found = {}
+    for index, weight in zip(*observation.read("weight"), strict=True):
+        module, shapes = observation.layers[index].module, observation.activations.shapes.get(index)
+        if isinstance(module, nn.modules.conv._ConvNd) and shapes and module.padding_mode == "zeros":
+            # A transposed convolution is the adjoint of the convolution of its output with the same kernel.
+            given = shapes[1] if observation.layers[index].transposed else shapes[0]
+            shape = given[-weight.ndim + 1 :]
+            found[index] = Convolution(weight, shape, module.stride, module.padding, module.dilation, module.groups)
+    return Reading(list(found), list(found.values()))
+
+
+def _updates(observation: Observation) -> Reading:
+    if observation.before is None:
+        return Reading([], [])
+    after = dict(zip(*_read(observation, _trained_parameter), strict=True))
+    pairs = {i: (before, after[i]) for i, before in zip(*observation.before, strict=True) if i in after}
+    return Reading(list(pairs), list(pairs.values()))
+
+
+def _micro_batches(observation: Observation) -> Reading:
+    if observation.micro_batches is None:
+        return Reading([], [])
+    parts = {
+        index: observation.micro_batches.take(observation.layers[index], gradient)
+        for index, gradient in zip(*observation.read("gradient"), strict=True)
+    }
+    found = {index: part for index, part in parts.items() if part is not None}
+    return Reading(list(found), list(found.values()))
+
+
+def _activations(observation: Observation, source: str) -> Reading:
+    """Merge the vectors of all passes and ranks; every rank gets those of all layers."""
+    vectors = observation.activations.take(source, observation.ranks)
+    kept = {index: vector for index, vector in vectors.items() if index in observation.layers}
+    return Reading(list(kept), list(kept.values()))
 
 
 def _derived(source: str, compute: Callable[[list[Tensor]], list[Tensor]]) -> Callable[[Observation], Reading]:
@@ -113,16 +183,20 @@ def _derived(source: str, compute: Callable[[list[Tensor]], list[Tensor]]) -> Ca
 
 
 SOURCES: dict[str, Callable[[Observation], Reading]] = {
-    "weight": _weights,
-    "raw_weight": _raw_weights,
-    "bias": _biases,
+    "weight": lambda observation: _read(observation, _effective_weight),
+    "raw_weight": lambda observation: _read(observation, _parameter_under_parametrization),
+    "bias": lambda observation: _read(observation, bias_parameter),
     "gradient": _gradients,
     "matrix": _matrices,
     "kernel_slices": _kernel_slices,
+    "convolution": _convolutions,
+    "update": _updates,
+    "micro_batches": _micro_batches,
     "singular_values": _derived("matrix", singular_values),
     "gradient_histogram": _derived("gradient", exponent_histogram),
     "weight_histogram": _derived("weight", exponent_histogram),
 }
-"""Every source a metric may read, by name: the effective weight, the parameter under a parametrization (where there is
-one), the bias, the gradient of the parameter as the optimizer will use it, and what is computed from these once for
-several metrics."""
+"""What a metric may read, by name: the effective weight, the parameter under a parametrization (where there is one),
+the
+bias, the gradient of the parameter as the optimizer will use it, and what is computed from these once for several
+metrics. Activations are read under the name of their reducer."""

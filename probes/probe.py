@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-import time
-import warnings
+import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from probes.layers import Pattern, raw_parameter, select_layers
+from probes.activations import ActivationWatch
+from probes.gaps import Gaps
+from probes.layers import Layer, Pattern, select_layers
 from probes.metrics import Metric
+from probes.micro_batches import MicroBatchWatch
 from probes.observation import Observation
+from probes.optimizer_steps import OptimizerSteps
+from probes.output import Output
 from probes.plan import EVERY, Cadence, Plan
-from probes.records import Record, Result, Tables
+from probes.ranks import Ranks
+from probes.recording import Carried, Recording
+from probes.records import Tables
+from probes.replacement import ReplacementCheck
 from probes.schema import check_run_id
+from probes.step_rows import StepRows
 from probes.store import Recorder
-from probes.writer import Writer
 
 
 class Probe:
-    """Records what the layers of a model do during training.
+    """Records what the layers of a model do while it is trained; training goes on bit for bit as without.
+
+    Weights and gradients are read when the optimizer is about to move the weights: the gradient is the one it uses,
+    summed over micro-batches, averaged over ranks, unscaled, and clipped if it was clipped (:meth:`capture` reads it
+    earlier). Activations are reduced in forward hooks, in training passes only. A failure inside the probe is warned of
+    once and kept as a gap in the run's row.
+
+    Rows reach the store within about a second and then survive SIGKILL; :meth:`flush` makes readers see them now.
 
     Example:
         >>> with Probe(model, optimizer, store="runs", run="bn-s0", every=50) as probe:  # doctest: +SKIP
@@ -48,118 +63,169 @@ class Probe:
         include: Sequence[Pattern] | None = None,
         exclude: Sequence[Pattern] | None = None,
         config: Mapping[str, Any] | None = None,
+        evaluation: bool = False,
         strict: bool = False,
         resume_step: int | None = None,
         overwrite: bool = False,
+        distributed: bool | None = None,
     ) -> None:
+        """Attach to a model.
+
+        Args:
+            model: Any module, before it is compiled or wrapped, or after; a compiled one before its first call.
+            optimizer: What trains it, one or several; without one, call :meth:`step` before each update.
+            run: The run's id in the store.
+            store: Folder of the store.
+            every: When to record: see :class:`probes.plan.Plan`.
+            metrics: What to record, by metric or group name, or metrics of one's own (:func:`probes.metrics.metric`);
+                None is everything.
+            include: Names with wildcards, or module types: only these are observed.
+            exclude: The same, to leave layers out.
+            config: The run's configuration, kept with the run.
+            evaluation: Count forward passes in eval mode or under no_grad as well.
+            strict: Raise failures of the probe instead of keeping them as gaps.
+            resume_step: Go on with an existing run from this step; its rows from there on are superseded.
+            overwrite: Delete an existing run of this id.
+            distributed: Work with the other ranks of the process group; None: if there are several. Every rank then
+                makes the same probe, and rank 0 writes.
+
+        Raises:
+            ValueError: The run exists, the id is not allowed, a pattern, metric or schedule is none, or there is
+                nothing to observe.
+        """
         check_run_id(run)
+        self.epoch: int | None = None
+        self._model = model
+        self._evaluation = evaluation
+        self._optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer or ())
+        self._plan = Plan(metrics, every)
         selection = select_layers(model, include=include, exclude=exclude)
         self._layers = selection.layers
-        self._plan = Plan(metrics, every)
-        self._optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer or ())
-        self._strict = strict
-        self._step = resume_step or 0
-        self._failures = 0
-        self.epoch: int | None = None
-        self._began = time.monotonic()
-        self._row: dict[str, dict[str, Any]] = {}
-        self._seen: set[int] = set()
-        self._record: Record | None = None
-        self._recorder = Recorder(
-            store,
-            run,
+        self._ranks = Ranks(distributed=distributed)
+        self._gaps = Gaps(selection.notes, strict=strict)
+        self._step = self._first_step = _checked_step(resume_step)
+        self._carried: Carried = {}
+        self._output = Output(
+            partial(Recorder, store, run, device=_device(model)) if self._ranks.rank == 0 else None,
+            Tables(self._layers, self._plan.metrics),
+            self._gaps,
             config=config,
-            device=_device(model),
             resume_step=resume_step,
             overwrite=overwrite,
         )
-        self._gaps: list[dict[str, Any]] = list(selection.notes)
-        if self._gaps:
-            self._recorder.describe(gaps=self._gaps)
-        self._writer = Writer(self._recorder, Tables(self._layers, self._plan.metrics))
-        self._handles = [handle for each in self._optimizers for handle in self._attach(each)]
-        self._owned = [{id(p) for group in each.param_groups for p in group["params"]} for each in self._optimizers]
-
-    def _attach(self, optimizer: Optimizer) -> list[Any]:
-        return [
-            optimizer.register_step_pre_hook(self._before_update),
-            optimizer.register_step_post_hook(self._after_update),
-        ]
-
-    def _before_update(self, optimizer: Optimizer, *_: Any) -> None:
-        which = next(i for i, each in enumerate(self._optimizers) if each is optimizer)
-        if which in self._seen:
-            self._finish_step()
-        due = self._plan.due(self._step)
-        if due:
-            self._observe(which, due)
-        self._seen.add(which)
-
-    def _after_update(self, *_: Any) -> None:
-        if len(self._seen) == len(self._optimizers):
-            self._finish_step()
-
-    def step(self) -> None:
-        """Observe now and count a step; for training loops without a torch optimizer, before they update."""
-        due = self._plan.due(self._step)
-        if due:
-            self._observe(None, due)
-        self._finish_step()
-
-    def _observe(self, which: int | None, due: list[Metric]) -> None:
-        if self._record is None:
-            self._record = Record(self._step, self.epoch)
-        try:
-            scale = getattr(self._optimizers[which], "grad_scale", None) if which is not None else None
-            observation = Observation(self._layers_of(which), gradient_scale=scale)
-            with torch.no_grad():
-                for metric in due:
-                    indices, tensors = observation.read(metric.reads)
-                    if tensors:
-                        self._record.results.append(Result(metric, indices, metric.compute(tensors).cpu()))
-        except Exception as failure:
-            self._report(failure)
-
-    def _layers_of(self, which: int | None) -> list[Any]:
-        if which is None or len(self._optimizers) == 1:
-            return list(self._layers)
-        first = not self._seen
-        return [layer for layer in self._layers if self._updates(which, raw_parameter(layer), first)]
-
-    def _updates(self, which: int, parameter: Tensor | None, first: bool) -> bool:
-        owner = next((i for i, owned in enumerate(self._owned) if id(parameter) in owned), None)
-        return owner == which or (owner is None and first)
-
-    def _finish_step(self) -> None:
-        if self._record is not None:
-            self._writer.put(self._record)
-            self._record = None
-        self._seen.clear()
-        self._step += 1
+        self._rows = StepRows(self._output.put_row)
+        self._recording: Recording | None = None
+        self._captured = self._closed = False
+        self._hooks: list[Any] = []
+        self.attach()
+        self._at_exit = partial(_close_at_exit, weakref.ref(self))
+        atexit.register(self._at_exit)
 
     def log(self, *, split: str = "train", **scalars: Any) -> None:
-        """Record numbers of the training loop at the current step."""
-        row: dict[str, Any] = {"step": self._step, "epoch": self.epoch, "split": split}
-        row["seconds"] = time.monotonic() - self._began
-        if split == "train" and self._optimizers:
-            row["lr"] = self._optimizers[0].param_groups[0]["lr"]
-        row |= {name: v.detach().clone() if isinstance(v, Tensor) else v for name, v in scalars.items()}
-        self._writer.put_row(row)
+        """Record numbers of the training loop: ``loss=``, ``accuracy=`` (0 to 1), anything else that is a number.
+
+        They go to the row of the current step in table ``steps``; ``lr`` and ``seconds`` are filled in. Training
+        numbers logged after an optimizer step and before the next forward belong to the step just taken, so that it
+        does not matter on which side of ``optimizer.step()`` the call stands. Tensors are taken without waiting for the
+        device.
+
+        Raises:
+            ValueError: A value is no single number, or a name is that of a key column.
+        """
+        training = split == "train"
+        just_taken = training and self._step > self._first_step and not self._activations.passed
+        self._rows.add(self._step - just_taken, self.epoch, split, {**(self._lr() if training else {}), **scalars})
+
+    def step(self) -> None:
+        """Observe now and count a step: where no optimizer was given, call this before each update of the weights."""
+        if self._optimizers:
+            raise ValueError(
+                "probe.step() is for probes without an optimizer: this one counts the optimizer's own steps."
+            )
+        self._before_update(self._layers, None)
+        self._finish_step()
+
+    def capture(self) -> None:
+        """Read weights and gradients of the coming step now, before clipping say, not at ``optimizer.step()``."""
+        if not self._captured:
+            self._before_update(self._layers, None)
+            self._captured = True
 
     def flush(self) -> None:
-        """Bring everything observed so far into finished parts of the store."""
-        self._writer.flush()
-        self._recorder.flush()
+        """Bring everything observed so far into finished parts of the store, where readers see it."""
+        self._rows.flush()
+        self._output.flush()
+        self._output.report(self._step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs for a resumed run to go on where this one stands."""
+        names = [layer.name for layer in self._layers]
+        carried = {m: {names[i]: v.clone() for i, v in kept.items()} for m, kept in self._carried.items()}
+        return {"step": self._step, "epoch": self.epoch, "seconds": self._rows.seconds, "carried": carried}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint: rows of its step and later ones are superseded, for every reader.
+
+        Raises:
+            ValueError: The state lacks a key.
+        """
+        missing = [key for key in ("step", "epoch", "seconds", "carried") if key not in state]
+        if missing:
+            raise ValueError(f"probe state lacks {', '.join(missing)}: expected what Probe.state_dict() returned.")
+        if state["step"] != self._step:
+            self._output.rewind(_checked_step(state["step"]))
+        places = {layer.name: layer.index for layer in self._layers}
+        self._carried = {
+            metric: {places[name]: v.clone() for name, v in kept.items() if name in places}
+            for metric, kept in state["carried"].items()
+        }
+        self.epoch = state["epoch"]
+        self._rows = StepRows(self._output.put_row, seconds=state["seconds"])
+        self.attach(step=state["step"])
+
+    def attach(self, *, step: int | None = None) -> None:
+        """Put the hooks on; a probe is attached when it is made.
+
+        Args:
+            step: Optimizer steps finished by now, where some were made while the probe was detached.
+        """
+        self.detach()
+        if step is not None:
+            self._step = _checked_step(step)
+        self._first_step = self._step
+        metrics = self._plan.metrics
+        reducers = {metric.reads: metric.reducer for metric in metrics if metric.reducer is not None}
+        shaped = any(metric.reads == "convolution" for metric in metrics)
+        self._activations = ActivationWatch(
+            self._model, self._layers, reducers, shapes=shaped, report=self._fail, evaluation=self._evaluation
+        )
+        counted = self._layers if any(metric.reads == "micro_batches" for metric in metrics) else ()
+        self._micro_batches = MicroBatchWatch(counted, report=self._fail)
+        steps = OptimizerSteps(
+            self._optimizers,
+            self._layers,
+            before=self._before_update,
+            after=self._after_update,
+            over=self._finish_step,
+        )
+        self._hooks = [self._activations, self._micro_batches, steps]
+        self._replaced = ReplacementCheck(self._model)
+        self._arm()
+
+    def detach(self) -> None:
+        """Take all hooks off: model and optimizers are as they were before."""
+        for hooks in self._hooks:
+            hooks.remove()
+        self._hooks.clear()
 
     def close(self, status: str = "finished") -> None:
-        """Remove the hooks and close the store; closing again does nothing."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._writer.close()
-        if self._writer.failure is not None:
-            self._report(self._writer.failure)
-        self._recorder.close(status)
+        """Take the hooks off and close the store; closing again does nothing."""
+        if not self._closed:
+            self._closed = True
+            atexit.unregister(self._at_exit)
+            self.detach()
+            self._rows.flush()
+            self._output.close(status)
 
     def __enter__(self) -> Probe:
         return self
@@ -167,21 +233,91 @@ class Probe:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
-        self.close("interrupted" if interrupted else "failed" if kind is not None else "finished")
+        if kind is None:
+            self.close()
+        else:
+            self.close("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
 
-    def _report(self, failure: Exception) -> None:
-        if self._strict:
-            raise failure
-        self._failures += 1
-        if self._failures == 1:
-            warnings.warn(
-                f"the probe failed at step {self._step} and records a gap: {failure!r}",
-                RuntimeWarning,
-                stacklevel=2,
-                source=failure,
+    def _arm(self) -> None:
+        """Prepare for the coming step."""
+        due = self._plan.due(self._step)
+        sources = {metric.reads for metric in due}
+        self._activations.arm(sources)
+        self._micro_batches.arm("micro_batches" in sources)
+        self._captured = False
+        self._observations: list[Observation] = []
+        self._recording = (
+            Recording(self._step, self.epoch, due, layers=self._layers, carried=self._carried, gaps=self._gaps)
+            if due
+            else None
+        )
+
+    def _before_update(self, layers: Sequence[Layer], gradient_scale: Tensor | None) -> None:
+        if self._recording is None or self._captured:
+            return
+        try:
+            observation = Observation(
+                layers,
+                ranks=self._ranks,
+                activations=self._activations,
+                micro_batches=self._micro_batches,
+                gradient_scale=gradient_scale,
             )
+            self._recording.measure(observation)
+            if self._recording.awaits_update:
+                observation.remember_parameters()
+                self._observations.append(observation)
+        except Exception as failure:
+            self._fail("the step", failure)
+
+    def _after_update(self) -> None:
+        if self._recording is None:
+            return
+        try:
+            for observation in self._observations:
+                self._recording.measure(observation, after_update=True)
+        except Exception as failure:
+            self._fail("the update", failure)
+        self._observations.clear()
+
+    def _finish_step(self) -> None:
+        try:
+            if self._recording is not None:
+                self._finish_recording(self._recording)
+        except Exception as failure:
+            self._fail("the step", failure)
+        self._step += 1
+        self._arm()
+
+    def _finish_recording(self, recording: Recording) -> None:
+        record = recording.finish(self._ranks)
+        if record is not None:
+            self._output.put(record)
+        self._rows.add(self._step, self.epoch, "train", self._lr())
+        self._replaced.look(self._gaps)
+        self._activations.check_fired(self._gaps)
+        self._output.report(self._step)
+
+    def _fail(self, what: str, failure: Exception) -> None:
+        self._gaps.fail(what, failure, self._step)
+
+    def _lr(self) -> dict[str, Any]:
+        return {"lr": self._optimizers[0].param_groups[0]["lr"]} if self._optimizers else {}
+
+
+def _checked_step(step: int | None) -> int:
+    if step is None:
+        return 0
+    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise ValueError(f"step {step!r}: expected the number of optimizer steps finished, 0 or more.")
+    return step
 
 
 def _device(model: nn.Module) -> str:
-    return next((str(p.device) for p in model.parameters()), "cpu")
+    return next((str(parameter.device) for parameter in model.parameters()), "cpu")
+
+
+def _close_at_exit(reference: weakref.ref[Probe]) -> None:
+    probe = reference()
+    if probe is not None:
+        probe.close("interrupted")

@@ -38,12 +38,12 @@ class Result:
 
 @dataclass
 class Record:
-    """One recorded step; its tensors are on the CPU, or on their way there until ``ready`` is reached."""
+    """One recorded step; its tensors are on the CPU, or on their way there until all of ``ready`` are reached."""
 
     step: int
     epoch: int | None
     results: list[Result] = field(default_factory=list)
-    ready: Any = None  # torch.cuda.Event
+    ready: list[Any] = field(default_factory=list)  # CUDA events
 
     @property
     def nbytes(self) -> int:
@@ -52,8 +52,8 @@ class Record:
 
     def wait(self) -> None:
         """Block the calling thread until the tensors have arrived from the device."""
-        if self.ready is not None:
-            self.ready.synchronize()
+        for event in self.ready:
+            event.synchronize()
 
 
 class Tables:
@@ -164,8 +164,14 @@ def _array(column: Column, values: np.ndarray, missing: np.ndarray) -> pa.Array:
         return pa.array(values.astype(np.float32), mask=missing)
 
 
+READY = "_ready"  # of a row: CUDA events after which its tensors hold their values
+
+
 def steps_batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
     """Return rows of table ``steps``; columns that a row has no value for are null, a user's own come last."""
+    for row in rows:
+        for event in row.pop(READY, ()):
+            event.synchronize()
     own = {name: None for row in rows for name in row if name not in _STEPS_NAMES}
     columns = [*STEPS_COLUMNS, *(Column(name, "1", "logged by the training loop", type=pa.float64()) for name in own)]
     schema = arrow_schema(STEPS, columns)

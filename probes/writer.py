@@ -44,8 +44,7 @@ class Writer:
         self._wanted = False
         self._closing = False
         self._warned = False
-        self.failure: Exception | None = None
-        self.lost = 0
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="probe-writer", daemon=True)
         self._thread.start()
 
@@ -61,6 +60,11 @@ class Writer:
     def put_row(self, row: dict[str, Any]) -> None:
         """Take a row of table ``steps``."""
         self._rows.append(row)
+
+    def take_failure(self) -> Exception | None:
+        """Return the last failure to write, once."""
+        failure, self._failure = self._failure, None
+        return failure
 
     def flush(self) -> None:
         """Return when everything put so far has been handed to the recorder."""
@@ -104,8 +108,7 @@ class Writer:
             try:
                 self._write(records, rows)
             except Exception as failure:  # the training thread reports it at its next step
-                self.failure = failure
-                self.lost += len(records)
+                self._failure = failure
             with self._changed:
                 self._bytes -= sum(record.nbytes for record in records)
                 self._changed.notify_all()

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from probes.metrics.histogram import GRADIENT_HISTOGRAM, GRADIENT_SPARSITIES, WEIGHT_HISTOGRAM
+from probes.metrics.activation_gradient import ACTIVATION_GRADIENT
+from probes.metrics.activation_moments import ACTIVATION_MOMENTS
+from probes.metrics.activation_range import ACTIVATION_RANGE
+from probes.metrics.gradient_noise import GRADIENT_NOISE
+from probes.metrics.histogram import (
+    ACTIVATION_HISTOGRAM,
+    GRADIENT_HISTOGRAM,
+    GRADIENT_SPARSITIES,
+    WEIGHT_HISTOGRAM,
+)
+from probes.metrics.kernel_slices import KERNEL_SLICES
 from probes.metrics.metric import Metric, metric
 from probes.metrics.moments import BIAS_MOMENTS, GRADIENT_MOMENTS, RAW_WEIGHT_MOMENTS, WEIGHT_MOMENTS
+from probes.metrics.operator_norm import OPERATOR_NORM
 from probes.metrics.singular_values import SINGULAR_VALUES, SPECTRUM
+from probes.metrics.update import UPDATE
 
 METRICS: dict[str, Metric] = {
     entry.name: entry
@@ -16,9 +28,17 @@ METRICS: dict[str, Metric] = {
         WEIGHT_HISTOGRAM,
         SINGULAR_VALUES,
         SPECTRUM,
+        KERNEL_SLICES,
+        OPERATOR_NORM,
         GRADIENT_MOMENTS,
         GRADIENT_SPARSITIES,
         GRADIENT_HISTOGRAM,
+        GRADIENT_NOISE,
+        UPDATE,
+        ACTIVATION_MOMENTS,
+        ACTIVATION_RANGE,
+        ACTIVATION_HISTOGRAM,
+        ACTIVATION_GRADIENT,
     )
 }
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probes.metrics.metric import Metric
 from probes.metrics.moments import GRADIENT
+from probes.metrics.reducer import Reducer
 from probes.schema import HISTOGRAMS, Column, pa
 
 MANTISSA_BITS = 0
@@ -71,6 +72,16 @@ def sparsities(histograms: list[Tensor]) -> Tensor:
     return torch.stack([table[:, SLOTS] / n, _near_share(octaves, n, nonfinite), nonfinite.double()])
 
 
+def reduce_histogram(activation: Tensor, channel_dim: int) -> Tensor:  # noqa: ARG001 - a reducer is told it
+    """Return one tensor's histogram, the vector of :func:`exponent_histogram`."""
+    return exponent_histogram([activation])[0]
+
+
+def merge_histograms(histograms: Tensor) -> Tensor:
+    """Return the histogram of the whole, ``(parts, SLOTS + 1) -> (SLOTS + 1,)``: counts add, exactly."""
+    return histograms.sum(0).long()
+
+
 def _octaves(table: Tensor) -> Tensor:
     """Counts by octave of the magnitude, both signs together: ``(layers, 256)``."""
     both = table[:, :HALF] + table[:, HALF:SLOTS]
@@ -87,11 +98,6 @@ def _near_share(octaves: Tensor, n: Tensor, nonfinite: Tensor) -> Tensor:
     return torch.where(nonfinite > 0, torch.nan, below)
 
 
-def _histogram_metric(tensor: str, group: str, stride: int) -> Metric:
-    name = f"{tensor}_histogram"
-    return Metric(name, group, name, torch.stack, table=HISTOGRAMS, label=tensor, stride=stride)
-
-
 GRADIENT_SPARSITIES = Metric(
     "grad_sparsities",
     "gradients",
@@ -103,5 +109,25 @@ GRADIENT_SPARSITIES = Metric(
         Column("grad_nonfinite", "elements", "count of NaN and infinite elements", GRADIENT, type=pa.int64()),
     ),
 )
-GRADIENT_HISTOGRAM = _histogram_metric("gradient", "gradients", 1)
-WEIGHT_HISTOGRAM = _histogram_metric("weight", "weight_histograms", 10)
+GRADIENT_HISTOGRAM = Metric(
+    "gradient_histogram", "gradients", "gradient_histogram", torch.stack, table=HISTOGRAMS, label="gradient"
+)
+WEIGHT_HISTOGRAM = Metric(
+    "weight_histogram",
+    "weight_histograms",
+    "weight_histogram",
+    torch.stack,
+    table=HISTOGRAMS,
+    label="weight",
+    stride=10,
+)
+ACTIVATION_HISTOGRAM = Metric(
+    "activation_histogram",
+    "activation_histograms",
+    "activation_histogram",
+    torch.stack,
+    table=HISTOGRAMS,
+    label="activation",
+    stride=10,
+    reducer=Reducer(reduce_histogram, merge_histograms),
+)

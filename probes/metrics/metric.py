@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from probes.metrics.reducer import Reducer
 from probes.schema import LAYERS, Column
 
 Compute = Callable[..., Any]
@@ -29,6 +30,8 @@ class Metric:
         stride: Recorded at every ``stride``-th step that is due, under a plain ``every=n``: more for dear metrics.
         carries: ``compute(tensors, carried) -> (values, carried)``: the metric hands itself one tensor a layer from one
             record to the next (None at the first). It is part of the probe's state in a checkpoint.
+        after_update: Measured when the optimizer has moved the parameters, not before.
+        reducer: For metrics of activations: what the forward hook keeps of a tensor. ``reads`` then names the reducer.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Metric:
     label: str = ""
     stride: int = 1
     carries: bool = False
+    after_update: bool = False
+    reducer: Reducer | None = None
 
 
 def metric(*, reads: str, columns: Sequence[Column], group: str = "user") -> Callable[[Compute], Metric]:

@@ -1,0 +1,211 @@
+"""Forward hooks that reduce each layer's output to a small vector while it exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from probes.compiled import Lookout
+from probes.gaps import Gaps
+from probes.layers import Layer, innermost
+from probes.metrics.reducer import Reducer
+from probes.ranks import Ranks
+
+_CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.MultiheadAttention)
+_CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+
+
+class ActivationWatch:
+    """Watches the outputs of layers in training passes.
+
+    Between two optimizer steps it collects, for each armed reducer and layer, one vector a forward pass: several under
+    gradient accumulation. Passes in eval mode or without gradients are left out, and so is the second forward of
+    activation checkpointing.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[Layer],
+        reducers: Mapping[str, Reducer],
+        *,
+        shapes: bool = False,
+        report: Callable[[str, Exception], None],
+        evaluation: bool = False,
+    ) -> None:
+        """Attach the hooks.
+
+        Args:
+            model: The model whose mode says whether a pass is a training pass.
+            layers: All observed layers; those that stand for a module's output get a hook.
+            reducers: What may be collected, by source name. Without any, only passes of the model are noticed.
+            shapes: Note the shapes of inputs and outputs even without a reducer.
+            report: Called with a description and the exception when something fails; training goes on.
+            evaluation: Count passes in eval mode or under no_grad as well.
+        """
+        self._root = innermost(model)
+        self._reducers = reducers
+        self._report = report
+        self._evaluation = evaluation
+        self._count = len(layers)
+        self._armed: list[tuple[str, Reducer]] = []
+        self._vectors: dict[str, dict[int, list[Tensor]]] = {}
+        self._outside: set[int] = set()  # layers seen outside a backward pass since the last step
+        self.passed = False  # a training pass of the model has begun since the last step
+        self.fired = False  # some layer's hook has run since the last step
+        self.shapes: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # of input and output, by layer
+        self._lookouts: list[Lookout] = []
+        watched = [layer for layer in layers if layer.observes_output] if reducers or shapes else []
+        self._handles = [layer.module.register_forward_hook(self._hook(layer)) for layer in watched]
+        self._handles.append(self._root.register_forward_pre_hook(self._root_hook()))
+
+    def arm(self, sources: Collection[str]) -> None:
+        """Forget what was collected, and collect these sources from now on."""
+        self._armed = [(name, reducer) for name, reducer in self._reducers.items() if name in sources]
+        self._vectors = {name: {} for name, _ in self._armed}
+        self._outside.clear()
+        self.passed = False
+        self.fired = False
+
+    def take(self, source: str, ranks: Ranks) -> dict[int, Tensor]:
+        """Return one vector a layer, those of several passes and ranks merged."""
+        merge = self._reducers[source].merge
+        collected = self._vectors.get(source, {})
+        passes = {i: v[0] if len(v) == 1 else merge(torch.stack(v)) for i, v in sorted(collected.items())}
+        if ranks.count == 1:
+            return passes
+        gathered = ranks.gather(source, passes, self._count)
+        return {index: merge(vectors) for index, vectors in gathered.items()}
+
+    def check_fired(self, gaps: Gaps) -> None:
+        """Warn if no hook ran in a step that was due: hooks added after the first compiled call never do."""
+        if self._armed and not self.fired:
+            gaps.warn(
+                what="activations",
+                why="no forward hook ran. The model was probably compiled and called before the probe was attached:"
+                " attach before the first call, or call torch.compiler.reset() after attaching",
+            )
+
+    def remove(self) -> None:
+        """Remove the hooks."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _lookout(self, see: Callable[[Tensor, Tensor], None], module: nn.Module) -> Lookout:
+        device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+        self._lookouts.append(Lookout(see, device))
+        return self._lookouts[-1]
+
+    def _root_hook(self) -> Callable[..., None]:
+        lookout = self._lookout(lambda *_: self._note_pass(), self._root)
+
+        def hook(_module: nn.Module, args: Any) -> None:
+            if not torch.compiler.is_compiling():
+                self._note_pass()
+            elif (tensor := first_tensor(args)) is not None:
+                lookout(tensor, tensor)
+
+        return hook
+
+    def _note_pass(self) -> None:
+        if self._root.training:
+            self.passed = True
+
+    def _hook(self, layer: Layer) -> Callable[..., None]:
+        lookout = self._lookout(partial(self._see_compiled, layer), layer.module)
+        evaluation = self._evaluation
+
+        def hook(_module: nn.Module, args: Any, output: Any) -> None:
+            if not torch.compiler.is_compiling():
+                if self._armed:
+                    self._see(layer, args, output)
+            elif (evaluation or torch.is_grad_enabled()) and (tensor := first_tensor(output)) is not None:
+                given = first_tensor(args)
+                lookout(tensor, tensor if given is None else given)
+
+        return hook
+
+    def _see_compiled(self, layer: Layer, output: Tensor, given: Tensor) -> None:
+        """Look from inside a compiled graph, whose recomputing of activations does not come by here."""
+        self.fired = True
+        if self._armed and (self._evaluation or self._root.training):
+            self.shapes[layer.index] = tuple(given.shape), tuple(output.shape)
+            self._collect(layer, output)
+
+    def _see(self, layer: Layer, args: Any, output: Any) -> None:
+        self.fired = True
+        tensor = first_tensor(output)
+        if tensor is None or not self._counts(layer):
+            return
+        given = first_tensor(args)
+        self.shapes[layer.index] = tuple((tensor if given is None else given).shape), tuple(tensor.shape)
+        self._collect(layer, tensor.detach())
+        if tensor.requires_grad:
+            self._await_gradient(layer, tensor)
+
+    def _counts(self, layer: Layer) -> bool:
+        """Whether this forward is one of training, and not a second time for the same activation."""
+        if self._evaluation:
+            return True
+        if not self._root.training or not torch.is_grad_enabled():
+            return False
+        if not _in_backward():
+            self._outside.add(layer.index)
+            return True
+        # Recomputed for a checkpoint. The first forward has counted, unless it ran under no_grad (reentrant
+        # checkpoints).
+        return layer.index not in self._outside
+
+    def _collect(self, layer: Layer, output: Tensor, of: str = "output") -> None:
+        try:
+            with torch.no_grad():
+                local = local_part(output)
+                for source, reducer in self._armed:
+                    if reducer.of == of and local.is_floating_point():
+                        vector = reducer.reduce(local, channel_dim(layer.module, local.ndim))
+                        self._vectors[source].setdefault(layer.index, []).append(vector)
+        except Exception as failure:
+            self._report(f"{of} of layer {layer.name!r}", failure)
+
+    def _await_gradient(self, layer: Layer, output: Tensor) -> None:
+        # A hook on the tensor, not a backward hook of the module: those forbid in-place operations on the output.
+        if any(reducer.of == "output_gradient" for _, reducer in self._armed):
+            output.register_hook(lambda gradient: self._collect(layer, gradient.detach(), "output_gradient"))
+
+
+def channel_dim(module: nn.Module, ndim: int) -> int:
+    """Return which dimension of a module's output counts channels.
+
+    The last for linear, embedding, layer norm, recurrent and attention layers, the second for convolutions and batch
+    norms; for other modules the second, unless the output is ``(batch, position, feature)``.
+    """
+    if ndim <= 1 or isinstance(module, _CHANNELS_LAST):
+        return -1
+    if isinstance(module, _CHANNELS_FIRST):
+        return 1
+    return -1 if ndim == 3 else 1
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """Return the first tensor in a tensor, a tuple, a list or a dict, however deep; None if there is none."""
+    if isinstance(value, Tensor):
+        return value
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
+    return next((found for found in map(first_tensor, items) if found is not None), None)
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """Return this rank's part of a distributed tensor; any other tensor as it is."""
+    to_local = getattr(tensor, "to_local", None)
+    return tensor if to_local is None else to_local()
+
+
+def _in_backward() -> bool:
+    # Private in torch; there is no public way to tell a recomputed forward. Without it nothing counts as recomputed.
+    current = getattr(torch._C, "_current_graph_task_id", None)
+    return current is not None and current() != -1

@@ -1,0 +1,61 @@
+"""What could not be recorded: said once, counted, and kept in the run's row."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+_MAX = 100  # different gaps kept; beyond it they are counted together
+
+
+class Gaps:
+    """The list of what is missing from a run and why. A failure inside the probe ends here, never in the training.
+
+    With ``strict`` the first failure is raised instead.
+    """
+
+    def __init__(self, notes: Iterable[dict[str, Any]] = (), *, strict: bool = False) -> None:
+        self._entries: dict[tuple[str, str], dict[str, Any]] = {}
+        self._strict = strict
+        self._lock = threading.Lock()
+        self.changed = False
+        for note in notes:
+            self.note(**note)
+
+    def note(self, *, what: str, why: str, **place: Any) -> None:
+        """Keep something that is not an error: a weight recorded under another layer's name."""
+        with self._lock:
+            self._entries[f"{what} {place}", why] = {"what": what, "why": why, **place}
+            self.changed = True
+
+    def warn(self, *, what: str, why: str, **place: Any) -> None:
+        """Keep something and say it, once."""
+        if (f"{what} {place}", why) not in self._entries:
+            self.note(what=what, why=why, **place)
+            warnings.warn(f"probe: {what}: {why}", RuntimeWarning, stacklevel=3)
+
+    def fail(self, what: str, failure: Exception, step: int) -> None:
+        """Keep a failure and warn of it the first time; raise it if strict."""
+        if self._strict:
+            raise failure
+        why = f"{type(failure).__name__}: {failure}"
+        with self._lock:
+            key = (what, why) if len(self._entries) < _MAX else ("more failures", "")
+            first = key not in self._entries
+            entry = self._entries.setdefault(key, {"what": key[0], "why": key[1], "first_step": step, "count": 0})
+            entry["count"] += 1
+            entry["last_step"] = step
+            self.changed = True
+        if first:
+            message = f"probe: {what} could not be recorded at step {step}: {why}. Training goes on; the gap is kept"
+            warnings.warn(
+                f"{message} in the run's row, further ones like it are only counted.", RuntimeWarning, stacklevel=3
+            )
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return all gaps, and mark them as seen."""
+        with self._lock:
+            self.changed = False
+            return [dict(entry) for entry in self._entries.values()]

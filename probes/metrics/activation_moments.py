@@ -1,0 +1,127 @@
+"""Mean, variance and mean drift of pre-activations."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probes.metrics.metric import Metric
+from probes.metrics.reducer import Reducer, channel_planes, channels_last_rows, pieces
+from probes.schema import Column, pa
+
+_HEAD = 4  # n, mean, sum of squared deviations, non-finite entries; the channel means stand behind
+_CANCELLATION = 64.0  # mean^2 / var beyond which one pass in float32 loses more than two digits
+
+
+def reduce_moments(activation: Tensor, channel_dim: int) -> Tensor:
+    """Return ``[n, mean, sum((x - mean)^2), nonfinite, channel means...]`` in float64.
+
+    On the CPU one pass of partial sums in float32, combined in float64, and a second pass only where the mean is so
+    large that the difference of squares would cancel; elsewhere Welford's method, which needs no look at the data. No
+    elements give a count and a mean of 0.
+    """
+    if not activation.numel():
+        channels = activation.shape[channel_dim] if activation.ndim else 1
+        return torch.zeros(_HEAD + channels, dtype=torch.float64, device=activation.device)
+    if activation.device.type == "cpu" and activation.dtype != torch.float64:
+        return _from_partial_sums(activation, channel_dim)
+    return _from_channel_variances(activation, channel_dim)
+
+
+def _from_channel_variances(activation: Tensor, channel_dim: int) -> Tensor:
+    wide = activation if activation.dtype == torch.float64 else activation.float()
+    planes = channel_planes(wide, channel_dim)
+    variances, means = (m.double() for m in torch.var_mean(planes, dim=(0, 2), correction=0))
+    mean = means.mean()
+    squares = (variances + (means - mean).square()).mean() * activation.numel()
+    nonfinite = activation.numel() - torch.count_nonzero(activation.isfinite())
+    head = torch.stack([torch.full_like(mean, activation.numel()), mean, squares, nonfinite.double()])
+    return torch.cat([head, means])
+
+
+def _from_partial_sums(activation: Tensor, channel_dim: int) -> Tensor:
+    channel_sums, squares = _partial_sums(activation, channel_dim)
+    n = activation.numel()
+    total = channel_sums.sum()
+    mean = total / n
+    nonfinite = 0
+    if not np.isfinite(total):
+        nonfinite = n - sum(int(torch.count_nonzero(piece.isfinite())) for piece in pieces(activation))
+    deviations = squares - total * mean
+    if not total * mean <= _CANCELLATION * deviations and not nonfinite:
+        deviations = sum(_squares_about(piece, float(mean)) for piece in pieces(activation))
+    vector = np.empty(_HEAD + len(channel_sums))
+    vector[:_HEAD] = n, mean, deviations, nonfinite
+    np.divide(channel_sums, n / len(channel_sums), out=vector[_HEAD:])
+    return torch.from_numpy(vector)
+
+
+def _partial_sums(activation: Tensor, channel_dim: int) -> tuple[np.ndarray, np.float64]:
+    """Return the sum of each channel and the sum of all squares; float32 within a sample's channel, float64 beyond."""
+    rows = channels_last_rows(activation, channel_dim)
+    if rows is not None:
+        channel_sums = rows.sum(0, dtype=torch.float32).numpy().astype(np.float64)
+        norms = torch.linalg.vector_norm(rows.reshape(len(activation), -1), dim=1, dtype=torch.float32)
+    else:
+        planes = channel_planes(activation, channel_dim)
+        channel_sums = planes.sum(2, dtype=torch.float32).numpy().sum(0, dtype=np.float64)
+        norms = torch.linalg.vector_norm(planes, dim=2, dtype=torch.float32)
+    return channel_sums, np.square(norms.numpy(), dtype=np.float64).sum()
+
+
+def _squares_about(piece: Tensor, mean: float) -> float:
+    return float(torch.linalg.vector_norm(piece.double() - mean)) ** 2
+
+
+def merge_moments(vectors: Tensor) -> Tensor:
+    """Merge the vectors of :func:`reduce_moments`, ``(parts, size)``, exactly: Chan, Golub and LeVeque 1979."""
+    n = vectors[:, 0]
+    weights = n / n.sum().clamp_min(1)
+    mean = weights @ vectors[:, 1]
+    squares = vectors[:, 2].sum() + n @ (vectors[:, 1] - mean).square()
+    head = torch.stack([n.sum(), mean, squares, vectors[:, 3].sum()])
+    return torch.cat([head, weights @ vectors[:, _HEAD:]])
+
+
+def activation_statistics(vectors: list[Tensor], first: list[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
+    """Return mean, variance, non-finite count and mean drift, ``(4, layers)``, and the first channel means.
+
+    ``drift = sqrt(mean_c (mu_c - mu_c(first))^2)`` over channels ``c``: the root mean square shift of the channel means
+    since the first record; 0 there. No elements: NaN, NaN, 0, NaN.
+    """
+    references = [vector[_HEAD:] if old is None else old for vector, old in zip(vectors, first, strict=True)]
+    padded = torch.nn.utils.rnn.pad_sequence(vectors, batch_first=True)
+    reference = torch.nn.utils.rnn.pad_sequence(references, batch_first=True).to(padded.device)
+    channels = torch.tensor([len(vector) - _HEAD for vector in vectors], device=padded.device)
+    drift = ((padded[:, _HEAD:] - reference).square().sum(1) / channels).sqrt()
+    n, mean, squares, nonfinite = padded[:, :_HEAD].unbind(1)
+    empty = n == 0
+    values = [torch.where(empty, torch.nan, mean), squares / n, nonfinite, torch.where(empty, torch.nan, drift)]
+    return torch.stack(values), references
+
+
+MOMENTS = Reducer(reduce_moments, merge_moments)
+
+_OUTPUT = "output of the module, before the nonlinearity"
+
+ACTIVATION_MOMENTS = Metric(
+    "activation_moments",
+    "activations",
+    "activation_moments",
+    activation_statistics,
+    (
+        Column("activation_mean", "1", "sum(x) / n", _OUTPUT),
+        Column("activation_var", "1", "sum((x - mean)^2) / n", _OUTPUT),
+        Column("activation_nonfinite", "elements", "count of NaN and infinite elements", _OUTPUT, type=pa.int64()),
+        Column(
+            "activation_drift",
+            "1",
+            "sqrt(mean_c (mu_c - mu_c at the first record)^2), mu_c the mean of channel c",
+            _OUTPUT,
+            "the paper's mean drift",
+        ),
+    ),
+    carries=True,
+    reducer=MOMENTS,
+)

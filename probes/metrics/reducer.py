@@ -1,0 +1,46 @@
+"""How an activation, too large to keep, becomes a small vector that can be merged with others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+PIECE = 1 << 20  # elements worked on at a time where scratch memory is needed
+
+
+@dataclass(frozen=True)
+class Reducer:
+    """Reduces a tensor inside the hook that sees it, and merges the vectors of micro-batches and ranks.
+
+    Attributes:
+        reduce: ``reduce(tensor, channel_dim) -> vector``; may not keep or change the tensor.
+        merge: ``merge(vectors) -> vector``: of several, ``(parts, size)``, the vector that the whole would have given.
+            A part of zeros is one that saw nothing.
+        of: ``output`` of the layer, or ``output_gradient``: the gradient that arrives at it in the backward pass.
+    """
+
+    reduce: Callable[[Tensor, int], Tensor]
+    merge: Callable[[Tensor], Tensor]
+    of: str = "output"
+
+
+def pieces(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield a tensor in pieces of whole samples, of about ``PIECE`` elements."""
+    samples = max(1, PIECE * len(tensor) // max(1, tensor.numel())) if tensor.ndim else 1
+    yield from tensor.split(samples) if tensor.ndim else (tensor,)
+
+
+def channels_last_rows(tensor: Tensor, channel_dim: int) -> Tensor | None:
+    """Return the tensor as ``(rows, channels)`` without a copy, where its memory is laid out so; else None."""
+    moved = tensor.movedim(channel_dim, -1)
+    return moved.reshape(-1, moved.shape[-1]) if moved.is_contiguous() else None
+
+
+def channel_planes(tensor: Tensor, channel_dim: int) -> Tensor:
+    """Return the tensor as ``(samples, channels, rest)``; without a copy where channels come before positions."""
+    moved = tensor.movedim(channel_dim, 1) if tensor.ndim > 1 else tensor.reshape(1, -1)
+    samples, channels = moved.shape[:2]
+    return moved.reshape(samples, channels, math.prod(moved.shape[2:]))

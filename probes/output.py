@@ -1,0 +1,84 @@
+"""Where records go: the recorder and its writer thread on the rank that writes, nowhere on the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from probes.gaps import Gaps
+from probes.records import Record, Tables
+from probes.store import Recorder
+from probes.writer import Writer
+
+
+class Output:
+    """The open store of one run.
+
+    Args:
+        open_recorder: Makes the recorder, given ``config``, ``resume_step`` or ``overwrite``; None on ranks that do not
+            write.
+        tables: Turns records into record batches.
+        gaps: What could not be recorded; kept in the run's row.
+        first: What ``open_recorder`` is given the first time.
+    """
+
+    def __init__(
+        self,
+        open_recorder: Callable[..., Recorder] | None,
+        tables: Tables,
+        gaps: Gaps,
+        **first: Any,
+    ) -> None:
+        self._open_recorder = open_recorder
+        self._tables = tables
+        self._gaps = gaps
+        self._recorder: Recorder | None = None
+        self._writer: Writer | None = None
+        self._open(first)
+
+    def put(self, record: Record) -> None:
+        """Take a record."""
+        if self._writer is not None:
+            self._writer.put(record)
+
+    def put_row(self, row: Mapping[str, Any]) -> None:
+        """Take a row of table ``steps``."""
+        if self._writer is not None:
+            self._writer.put_row(dict(row))
+
+    def report(self, step: int) -> None:
+        """Turn a failure of the writer thread into a gap."""
+        if self._writer is not None and (failure := self._writer.take_failure()) is not None:
+            self._gaps.fail("a block of records", failure, step)
+
+    def flush(self) -> None:
+        """Bring everything put so far into finished parts of the store."""
+        if self._writer is not None and self._recorder is not None:
+            self._writer.flush()
+            self._describe()
+            self._recorder.flush()
+
+    def rewind(self, step: int) -> None:
+        """Supersede the rows from a step on and go on writing."""
+        self.close("interrupted")
+        self._open({"resume_step": step})
+
+    def close(self, status: str) -> None:
+        """Hand over what is waiting and close the run with a status; closing again does nothing."""
+        if self._writer is None or self._recorder is None:
+            return
+        self._writer.close()
+        writer, self._writer = self._writer, None
+        if (failure := writer.take_failure()) is not None:
+            self._gaps.fail("a block of records", failure, -1)
+        self._describe()
+        self._recorder.close(status)
+
+    def _open(self, how: Mapping[str, Any]) -> None:
+        if self._open_recorder is not None:
+            self._recorder = self._open_recorder(**how)
+            self._writer = Writer(self._recorder, self._tables)
+
+    def _describe(self) -> None:
+        if self._gaps.changed and self._recorder is not None:
+            self._recorder.describe(gaps=self._gaps.entries())

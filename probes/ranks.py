@@ -1,0 +1,84 @@
+"""Several processes, one record: who reads which layer, and how the parts come together.
+
+Each rank measures the parameters of its share of the layers and all ranks' results are added up, which costs one
+collective a record whatever is measured. Weights and gradients are the same on all ranks under DDP; under FSDP2 each
+layer's shards are gathered on the way to the rank that measures it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Ranks:
+    """The process group a probe works in; one process alone is a group of one that needs no communication."""
+
+    def __init__(self, *, distributed: bool | None = None) -> None:
+        """Join the default process group.
+
+        Args:
+            distributed: None joins where a group of several processes is initialised; False stays alone.
+
+        Raises:
+            ValueError: True is asked for and no process group is initialised.
+        """
+        ready = dist.is_available() and dist.is_initialized()
+        if distributed and not ready:
+            raise ValueError(
+                "distributed=True: no process group is initialised; call torch.distributed.init_process_group first."
+            )
+        joined = ready and distributed is not False
+        self.count = dist.get_world_size() if joined else 1
+        self.rank = dist.get_rank() if joined else 0
+        self._sizes: dict[str, list[int]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the collectives' tensors live."""
+        on_cuda = self.count > 1 and "nccl" in dist.get_backend()
+        return torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu")
+
+    def owns(self, index: int) -> bool:
+        """Whether this rank measures the parameters of a layer."""
+        return index % self.count == self.rank
+
+    def add(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Return the sums over ranks of float64 tensors that have the same shapes on all ranks."""
+        if self.count == 1 or not parts:
+            return list(parts)
+        flat = torch.cat([part.reshape(-1) for part in parts]).to(self.device)
+        dist.all_reduce(flat)
+        sizes = [part.numel() for part in parts]
+        return [piece.reshape(part.shape) for piece, part in zip(flat.split(sizes), parts, strict=True)]
+
+    def gather(self, source: str, vectors: Mapping[int, Tensor], layers: int) -> dict[int, Tensor]:
+        """Return each layer's vectors from all ranks, ``(ranks, size)``; zeros where a rank has none.
+
+        Sizes are agreed on at the first record; on CUDA a layer first seen later, or with another size, is left out, as
+        agreeing anew would be a synchronisation at each record.
+
+        Args:
+            source: What the vectors are, under which their sizes are remembered.
+            vectors: This rank's vector of each layer it saw.
+            layers: Number of observed layers.
+        """
+        if self.count == 1:
+            return {index: vector.unsqueeze(0) for index, vector in vectors.items()}
+        device = self.device
+        if source not in self._sizes or device.type == "cpu":
+            lengths = torch.tensor([len(vectors.get(index, ())) for index in range(layers)], device=device)
+            dist.all_reduce(lengths, dist.ReduceOp.MAX)
+            self._sizes[source] = lengths.tolist()
+        sizes = self._sizes[source]
+        empty = torch.zeros(0, dtype=torch.float64, device=device)
+        mine = [vectors.get(index, empty).double() for index in range(layers)]
+        fitting = [v if len(v) == n else v.new_zeros(n) for v, n in zip(mine, sizes, strict=True)]
+        flat = torch.cat(fitting)
+        parts = [torch.empty_like(flat) for _ in range(self.count)]
+        dist.all_gather(parts, flat)
+        columns = torch.stack(parts).split(sizes, dim=1)
+        return {index: column for index, column in enumerate(columns) if sizes[index]}

@@ -1,0 +1,117 @@
+"""Builds the record of one step: runs the metrics that are due, keeps what they hand themselves, unites the ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from probes.gaps import Gaps
+from probes.layers import Layer, raw_parameter
+from probes.metrics import Metric
+from probes.metrics.histogram import SLOTS
+from probes.metrics.singular_values import PADDING
+from probes.observation import Observation
+from probes.ranks import Ranks
+from probes.records import Record, Result
+from probes.schema import LAYERS, SPECTRA
+from probes.transfer import arrival, to_host
+
+Carried = dict[str, dict[int, Tensor]]
+
+
+class Recording:
+    """The record of one step while it is being made."""
+
+    def __init__(
+        self,
+        step: int,
+        epoch: int | None,
+        due: Sequence[Metric],
+        *,
+        layers: Sequence[Layer],
+        carried: Carried,
+        gaps: Gaps,
+    ) -> None:
+        self.due = due
+        self._record = Record(step, epoch)
+        self._layers = layers
+        self._carried = carried
+        self._gaps = gaps
+
+    @property
+    def awaits_update(self) -> bool:
+        """Whether a metric is due that compares the parameters before and after the update."""
+        return any(metric.after_update for metric in self.due)
+
+    def measure(self, observation: Observation, *, after_update: bool = False) -> None:
+        """Run the due metrics on an observation: those of before the optimizer's update, or those of after it."""
+        for metric in self.due:
+            if metric.after_update == after_update:
+                try:
+                    with torch.no_grad():
+                        self._measure(metric, observation)
+                except Exception as failure:
+                    self._gaps.fail(metric.name, failure, self._record.step)
+
+    def _measure(self, metric: Metric, observation: Observation) -> None:
+        indices, tensors = observation.read(metric.reads)
+        if not tensors:
+            return
+        if not metric.carries:
+            values = metric.compute(tensors)
+        else:
+            kept = self._carried.setdefault(metric.name, {})
+            values, carried = metric.compute(tensors, [kept.get(index) for index in indices])
+            kept.update(zip(indices, carried, strict=True))
+        self._record.results.append(Result(metric, indices, values))
+
+    def finish(self, ranks: Ranks) -> Record | None:
+        """Return the record of all ranks, on its way to the host; None on ranks that do not write."""
+        results = self._record.results if ranks.count == 1 else self._united(ranks)
+        if ranks.rank != 0:
+            return None
+        devices = {result.values.device for result in results}
+        moved = [
+            Result(r.metric, r.indices, r.values if r.values.device.type == "cpu" else to_host(r.values))
+            for r in results
+        ]
+        events = [arrival(device) for device in devices]
+        ready = [event for event in events if event is not None]
+        return Record(self._record.step, self._record.epoch, moved, ready)
+
+    def _united(self, ranks: Ranks) -> list[Result]:
+        """Add up the ranks' results: dense over all layers, with a mark where there is one."""
+        parts: list[Tensor] = []
+        for metric in self.due:
+            dense = torch.zeros(len(self._layers), self._width(metric) + 1, dtype=torch.float64, device=ranks.device)
+            for result in self._record.results:
+                if result.metric is metric and (metric.reducer is None or ranks.rank == 0):
+                    dense[result.indices, :-1] += _rows(result, self._width(metric)).to(ranks.device)
+                    dense[result.indices, -1] = 1
+            parts.append(dense)
+        return [_sparse(metric, dense.cpu()) for metric, dense in zip(self.due, ranks.add(parts), strict=True)]
+
+    def _width(self, metric: Metric) -> int:
+        if metric.table == LAYERS:
+            return len(metric.columns)
+        if metric.table == SPECTRA:
+            shapes = [p.shape for p in map(raw_parameter, self._layers) if p is not None and p.ndim >= 2]
+            return max((max(shape[:2]) for shape in shapes), default=0)
+        return SLOTS + 1
+
+
+def _rows(result: Result, width: int) -> Tensor:
+    """Return a result with a row a layer."""
+    if result.metric.table == LAYERS:
+        return result.values.mT
+    return F.pad(result.values.double(), (0, width - result.values.shape[1]), value=PADDING)
+
+
+def _sparse(metric: Metric, dense: Tensor) -> Result:
+    indices = dense[:, -1].nonzero().squeeze(1)
+    rows = dense[indices, :-1]
+    values = rows.mT if metric.table == LAYERS else rows if metric.table == SPECTRA else rows.long()
+    return Result(metric, indices.tolist(), values)
