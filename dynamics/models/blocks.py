@@ -7,19 +7,11 @@ from collections.abc import Callable
 
 from torch import nn
 
+from dynamics.models.activation import LeakyReLU
 from dynamics.norms.norm import Norm
 
-NEGATIVE_SLOPE = 0.1  # of every LeakyReLU, as the paper's models have it
 
-
-def leaky_relu() -> nn.Module:
-    """Return the activation that all norms get alike: in place, it saves its output, which the next layer holds too."""
-    return nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
-
-
-def block(
-    layer: nn.Module, *, channels: int, norm: Norm, activation: Callable[[], nn.Module] = leaky_relu
-) -> nn.Module:
+def block(layer: nn.Module, *, channels: int, norm: Norm, activation: Callable[[], nn.Module] = LeakyReLU) -> nn.Module:
     """Return ``conv -> norm -> activation`` as a Sequential whose children bear these names.
 
     Args:

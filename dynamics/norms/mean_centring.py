@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+
+from dynamics.norms.ownership import is_ours
 
 
 def channel_view(vector: Tensor, *, like: Tensor) -> Tensor:
@@ -13,43 +16,62 @@ def channel_view(vector: Tensor, *, like: Tensor) -> Tensor:
     return vector.view(-1, *(1 for _ in range(like.ndim - 2)))
 
 
-def channel_mean(h: Tensor) -> Tensor:
-    """Return the mean of each channel, ``(C,)``, over batch and space of ``h``, ``(N, C, ...)``; float32 at least."""
+def channel_sum(h: Tensor) -> Tensor:
+    """Return the sum of each channel, ``(C,)``, over batch and space of ``h``, ``(N, C, ...)``; float32 at least."""
     dims = [d for d in range(h.ndim) if d != 1]
-    return h.mean(dims, dtype=torch.promote_types(h.dtype, torch.float32))
+    return h.sum(dims, dtype=torch.promote_types(h.dtype, torch.float32))
 
 
 class _Recentre(torch.autograd.Function):
-    """``(h, mean) -> h - mean`` where mean = E[h]; backward ``G - E[G]`` (Eq. 10). Saves no activation."""
+    """``h + shift`` where shift = m - E[h]; backward ``G - E[G]`` and, for m, the sum of G. Saves no activation.
+
+    ``count`` is the number of values a channel had in E; with ``ranks``, of all processes together.
+    """
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, shift: Tensor, bias: Tensor | None, inplace: bool) -> Tensor:
-        ctx.has_bias = bias is not None
-        shift = channel_view(shift.to(h.dtype), like=h)
+    def forward(  # noqa: PLR0917 - autograd passes arguments by position
+        ctx: Any, h: Tensor, shift: Tensor, bias: Tensor | None, count: Tensor | int, inplace: bool, ranks: bool
+    ) -> Tensor:
+        ctx.count, ctx.has_bias, ctx.ranks = count, bias is not None, ranks
+        shift = channel_view(shift, like=h)
         if not inplace:
-            return h + shift
+            return (h + shift).to(h.dtype)
         ctx.mark_dirty(h)
         return h.add_(shift)
 
     @staticmethod
-    def backward(ctx: Any, G: Tensor) -> tuple[Tensor, None, Tensor | None, None]:
-        mean = channel_mean(G)
-        bias_grad = mean * (G.numel() // G.shape[1]) if ctx.has_bias else None
-        return G - channel_view(mean.to(G.dtype), like=G), None, bias_grad, None
+    def backward(ctx: Any, G: Tensor) -> tuple[Tensor | None, ...]:
+        overwrite = is_ours(G)
+        total = channel_sum(G)
+        bias_grad = total if ctx.has_bias else None
+        if ctx.ranks:
+            total = _sum_over_ranks(total)
+        mean = channel_view(total / ctx.count, like=G)
+        centred = G.sub_(mean) if overwrite else (G - mean).to(G.dtype)
+        return centred, None, bias_grad, None, None, None
+
+
+def _sum_over_ranks(vector: Tensor) -> Tensor:
+    vector = vector.clone()
+    dist.all_reduce(vector)
+    return vector
 
 
 class MeanCentring(nn.Module):
-    """``h - E[h] + m``: centre each channel on a learned mean.
+    """``h - E[h] + m``: put each channel on a learned mean.
 
     Training subtracts the mean over batch and space and keeps a running one; evaluation subtracts the running mean.
     The Jacobian with respect to h is the projection ``G -> G - E[G]``. Input and output ``(N, C, ...)``.
 
     Args:
         num_features: Channels C.
-        bias: Learn m (the paper's bias); else m = 0.
+        bias: Learn m; else m = 0.
         momentum: Weight of the newest batch in the running mean, 0 to 1.
-        inplace: Overwrite the input. Right behind a linear or convolution layer, whose backward never reads its output;
-            autograd raises if something else needed it.
+        inplace: Overwrite the input. Meant right behind a linear or convolution layer, whose backward never reads its
+            output; autograd raises if something else needed it.
+        sync: Take the mean over the batches of all processes (``torch.distributed``), as SyncBatchNorm does. One
+            all-reduce of C + 1 numbers forward, one of C backward. Without it each process centres on its own batch,
+            and DDP hands every process the running mean of the first.
 
     Raises:
         ValueError: The input is not ``(N, num_features, ...)``, or a training batch has one value a channel.
@@ -60,9 +82,17 @@ class MeanCentring(nn.Module):
     bias: nn.Parameter | None
     running_mean: Tensor
 
-    def __init__(self, num_features: int, *, bias: bool = True, momentum: float = 0.1, inplace: bool = False) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        bias: bool = True,
+        momentum: float = 0.1,
+        inplace: bool = False,
+        sync: bool = False,
+    ) -> None:
         super().__init__()
-        self.num_features, self.momentum, self.inplace = num_features, momentum, inplace
+        self.num_features, self.momentum, self.inplace, self.sync = num_features, momentum, inplace, sync
         self.register_parameter("bias", nn.Parameter(torch.zeros(num_features)) if bias else None)
         self.register_buffer("running_mean", torch.zeros(num_features))
 
@@ -70,19 +100,41 @@ class MeanCentring(nn.Module):
         """Return the centred h."""
         self._check(h)
         if not self.training:
-            shift = -self.running_mean if self.bias is None else self.bias - self.running_mean
-            shift = channel_view(shift.to(h.dtype), like=h)
-            return h.add_(shift) if self.inplace else h + shift
+            return self._shift(h, self.running_mean)
+        ranks = self.sync and dist.is_initialized() and dist.get_world_size() > 1
+        if torch.compiler.is_compiling() and not ranks:
+            # The compiler fuses the plain formula; the Function below is for eager mode.
+            mean = channel_sum(h) / (h.numel() // h.shape[1])
+            self._remember(mean.detach())
+            return self._shift(h, mean, inplace=False)
         with torch.no_grad():
-            mean = channel_mean(h.detach())
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            mean, count = self._mean(h, ranks=ranks)
+            self._remember(mean)
             shift = -mean if self.bias is None else self.bias - mean
-        return cast(Tensor, _Recentre.apply(h, shift, self.bias, self.inplace))
+        return cast(Tensor, _Recentre.apply(h, shift, self.bias, count, self.inplace, ranks))
+
+    def _mean(self, h: Tensor, *, ranks: bool) -> tuple[Tensor, Tensor | int]:
+        """Return E[h] and the number of values it was taken over."""
+        count = h.numel() // h.shape[1]
+        total = channel_sum(h)
+        if not ranks:
+            return total / count, count
+        packed = _sum_over_ranks(torch.cat([total, total.new_tensor([count])]))
+        return packed[:-1] / packed[-1], packed[-1]
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor) -> None:
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+
+    def _shift(self, h: Tensor, mean: Tensor, *, inplace: bool | None = None) -> Tensor:
+        """Return ``h - mean + m`` by plain operations."""
+        shift = channel_view(-mean if self.bias is None else self.bias - mean, like=h)
+        return h.add_(shift) if (self.inplace if inplace is None else inplace) else (h + shift).to(h.dtype)
 
     def _check(self, h: Tensor) -> None:
         if h.ndim < 2 or h.shape[1] != self.num_features:
             raise ValueError(f"MeanCentring: expected (N, {self.num_features}, ...), got {tuple(h.shape)}")
-        if self.training and h.numel() <= h.shape[1]:
+        if self.training and h.numel() <= h.shape[1] and not self.sync:
             raise ValueError(
                 f"MeanCentring: a training batch of shape {tuple(h.shape)} has one value a channel, and its mean is "
                 "the value itself: every output would be m. Use a larger batch, or eval()."

@@ -44,31 +44,29 @@ def unfold_weight(weight: Tensor, *, dim: int = 0) -> Tensor:
 
 
 class _Divide(torch.autograd.Function):
-    """``(W, u, v, sigma) -> W / sigma`` whose backward knows that sigma = u^T W v.
+    """``W -> W / sigma`` whose backward knows that sigma = u^T W v: ``(G - <G, W/sigma> u v^T) / sigma`` (Eq. 9).
 
-    Backward: ``(G - <G, W/sigma> u v^T) / sigma`` (Eq. 9). It also returns sigma, so that a second derivative reaches W
-    through it.
+    u and v come shaped to broadcast to W. Returns sigma too: a second derivative reaches W through it.
     """
 
     @staticmethod
     def forward(ctx: Any, W: Tensor, u: Tensor, v: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         sigma = sigma.clone()
-        W_hat = W / sigma
+        # Not W / sigma: that forgets the channels-last strides of a one-channel weight, and the network follows suit.
+        W_hat = torch.div(W, sigma, out=torch.empty_like(W))
         ctx.save_for_backward(W_hat, u, v, sigma)
         return W_hat, sigma
 
     @staticmethod
     def backward(ctx: Any, G: Tensor | None, g_sigma: Tensor | None) -> tuple[Tensor | None, None, None, None]:
         W_hat, u, v, sigma = ctx.saved_tensors
-        along = g_sigma  # coefficient of u v^T
-        if G is not None:
-            inner = (G * W_hat).sum() / sigma
-            along = -inner if along is None else along - inner
-        if along is None:
-            return None, None, None, None
-        rank_one = torch.outer(u * along, v)
-        return rank_one if G is None else torch.addcdiv(rank_one, G, sigma), None, None, None
+        if G is None:
+            return (None if g_sigma is None else u * g_sigma * v), None, None, None
+        along = -(G * W_hat).sum() / sigma  # coefficient of u v^T
+        if g_sigma is not None:
+            along = along + g_sigma
+        return torch.addcmul(G / sigma, u * along, v), None, None, None
 
 
 class SpectralNorm(nn.Module):
@@ -125,21 +123,23 @@ class SpectralNorm(nn.Module):
         return norm
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return W / sigma(W), in the shape of the weight."""
-        matrix = unfold_weight(weight, dim=self.dim)
+        """Return W / sigma(W), in the shape and memory format of the weight."""
         with torch.no_grad():
-            plain = matrix.detach()
+            matrix = unfold_weight(weight.detach(), dim=self.dim)
             if self.training:
                 for _ in range(self.n_power_iterations):
-                    sigma = self._iterate(plain)
+                    sigma = self._iterate(matrix)
             else:
-                sigma = self._u @ torch.mv(plain, self._v, out=torch.empty_like(self._u))
-            sigma = sigma.clamp_min(self.eps)
-            # The backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
-            u, v = self._u.clone(), self._v.clone()
-        normalised, _ = cast(tuple[Tensor, Tensor], _Divide.apply(matrix, u, v, sigma))
-        shape = weight.movedim(self.dim, 0).shape
-        return normalised.view(shape).movedim(0, self.dim)
+                sigma = torch.dot(self._u, torch.mv(matrix, self._v, out=torch.empty_like(self._u)))
+            # Clones: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
+            u, v = self._broadcast(weight, self._u.clone(), self._v.clone())
+        normalised, _ = cast(tuple[Tensor, Tensor], _Divide.apply(weight, u, v, sigma.clamp_min(self.eps)))
+        return normalised
+
+    def _broadcast(self, weight: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return u and v shaped so that ``u * v`` is ``u v^T`` in the shape of the weight."""
+        rest = [size for d, size in enumerate(weight.shape) if d != self.dim]
+        return u.view(-1, *(1 for _ in rest[self.dim :])), v.view(rest).unsqueeze(self.dim)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Return the weight to store when one is assigned: itself."""
