@@ -26,7 +26,7 @@ def arms(runs: pd.DataFrame) -> pd.DataFrame:
     """Return one row a run: the arm it belongs to, the arm's norm, and the arm's place in the order of drawing.
 
     An arm is named by its norm ("MSN"). Settings that differ between arms follow where they are needed to tell arms
-    apart ("MSN, learning_rate=0.1"). Without a norm the differing settings, or else the run id, are the name.
+    apart ("MSN, learning rate 0.1"). Without a norm the differing settings, or else the run id, are the name.
 
     Args:
         runs: :func:`analysis.runs`: ``run`` and one column a setting.
@@ -71,7 +71,7 @@ def _differing(settings: list[dict[str, str]]) -> list[str]:
 
 def _name(setting: dict[str, str], differing: list[str]) -> str:
     named = [norm_label(setting["norm"])] if "norm" in setting else []
-    return ", ".join(named + [f"{key}={setting[key]}" for key in differing if key in setting])
+    return ", ".join(named + [f"{key.replace('_', ' ')} {setting[key]}" for key in differing if key in setting])
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:

@@ -104,3 +104,37 @@ def _reach(histogram: Histogram, share: float) -> float:
     order = np.argsort(outer, kind="stable")
     within = np.cumsum(histogram.counts[order]) >= share * total
     return float(outer[order][np.argmax(within)]) or 1.0
+
+
+def shares_by_octave(rows: pd.DataFrame, *, by: list[str], octaves: int) -> pd.DataFrame:
+    """Return the share of all elements in each signed octave of magnitude, a row for each group and octave.
+
+    Columns beside ``by``: ``octave`` from ``-octaves`` to ``octaves``, ``share``, and ``top``, the exponent of the
+    smallest power of two that no element of the whole table exceeds. Octave ``k > 0`` holds the values from
+    ``2**(top - octaves + k - 1)`` to twice that, octave ``-k`` their negatives, octave 0 all that is smaller. NaN
+    elements are in no octave.
+
+    Args:
+        rows: Rows of :func:`analysis.histograms`.
+        by: Columns of the groups; the rows of a group are added up.
+        octaves: Number of octaves told apart below the largest element.
+    """
+    groups = [(keys, pooled(group)) for keys, group in rows.groupby(by, observed=True, sort=True)]
+    top = max((_top_exponent(histogram) for _, histogram in groups), default=0)
+    positive = 2.0 ** np.arange(top - octaves, top + 1)
+    edges = np.concatenate([-positive[::-1], positive])
+    parts = []
+    for keys, histogram in groups:
+        below = np.concatenate([[0], np.cumsum(histogram.counts)])
+        inside = np.diff(np.interp(edges, histogram.edges, below))
+        part = {"octave": np.arange(-octaves, octaves + 1), "share": inside / (histogram.n or np.nan), "top": top}
+        parts.append(pd.DataFrame(dict(zip(by, keys, strict=True)) | part))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _top_exponent(histogram: Histogram) -> int:
+    filled = np.flatnonzero(histogram.counts)
+    if not filled.size:
+        return -126
+    reach = max(abs(histogram.edges[filled[0]]), abs(histogram.edges[filled[-1] + 1]))
+    return int(np.ceil(np.log2(reach))) if reach > 0 else -126

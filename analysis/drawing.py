@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pandas as pd
@@ -63,7 +64,7 @@ def prepare(
     if not picture.across_models:
         _one_model(picture, run_table)
     rows, columns = _read(picture, store, run_table, steps)
-    return Prepared(picture, picture.prepare(rows), columns, run_table)
+    return Prepared(picture, picture.prepare(rows), columns, run_table, store)
 
 
 def choose(name: str, **options: Any) -> Picture:
@@ -117,11 +118,12 @@ def _read(
     table, needed, chosen = picture.reads, picture.needed(), list(runs[schema.RUN])
     described = tables.fields(store, table, runs=chosen)
     _require(picture, list(described))
+    further = _matching_patterns(picture, list(described))
     has_layers = schema.LAYER in {key.name for key in schema.KEYS[table]}
     rows = tables.load(
         store,
         table,
-        columns=needed,
+        columns=[*needed, *further],
         runs=chosen,
         layers=picture.layers if has_layers else None,
         steps=steps,
@@ -129,8 +131,30 @@ def _read(
     )
     if rows.empty:
         raise ValueError(f"figure {picture.name!r}: no row of table {table!r} has {', '.join(needed)} measured")
-    rows = rows.astype({schema.RUN: str}).merge(arms(runs), on=schema.RUN, how="left")
-    return rows, {name: described[name] for name in needed}
+    rows = rows.astype({schema.RUN: str}).merge(_arms(picture, runs), on=schema.RUN, how="left")
+    return rows, {name: described[name] for name in (*needed, *further)}
+
+
+def _matching_patterns(picture: Picture, available: list[str]) -> list[str]:
+    found = [name for name in available if any(fnmatchcase(name, pattern) for pattern in picture.patterns)]
+    if picture.patterns and not found:
+        raise ValueError(
+            f"figure {picture.name!r} needs a column like {', '.join(picture.patterns)} in table {picture.reads!r}; "
+            f"it has: {abbreviated(available, most=60)}"
+        )
+    return [name for name in found if name not in picture.needed()]
+
+
+def _arms(picture: Picture, runs: pd.DataFrame) -> pd.DataFrame:
+    stored = {schema.RUN, *(column.name for column in schema.RUNS_COLUMNS)}
+    missing = [name for name in picture.settings if name not in runs]
+    if missing:
+        has = abbreviated([name for name in runs.columns if name not in stored])
+        raise ValueError(
+            f"figure {picture.name!r} needs {', '.join(missing)} in the configuration of runs; it has: {has}"
+        )
+    axes = list(picture.settings)
+    return arms(runs.drop(columns=axes)).merge(runs[[schema.RUN, *axes]], on=schema.RUN)
 
 
 def _require(picture: Picture, available: list[str]) -> None:

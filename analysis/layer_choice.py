@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis.arms import ARM
 from analysis.selection import Patterns, spread_over
 from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE
 
@@ -24,8 +25,8 @@ def is_normalisation(layer_type: str) -> bool:
 
 def in_depth_order(table: pd.DataFrame) -> list[str]:
     """Return the layers of a table from input to output."""
-    depth = table.groupby(LAYER, observed=True)[LAYER_INDEX].min()
-    return [str(name) for name in depth.sort_values(kind="stable").index]
+    depth = table.groupby(LAYER, observed=True)[LAYER_INDEX].min().to_dict()
+    return sorted(map(str, depth), key=lambda name: (depth[name], name))
 
 
 def weight_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
@@ -50,3 +51,22 @@ def readable(table: pd.DataFrame, asked: Patterns, *, most: int) -> pd.DataFrame
 def counted(shown: Sequence[str], total: int) -> str:
     """Return how many of the layers a figure shows, for its note; empty if it is all of them."""
     return f"{len(shown)} of {total} layers" if len(shown) < total else ""
+
+
+def pre_activation_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
+    """Return the rows of the layers whose output a nonlinearity sees, or all rows if layers were asked for by name.
+
+    In an arm that normalises activations these are its normalisation layers, in any other those with a weight matrix.
+    The last layer, whose output is the network's, is left out where there are others. ``layer_index`` is counted anew
+    within each arm, so that the first such layer of every arm has the same depth.
+    """
+    if asked is not None:
+        return table
+    inner = table[table[LAYER_INDEX] < table.groupby(ARM, observed=True)[LAYER_INDEX].transform("max")]
+    inner = inner if len(inner) else table
+    types = inner[LAYER_TYPE].astype(str)
+    normalises = types.map({name: is_normalisation(name) for name in types.unique()}).astype(bool)
+    arm_normalises = normalises.groupby(inner[ARM], observed=True).transform("any")
+    chosen = inner[normalises | ~arm_normalises]
+    depth = chosen.groupby(ARM, observed=True)[LAYER_INDEX].rank(method="dense").astype("int64") - 1
+    return chosen.assign(**{LAYER_INDEX: depth})

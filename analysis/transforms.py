@@ -98,6 +98,11 @@ def over_runs(table: pd.DataFrame, *, column: str, by: Sequence[str] = (LAYER, S
     return result.reset_index()[[*keys, *depth, MEAN, SPREAD, SURVIVORS, RUNS, NAN_RUNS]]
 
 
+def last_record(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of each run's and layer's largest step."""
+    return table[table[STEP] == table.groupby([RUN, LAYER], observed=True)[STEP].transform("max")]
+
+
 def require(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raise if a table lacks one of the columns.
 

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from analysis.figures.accuracy import Accuracy
+from analysis.figures.accuracy_time import AccuracyTime
+from analysis.figures.activation_drift import ActivationDrift
+from analysis.figures.dead_fraction import DeadFraction
+from analysis.figures.gradient_histogram_map import GradientHistogramMap
 from analysis.figures.gradient_histograms import GradientHistograms
+from analysis.figures.gradient_norm import GradientNorm
 from analysis.figures.gradient_sparsity import GradientSparsity
+from analysis.figures.gradient_variance import GradientVariance
+from analysis.figures.learning_rates import LearningRates
+from analysis.figures.lipschitz import Lipschitz
 from analysis.figures.mean_drift import MeanDrift
+from analysis.figures.norms_by_layer import NormsByLayer
+from analysis.figures.overview import Overview
 from analysis.figures.picture import Picture
+from analysis.figures.singular_value_map import SingularValueMap
 from analysis.figures.singular_values import SingularValues
+from analysis.figures.spectrum import Spectrum
+from analysis.figures.update_size import UpdateSize
 from analysis.figures.weight_mean import WeightMean
 
 _ALL: tuple[type[Picture], ...] = (
@@ -17,5 +30,18 @@ _ALL: tuple[type[Picture], ...] = (
     MeanDrift,
     GradientHistograms,
     SingularValues,
+    ActivationDrift,
+    DeadFraction,
+    NormsByLayer,
+    Lipschitz,
+    GradientVariance,
+    GradientNorm,
+    GradientHistogramMap,
+    SingularValueMap,
+    Spectrum,
+    UpdateSize,
+    Overview,
+    LearningRates,
+    AccuracyTime,
 )
 FIGURES: dict[str, type[Picture]] = {picture.name: picture for picture in _ALL}

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from analysis.arms import ARM, ARM_ORDER
+from analysis.arms import ARM, ARM_ORDER, NORM
 from analysis.figures.by_arm import draw_by_arm
 from analysis.figures.page import axis_label, definition, with_smoothing
 from analysis.figures.picture import Picture, Prepared
@@ -17,6 +17,7 @@ from analysis.transforms import MEAN, over_runs, smooth
 from probes.schema import RUN, SPLIT, STEP, STEPS
 
 COLUMN = "accuracy"
+MOST_NAMED = 6  # of more arms only the best of each norm is named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +60,16 @@ class Accuracy(Picture):
 
 
 def _write_best(axes: Axes, table: pd.DataFrame) -> None:
-    best = table.sort_values(ARM_ORDER).groupby(ARM, observed=True, sort=False)[MEAN].max()
-    lines = [f"{arm}  {100 * value:.2f} %" for arm, value in best.items()]
+    best = table.groupby([ARM_ORDER, ARM, NORM], observed=True)[MEAN].max().reset_index()
+    if len(best) > MOST_NAMED:
+        best = best.sort_values(MEAN).drop_duplicates(NORM, keep="last").sort_values(ARM_ORDER)
+    lines = [f"{arm}  {100 * value:.2f} %" for arm, value in zip(best[ARM], best[MEAN], strict=True)]
     axes.annotate(
-        "\n".join(["best", *lines]),
+        "\n".join(["best", *lines[:MOST_NAMED]]),
         (0.985, 0.04),
         xycoords="axes fraction",
         ha="right",
         va="bottom",
-        fontsize=7 if len(lines) <= 6 else 6,
+        fontsize=7,
         bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.5},
     )

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.arms import ARM
 from analysis.figures.by_layer import arm_curve, arm_keys, arm_looks, band_note, set_steps, whose_nan
-from analysis.figures.curves import draw_curves, mark_nan, robust_limits, set_limits
+from analysis.figures.curves import draw_curves, extent, mark_nan, robust_limits, set_limits
 from analysis.figures.page import head, panels
-from analysis.transforms import NAN_RUNS
 from probes.schema import STEP
 
 
@@ -46,17 +44,17 @@ def draw_by_arm(
     together = pd.concat(tables.values(), ignore_index=True)
     looks = arm_looks(together)
     grid = panels(figure, len(tables), height=2.6, sharey=False)
+    drawn = {}
     for axes, (name, table) in zip(grid, tables.items(), strict=True):
         axes.set_title(name)
         present = [arm for arm in looks if (table[ARM] == arm).any()]
         curves = [arm_curve(table[table[ARM] == arm], *looks[arm], x=x) for arm in present]
+        drawn[name] = curves
         draw_curves(axes, curves, log=log)
-        set_limits(axes, robust_limits(np.concatenate([curve.y for curve in curves]), log=log), curves)
+        set_limits(axes, robust_limits(extent(curves, log=log), log=log), curves)
     set_steps(grid, together, x=x)
-    for axes, table in zip(grid, tables.values(), strict=True):
-        broken = table[table[NAN_RUNS] > 0]
-        if len(broken):
-            mark_nan(axes, broken[x].to_numpy(), whose_nan(broken))
+    for axes, (name, table) in zip(grid, tables.items(), strict=True):
+        mark_nan(axes, table, whose_nan(table), x=x, curves=drawn[name])
     figure.supxlabel(xlabel, fontsize=8)
     figure.supylabel(ylabel, fontsize=8)
     head(figure, title, band_note(note, together), arm_keys(together))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.arms import ARM, ARM_ORDER, NORM, arms_of
-from analysis.figures.curves import Curve, draw_curves, mark_nan, robust_limits, runs_with_nan, set_limits
+from analysis.figures.curves import (
+    HALF_WIDTH_OF_ONE_STEP,
+    Curve,
+    draw_curves,
+    extent,
+    mark_nan,
+    robust_limits,
+    runs_with_nan,
+    set_limits,
+)
 from analysis.figures.page import head, key, panels
 from analysis.layer_choice import in_depth_order
 from analysis.style import Dashes, look, tint
@@ -33,7 +42,7 @@ def draw_by_layer(
     names = in_depth_order(table)
     grid = panels(figure, len(names))
     curves = {name: _arm_curves(table[table[LAYER] == name]) for name in names}
-    limits = robust_limits(np.concatenate([c.y for group in curves.values() for c in group]), log=log)
+    limits = robust_limits(extent([c for group in curves.values() for c in group], log=log), log=log)
     for axes, name in zip(grid, names, strict=True):
         axes.set_title(name)
         if zero:
@@ -42,18 +51,18 @@ def draw_by_layer(
         set_limits(axes, limits, curves[name])
     set_steps(grid, table)
     for axes, name in zip(grid, names, strict=True):
-        broken = table[(table[LAYER] == name) & (table[NAN_RUNS] > 0)]
-        if len(broken):
-            mark_nan(axes, broken[STEP].to_numpy(), whose_nan(broken))
+        mine = table[table[LAYER] == name]
+        mark_nan(axes, mine, whose_nan(mine), x=STEP, curves=curves[name])
     figure.supxlabel("step", fontsize=8)
     figure.supylabel(ylabel, fontsize=8)
     head(figure, title, band_note(note, table), arm_keys(table))
 
 
-def whose_nan(broken: pd.DataFrame) -> str:
+def whose_nan(table: pd.DataFrame) -> str:
     """Return which arms were not finite, and in how many runs, for :func:`mark_nan`."""
+    broken = table[table[NAN_RUNS] > 0]
     arms = list(broken.sort_values(ARM_ORDER)[ARM].unique())
-    return f"{', '.join(arms)}: {runs_with_nan(broken)}" if len(arms) <= 3 else runs_with_nan(broken)
+    return f"{', '.join(arms)}: {runs_with_nan(table)}" if len(arms) <= 3 else runs_with_nan(table)
 
 
 def arm_looks(table: pd.DataFrame) -> dict[str, tuple[str, Dashes]]:
@@ -90,19 +99,23 @@ def arm_curve(rows: pd.DataFrame, color: str, dashes: Dashes, *, x: str = STEP) 
     )
 
 
-def band_note(note: str, table: pd.DataFrame) -> str:
-    """Return a note with what the band is, if runs repeat each other."""
+def band_note(note: str, table: pd.DataFrame, *, band: bool = True) -> str:
+    """Return a note with what is averaged and what the band is, if runs repeat each other."""
     most = int(table[RUNS].max()) if len(table) else 1
     if most <= 1:
         return note
     fewest = int(table[RUNS].min())
     count = f"{most} runs" if fewest == most else f"up to {most} runs"
-    return f"{note}; mean and ±1 standard deviation over {count}" if note else f"mean and ±1 std over {count}"
+    return f"{note}; mean {'and ±1 standard deviation ' if band else ''}over {count}"
 
 
 def set_steps(grid: list[Axes], table: pd.DataFrame, *, x: str = STEP) -> None:
     """Give every panel the same range of steps, with a little air; a single step stands in the middle."""
     first, last = float(table[x].min()), float(table[x].max())
-    air = 0.02 * (last - first) or 1.0
+    air = 0.02 * (last - first) or HALF_WIDTH_OF_ONE_STEP
     for axes in grid:
         axes.set_xlim(first - air, last + air)
+        if first == last:
+            axes.set_xticks([first], labels=[f"{first:g}"])
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 2.5, 5, 10]))

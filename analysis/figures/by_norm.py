@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.arms import ARM, ARM_ORDER
 from analysis.figures.by_layer import band_note, set_steps
-from analysis.figures.curves import Curve, draw_curves, mark_nan, robust_limits, runs_with_nan, set_limits
+from analysis.figures.curves import Curve, draw_curves, extent, mark_nan, robust_limits, runs_with_nan, set_limits
 from analysis.figures.page import head, key, panels
 from analysis.layer_choice import in_depth_order
 from analysis.style import Dashes, depth_colormap, depth_colors, depth_dashes
@@ -52,7 +52,7 @@ def draw_by_norm(
     looks = layer_looks(names)
     few = len(names) <= MOST_NAMED
     curves = {arm: layer_curves(table[table[ARM] == arm], looks, band=band if few else None) for arm in arms}
-    limits = robust_limits(np.concatenate([_extent(c, log=log) for group in curves.values() for c in group]), log=log)
+    limits = robust_limits(extent([c for group in curves.values() for c in group], log=log), log=log)
     for axes, arm in zip(grid, arms, strict=True):
         axes.set_title(arm)
         if level is not None:
@@ -60,19 +60,13 @@ def draw_by_norm(
         draw_curves(axes, curves[arm], log=log)
         set_limits(axes, limits, curves[arm])
     set_steps(grid, table)
-    mark_broken(grid, arms, table)
+    mark_broken(grid, curves, table)
     figure.supxlabel("step", fontsize=8)
     figure.supylabel(ylabel, fontsize=8)
     if not few:
         depth_bar(figure, grid, names)
     note = band_note(note, table) if band_text is None or not few else f"{note}; {band_text}"
     head(figure, title, note, layer_keys(looks) if few else ())
-
-
-def _extent(curve: Curve, *, log: bool) -> np.ndarray:
-    if curve.half_band is None or log:
-        return curve.y
-    return np.concatenate([curve.y, curve.y - curve.half_band, curve.y + curve.half_band])
 
 
 def layer_looks(names: list[str]) -> dict[str, tuple[tuple[float, float, float, float], Dashes]]:
@@ -105,14 +99,12 @@ def layer_curves(rows: pd.DataFrame, looks: dict, *, band: str | None) -> list[C
     return curves
 
 
-def mark_broken(grid: list[Axes], arms: list[str], table: pd.DataFrame) -> None:
+def mark_broken(grid: list[Axes], curves: dict[str, list[Curve]], table: pd.DataFrame) -> None:
     """Mark in each arm's panel the steps at which a layer was not finite, and in how many layers."""
-    for axes, arm in zip(grid, arms, strict=True):
+    for axes, (arm, drawn) in zip(grid, curves.items(), strict=True):
         mine = table[table[ARM] == arm]
-        broken = mine[mine[NAN_RUNS] > 0]
-        if len(broken):
-            layers = f"{broken[LAYER].nunique()} of {mine[LAYER].nunique()} layers"
-            mark_nan(axes, broken[STEP].to_numpy(), f"{runs_with_nan(broken)}\n{layers}")
+        layers = f"{mine.loc[mine[NAN_RUNS] > 0, LAYER].nunique()} of {mine[LAYER].nunique()} layers"
+        mark_nan(axes, mine, f"{runs_with_nan(mine)}\n{layers}", x=STEP, curves=drawn)
 
 
 def depth_bar(figure: Figure, grid: list[Axes], names: list[str]) -> None:
@@ -123,5 +115,5 @@ def depth_bar(figure: Figure, grid: list[Axes], names: list[str]) -> None:
     )
     bar.set_ticks(list(places), labels=[names[place] for place in places])
     bar.ax.tick_params(length=0, labelsize=6.5)
-    bar.ax.set_title("depth", fontsize=7, fontweight="normal", pad=4)
+    bar.ax.set_title("depth", fontsize=7, fontweight="normal", pad=9)
     bar.outline.set_visible(False)

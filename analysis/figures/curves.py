@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.typing import ColorType
 
 from analysis.style import ALARM, GREY, Dashes
+from analysis.transforms import NAN_RUNS, RUNS
 
+HALF_WIDTH_OF_ONE_STEP = 1.0  # half the axis of a store with a single step, in steps
 _SOLID: Dashes = (0, ())
+_MARKERS = ("o", "s", "^", "D", "v", "P")  # as line styles do, they tell the norms apart in greyscale
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,16 @@ def stretches(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
 def draw_curves(axes: Axes, curves: Sequence[Curve], *, log: bool = False) -> None:
     """Draw curves with their bands into a panel.
 
-    Points without a neighbour (a run of one step, a lone value between gaps) become dots, so that they are seen.
+    Points without a neighbour (a run of one step, a lone value between gaps) become dots, so that they are seen. Where
+    all there is is one step, they stand side by side.
     """
+    curves = _side_by_side(curves)
     for curve in curves:
         _draw_band(axes, curve, log=log)
     shown = [(curve, _drawable(curve.y, log=log)) for curve in curves]
     pieces = [(piece, curve) for curve, y in shown for piece in stretches(curve.x, y)]
     _draw_lines(axes, pieces)
-    _draw_dots(axes, pieces)
+    _draw_dots(axes, pieces, curves)
     _draw_survivors(axes, curves, log=log)
     if log:
         axes.set_yscale("log")
@@ -67,12 +72,27 @@ def _drawable(y: np.ndarray, *, log: bool) -> np.ndarray:
     return np.where(y > 0, y, np.nan) if log else y
 
 
+def extent(curves: Sequence[Curve], *, log: bool = False) -> np.ndarray:
+    """Return every ordinate that limits should hold: lines, survivors and, on a linear axis, bands."""
+    parts = [np.array([])]
+    for curve in curves:
+        parts.append(curve.y)
+        if curve.survivors is not None:
+            parts.append(curve.survivors)
+        if curve.half_band is not None and not log:
+            parts += [curve.y - curve.half_band, curve.y + curve.half_band]
+    return np.concatenate(parts)
+
+
 def _draw_band(axes: Axes, curve: Curve, *, log: bool) -> None:
     if curve.half_band is None or not np.nanmax(curve.half_band, initial=0.0) > 0:
         return
     lower, upper = curve.y - curve.half_band, curve.y + curve.half_band
     if log:  # a band that reaches zero has no lower edge on a logarithmic axis: let it run out of the panel
         lower = np.maximum(lower, np.nanmin(np.where(curve.y > 0, curve.y, np.nan), initial=np.inf) * 1e-6)
+    if len(curve.x) == 1:
+        axes.vlines(curve.x, lower, upper, color=[curve.color], alpha=0.5, linewidth=2)
+        return
     axes.fill_between(curve.x, lower, upper, where=np.isfinite(curve.y), color=curve.color, alpha=0.18, linewidth=0)
 
 
@@ -90,11 +110,22 @@ def _draw_lines(axes: Axes, pieces: Iterable[tuple[np.ndarray, Curve]]) -> None:
         )
 
 
-def _draw_dots(axes: Axes, pieces: Iterable[tuple[np.ndarray, Curve]]) -> None:
-    dots = [(piece[0], curve) for piece, curve in pieces if len(piece) == 1]
-    if dots:
-        x, y = np.array([place for place, _ in dots]).T
-        axes.scatter(x, y, s=14, c=[curve.color for _, curve in dots], linewidths=0, zorder=3)
+def _draw_dots(axes: Axes, pieces: Iterable[tuple[np.ndarray, Curve]], curves: Sequence[Curve]) -> None:
+    few = len(curves) <= len(_MARKERS)
+    for place, curve in enumerate(curves):
+        dots = [piece[0] for piece, owner in pieces if owner is curve and len(piece) == 1]
+        if dots:
+            x, y = np.array(dots).T
+            marker = _MARKERS[place] if few else "o"
+            axes.scatter(x, y, s=20 if few else 8, color=[curve.color], marker=marker, linewidths=0, zorder=3)
+
+
+def _side_by_side(curves: Sequence[Curve]) -> Sequence[Curve]:
+    steps = np.unique(np.concatenate([curve.x for curve in curves])) if curves else np.array([])
+    if len(steps) != 1 or len(curves) == 1:
+        return curves
+    places = np.linspace(-0.6, 0.6, len(curves)) * HALF_WIDTH_OF_ONE_STEP
+    return [replace(curve, x=curve.x + place) for curve, place in zip(curves, places, strict=True)]
 
 
 def _draw_survivors(axes: Axes, curves: Sequence[Curve], *, log: bool) -> None:
@@ -108,33 +139,53 @@ def _draw_survivors(axes: Axes, curves: Sequence[Curve], *, log: bool) -> None:
             axes.add_collection(style)
 
 
-def mark_nan(axes: Axes, x: np.ndarray, note: str) -> None:
-    """Hatch the stretch of steps at which something was NaN or infinite, and say what.
+def mark_nan(axes: Axes, table: pd.DataFrame, note: str, *, x: str, curves: Sequence[Curve] = ()) -> None:
+    """Hatch each stretch of records at which something was NaN or infinite, and say what beside the first.
 
     Args:
-        axes: The panel.
-        x: Steps with a value that is not finite; nothing is drawn for none.
+        axes: The panel, its limits set.
+        table: The rows of the panel, with ``nan_runs``; nothing is drawn if that is 0 everywhere.
         note: What was not finite, ``"NaN in 1 of 10 runs"``.
+        x: Column of the abscissa.
+        curves: What the note should stand clear of, above or below.
     """
-    if not len(x):
-        return
-    axes.axvspan(
-        min(x), max(x), facecolor=ALARM, alpha=0.07, hatch="////", edgecolor=ALARM, linewidth=0, zorder=0, gid="nan"
-    )
-    axes.axvline(min(x), color=ALARM, linewidth=0.9, zorder=1)
-    right = min(x) > sum(axes.get_xlim()) / 2
+    broken = table.groupby(x)[NAN_RUNS].max().gt(0)
+    spans = stretches(broken.index.to_numpy("float64"), np.where(broken, 0.0, np.nan))
+    for span in spans:
+        first, last = span[0, 0], span[-1, 0]
+        axes.axvspan(first, last, facecolor=ALARM, alpha=0.07, hatch="////", edgecolor=ALARM, linewidth=0, zorder=0)
+        axes.axvline(first, color=ALARM, linewidth=0.9, zorder=1, gid="nan")
+    if spans:
+        _write_beside(axes, float(spans[0][0, 0]), note, curves)
+
+
+def _write_beside(axes: Axes, x: float, note: str, curves: Sequence[Curve]) -> None:
+    to_the_left = x > sum(axes.get_xlim()) / 2
+    below = _crowded_above(axes, x, curves, to_the_left=to_the_left)
     axes.annotate(
         note,
-        (min(x), 1),
+        (x, 0 if below else 1),
         xycoords=axes.get_xaxis_transform(),
-        xytext=(-3 if right else 3, -3),
+        xytext=(-3 if to_the_left else 3, 3 if below else -3),
         textcoords="offset points",
-        ha="right" if right else "left",
-        va="top",
-        fontsize=7,
+        ha="right" if to_the_left else "left",
+        va="bottom" if below else "top",
+        fontsize=6.5,
         color=ALARM,
         bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8},
     )
+
+
+def _crowded_above(axes: Axes, x: float, curves: Sequence[Curve], *, to_the_left: bool) -> bool:
+    """Tell whether more points lie in the upper third than in the lower one, where a note beside ``x`` would stand."""
+    points = np.concatenate([np.empty((0, 2)), *(np.column_stack([curve.x, curve.y]) for curve in curves)])
+    with np.errstate(invalid="ignore"):
+        across, up = (axes.transScale + axes.transLimits).transform(points).T
+        place = float((axes.transScale + axes.transLimits).transform((x, axes.get_ylim()[0]))[0])
+        near = (
+            (across >= place - 0.5) & (across <= place) if to_the_left else (across >= place) & (across <= place + 0.5)
+        )
+        return bool((up[near] > 2 / 3).sum() > (up[near] < 1 / 3).sum())
 
 
 def robust_limits(values: np.ndarray, *, log: bool = False) -> tuple[float, float] | None:
@@ -207,6 +258,6 @@ def _extreme(curves: Sequence[Curve], limits: tuple[float, float], *, above: boo
 
 def runs_with_nan(table: pd.DataFrame) -> str:
     """Return how many of how many runs were not finite somewhere, for :func:`mark_nan`."""
-    worst, runs = table.sort_values("nan_runs")[["nan_runs", "runs"]].iloc[-1]
-    of = f" in {worst} of {runs} runs" if runs > 1 else ""
+    worst, runs = table.sort_values(NAN_RUNS)[[NAN_RUNS, RUNS]].iloc[-1]
+    of = f" in\n{worst} of {runs} runs" if runs > 1 else ""
     return f"NaN{of}"

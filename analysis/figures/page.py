@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from analysis.style import GREY, WIDTH
 from probes.schema import Column
 
-_MARGIN = 0.08  # inches
+_MARGIN = 0.08  # inches, left of the text
 _TITLE, _NOTE, _LEGEND = 0.24, 0.19, 0.21  # inches a row
 MOST_PANELS = 24
 
@@ -56,7 +56,7 @@ def head(figure: Figure, title: str, note: str = "", legend: Sequence[Artist] = 
     """Write title, note and legend in a strip above the panels, which the layout then leaves free."""
     width, height = figure.get_size_inches()
     rows = _legend_rows(legend, width)
-    strip = _TITLE + (_NOTE if note else 0) + _LEGEND * len(rows) + _MARGIN
+    strip = _TITLE + (_NOTE if note else 0) + _LEGEND * len(rows) + 0.03
     height += strip - 0.4
     figure.set_size_inches(width, height)
     left = _MARGIN / width
@@ -68,7 +68,7 @@ def head(figure: Figure, title: str, note: str = "", legend: Sequence[Artist] = 
         figure.legend(
             handles=list(row),
             loc="upper left",
-            bbox_to_anchor=(left - 0.03 / width, 1 - (top + place * _LEGEND - 0.03) / height),
+            bbox_to_anchor=(left + 0.02 / width, 1 - (top + place * _LEGEND - 0.03) / height),
             ncols=len(row),
             borderaxespad=0.0,
             borderpad=0.0,

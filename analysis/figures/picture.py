@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -29,9 +30,11 @@ class Picture(ABC):
         title: What is shown.
         reads: The store's table it reads.
         columns: The columns it reads; a row counts when each of them was measured.
+        patterns: Shell patterns of further columns, of which the store must have one; a row may lack any of them.
         paper: Number of the published figure, ``"Fig. 4"``; empty if the paper has none.
         published: Options that give the published picture.
         published_convolutions: Published layers, by their place among the convolutions counted from 0.
+        settings: Settings of the runs that are an axis of the figure: columns of the rows, and no part of the arm.
         across_models: Whether runs of different networks may stand in one figure.
     """
 
@@ -40,9 +43,11 @@ class Picture(ABC):
     title: ClassVar[str]
     reads: ClassVar[str] = schema.LAYERS
     columns: ClassVar[tuple[str, ...]] = ()
+    patterns: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = ""
     published: ClassVar[Mapping[str, Any]] = NO_OPTIONS
     published_convolutions: ClassVar[tuple[int, ...]] = ()
+    settings: ClassVar[tuple[str, ...]] = ()
     across_models: ClassVar[bool] = False
 
     def needed(self) -> tuple[str, ...]:
@@ -74,12 +79,14 @@ class Prepared:
         table: What is drawn.
         columns: Unit, formula and reference of the columns it was made from, as the store describes them.
         runs: :func:`analysis.runs` of the runs in it.
+        store: Where it was read, for a figure that shows files beside the tables.
     """
 
     picture: Picture
     table: pd.DataFrame
     columns: Mapping[str, Column]
     runs: pd.DataFrame
+    store: str | Path = ""
 
     def draw(self) -> Figure:
         """Return the matplotlib figure."""

@@ -1,0 +1,81 @@
+"""Accuracy against wall-clock time: what a cheaper norm saves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from analysis.arms import ARM, ARM_ORDER, NORM
+from analysis.figures.by_arm import draw_by_arm
+from analysis.figures.page import axis_label
+from analysis.figures.picture import Picture, Prepared
+from analysis.transforms import over_runs
+from probes.schema import SPLIT, STEP, STEPS
+
+ACCURACY, SECONDS = "accuracy", "seconds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyTime(Picture):
+    """Accuracy against the seconds a run has taken, one line a norm; each step's time is the mean over its runs.
+
+    Attributes:
+        split: ``"test"`` or ``"train"``.
+    """
+
+    split: str = "test"
+    name = "accuracy_time"
+    title = "Accuracy against wall-clock time"
+    reads = STEPS
+    columns = (ACCURACY, SECONDS)
+    across_models = True
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the accuracy over runs, a row for each arm and step, with ``seconds`` averaged over runs.
+
+        Raises:
+            ValueError: No accuracy on that split.
+        """
+        found = rows[rows[SPLIT] == self.split]
+        if found.empty:
+            splits = ", ".join(sorted(rows[SPLIT].astype(str).unique()))
+            raise ValueError(f"figure {self.name!r}: no accuracy on split {self.split!r}; the store has: {splits}")
+        table = over_runs(found, column=ACCURACY, by=(STEP,))
+        return table.assign(seconds=found.groupby([ARM_ORDER, ARM, NORM, STEP])[SECONDS].mean().to_numpy())
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw one panel, and the time a step took beside each norm."""
+        table, columns = prepared.table, prepared.columns
+        (axes,) = draw_by_arm(
+            figure,
+            {f"{self.split} data": table},
+            title=self.title,
+            note="time includes evaluation and probes; compare runs of one machine only",
+            xlabel=f"wall-clock time [{columns[SECONDS].unit}]",
+            ylabel=axis_label(columns[ACCURACY]),
+            x=SECONDS,
+        )
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.annotate(
+            "\n".join(_paces(table)),
+            (0.985, 0.04),
+            xycoords="axes fraction",
+            ha="right",
+            va="bottom",
+            fontsize=7,
+            bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.5},
+        )
+
+
+def _paces(table: pd.DataFrame) -> list[str]:
+    """Return the time a step took in each arm that has made one, as a share of BN's where there is one BN arm."""
+    last = table.sort_values(STEP).groupby([ARM_ORDER, ARM, NORM], observed=True).last().reset_index()
+    last = last[(last[STEP] > 0) & (last[SECONDS] > 0)]
+    pace = last[SECONDS] / last[STEP]
+    base = pace[last[NORM] == "bn"]
+    shares = [f"  ({p / base.iloc[0]:.2f} of BN)" if len(base) == 1 else "" for p in pace]
+    lines = [f"{arm}  {1000 * p:.3g} ms{share}" for arm, p, share in zip(last[ARM], pace, shares, strict=True)]
+    return ["time a step", *lines] if lines else []

@@ -1,0 +1,23 @@
+"""Drift of the channels' means before the nonlinearity: the cause the paper claims, which weight means only suggest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.figures.layer_lines import LayerLines
+from analysis.layer_choice import pre_activation_layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationDrift(LayerLines):
+    """How far the channel means of what the nonlinearity sees have moved, by layer."""
+
+    name = "activation_drift"
+    title = "Drift of the channel means before the nonlinearity"
+    columns = ("activation_drift",)
+
+    def choose_layers(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of the layers whose output the nonlinearity sees."""
+        return pre_activation_layers(rows, self.layers)

@@ -1,0 +1,23 @@
+"""The share of channels that a rectifier silences: what a large negative mean is said to cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.figures.layer_lines import LayerLines
+from analysis.layer_choice import pre_activation_layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadFraction(LayerLines):
+    """Share of channels that are never positive before the nonlinearity, by layer."""
+
+    name = "dead_fraction"
+    title = "Dead channels of each layer"
+    columns = ("dead_fraction",)
+
+    def choose_layers(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of the layers whose output the nonlinearity sees."""
+        return pre_activation_layers(rows, self.layers)

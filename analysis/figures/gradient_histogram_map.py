@@ -1,0 +1,102 @@
+"""The gradient's distribution at every step, over all its decades."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from analysis.arms import ARM, arms_of
+from analysis.densities import shares_by_octave
+from analysis.figures.by_layer import set_steps
+from analysis.figures.overview import step_edges
+from analysis.figures.page import head, panels
+from analysis.figures.picture import Picture, Prepared
+from analysis.layer_choice import in_depth_order, readable, weight_layers
+from analysis.tables import records
+from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER, LAYER_INDEX, STEP, TENSOR
+
+OCTAVE, SHARE = "octave", "share"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientHistogramMap(Picture):
+    """Share of gradient entries in each octave of magnitude, negative below and positive above; layer by norm.
+
+    Attributes:
+        tensor: ``"gradient"``, ``"weight"`` or ``"activation"``.
+        octaves: How many octaves below the largest are told apart; what is smaller counts as about zero.
+    """
+
+    tensor: str = "gradient"
+    octaves: int = 16
+    name = "gradient_histogram_map"
+    title = "Distribution of gradient entries during training"
+    reads = HISTOGRAMS
+    columns = tuple(column.name for column in HISTOGRAM_COLUMNS)
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return a row for each arm, layer, step and ``octave``: ``share`` of all elements.
+
+        ``octave`` is signed, ``+k`` for values from ``2**(top - octaves + k - 1)`` to twice that, ``-k`` for their
+        negatives, 0 for smaller ones; ``top`` is the exponent of the table's largest value.
+
+        Raises:
+            ValueError: No histogram of that tensor.
+        """
+        found = rows[rows[TENSOR] == self.tensor]
+        if found.empty:
+            recorded = ", ".join(sorted(rows[TENSOR].astype(str).unique()))
+            raise ValueError(f"no histograms of tensor {self.tensor!r}; the store has histograms of: {recorded}")
+        found = readable(weight_layers(found, self.layers), self.layers, most=3)
+        return shares_by_octave(found, by=[*_ARM_KEYS, LAYER, LAYER_INDEX, STEP], octaves=self.octaves)
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw a panel for each layer and arm."""
+        table = prepared.table
+        names, arms = in_depth_order(table), [arm[ARM] for arm in records(arms_of(table))]
+        grid = panels(figure, len(names) * len(arms), height=1.9, columns=len(arms))
+        meshes = []
+        for axes, (name, arm) in zip(grid, [(name, arm) for name in names for arm in arms], strict=True):
+            axes.set_title(f"{arm}: {name}")
+            meshes.append(_draw_panel(axes, table[(table[LAYER] == name) & (table[ARM] == arm)]))
+        _name_decades(grid, int(table["top"].iloc[0]), self.octaves)
+        set_steps(grid, table)
+        bar = figure.colorbar(meshes[0], ax=grid, aspect=40, pad=0.015, fraction=0.03)
+        bar.set_label("share of entries in an octave", fontsize=7.5)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=6.5, length=2)
+        figure.supxlabel("step", fontsize=8)
+        figure.supylabel(f"{self.tensor} entry, octaves of magnitude", fontsize=8)
+        smallest = 2.0 ** (int(table["top"].iloc[0]) - self.octaves)
+        head(figure, self.title.replace("gradient", self.tensor), f"0: zero or smaller than {smallest:.0e}")
+
+
+_ARM_KEYS = ["arm_order", "arm", "norm"]
+
+
+def _draw_panel(axes: Axes, rows: pd.DataFrame) -> QuadMesh:
+    shares = rows.pivot(index=OCTAVE, columns=STEP, values=SHARE)
+    edges = step_edges(shares.columns.to_numpy("float64"))
+    places = np.append(shares.index.to_numpy("float64") - 0.5, shares.index.max() + 0.5)
+    cells = np.ma.masked_less_equal(shares.to_numpy("float64"), 0)
+    axes.grid(visible=False)
+    return axes.pcolormesh(edges, places, cells, norm=LogNorm(1e-5, 0.5), cmap="viridis", rasterized=True)
+
+
+def _name_decades(grid: list[Axes], top: int, octaves: int) -> None:
+    """Write powers of ten at their places among the octaves, zero in the middle."""
+    decades = np.arange(np.ceil((top - octaves) * np.log10(2)), np.floor(top * np.log10(2)) + 1)
+    places = decades / np.log10(2) - (top - octaves) + 0.5
+    step = max(len(decades) // 2, 1)
+    # From the largest down, and none so small that its name would run into the zero.
+    chosen = [(place, decade) for place, decade in zip(places, decades, strict=True) if place > octaves / 5][::-step]
+    ticks = [-place for place, _ in chosen] + [0.0] + [place for place, _ in chosen]
+    names = [f"$-10^{{{d:.0f}}}$" for _, d in chosen] + ["0"] + [f"$10^{{{d:.0f}}}$" for _, d in chosen]
+    for axes in grid:
+        axes.set_yticks(ticks, labels=names)

@@ -1,0 +1,17 @@
+"""The length of each layer's gradient: whether it vanishes or explodes with depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analysis.figures.layer_lines import LayerLines
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientNorm(LayerLines):
+    """L2 norm of the gradient that the optimizer uses, by layer."""
+
+    name = "gradient_norm"
+    title = "L2 norm of the gradient of each layer"
+    columns = ("grad_l2_norm",)
+    log = True

@@ -1,0 +1,17 @@
+"""The variance of each layer's gradient entries, which the paper says SN controls (its section IV.B)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analysis.figures.layer_lines import LayerLines
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientVariance(LayerLines):
+    """Variance of the gradient that the optimizer uses, by layer."""
+
+    name = "gradient_variance"
+    title = "Variance of the gradient entries of each layer"
+    columns = ("grad_var",)
+    log = True

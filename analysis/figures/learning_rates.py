@@ -1,0 +1,80 @@
+"""Best accuracy against the learning rate: over how wide a range each norm trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, PercentFormatter
+
+from analysis.arms import ARM
+from analysis.figures.by_layer import arm_keys, arm_looks, band_note
+from analysis.figures.curves import robust_limits
+from analysis.figures.page import head, panels
+from analysis.figures.picture import Picture, Prepared
+from analysis.transforms import MEAN, SPREAD, over_runs
+from probes.schema import RUN, SPLIT, STEPS
+
+RATE, ACCURACY = "learning_rate", "accuracy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRates(Picture):
+    """Best accuracy of each run against its learning rate, one line a norm.
+
+    Attributes:
+        split: ``"test"`` or ``"train"``.
+    """
+
+    split: str = "test"
+    name = "learning_rates"
+    title = "Best accuracy over learning rates"
+    reads = STEPS
+    columns = (ACCURACY,)
+    settings = (RATE,)
+    across_models = True
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the best accuracy over runs, a row for each arm and learning rate.
+
+        Raises:
+            ValueError: No accuracy on that split, or all runs have one learning rate.
+        """
+        found = rows[rows[SPLIT] == self.split]
+        if found.empty:
+            raise ValueError(
+                f"figure {self.name!r}: no accuracy on split {self.split!r}; the store has: {_splits(rows)}"
+            )
+        if found[RATE].nunique() < 2:
+            raise ValueError(f"figure {self.name!r} compares learning rates; all runs have {found[RATE].iloc[0]:g}")
+        best = found.sort_values(ACCURACY, kind="stable").drop_duplicates(RUN, keep="last")
+        return over_runs(best, column=ACCURACY, by=(RATE,))
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw one panel with a line and error bars an arm."""
+        table = prepared.table
+        (axes,) = panels(figure, 1, height=2.0)
+        rates = sorted(table[RATE].unique())
+        looks = arm_looks(table)
+        for place, (arm, (color, dashes)) in enumerate(looks.items()):
+            mine = table[table[ARM] == arm].sort_values(RATE)
+            x = mine[RATE] * 10 ** (0.03 * (place - (len(looks) - 1) / 2))  # beside each other, not over each other
+            axes.errorbar(
+                x, mine[MEAN], yerr=mine[SPREAD], color=color, linestyle=dashes, marker="o", markersize=4, capsize=2
+            )
+        axes.set_xscale("log")
+        axes.set_xticks(rates, labels=[f"{rate:g}" for rate in rates])
+        axes.xaxis.set_minor_locator(NullLocator())
+        limits = robust_limits(np.concatenate([table[MEAN] - table[SPREAD], table[MEAN] + table[SPREAD]]))
+        axes.set_ylim(*(limits or (0, 1)))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel(f"best {self.split} accuracy")
+        note = band_note(f"best record of each run on {self.split} data", table)
+        head(figure, self.title, note, arm_keys(table))
+
+
+def _splits(rows: pd.DataFrame) -> str:
+    return ", ".join(sorted(rows[SPLIT].astype(str).unique()))

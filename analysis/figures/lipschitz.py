@@ -1,0 +1,68 @@
+"""The network's Lipschitz bound and spectral complexity, from its layers' norms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.arms import ARM, ARM_ORDER, NORM
+from analysis.figures.by_arm import draw_by_arm
+from analysis.figures.picture import Picture, Prepared
+from analysis.layer_choice import weight_layers
+from analysis.transforms import over_runs
+from probes.schema import RUN, STEP
+
+BOUND, COMPLEXITY, QUANTITY = "lipschitz_bound", "spectral_complexity", "quantity"
+_TITLES = {BOUND: "Lipschitz bound", COMPLEXITY: "spectral complexity"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lipschitz(Picture):
+    """Products over the layers, as powers of ten; one panel a quantity, one line a norm.
+
+    Lipschitz bound: the product of the operator norms of the layers with a weight matrix. Spectral complexity: the
+    product of the spectral norms times the root of the summed stable ranks, which is what the bound of Neyshabur et al.
+    (2018) grows with; the paper's Eq. 4 has the same form. What normalisation layers scale by is in neither.
+    """
+
+    name = "lipschitz"
+    title = "Lipschitz bound and spectral complexity of the network"
+    columns = ("operator_norm", "spectral_norm", "stable_rank")
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return log10 of both over runs, a row for each arm, ``quantity`` and step."""
+        rows = weight_layers(rows, self.layers)
+        logs = rows[[RUN, ARM, ARM_ORDER, NORM, STEP]].copy()
+        logs["operator"] = log10(rows["operator_norm"])
+        logs["spectral"] = log10(rows["spectral_norm"])
+        logs["rank"] = rows["stable_rank"].astype("float64")
+        sums = logs.groupby([RUN, ARM_ORDER, ARM, NORM, STEP], observed=True).sum(min_count=1).reset_index()
+        whole = logs.isna().groupby([rows[RUN], rows[STEP]], observed=True).any().any(axis="columns")
+        broken = whole.reindex(pd.MultiIndex.from_frame(sums[[RUN, STEP]])).to_numpy()
+        values = {BOUND: sums["operator"], COMPLEXITY: sums["spectral"] + 0.5 * log10(sums["rank"])}
+        parts = [
+            over_runs(sums.assign(value=value.mask(broken)), column="value", by=(STEP,)).assign(**{QUANTITY: name})
+            for name, value in values.items()
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw a panel a quantity."""
+        table = prepared.table
+        draw_by_arm(
+            figure,
+            {title: table[table[QUANTITY] == name] for name, title in _TITLES.items()},
+            title=self.title,
+            note="left: ∏ operator norm; right: ∏ spectral norm · √(Σ stable rank); normalisation layers not counted",
+            xlabel="step",
+            ylabel="log₁₀",
+        )
+
+
+def log10(values: pd.Series) -> pd.Series:
+    """Return the decimal logarithm in double precision: NaN of NaN, minus infinity of zero."""
+    with np.errstate(divide="ignore"):
+        return values.astype("float64").map(np.log10)

@@ -1,0 +1,104 @@
+"""Any column of every layer at every step, as a picture of the whole run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import ListedColormap, LogNorm, Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from analysis.arms import ARM, arms_of
+from analysis.figures.by_layer import band_note, set_steps
+from analysis.figures.page import axis_label, definition, head, key, panels
+from analysis.figures.picture import Picture, Prepared
+from analysis.layer_choice import in_depth_order, weight_layers
+from analysis.style import ALARM
+from analysis.tables import records
+from analysis.transforms import MEAN, NAN_RUNS, over_runs
+from probes.schema import LAYER, STEP
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview(Picture):
+    """Layer by step, one panel a norm; the colour is the value, red is NaN, white was not measured.
+
+    Attributes:
+        column: Any column of table ``layers``.
+    """
+
+    column: str = "weight_mean"
+    name = "overview"
+    title = "Every layer at every step"
+
+    def needed(self) -> tuple[str, ...]:
+        """Return the chosen column."""
+        return (self.column,)
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the column over runs, a row for each arm, layer and step."""
+        return over_runs(weight_layers(rows, self.layers), column=self.column)
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw a panel an arm, input at the top."""
+        table, column = prepared.table, prepared.columns[self.column]
+        names, arms = in_depth_order(table), [arm[ARM] for arm in records(arms_of(table))]
+        grid = panels(figure, len(arms), height=2.6)
+        colors, colormap = color_scale(table[MEAN].to_numpy())
+        meshes = []
+        for axes, arm in zip(grid, arms, strict=True):
+            axes.set_title(arm)
+            meshes.append(_draw_arm(axes, table[table[ARM] == arm], names, colors, colormap))
+        set_steps(grid, table)
+        for axes in grid:
+            axes.margins(0)
+        bar = figure.colorbar(meshes[0], ax=grid, aspect=30, pad=0.015, fraction=0.04)
+        bar.set_label(axis_label(column), fontsize=7.5)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=6.5, length=2)
+        figure.supxlabel("step", fontsize=8)
+        broken = table[NAN_RUNS].gt(0).any()
+        legend = [key("NaN in at least one run", ALARM, "", marker="s", markersize=6)] if broken else []
+        head(figure, f"{self.title}: {axis_label(column)}", band_note(definition(column), table, band=False), legend)
+
+
+def color_scale(values: np.ndarray) -> tuple[Normalize, str]:
+    """Return how values become colours: decades if they span more than two, two hues around zero, or one ramp."""
+    finite = values[np.isfinite(values)].astype("float64")
+    if not finite.size:
+        return Normalize(0, 1), "viridis"
+    low, high = (float(q) for q in np.percentile(finite, [0.5, 99.5]))
+    if finite.min() > 0 and high > 100 * low:
+        return LogNorm(low, high), "viridis"
+    if low < 0 < high:
+        reach = max(-low, high)
+        return TwoSlopeNorm(0, -reach, reach), "RdBu_r"
+    return Normalize(low, high if high > low else low + 1), "viridis" if high > 0 else "viridis_r"
+
+
+def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], colors: Normalize, colormap: str) -> QuadMesh:
+    values = rows.pivot(index=LAYER, columns=STEP, values=MEAN).reindex(names)
+    broken = rows.pivot(index=LAYER, columns=STEP, values=NAN_RUNS).reindex(names).gt(0)
+    edges = step_edges(values.columns.to_numpy("float64"))
+    places = np.arange(len(names) + 1) - 0.5
+    cells = np.ma.masked_invalid(values.to_numpy("float64"))
+    mesh = axes.pcolormesh(edges, places, cells, norm=colors, cmap=colormap, rasterized=True)
+    if broken.to_numpy().any():
+        alarm = np.ma.masked_where(~broken.to_numpy(), np.ones(broken.shape))
+        axes.pcolormesh(edges, places, alarm, cmap=ListedColormap([ALARM]), rasterized=True)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    shown = np.arange(len(names)) if len(names) <= 16 else np.linspace(0, len(names) - 1, 7).round().astype(int)
+    axes.set_yticks(shown, labels=[names[i] for i in shown])
+    axes.grid(visible=False)
+    return mesh
+
+
+def step_edges(steps: np.ndarray) -> np.ndarray:
+    """Return the edges of cells around ascending steps: half-way to the neighbours, as far again outside."""
+    if len(steps) == 1:
+        return np.array([steps[0] - 0.5, steps[0] + 0.5])
+    middle = (steps[1:] + steps[:-1]) / 2
+    return np.concatenate([[2 * steps[0] - middle[0]], middle, [2 * steps[-1] - middle[-1]]])

@@ -1,0 +1,92 @@
+"""The whole singular spectrum of a layer as training goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from analysis.arms import ARM, arms_of
+from analysis.figures.curves import robust_limits
+from analysis.figures.page import head, panels
+from analysis.figures.picture import Picture, Prepared
+from analysis.layer_choice import in_depth_order, readable, weight_layers
+from analysis.style import depth_colormap
+from analysis.tables import records
+from analysis.transforms import MEAN, over_runs
+from probes.schema import LAYER, SPECTRA, STEP, VIEW
+
+VALUES, INDEX = "singular_values", "index"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectrum(Picture):
+    """Singular values in descending order, coloured by step; a row of panels a layer, a column a norm.
+
+    Attributes:
+        view: Which matrix of the layer, as recorded: ``"unfolded"``.
+        log: Whether the singular values are on a logarithmic axis.
+    """
+
+    view: str = "unfolded"
+    log: bool = False
+    name = "spectrum"
+    title = "Singular spectrum during training"
+    reads = SPECTRA
+    columns = (VALUES,)
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the singular values over runs, a row for each arm, layer, step and ``index`` from 1.
+
+        Raises:
+            ValueError: No spectrum of that view.
+        """
+        found = rows[rows[VIEW] == self.view]
+        if found.empty:
+            views = ", ".join(sorted(rows[VIEW].astype(str).unique()))
+            raise ValueError(f"no spectra of view {self.view!r}; the store has: {views}")
+        found = readable(weight_layers(found, self.layers), self.layers, most=3)
+        lengths = found[VALUES].map(len)
+        long = found.loc[found.index.repeat(lengths)].drop(columns=VALUES)
+        long["value"] = np.concatenate(found[VALUES].to_list())
+        long[INDEX] = np.concatenate([np.arange(1, length + 1) for length in lengths])
+        return over_runs(long, column="value", by=(LAYER, STEP, INDEX))
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw a panel for each layer and arm."""
+        table = prepared.table
+        names, arms = in_depth_order(table), [arm[ARM] for arm in records(arms_of(table))]
+        grid = panels(figure, len(names) * len(arms), columns=len(arms), sharex=False, sharey=False)
+        steps = Normalize(float(table[STEP].min()), float(max(table[STEP].max(), table[STEP].min() + 1)))
+        places = [(name, arm) for name in names for arm in arms]
+        for axes, (name, arm) in zip(grid, places, strict=True):
+            axes.set_title(f"{arm}: {name}")
+            mine = table[table[LAYER] == name]
+            _draw_panel(axes, mine[mine[ARM] == arm], steps, log=self.log)
+            limits = robust_limits(mine[MEAN].to_numpy(), log=self.log)
+            if limits:
+                axes.set_ylim(limits[0] if self.log else min(0.0, limits[0]), limits[1])
+            axes.set_xlim(0.5, float(mine[INDEX].max()) + 0.5)
+        bar = figure.colorbar(ScalarMappable(steps, depth_colormap()), ax=grid, aspect=40, pad=0.015, fraction=0.03)
+        bar.set_label("step", fontsize=7.5)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=6.5, length=2)
+        figure.supxlabel("index of the singular value, largest first", fontsize=8)
+        figure.supylabel("singular value", fontsize=8)
+        head(figure, self.title, f"{self.view} matrix; colour: step")
+
+
+def _draw_panel(axes: Axes, rows: pd.DataFrame, steps: Normalize, *, log: bool) -> None:
+    recorded = np.sort(rows[STEP].unique())
+    spectra = [rows[rows[STEP] == step].sort_values(INDEX) for step in recorded]
+    lines = [spectrum[[INDEX, MEAN]].to_numpy("float64") for spectrum in spectra]
+    colors = depth_colormap()(steps(recorded.astype("float64")))
+    axes.add_collection(LineCollection(lines, colors=colors, linewidths=1.1))
+    if log:
+        axes.set_yscale("log")
