@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 from dynamics.models.cnn3 import CNN3
+from dynamics.models.densenet_bc import DenseNetBC
+from dynamics.models.gan import Critic, Generator
 from dynamics.models.vgg7 import VGG7
 from dynamics.norms import norm_named
 
 __all__ = ["MODELS", "build"]
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"cnn3": CNN3, "vgg7": VGG7}
+MODELS: dict[str, type[Any]] = {  # each also has example_input()
+    "cnn3": CNN3,
+    "vgg7": VGG7,
+    "densenet_bc": DenseNetBC,
+    "critic": Critic,
+    "generator": Generator,
+}
+CLASSIFIERS = ("cnn3", "vgg7", "densenet_bc")
 
 
 def build(
@@ -27,7 +35,7 @@ def build(
         norm: One of ``dynamics.norms.NORMS``.
         in_channels: Channels of the images.
         image_size: Height and width of the images.
-        num_classes: Outputs.
+        num_classes: Outputs of a classifier; the GAN's two networks have none.
         **model_options: What this model alone takes, such as DenseNet's ``depth``.
 
     Raises:
@@ -36,11 +44,9 @@ def build(
     if model not in MODELS:
         raise ValueError(f"no model {model!r}: expected one of {', '.join(MODELS)}")
     kind = norm_named(norm)
-    network = MODELS[model](
-        kind, in_channels=in_channels, image_size=image_size, num_classes=num_classes, **model_options
-    )
+    if model in CLASSIFIERS:
+        model_options["num_classes"] = num_classes
+    network = MODELS[model](kind, in_channels=in_channels, image_size=image_size, **model_options)
     # Convolutions and poolings read channels-last images 1.1 to 1.4 times as fast here, with every norm.
     network = network.to(memory_format=torch.channels_last)
-    if kind.whole_model is None:
-        return network
-    return kind.whole_model(network, torch.zeros(1, in_channels, image_size, image_size))
+    return network if kind.whole_model is None else kind.whole_model(network, network.example_input())

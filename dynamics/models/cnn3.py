@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
 
 from dynamics.models.blocks import block
@@ -34,7 +35,12 @@ class CNN3(nn.Module):
             )
         )
         self.classifier = norm.weight(nn.Linear(32 * final_size**2, num_classes))
+        self._image = (in_channels, image_size, image_size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, ``(N, num_classes)``, of images ``(N, in_channels, image_size, image_size)``."""
         return self.classifier(self.features(images).flatten(1))
+
+    def example_input(self) -> Tensor:
+        """Return one blank image."""
+        return torch.zeros(1, *self._image)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from dynamics.models.activation import LeakyReLU
@@ -63,7 +64,12 @@ class VGG7(nn.Module):
             channels = width
         self.features = nn.Sequential(layers)
         self.classifier = nn.Linear(channels * final_size**2, num_classes)
+        self._image = (in_channels, image_size, image_size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, ``(N, num_classes)``, of images ``(N, in_channels, image_size, image_size)``."""
         return self.classifier(self.features(images).flatten(1))
+
+    def example_input(self) -> Tensor:
+        """Return one blank image."""
+        return torch.zeros(1, *self._image)

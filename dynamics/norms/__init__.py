@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from torch import nn
-
-from dynamics.norms.batch_norm import batch_norm
+from dynamics.norms.batch_norm import BATCH_NORM
 from dynamics.norms.mean_centring import MeanCentring
+from dynamics.norms.mean_spectral_norm import MEAN_SPECTRAL_NORM
 from dynamics.norms.norm import Norm
 from dynamics.norms.spectral_norm import SpectralNorm, spectral_norm
 
 __all__ = ["NORMS", "MeanCentring", "Norm", "SpectralNorm", "norm_named", "spectral_norm"]
 
-
-def _centring(channels: int, dimensions: int) -> nn.Module:
-    del dimensions  # one class serves every number of them
-    return MeanCentring(channels, inplace=True)
-
-
 _ALL = (
     Norm("none", source="-"),
-    Norm("bn", source="Ioffe and Szegedy 2015; Eq. 1", module=batch_norm),
+    BATCH_NORM,
     Norm("sn", source="Miyato et al. 2018; Eq. 2", weight=spectral_norm),
-    Norm("msn", source="Eq. 6, 7", weight=spectral_norm, module=_centring),
+    MEAN_SPECTRAL_NORM,
 )
 NORMS: dict[str, Norm] = {kind.name: kind for kind in _ALL}
 

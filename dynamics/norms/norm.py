@@ -23,6 +23,8 @@ class Norm:
         weight: Reparametrises a layer's weight in place and returns the layer.
         module: ``(channels, spatial dimensions) -> module`` that stands between the layer and its activation; None for
             a norm of weights alone.
+        producer: For networks where many layers read a channel: what is done to it once, where it is made.
+        reader: What then is left to each of the layers that read it, in the place of ``module``.
         whole_model: ``(model, example input) -> model``, run once the model is built, for a norm that must know the
             size of each layer's input.
     """
@@ -31,6 +33,8 @@ class Norm:
     source: str
     weight: Callable[[nn.Module], nn.Module] = unchanged
     module: Callable[[int, int], nn.Module] | None = None
+    producer: Callable[[int, int], nn.Module] | None = None
+    reader: Callable[[int, int], nn.Module] | None = None
     whole_model: Callable[[nn.Module, Tensor], nn.Module] | None = None
 
     @property
