@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,19 +13,21 @@ from probes.metrics.reducer import Reducer, channel_planes, channels_last_rows, 
 from probes.schema import Column, pa
 
 _HEAD = 4  # n, mean, sum of squared deviations, non-finite entries; the channel means stand behind
+_SAFE = 1e-26  # mean square below which the squares of smaller elements are lost in float32
 _CANCELLATION = 64.0  # mean^2 / var beyond which one pass in float32 loses more than two digits
 
 
 def reduce_moments(activation: Tensor, channel_dim: int) -> Tensor:
     """Return ``[n, mean, sum((x - mean)^2), nonfinite, channel means...]`` in float64.
 
-    On the CPU one pass of partial sums in float32, combined in float64, and a second pass only where the mean is so
-    large that the difference of squares would cancel; elsewhere Welford's method, which needs no look at the data. No
-    elements give a count and a mean of 0.
+    On the CPU: one pass of partial sums in float32, combined in float64, and a second pass only where the mean is so
+    large that the difference of squares would cancel, or the squares are too small for float32. Elsewhere Welford's
+    method, which needs no look at the data; its variance is off by about ``(1e-7 mean)^2``. No elements give zeros.
     """
+    if not activation.ndim:
+        activation = activation.reshape(1, 1)
     if not activation.numel():
-        channels = activation.shape[channel_dim] if activation.ndim else 1
-        return torch.zeros(_HEAD + channels, dtype=torch.float64, device=activation.device)
+        return torch.zeros(_HEAD + activation.shape[channel_dim], dtype=torch.float64, device=activation.device)
     if activation.device.type == "cpu" and activation.dtype != torch.float64:
         return _from_partial_sums(activation, channel_dim)
     return _from_channel_variances(activation, channel_dim)
@@ -43,21 +47,22 @@ def _from_channel_variances(activation: Tensor, channel_dim: int) -> Tensor:
 def _from_partial_sums(activation: Tensor, channel_dim: int) -> Tensor:
     channel_sums, squares = _partial_sums(activation, channel_dim)
     n = activation.numel()
-    total = channel_sums.sum()
+    total = float(channel_sums.sum())
     mean = total / n
     nonfinite = 0
-    if not np.isfinite(total):
+    if not math.isfinite(total):
         nonfinite = n - sum(int(torch.count_nonzero(piece.isfinite())) for piece in pieces(activation))
     deviations = squares - total * mean
-    if not total * mean <= _CANCELLATION * deviations and not nonfinite:
-        deviations = sum(_squares_about(piece, float(mean)) for piece in pieces(activation))
+    exact = total * mean <= _CANCELLATION * deviations and squares > _SAFE * n
+    if not exact and not nonfinite:
+        deviations = sum(_squares_about(piece, mean) for piece in pieces(activation))
     vector = np.empty(_HEAD + len(channel_sums))
     vector[:_HEAD] = n, mean, deviations, nonfinite
     np.divide(channel_sums, n / len(channel_sums), out=vector[_HEAD:])
     return torch.from_numpy(vector)
 
 
-def _partial_sums(activation: Tensor, channel_dim: int) -> tuple[np.ndarray, np.float64]:
+def _partial_sums(activation: Tensor, channel_dim: int) -> tuple[np.ndarray, float]:
     """Return the sum of each channel and the sum of all squares; float32 within a sample's channel, float64 beyond."""
     rows = channels_last_rows(activation, channel_dim)
     if rows is not None:
@@ -67,7 +72,7 @@ def _partial_sums(activation: Tensor, channel_dim: int) -> tuple[np.ndarray, np.
         planes = channel_planes(activation, channel_dim)
         channel_sums = planes.sum(2, dtype=torch.float32).numpy().sum(0, dtype=np.float64)
         norms = torch.linalg.vector_norm(planes, dim=2, dtype=torch.float32)
-    return channel_sums, np.square(norms.numpy(), dtype=np.float64).sum()
+    return channel_sums, float(np.square(norms.numpy(), dtype=np.float64).sum())
 
 
 def _squares_about(piece: Tensor, mean: float) -> float:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from probes.metrics.length import l2_norms
 from probes.metrics.metric import Metric
+from probes.metrics.reducer import PIECE
 from probes.schema import Column, pa
 
 
@@ -16,15 +20,11 @@ def moments(tensors: list[Tensor]) -> Tensor:
     ``E[x^2] - E[x]^2`` would cancel in float32 and go negative. NaN or an infinity gives NaN or an infinity, and is
     counted beside; a constant has variance 0; no elements: mean and variance NaN, l2 norm 0.
     """
-    counts = torch.tensor([t.numel() for t in tensors], dtype=torch.float64)
-    if tensors[0].is_cuda:
-        counts = counts.to(tensors[0].device, non_blocking=True)
-    means = torch.stack([t.sum() for t in tensors]).double() / counts
-    centred = torch._foreach_sub(tensors, [m.to(t.dtype) for m, t in zip(means.unbind(), tensors, strict=True)])
-    residual = torch.stack(torch._foreach_norm(centred)).double().square()
-    variances = residual / counts
-    l2_norms = torch.where(counts > 0, (residual + counts * means.square()).sqrt(), 0.0)
-    return torch.stack([means, variances, l2_norms, _nonfinite(tensors, means)])
+    counts = _counts(tensors)
+    means = torch.stack([tensor.sum() for tensor in tensors]).double() / counts
+    squares = _squares_about(tensors, means)
+    l2 = torch.where(counts > 0, (squares + counts * means.square()).sqrt(), 0.0)
+    return torch.stack([means, squares / counts, l2, _nonfinite(tensors, means, counts)])
 
 
 def mean_and_variance(tensors: list[Tensor]) -> Tensor:
@@ -37,12 +37,43 @@ def mean_variance_and_l2_norm(tensors: list[Tensor]) -> Tensor:
     return moments(tensors)[:3]
 
 
-def _nonfinite(tensors: list[Tensor], means: Tensor) -> Tensor:
+def _counts(tensors: list[Tensor]) -> Tensor:
+    counts = torch.tensor([tensor.numel() for tensor in tensors], dtype=torch.float64)
+    return counts.to(tensors[0].device, non_blocking=True)
+
+
+def _squares_about(tensors: list[Tensor], means: Tensor) -> Tensor:
+    """Return ``sum((x - mean)^2)`` of each tensor; the differences of at most ``PIECE`` elements exist at a time."""
+    centres = [mean.to(tensor.dtype) for mean, tensor in zip(means.unbind(), tensors, strict=True)]
+    squares = []
+    for first, last in _batches(tensors):
+        batch = tensors[first:last]
+        if batch[0].numel() > PIECE:
+            parts = batch[0].reshape(-1).split(PIECE)
+            squares.append(
+                torch.cat([l2_norms([part - centres[first]]) for part in parts]).square().sum(0, keepdim=True)
+            )
+        else:
+            squares.append(l2_norms(list(torch._foreach_sub(batch, centres[first:last]))).square())
+    return torch.cat(squares)
+
+
+def _batches(tensors: list[Tensor]) -> Iterator[tuple[int, int]]:
+    """Yield ranges of indices whose tensors have at most ``PIECE`` elements together; a larger one comes alone."""
+    first, elements = 0, 0
+    for index, tensor in enumerate(tensors):
+        if index > first and elements + tensor.numel() > PIECE:
+            yield first, index
+            first, elements = index, 0
+        elements += tensor.numel()
+    yield first, len(tensors)
+
+
+def _nonfinite(tensors: list[Tensor], means: Tensor, counts: Tensor) -> Tensor:
     # A finite mean of elements proves that all are finite. On the CPU that look is free; on CUDA it would be a sync.
     if not means.is_cuda and bool(means.isfinite().all()):
         return torch.zeros_like(means)
-    finite = torch.stack([torch.count_nonzero(t.isfinite()) for t in tensors])
-    return torch.stack([torch.tensor(t.numel()) for t in tensors]).to(finite.device) - finite.double()
+    return counts - torch.stack([torch.count_nonzero(tensor.isfinite()) for tensor in tensors])
 
 
 def _columns(prefix: str, tensor: str) -> tuple[Column, ...]:
@@ -63,10 +94,10 @@ RAW_WEIGHT_MOMENTS = Metric(
     "weights",
     "raw_weight",
     mean_and_variance,
-    _columns("raw_weight", "parameter under a parametrization")[:2],
+    _columns("raw_weight", "parameter under a parametrization; null where it is the effective weight")[:2],
 )
 BIAS_MOMENTS = Metric(
-    "bias_moments", "weights", "bias", mean_and_variance, _columns("bias", "bias, beta or m of the layer")[:2]
+    "bias_moments", "weights", "bias", mean_and_variance, _columns("bias", "bias of the layer, a norm's beta or m")[:2]
 )
 GRADIENT_MOMENTS = Metric(
     "grad_moments", "gradients", "gradient", mean_variance_and_l2_norm, _columns("grad", GRADIENT)[:3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from probes.metrics.length import l2_norms
 from probes.metrics.metric import Metric
 from probes.schema import Column
 
@@ -12,17 +13,18 @@ from probes.schema import Column
 def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Return relative size and angle of the step from W to W', ``(2, layers)`` float64.
 
-    ``ratio = |W' - W| / |W|``, ``angle = atan2(sqrt(|W|^2 |D|^2 - <W, D>^2), |W|^2 + <W, D>)`` with ``D = W' - W``: the
+    ``ratio = |D| / |W|`` with ``D = W' - W``; ``angle = atan2(|D - c W|, |W| (1 + c))`` with ``c = <W, D> / |W|^2``: the
     angle between W and W', exact for small steps where ``acos`` is not. A parameter of 0 gives an infinite or NaN
     ratio, no elements NaN, NaN in NaN out. Source of the angle: Wan et al. 2021, spherical motion dynamics.
     """
     before = [pair[0] for pair in pairs]
-    steps = torch._foreach_sub([pair[1] for pair in pairs], before)
-    weight = torch.stack(torch._foreach_norm(before)).double()
-    step = torch.stack(torch._foreach_norm(steps)).double()
-    along = torch.stack([torch.dot(w.reshape(-1), s.reshape(-1)) for w, s in zip(before, steps, strict=True)]).double()
-    across = ((weight * step).square() - along.square()).clamp_min(0).sqrt()
-    return torch.stack([step / weight, torch.atan2(across, weight.square() + along)])
+    steps = list(torch._foreach_sub([pair[1] for pair in pairs], before))
+    weight, step = l2_norms(before), l2_norms(steps)
+    products = torch.stack([torch.dot(w.reshape(-1), d.reshape(-1)) for w, d in zip(before, steps, strict=True)])
+    along = products.double() / weight.square()
+    parallel = torch._foreach_mul(before, [c.to(w.dtype) for c, w in zip(along.unbind(), before, strict=True)])
+    across = l2_norms(list(torch._foreach_sub(steps, parallel)))
+    return torch.stack([step / weight, torch.atan2(across, weight * (1 + along))])
 
 
 _PARAMETER = "parameter, before and after the optimizer step"

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+
+from probes.metrics.activation_moments import (
+    _from_channel_variances,
+    activation_statistics,
+    merge_moments,
+    reduce_moments,
+)
+
+
+def example(kind):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(6, 5, 7, 3, generator=generator) * torch.rand(5, 1, 1, generator=generator) - 0.3
+    return {
+        "image": (x, 1),
+        "channels last": (x.contiguous(memory_format=torch.channels_last), 1),
+        "strided": (x[:, ::2, 1:], 1),
+        "features": (x[:, :, 0, 0].contiguous(), -1),
+        "tokens": (torch.randn(4, 9, 16, generator=generator), -1),
+        "series": (torch.randn(4, 3, 50, generator=generator), 1),
+        "far from zero": (x * 1e-3 + 300, 1),
+        "tiny": (x * 1e-17, 1),
+        "constant": (torch.full((4, 2, 3), 0.7), 1),
+        "bfloat16": (x.bfloat16(), 1),
+        "double": (x.double(), 1),
+        "scalar": (torch.tensor(2.5), -1),
+        "empty": (torch.empty(0, 4, 3), 1),
+    }[kind]
+
+
+KINDS = ["image", "channels last", "strided", "features", "tokens", "series", "far from zero", "tiny", "constant"]
+KINDS += ["bfloat16", "double", "scalar"]
+
+
+@pytest.mark.parametrize("reduce", [reduce_moments, _from_channel_variances])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_activation_equals_numpy_in_float64(kind, reduce):
+    x, channel_dim = example(kind)
+    x = x if x.ndim or reduce is reduce_moments else x.reshape(1, 1)
+    mean, variance, nonfinite, drift = activation_statistics([reduce(x, channel_dim)], [None])[0][:, 0].tolist()
+    truth = x.double().numpy()
+    assert mean == pytest.approx(truth.mean(), rel=2e-6, abs=1e-6 * np.abs(truth).max())
+    welford = 0.0 if reduce is reduce_moments else (3e-7 * truth.mean()) ** 2  # what its float32 mean costs
+    assert variance == pytest.approx(truth.var(), rel=2e-5, abs=1e-12 * truth.max() ** 2 + welford)
+    assert (nonfinite, drift) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_channel_means_equal_numpy(kind):
+    x, channel_dim = example(kind)
+    means = reduce_moments(x, channel_dim)[4:].numpy()
+    truth = np.moveaxis(np.atleast_2d(x.double().numpy()), channel_dim, 0)
+    truth = truth.reshape(len(truth), -1).mean(axis=1)
+    np.testing.assert_allclose(means, truth, rtol=2e-6, atol=1e-6 * np.abs(truth).max())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_divergence_is_visible_and_counted(bad):
+    x = torch.ones(4, 3, 5)
+    x[2, 1, 3] = bad
+    mean, variance, nonfinite, drift = activation_statistics([reduce_moments(x, 1)], [None])[0][:, 0]
+    assert not mean.isfinite()
+    assert not variance.isfinite()
+    assert nonfinite == 1
+    assert not drift.isfinite() or drift == 0
+
+
+def test_an_empty_batch_has_no_statistics():
+    x, channel_dim = example("empty")
+    mean, variance, nonfinite, drift = activation_statistics([reduce_moments(x, channel_dim)], [None])[0][:, 0]
+    assert mean.isnan()
+    assert variance.isnan()
+    assert nonfinite == 0
+    assert drift.isnan()
+
+
+def test_merging_unequal_parts_gives_the_whole():
+    x, _ = example("image")
+    parts = torch.stack([reduce_moments(part, 1) for part in (x[:1], x[1:3], x[3:], x[:0])])
+    np.testing.assert_allclose(merge_moments(parts), reduce_moments(x, 1), rtol=1e-6, atol=1e-7)
+
+
+def test_drift_is_the_rms_shift_of_the_channel_means_since_the_first_record():
+    x, _ = example("image")
+    shift = torch.tensor([0.0, 1.0, -2.0, 0.5, 0.0])[:, None, None]
+    _, first = activation_statistics([reduce_moments(x, 1)], [None])
+    values, again = activation_statistics([reduce_moments(x + shift, 1)], first)
+    assert values[3].item() == pytest.approx(shift.square().mean().sqrt().item(), rel=1e-5)
+    assert torch.equal(again[0], first[0])
+
+
+def test_float32_partial_sums_lose_nothing_over_a_large_activation():
+    x = torch.randn(2, 8, 300, 300, generator=torch.Generator().manual_seed(1)) * 3 + 2
+    _, mean, squares, _ = reduce_moments(x, 1)[:4].tolist()
+    assert mean == pytest.approx(x.double().mean().item(), rel=1e-6)
+    assert squares / x.numel() == pytest.approx(x.double().var(correction=0).item(), rel=2e-6)

@@ -1,0 +1,24 @@
+import numpy as np
+import pytest
+import torch
+
+from probes.metrics.gradient_noise import gradient_noise
+
+
+def parts(contributions, used):
+    whole = contributions.sum(0)
+    squares = [(contributions**2).sum(), (whole**2).sum(), (used**2).sum()]
+    return torch.tensor([float(len(contributions)), *squares, float(whole.size)], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1 / 65536, 0.01])  # as is, unscaled by a GradScaler, clipped
+def test_noise_is_the_variance_between_micro_batches_in_units_of_the_gradient_used(factor):
+    single = np.random.default_rng(0).normal(size=(4, 30)) + 1  # the gradient of each micro-batch alone
+    contributions = single / len(single) / factor
+    expected = single.var(axis=0, ddof=1).mean()
+    found = gradient_noise([parts(contributions, single.mean(axis=0))])
+    assert found.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_equal_micro_batches_have_no_noise():
+    assert gradient_noise([parts(np.ones((3, 8)), np.full(8, 3.0))]).item() == pytest.approx(0, abs=1e-12)

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from probes.metrics.moments import moments
+
+
+def tensors():
+    torch.manual_seed(0)
+    return {
+        "random": torch.randn(3, 5, 4) * 0.1 - 0.02,
+        "far from zero": torch.randn(400) + 1000,
+        "constant": torch.full((7,), 0.1),
+        "one": torch.tensor([-3.0]),
+        "tiny": torch.randn(50) * 1e-30,
+        "huge": torch.randn(50) * 1e25,
+        "longer than a piece": torch.randn(1_100_000) + 0.5,
+        "double": torch.randn(9, dtype=torch.float64),
+    }
+
+
+def test_moments_equal_numpy_in_float64():
+    found = moments(list(tensors().values())).numpy()
+    for column, tensor in zip(found.T, tensors().values(), strict=True):
+        x = tensor.double().numpy()
+        scale = np.abs(x).max()
+        np.testing.assert_allclose(column[0], x.mean(), atol=1e-6 * x.std() + 1e-7 * abs(x.mean()))
+        np.testing.assert_allclose(column[1], x.var(), rtol=3e-6, atol=1e-13 * scale**2)
+        np.testing.assert_allclose(column[2], np.linalg.norm(x), rtol=1e-6)
+        assert column[3] == 0
+
+
+def test_variance_of_a_constant_is_zero_not_negative():
+    assert moments([torch.full((1000,), 0.3)])[1].item() == pytest.approx(0, abs=1e-15)
+
+
+def test_variance_survives_a_mean_far_from_zero():
+    x = torch.randn(10_000, generator=torch.Generator().manual_seed(1)) + 1000
+    difference_of_squares = (x.square().mean() - x.mean().square()).item()
+    truth = x.double().var(correction=0).item()
+    assert moments([x])[1].item() == pytest.approx(truth, rel=1e-5)
+    assert abs(difference_of_squares - truth) > 0.01 * truth  # what the two passes are for
+
+
+def test_an_empty_tensor_has_no_mean_and_no_length():
+    mean, variance, l2_norm, nonfinite = moments([torch.empty(0), torch.ones(3)])[:, 0].tolist()
+    assert np.isnan(mean)
+    assert np.isnan(variance)
+    assert (l2_norm, nonfinite) == (0, 0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_divergence_is_visible_and_counted_in_its_own_layer_alone(bad):
+    healthy, sick = torch.ones(4), torch.tensor([1.0, bad, bad, 2.0])
+    found = moments([healthy, sick])
+    assert found[:, 0].tolist() == [1, 0, 2, 0]
+    assert not found[:3, 1].isfinite().any()
+    assert found[3, 1] == 2
+
+
+def test_a_sum_beyond_float32_is_not_taken_for_an_infinite_element():
+    assert moments([torch.full((4,), 3e38)])[3].item() == 0
+
+
+def test_moments_change_nothing_they_are_given():
+    given = [torch.arange(4.0), torch.ones(2)]
+    kept = [tensor.clone() for tensor in given]
+    moments(given)
+    assert all(torch.equal(a, b) for a, b in zip(given, kept, strict=True))

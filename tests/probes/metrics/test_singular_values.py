@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+
+from probes.metrics.singular_values import PADDING, padded_spectra, singular_values, spectrum_statistics
+
+
+def with_spectrum(values, rows, columns):
+    generator = torch.Generator().manual_seed(3)
+    left = torch.linalg.qr(torch.randn(rows, rows, dtype=torch.float64, generator=generator))[0]
+    right = torch.linalg.qr(torch.randn(columns, rows, dtype=torch.float64, generator=generator))[0]
+    return (left * torch.tensor(values)) @ right.mT
+
+
+SPECTRA = {
+    "random": None,
+    "rank 1": [1.0] + [0.0] * 47,
+    "1/i": [1 / (i + 1) for i in range(48)],
+    "ill-conditioned": list(np.logspace(0, -8, 48)),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("wide", [True, False])
+def test_singular_values_are_within_1e_6_of_lapack(name, wide):
+    matrix = torch.randn(48, 480, generator=torch.Generator().manual_seed(4))
+    if SPECTRA[name] is not None:
+        matrix = with_spectrum(SPECTRA[name], 48, 480).float()
+    matrix = matrix if wide else matrix.mT
+    truth = np.linalg.svd(matrix.double().numpy(), compute_uv=False)
+    found = singular_values([matrix])[0].numpy()
+    np.testing.assert_allclose(found, truth, rtol=1e-12, atol=3e-8 * truth[0])  # the floor that the docstring states
+    assert np.abs(found - truth).max() <= 1e-6 * truth[0]
+
+
+def test_matrices_of_one_batch_keep_their_order_and_sides():
+    shapes = [(3, 40), (20, 7), (16, 16), (40, 3), (1, 5), (20, 300)]
+    matrices = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i, shape in enumerate(shapes)]
+    for matrix, found in zip(matrices, singular_values(matrices), strict=True):
+        np.testing.assert_allclose(found, np.linalg.svd(matrix.double().numpy(), compute_uv=False), rtol=1e-6)
+
+
+@pytest.mark.parametrize("side", [4, 20])
+def test_a_nan_spoils_its_own_layer_alone(side):
+    matrices = [torch.eye(side), torch.full((side, side), torch.nan), torch.full((side, side), torch.inf)]
+    found = singular_values(matrices)
+    assert torch.equal(found[0], torch.ones(side, dtype=torch.float64))
+    assert found[1].isnan().all()
+    assert found[2].isnan().all()
+
+
+def test_statistics_follow_their_formulas():
+    sigma = np.array([4.0, 2.0, 1.0])
+    share = sigma / sigma.sum()
+    found = spectrum_statistics([torch.tensor(sigma), torch.ones(5, dtype=torch.float64)])[:, 0].numpy()
+    expected = [sigma.mean(), 4.0, (sigma**2).sum() / 16, np.exp(-(share * np.log(share)).sum()), 4.0]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_an_orthogonal_matrix_has_full_stable_and_effective_rank():
+    assert spectrum_statistics([torch.ones(7, dtype=torch.float64)])[:, 0].tolist() == pytest.approx([1, 1, 7, 7, 1])
+
+
+def test_a_rank_one_matrix_has_rank_one_and_an_infinite_condition_number():
+    matrix = torch.outer(torch.arange(1.0, 33), torch.arange(1.0, 65))
+    _, largest, stable, effective, condition = spectrum_statistics(singular_values([matrix]))[:, 0].tolist()
+    assert largest == pytest.approx(torch.linalg.norm(matrix).item(), rel=1e-6)
+    assert stable == pytest.approx(1, abs=1e-6)
+    assert effective == pytest.approx(1, abs=1e-4)
+    assert condition == float("inf")
+
+
+def test_a_zero_matrix_has_no_rank():
+    mean, largest, *ranks = spectrum_statistics(singular_values([torch.zeros(20, 30)]))[:, 0].tolist()
+    assert (mean, largest) == (0, 0)
+    assert np.isnan(ranks).all()
+
+
+def test_padded_spectra_are_told_apart_by_a_value_no_singular_value_has():
+    padded = padded_spectra([torch.tensor([2.0]), torch.tensor([3.0, 0.0])])
+    assert padded.tolist() == [[2.0, PADDING], [3.0, 0.0]]
