@@ -10,13 +10,18 @@ from typing import Any
 
 import torch
 
+from probes.storage.files import open_store
+
 # Settings a resumed run may change: how long it goes on and what is observed; neither alters the steps already taken.
 MAY_CHANGE = frozenset({"epochs", "every", "include", "exclude", "device"})
 
 
-def checkpoint_path(store: Path | str, run: str) -> Path:
-    """Return where a run's checkpoint lies: in the store, in a folder that no table reader looks into."""
-    return Path(store) / "_checkpoints" / f"{run}.pt"
+def checkpoint_path(store: str | os.PathLike[str], run: str) -> Path:
+    """Return where a run's checkpoint lies: in the store, in a folder that no table reader looks into.
+
+    The checkpoint of a run that records to a URL stays on this machine, where the store's logs are.
+    """
+    return open_store(store).spool / "_checkpoints" / f"{run}.pt"
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

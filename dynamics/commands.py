@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynamics.events import Ended, Failed
+from dynamics.events import Failed
 from dynamics.options import with_config_options
+
+if TYPE_CHECKING:
+    from dynamics.stored import Task
 
 app = typer.Typer()
 
-Store = Annotated[Path, typer.Option(help="Folder to record in.", rich_help_panel="Store")]
+Store = Annotated[str, typer.Option(help="Folder or URL to record in.", rich_help_panel="Store")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is there first.", rich_help_panel="Store")]
 DataDir = Annotated[Path, typer.Option(help="Folder that holds the data sets.", rich_help_panel="Data")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a data set not there.", rich_help_panel="Data")]
@@ -31,7 +34,7 @@ def train(
     protocol: Protocol = "",
     from_run: Annotated[str, typer.Option(help="Settings of a stored run.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run where it stopped.")] = False,
-    store: Store = Path("runs"),
+    store: Store = "runs",
     overwrite: Overwrite = False,
     data_dir: DataDir = Path("data"),
     download: Download = False,
@@ -69,9 +72,39 @@ def train(
 
 
 @app.command()
+@with_config_options(several=True)
+def sweep(
+    settings: dict[str, str],
+    *,
+    protocol: Protocol = "",
+    workers: Workers = 0,
+    store: Store = "runs",
+    overwrite: Overwrite = False,
+    data_dir: DataDir = Path("data"),
+    download: Download = False,
+) -> None:
+    """Train every combination of the values given: each option takes several, commas between.
+
+    Runs are named after what tells them apart. Run again, it trains what is missing and goes on with what has stopped.
+
+    Example: `meandrift sweep --norm bn,sn,msn --learning-rate 0.1,0.001,0.0001 --seed 0,1`
+    """
+    from dynamics.grid import grid, parse_axes
+    from dynamics.recipe import recipe
+    from dynamics.stored import task_for
+
+    axes = parse_axes(settings)
+    first = {name: values[0] for name, values in axes.items()}
+    base = recipe(first, store=store, protocol_name=protocol)
+    tasks = [task_for(store, run, config, overwrite=overwrite) for run, config in grid(base, axes).items()]
+    again = f"the same command{' without --overwrite' if overwrite else ''}"
+    _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, again=again)
+
+
+@app.command()
 def reproduce(
     *,
-    store: Store = Path("runs"),
+    store: Store = "runs",
     out: Annotated[
         Path | None, typer.Option(help="Folder for figures and tables.", show_default="STORE/figures")
     ] = None,
@@ -85,22 +118,11 @@ def reproduce(
     from rich.console import Console
 
     from analysis.gallery import write_figures
-    from dynamics.progress import watching
     from dynamics.reproduce import results, show, tasks, write
-    from dynamics.sweep import sweep
 
-    out = out or store / "figures"
+    out = out or Path(store) / "figures"
     todo = tasks(store, overwrite=overwrite)
-    for task in todo:
-        if task.done:
-            typer.echo(f"{task.run} is finished in {store}: kept (--overwrite would delete it and train it again)")
-    try:
-        with watching() as watch:
-            ends = sweep(todo, store=store, workers=workers, watch=watch)
-    except KeyboardInterrupt:
-        _say_how_to_go_on(store, f"meandrift reproduce --store {store} --out {out}")
-        raise
-    _exit_if_any_failed(ends)
+    _train_side_by_side(todo, store=store, workers=workers, again=f"meandrift reproduce --store {store} --out {out}")
     runs = [task.run for task in todo]
     gallery = write_figures(store, out, runs=runs)
     table = results(store, runs)
@@ -112,11 +134,33 @@ def reproduce(
         typer.echo(f"not drawn: {name}: {reason}", err=True)
 
 
-def _exit_if_any_failed(ends: Sequence[Ended | Failed]) -> None:
-    """Leave with status 1 if a run has failed; the reason has been printed when it came."""
+def _train_side_by_side(
+    tasks: Sequence[Task],
+    *,
+    store: str,
+    workers: int,
+    again: str,
+    data_dir: Path = Path("data"),
+    download: bool = False,
+) -> None:
+    """Train runs with progress on the console; leave with status 1 if one has failed."""
+    from dynamics.progress import watching
+    from dynamics.setup import check
+    from dynamics.sweep import sweep
+
+    check([task.config for task in tasks if not task.done], data_dir=data_dir, download=download)
+    for task in tasks:
+        if task.done:
+            typer.echo(f"{task.run} is finished in {store}: kept (--overwrite would delete it and train it again)")
+    try:
+        with watching() as watch:
+            ends = sweep(tasks, store=store, data_dir=data_dir, download=download, workers=workers, watch=watch)
+    except KeyboardInterrupt:
+        _say_how_to_go_on(store, again)
+        raise
     if any(isinstance(end, Failed) for end in ends):
         raise typer.Exit(1)
 
 
-def _say_how_to_go_on(store: Path, command: str) -> None:
+def _say_how_to_go_on(store: str, command: str) -> None:
     print(f"stopped: what was recorded is in {store}, whole and readable. Go on with: {command}", file=sys.stderr)

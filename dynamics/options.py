@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Annotated, Any, get_type_hints
 
@@ -14,11 +14,14 @@ from dynamics.config import RunConfig
 Command = Callable[..., None]
 
 
-def with_config_options(*, without: Collection[str] = ()) -> Callable[[Command], Command]:
-    """Give a command one option for each field of RunConfig, save those in ``without``.
+def with_config_options(*, several: bool = False) -> Callable[[Command], Command]:
+    """Give a command one option for each field of RunConfig.
 
     ``command(settings: dict, *, ...)`` gets the ones that were given, as ``settings``, and its own options, which are
     listed first.
+
+    Args:
+        several: Take each option as text, for a command that reads several values from it.
     """
     types = get_type_hints(RunConfig)
     options = {
@@ -27,12 +30,11 @@ def with_config_options(*, without: Collection[str] = ()) -> Callable[[Command],
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
             annotation=Annotated[
-                types[entry.name] | None,
+                (str if several else types[entry.name]) | None,
                 typer.Option(help=_help(entry), rich_help_panel=entry.metadata["group"], show_default=False),
             ],
         )
         for entry in fields(RunConfig)
-        if entry.name not in without
     }
 
     def decorate(command: Command) -> Command:
@@ -52,5 +54,5 @@ def with_config_options(*, without: Collection[str] = ()) -> Callable[[Command],
 
 def _help(setting: Field[Any]) -> str:
     """Return a setting's help and its default; the option itself has none, to tell whether it was given."""
-    default = {True: "yes", False: "no"}[setting.default] if setting.type == "bool" else str(setting.default)
+    default = ("yes" if setting.default else "no") if setting.type == "bool" else str(setting.default)
     return f"{setting.metadata['help']} Default: {default}." if default else setting.metadata["help"]

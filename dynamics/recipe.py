@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from dynamics.config import RunConfig, protocol
@@ -11,7 +10,7 @@ from dynamics.stored import stored_config
 
 
 def recipe(
-    options: Mapping[str, Any], *, store: Path, from_run: str = "", protocol_name: str = "", resumed: str = ""
+    options: Mapping[str, Any], *, store: str, from_run: str = "", protocol_name: str = "", resumed: str = ""
 ) -> RunConfig:
     """Return the settings that were asked for.
 

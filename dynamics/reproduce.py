@@ -19,7 +19,7 @@ EPOCHS, EVERY = 10, 6
 FORMATS = ("{}", "{}", "{:.2%}", "{:.2%}", "{:.4f}", "{:,}", "{:,}")
 
 
-def tasks(store: Path, *, overwrite: bool = False) -> list[Task]:
+def tasks(store: str, *, overwrite: bool = False) -> list[Task]:
     """Return what is left to train of the three runs.
 
     Raises:
@@ -29,13 +29,13 @@ def tasks(store: Path, *, overwrite: bool = False) -> list[Task]:
     return [task_for(store, f"{config.model}-{config.norm}", config, overwrite=overwrite) for config in configs]
 
 
-def results(store: Path, runs: Sequence[str]) -> pd.DataFrame:
+def results(store: str, runs: Sequence[str]) -> pd.DataFrame:
     """Return a row a run, read back from the store: accuracies in 0..1, steps and parameters."""
-    steps = pd.read_parquet(store / "steps", filters=[("run", "in", list(runs))])
+    steps = pd.read_parquet(f"{store}/steps", filters=[("run", "in", list(runs))])
     return pd.DataFrame([_result(store, run, steps[steps["run"] == run]) for run in runs])
 
 
-def _result(store: Path, run: str, steps: pd.DataFrame) -> dict[str, Any]:
+def _result(store: str, run: str, steps: pd.DataFrame) -> dict[str, Any]:
     tests, training = steps[steps["split"] == "test"], steps[steps["split"] == "train"]
     config = stored_config(store, run)
     return {

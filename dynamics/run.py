@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 
 from dynamics.checkpoint import checkpoint_path, load_checkpoint, restore_random_state, save_checkpoint
@@ -25,9 +26,9 @@ REFRESH_SECONDS = 0.2  # reading a loss waits for the device: not at every step
 def run(
     config: RunConfig,
     *,
-    store: Path | str = "runs",
+    store: str | PathLike[str] = "runs",
     name: str = "",
-    data_dir: Path | str = "data",
+    data_dir: str | PathLike[str] = "data",
     download: bool = False,
     resume: bool = False,
     overwrite: bool = False,

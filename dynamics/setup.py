@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -65,16 +64,21 @@ class Setup:
         self.scaler.load_state_dict(state["scaler"])
 
 
-def set_up(config: RunConfig, *, data_dir: Path | str = "data", download: bool = False) -> Setup:
+def set_up(config: RunConfig, *, data_dir: str | os.PathLike[str] = "data", download: bool = False) -> Setup:
     """Load the data and make the model, seeded; torch's global generators are left as the model's making left them.
 
     Raises:
         ValueError: An unknown model, norm, data set, augmentation or device.
         FileNotFoundError: The data set is not there.
     """
+    return assemble(config, load_data(config.data, data_dir=data_dir, download=download))
+
+
+def assemble(config: RunConfig, data: DataSet) -> Setup:
+    """Make batches, model and optimizer for a data set that is loaded already; see :func:`set_up`."""
     torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
     device = choose_device(config.device)
-    data = prepare_data(config, load_data(config.data, data_dir=data_dir, download=download)).to(device)
+    data = prepare_data(config, data).to(device)
     batches = TrainingBatches(
         data.train,
         mean=data.mean,
@@ -84,13 +88,7 @@ def set_up(config: RunConfig, *, data_dir: Path | str = "data", download: bool =
         seed=config.seed,
     )
     seed_everything(config.seed)
-    model = build(
-        config.model,
-        config.norm,
-        in_channels=data.in_channels,
-        image_size=data.image_size,
-        num_classes=data.num_classes,
-    ).to(device)
+    model = make_model(config, data).to(device)
     return Setup(
         config,
         device,
@@ -100,6 +98,34 @@ def set_up(config: RunConfig, *, data_dir: Path | str = "data", download: bool =
         optimizer=torch.optim.Adam(model.parameters(), lr=config.learning_rate),
         scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "float16"),
         autocast=AUTOCAST[config.precision],
+    )
+
+
+def check(configs: Iterable[RunConfig], *, data_dir: str | os.PathLike[str] = "data", download: bool = False) -> None:
+    """Set every configuration up and throw it away: what cannot run is told before anything is trained.
+
+    Data sets are fetched here, once, and not by many processes at the same time.
+
+    Raises:
+        ValueError: As :func:`set_up`.
+        FileNotFoundError: As :func:`set_up`.
+    """
+    configs = {replace(config, seed=0, learning_rate=0.001, epochs=1) for config in configs}
+    for name in sorted({config.data for config in configs}):
+        data = load_data(name, data_dir=data_dir, download=download)
+        for config in configs:
+            if config.data == name:
+                assemble(config, data)
+
+
+def make_model(config: RunConfig, data: DataSet) -> nn.Module:
+    """Return the configuration's model for the images of a data set, freshly initialised."""
+    return build(
+        config.model,
+        config.norm,
+        in_channels=data.in_channels,
+        image_size=data.image_size,
+        num_classes=data.num_classes,
     )
 
 

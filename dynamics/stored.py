@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from dynamics.checkpoint import MAY_CHANGE
@@ -39,7 +39,7 @@ class StoredRun:
         ]
 
 
-def stored_run(store: Path | str, run: str) -> StoredRun | None:
+def stored_run(store: str | PathLike[str], run: str) -> StoredRun | None:
     """Return what the store holds of a run; None if it is not there."""
     row = read_run_row(open_store(store), run)
     if not row:
@@ -47,7 +47,7 @@ def stored_run(store: Path | str, run: str) -> StoredRun | None:
     return StoredRun(run, row["status"], json.loads(row["config"] or "{}"), row["last_step"] or 0)
 
 
-def stored_config(store: Path | str, run: str) -> RunConfig:
+def stored_config(store: str | PathLike[str], run: str) -> RunConfig:
     """Return the configuration that repeats a stored run.
 
     Raises:
@@ -55,7 +55,7 @@ def stored_config(store: Path | str, run: str) -> RunConfig:
     """
     found = stored_run(store, run)
     if found is None:
-        raise ValueError(f"run {run!r} is not in store {store}: `meandrift runs {store}` lists those that are.")
+        raise ValueError(f"run {run!r} is not in store {store}: `meandrift runs --store {store}` lists those that are.")
     try:
         return RunConfig.from_dict(found.settings)
     except ValueError as error:
@@ -81,7 +81,7 @@ class Task:
     done: bool = False
 
 
-def task_for(store: Path | str, run: str, config: RunConfig, *, overwrite: bool = False) -> Task:
+def task_for(store: str | PathLike[str], run: str, config: RunConfig, *, overwrite: bool = False) -> Task:
     """Return what is left to do of a run: all of it, what was not reached when it stopped, or nothing.
 
     Raises:

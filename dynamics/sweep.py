@@ -1,4 +1,4 @@
-"""Many runs: a grid of configurations, each trained in a process of its own."""
+"""Many runs side by side, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,39 +7,29 @@ import os
 import signal
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import product
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from dynamics.config import RunConfig
 from dynamics.events import Ended, Event, Failed, Watch, unwatched
 from dynamics.stored import Task
 
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
-def grid(base: RunConfig, axes: Mapping[str, Sequence[Any]]) -> list[RunConfig]:
-    """Return a configuration for each combination of settings; the last axis varies fastest.
-
-    Args:
-        base: The settings that all share.
-        axes: The values of each setting that varies: ``{"norm": ["bn", "sn"], "seed": [0, 1]}``.
-
-    Raises:
-        ValueError: An axis is empty or names a value twice, or a combination is out of range.
-    """
-    for name, values in axes.items():
-        if not values or len(set(values)) < len(values):
-            raise ValueError(f"{name} {', '.join(map(str, values)) or '(empty)'}: expected values, each once.")
-    return [replace(base, **dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
+# Not "fork": a copy of a process that has used torch's threads, or CUDA, may hang.
+CONTEXT: ForkServerContext | SpawnContext = (
+    multiprocessing.get_context("forkserver")
+    if "forkserver" in multiprocessing.get_all_start_methods()
+    else multiprocessing.get_context("spawn")
+)
 
 
 def sweep(
     tasks: Sequence[Task],
     *,
-    store: Path,
-    data_dir: Path = Path("data"),
+    store: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] = "data",
     download: bool = False,
     workers: int = 0,
     watch: Watch = unwatched,
@@ -97,12 +87,14 @@ def sweep(
     return [ends[task.run] for task in tasks if not task.done]
 
 
-def _start(task: Task, *, store: Path, data_dir: Path, download: bool) -> tuple[Connection, BaseProcess]:
+def _start(
+    task: Task, *, store: str | os.PathLike[str], data_dir: str | os.PathLike[str], download: bool
+) -> tuple[Connection, BaseProcess]:
     """Start a run's process; return the end of a pipe that its events come out of, and the process."""
-    # "spawn": a forked copy of a process that has used torch's threads, or CUDA, may hang.
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_train, args=(task, store, data_dir, download, theirs), name=task.run)
+    # Import once, not once a run; torch's first optimizer imports its compiler, as long a matter as torch itself.
+    CONTEXT.set_forkserver_preload(["dynamics.run", "torch._dynamo"])
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_train, args=(task, store, data_dir, download, theirs), name=task.run)
     process.start()
     theirs.close()  # so that the pipe ends when the process does
     return ours, process
@@ -121,7 +113,9 @@ def _next_event(connection: Connection, task: Task, process: BaseProcess, *, ove
         return Failed(task.run, f"its process ended with status {process.exitcode}")
 
 
-def _train(task: Task, store: Path, data_dir: Path, download: bool, events: Connection) -> None:
+def _train(
+    task: Task, store: str | os.PathLike[str], data_dir: str | os.PathLike[str], download: bool, events: Connection
+) -> None:
     """Train a run: the life of a process."""
     from dynamics.run import run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 from dynamics.data.images import DataSet
@@ -14,7 +15,7 @@ OWN = {"folder": load_folder, "npz": load_npz}
 NAMES = (SHIPPED, *SOURCES, *(f"{kind}:PATH" for kind in OWN))
 
 
-def load_data(name: str = SHIPPED, *, data_dir: Path | str = "data", download: bool = False) -> DataSet:
+def load_data(name: str = SHIPPED, *, data_dir: str | PathLike[str] = "data", download: bool = False) -> DataSet:
     """Return a data set by name.
 
     Args:
