@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from probes import schema
 from probes.storage.compaction import compact_run
+from probes.storage.durability import sync
 from probes.storage.files import open_store
 from probes.storage.log import TableLog, find_segments, segment_number
 from probes.storage.ownership import Ownership
@@ -73,9 +74,13 @@ class Recorder:
         self._fsync = fsync
         self._writing, self._flushing = threading.RLock(), threading.RLock()
         self._logs: dict[str, TableLog] = {}
+        self._last_step = -1
         self._began = self._flushed = time.monotonic()
         self._owner = Ownership(self._files.workspace(run))
         try:
+            if fsync:
+                for folder in (self._owner.workspace.parent, self._files.spool):
+                    sync(folder)
             self._row = self._prepare(resume_step, overwrite=overwrite)
             self.describe(
                 status="running",
@@ -116,7 +121,7 @@ class Recorder:
         with self._flushing:
             self._check_open()
             self._row = described(self._row, fields)
-            write_run_row(self._files, self.run, self._row)
+            self._write_row()
 
     def flush(self) -> None:
         """Bring every row recorded so far into finished parts, where readers see it.
@@ -134,7 +139,7 @@ class Recorder:
                     move_to_part(self._files, table, self.run, segment, Recovered(self.run))
                     with self._writing:
                         self._logs[table].forget(segment)
-            write_run_row(self._files, self.run, self._row)
+            self._write_row()
 
     def close(self, status: str = "finished") -> None:
         """Flush, compact and give the run back. Closing again does nothing.
@@ -177,9 +182,15 @@ class Recorder:
                 raise ValueError(
                     f"run {self.run!r} is not in store {self._files.name}: leave out resume_step to begin it"
                 )
-            rewind(self._files, self.run, step=resume_step)
             row = read_run_row(self._files, self.run)
-            return {**row, "last_step": min(row.get("last_step") or 0, resume_step - 1)}
+            if (row.get("schema_version") or 0) > schema.SCHEMA_VERSION:
+                raise ValueError(
+                    f"run {self.run!r} was recorded under schema version {row['schema_version']}, and this meandrift "
+                    f"writes version {schema.SCHEMA_VERSION}: update meandrift to go on with it"
+                )
+            rewind(self._files, self.run, step=resume_step)
+            self._last_step = min(_or_none_yet(row.get("last_step")), resume_step - 1)
+            return row
         if exists:
             raise ValueError(
                 f"run {self.run!r} exists in store {self._files.name}: choose another run id, go on with it "
@@ -195,9 +206,7 @@ class Recorder:
 
     def _note_step(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows:
-            step = batch.column(schema.STEP)[-1].as_py()
-            if step is not None:
-                self._row["last_step"] = max(step, self._row.get("last_step") or 0)
+            self._last_step = max(self._last_step, _or_none_yet(batch.column(schema.STEP)[-1].as_py()))
 
     def _flush_is_due(self) -> bool:
         now = time.monotonic()
@@ -218,6 +227,14 @@ class Recorder:
         except OSError as error:
             log.warning("run %r: parts stay as they are, all rows in them: %s", self.run, error)
 
+    def _write_row(self) -> None:
+        seen = {} if self._last_step < 0 else {"last_step": self._last_step}
+        write_run_row(self._files, self.run, {**self._row, **seen})
+
     def _check_open(self) -> None:
         if not self._owner.held:
             raise OSError(f"recorder of run {self.run!r} is closed, or was made in another process")
+
+
+def _or_none_yet(step: int | None) -> int:
+    return -1 if step is None else step

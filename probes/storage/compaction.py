@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from probes.storage.columns import RECORDED
+from probes.storage.durability import sync
 from probes.storage.exchange import exchange
-from probes.storage.files import LocalStoreFiles, StoreFiles, sync
+from probes.storage.files import LocalStoreFiles, StoreFiles
 from probes.storage.parts import ROW_GROUP_ROWS, fitted, part_name, segment_range, write_parquet
 
 LARGE_ROWS = 4 * ROW_GROUP_ROWS  # a part this large gains nothing from being joined: it is linked, not rewritten

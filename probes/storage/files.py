@@ -15,6 +15,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from probes import schema
+from probes.storage.durability import sync
 from probes.storage.parts import segment_range, write_parquet
 
 WORKSPACES = "_writers"  # begins with "_": readers of a Parquet folder pass over it
@@ -139,8 +140,8 @@ class LocalStoreFiles(StoreFiles):
             sync(source)
         source.replace(folder / name)
         if self.fsync:
-            sync(folder)
-            sync(folder.parent)
+            for named in (folder, folder.parent, folder.parent.parent):
+                sync(named)
 
     def delete(self, table: str, run: str, name: str) -> None:
         """Unlink one part; who has it open reads on."""
@@ -154,15 +155,6 @@ class LocalStoreFiles(StoreFiles):
         if folder.exists():
             folder.replace(grave)
             shutil.rmtree(grave)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def open_store(store: str | os.PathLike[str], *, fsync: bool = False) -> StoreFiles:

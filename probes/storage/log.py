@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from probes.storage.columns import log_schema
+from probes.storage.durability import sync
 
 _SEGMENT = re.compile(r"([a-z]+)-(\d{8})\.arrows")
 _CONTINUATION = b"\xff\xff\xff\xff"  # every IPC message begins with it
@@ -96,8 +97,11 @@ class TableLog:
 
     def _begin_segment(self) -> None:
         path = segment_path(self.directory, self.table, self._number)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        self._descriptor = os.open(path, flags, 0o666)
         self._end = 0
+        if self._fsync:
+            sync(self.directory)
         try:
             self._append_bytes(self._schema.serialize())
         except OSError:
@@ -114,7 +118,7 @@ class TableLog:
                 rest = rest[os.write(self._descriptor, rest) :]
             if self._fsync:
                 os.fsync(self._descriptor)
-        except OSError:
+        except BaseException:  # Ctrl-C may come between two writes of one message
             self._cut_torn_end()
             raise
         self._end += record.size

@@ -40,7 +40,7 @@ class Ownership:
 
     Args:
         workspace: The run's workspace; made if missing.
-        task: What the run is wanted for. An owner that only recovers is waited for; any other is not.
+        task: What the run is wanted for. Who records waits for an owner that only recovers, and for no other.
         force: Take the run over from an owner on another machine, who is known to be dead.
 
     Raises:
@@ -51,7 +51,7 @@ class Ownership:
     def __init__(self, workspace: Path, *, task: str = "recording", force: bool = False) -> None:
         self.workspace = workspace
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not self._take(task, force=force, wait=time.monotonic() < deadline):
+        while not self._take(task, force=force, wait=task != RECOVERING and time.monotonic() < deadline):
             time.sleep(0.02)
         _held.add(self)
 
