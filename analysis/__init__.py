@@ -14,15 +14,18 @@ if TYPE_CHECKING:
     from analysis.drawing import figure as figure
     from analysis.figures import FIGURES as FIGURES
     from analysis.run_table import runs as runs
+    from analysis.run_table import with_settings as with_settings
     from analysis.tables import fields as fields
     from analysis.tables import histograms as histograms
     from analysis.tables import layers as layers
     from analysis.tables import spectra as spectra
     from analysis.tables import steps as steps
+    from analysis.transforms import compare as compare
     from analysis.transforms import drift as drift
 
 _HOMES = {
     "FIGURES": "analysis.figures",
+    "compare": "analysis.transforms",
     "drift": "analysis.transforms",
     "fields": "analysis.tables",
     "figure": "analysis.drawing",
@@ -32,9 +35,11 @@ _HOMES = {
     "runs": "analysis.run_table",
     "spectra": "analysis.tables",
     "steps": "analysis.tables",
+    "with_settings": "analysis.run_table",
 }
 __all__ = [
     "FIGURES",
+    "compare",
     "drift",
     "fields",
     "figure",
@@ -44,6 +49,7 @@ __all__ = [
     "runs",
     "spectra",
     "steps",
+    "with_settings",
 ]
 
 

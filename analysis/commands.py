@@ -1,11 +1,14 @@
-"""The commands that read a store: figures. What they need is imported when they run."""
+"""The commands that read a store: figures, tables, report, query and watch. Imports happen when they run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 app = typer.Typer()
 
@@ -53,3 +56,93 @@ def figures(
         typer.echo(f"not drawn: {stem}: {reason}", err=True)
     if gallery.refused and (wanted or not gallery.written):
         raise typer.Exit(2)
+
+
+@app.command()
+def tables(
+    store: StoreArgument = Path("runs"),
+    *,
+    only: Annotated[list[str] | None, typer.Option(help="accuracy, scores or parameters. Repeatable.")] = None,
+    runs: Runs = None,
+    formats: Annotated[str, typer.Option("--format", help="Of md, tex, csv, commas between.")] = "md",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; else the tables are printed.")] = None,
+) -> None:
+    """Print or write the paper's Tables I to III beside the published numbers.
+
+    Example: `meandrift tables runs --format tex,csv --out tables`
+    """
+    from analysis.table_book import write_tables
+
+    book = write_tables(store, only=",".join(only) if only else None, runs=runs, formats=formats.split(","), out=out)
+    for text in book.texts if out is None else []:
+        typer.echo(text)
+    for path in book.written:
+        typer.echo(str(path))
+    for name, reason in book.refused.items():
+        typer.echo(f"no table {name}: {reason}", err=True)
+    if book.refused and (only or not book.texts):
+        raise typer.Exit(2)
+
+
+@app.command()
+def report(
+    store: StoreArgument = Path("runs"),
+    *,
+    runs: Runs = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("report.html"),
+) -> None:
+    """Write one self-contained HTML page: runs, what they differ in, interactive figures, warnings.
+
+    Example: `meandrift report runs -o report.html`
+    """
+    from analysis.report import write_report
+
+    written = write_report(store, out, runs=runs)
+    typer.echo(f"{written}  ({written.stat().st_size / 1e6:.1f} MB)")
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="SQL over tables layers, histograms, spectra, steps and runs.")],
+    *,
+    store: Annotated[Path, typer.Option(help="Folder that a Probe recorded in.")] = Path("runs"),
+    formats: Annotated[str, typer.Option("--format", help="table or csv.")] = "table",
+) -> None:
+    """Answer a SQL query over a store (needs the extra `query`).
+
+    Example: `meandrift query "SELECT run, max(accuracy) FROM steps GROUP BY run"`
+    """
+    from analysis.query import query as ask
+
+    if formats not in ("table", "csv"):
+        raise ValueError(f"format {formats!r}: expected table or csv")
+    answer = ask(store, sql)
+    typer.echo(answer.to_csv(index=False) if formats == "csv" else answer.to_string(index=False), nl=formats != "csv")
+
+
+@app.command()
+def watch(
+    store: StoreArgument = Path("runs"),
+    *,
+    run: Annotated[str | None, typer.Option(help="Run id or pattern; else the run updated last.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column whose sparklines are shown.")] = None,
+    layers: Layers = None,
+    every: Annotated[float, typer.Option(help="Seconds between looks.", min=0.2)] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+) -> None:
+    """Watch a run in progress: losses, a sparkline a layer, warnings.
+
+    Example: `meandrift watch runs --column spectral_norm`
+    """
+    from rich.console import Console
+
+    from analysis.watch import default_column, view
+    from analysis.watch import watch as look
+
+    def now() -> RenderableType:
+        return view(store, run=run, column=column or default_column(store, run=run), layers=layers)
+
+    if once:
+        Console().print(now())
+    else:
+        look(now, console=Console(), every=every)

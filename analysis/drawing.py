@@ -140,7 +140,7 @@ def _matching_patterns(picture: Picture, available: list[str]) -> list[str]:
     if picture.patterns and not found:
         raise ValueError(
             f"figure {picture.name!r} needs a column like {', '.join(picture.patterns)} in table {picture.reads!r}; "
-            f"it has: {abbreviated(available, most=60)}"
+            f"it has: {abbreviated(available)}"
         )
     return [name for name in found if name not in picture.needed()]
 
@@ -162,5 +162,5 @@ def _require(picture: Picture, available: list[str]) -> None:
     if missing:
         raise ValueError(
             f"figure {picture.name!r} needs {', '.join(missing)} in table {picture.reads!r}; it has: "
-            f"{abbreviated(available, most=60)}"
+            f"{abbreviated(available)}"
         )

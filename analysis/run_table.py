@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from analysis.selection import Patterns
+from analysis.selection import Patterns, abbreviated
 from analysis.tables import StorePath, load, records
 from probes import schema
 
@@ -29,6 +30,29 @@ def runs(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
     settings = pd.DataFrame([config_of(row) for row in records(table)], index=table.index)
     settings = settings.rename(columns={key: f"config_{key}" for key in settings.columns if key in _STORED})
     return pd.concat([table.drop(columns="config", errors="ignore"), settings], axis="columns")
+
+
+def with_settings(
+    table: pd.DataFrame, store: StorePath, settings: Sequence[str], *, optional: bool = False
+) -> pd.DataFrame:
+    """Return a table with settings of each row's run as further columns.
+
+    Args:
+        table: Any table with a column ``run``.
+        store: Where the runs are.
+        settings: Keys of the configuration, such as ``norm`` or ``learning_rate``.
+        optional: Whether a setting that no run has becomes a column of nulls.
+
+    Raises:
+        ValueError: No run has one of the settings, and they are not optional; the message lists those there are.
+    """
+    known = runs(store)
+    missing = [name for name in settings if name not in known]
+    if missing and not optional:
+        has = abbreviated([name for name in known.columns if name not in _STORED])
+        raise ValueError(f"no run has the setting {', '.join(missing)} in its configuration; there are: {has}")
+    known = known.assign(**dict.fromkeys(missing))[[schema.RUN, *settings]]
+    return table.astype({schema.RUN: str}).merge(known, on=schema.RUN, how="left")
 
 
 def config_of(row: dict[str, Any]) -> dict[str, Any]:

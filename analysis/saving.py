@@ -42,11 +42,10 @@ def save(prepared: Prepared, store: StorePath, out: Path, *, stem: str, formats:
         The paths written.
     """
     figure = prepared.draw()
-    out.mkdir(parents=True, exist_ok=True)
     written = []
     for extension in check_formats(formats):
-        written.append(_write(out / f"{stem}.{extension}", rendered(figure, extension)))
-    written.append(_write(out / f"{stem}.json", provenance_text(prepared, store).encode()))
+        written.append(write_whole(out / f"{stem}.{extension}", rendered(figure, extension)))
+    written.append(write_whole(out / f"{stem}.json", provenance_text(prepared, store).encode()))
     return written
 
 
@@ -58,7 +57,9 @@ def rendered(figure: Figure, extension: str) -> bytes:
     return buffer.getvalue()
 
 
-def _write(path: Path, content: bytes) -> Path:
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all, its folder made if it is not there; return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(content)
     return partial.replace(path)

@@ -29,7 +29,7 @@ def matching(patterns: Patterns, names: Sequence[str], *, what: str) -> list[str
     for pattern in _as_list(patterns):
         found = _meant_by(pattern, names)
         if not found:
-            raise ValueError(f"no {what} matches {pattern!r}; there are: {abbreviated(names)}")
+            raise ValueError(f"no {what} matches {pattern!r}; there are: {abbreviated(names, most=24)}")
         chosen.update(found)
     return [name for name in names if name in chosen]
 

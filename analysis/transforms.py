@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.arms import ARM, ARM_ORDER, NORM
-from probes.schema import LAYER, LAYER_INDEX, RUN, STEP
+from probes.schema import EPOCH, LAYER, LAYER_INDEX, RUN, STEP
 
 MEAN, SPREAD, SURVIVORS, RUNS, NAN_RUNS = "mean", "spread", "survivors", "runs", "nan_runs"
 
@@ -96,6 +96,27 @@ def over_runs(table: pd.DataFrame, *, column: str, by: Sequence[str] = (LAYER, S
     if depth:
         result[LAYER_INDEX] = groups[LAYER_INDEX].min()
     return result.reset_index()[[*keys, *depth, MEAN, SPREAD, SURVIVORS, RUNS, NAN_RUNS]]
+
+
+def compare(table: pd.DataFrame, *, by: str = "norm") -> pd.DataFrame:
+    """Return each column at the end of training, averaged over layers and runs: a row for each value of ``by``.
+
+    The last record of each run and layer counts once; ``runs`` says how many runs there are. What is NaN there, because
+    it was not measured at that record or because it diverged, is left out of the mean:
+    :func:`analysis.findings.findings` says which runs diverged.
+
+    Args:
+        table: :func:`analysis.layers` with the setting to compare: ``analysis.with_settings(table, store, ["norm"])``.
+        by: Column to compare by.
+
+    Raises:
+        ValueError: ``run``, ``layer``, ``step`` or the column to compare by is missing.
+    """
+    require(table, [RUN, LAYER, STEP, by])
+    last = last_record(table)
+    measured = [name for name in last.select_dtypes("number").columns if name not in (STEP, LAYER_INDEX, EPOCH, by)]
+    groups = last.groupby(by, observed=True)
+    return pd.concat([groups[RUN].nunique().rename(RUNS), groups[measured].mean()], axis="columns")
 
 
 def last_record(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis.arms import ARM
 from analysis.figures.by_layer import arm_curve, arm_keys, arm_looks, band_note, set_steps, whose_nan
 from analysis.figures.curves import draw_curves, extent, mark_nan, robust_limits, set_limits
-from analysis.figures.page import head, panels
+from analysis.figures.page import head, name_panel, panels
 from probes.schema import STEP
 
 
@@ -46,7 +46,7 @@ def draw_by_arm(
     grid = panels(figure, len(tables), height=2.6, sharey=False)
     drawn = {}
     for axes, (name, table) in zip(grid, tables.items(), strict=True):
-        axes.set_title(name)
+        name_panel(axes, name)
         present = [arm for arm in looks if (table[ARM] == arm).any()]
         curves = [arm_curve(table[table[ARM] == arm], *looks[arm], x=x) for arm in present]
         drawn[name] = curves

@@ -18,11 +18,13 @@ from analysis.figures.curves import (
     runs_with_nan,
     set_limits,
 )
-from analysis.figures.page import head, key, panels
+from analysis.figures.page import head, key, name_panel, panels
 from analysis.layer_choice import in_depth_order
 from analysis.style import Dashes, look, tint
 from analysis.transforms import MEAN, NAN_RUNS, RUNS, SPREAD, SURVIVORS
 from probes.schema import LAYER, STEP
+
+MANY_RECORDS = 150  # a noisy line of more is drawn thinner
 
 
 def draw_by_layer(
@@ -44,7 +46,7 @@ def draw_by_layer(
     curves = {name: _arm_curves(table[table[LAYER] == name]) for name in names}
     limits = robust_limits(extent([c for group in curves.values() for c in group], log=log), log=log)
     for axes, name in zip(grid, names, strict=True):
-        axes.set_title(name)
+        name_panel(axes, name)
         if zero:
             axes.axhline(0, color="#9a9a9a", linewidth=0.7, zorder=1)
         draw_curves(axes, curves[name], log=log)
@@ -94,6 +96,7 @@ def arm_curve(rows: pd.DataFrame, color: str, dashes: Dashes, *, x: str = STEP) 
         y=rows[MEAN].to_numpy("float64"),
         color=color,
         dashes=dashes,
+        width=1.3 if len(rows) <= MANY_RECORDS else 0.8,
         half_band=rows[SPREAD].to_numpy("float64"),
         survivors=rows[SURVIVORS].to_numpy("float64"),
     )

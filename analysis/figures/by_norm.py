@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis.arms import ARM, ARM_ORDER
 from analysis.figures.by_layer import band_note, set_steps
 from analysis.figures.curves import Curve, draw_curves, extent, mark_nan, robust_limits, runs_with_nan, set_limits
-from analysis.figures.page import head, key, panels
+from analysis.figures.page import head, key, name_panel, panels
 from analysis.layer_choice import in_depth_order
 from analysis.style import Dashes, depth_colormap, depth_colors, depth_dashes
 from analysis.transforms import MEAN, NAN_RUNS, SPREAD, SURVIVORS
@@ -54,7 +54,7 @@ def draw_by_norm(
     curves = {arm: layer_curves(table[table[ARM] == arm], looks, band=band if few else None) for arm in arms}
     limits = robust_limits(extent([c for group in curves.values() for c in group], log=log), log=log)
     for axes, arm in zip(grid, arms, strict=True):
-        axes.set_title(arm)
+        name_panel(axes, arm)
         if level is not None:
             axes.axhline(level, color="#9a9a9a", linewidth=0.7, zorder=1)
         draw_curves(axes, curves[arm], log=log)

@@ -204,7 +204,7 @@ def robust_limits(values: np.ndarray, *, log: bool = False) -> tuple[float, floa
     inner = inner_high - inner_low
     if inner > 0 and high - low > 6 * inner:
         low, high = max(low, inner_low - inner / 2), min(high, inner_high + inner / 2)
-    margin = 0.05 * (high - low) or abs(high) * 0.05 or 0.5
+    margin = 0.05 * (high - low) or abs(high) * 0.05 or 0.05
     low, high = low - margin, high + margin
     return (10**low, 10**high) if log else (low, high)
 

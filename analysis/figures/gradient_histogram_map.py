@@ -15,7 +15,7 @@ from analysis.arms import ARM, arms_of
 from analysis.densities import shares_by_octave
 from analysis.figures.by_layer import set_steps
 from analysis.figures.overview import step_edges
-from analysis.figures.page import head, panels
+from analysis.figures.page import head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, readable, weight_layers
 from analysis.tables import records
@@ -63,7 +63,7 @@ class GradientHistogramMap(Picture):
         grid = panels(figure, len(names) * len(arms), height=1.9, columns=len(arms))
         meshes = []
         for axes, (name, arm) in zip(grid, [(name, arm) for name in names for arm in arms], strict=True):
-            axes.set_title(f"{arm}: {name}")
+            name_panel(axes, f"{arm}: {name}")
             meshes.append(_draw_panel(axes, table[(table[LAYER] == name) & (table[ARM] == arm)]))
         _name_decades(grid, int(table["top"].iloc[0]), self.octaves)
         set_steps(grid, table)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis.arms import ARM, ARM_ORDER, NORM, arms_of
 from analysis.densities import central_range, pooled, rebinned
 from analysis.figures.by_layer import arm_keys, arm_looks
-from analysis.figures.page import head, panels
+from analysis.figures.page import head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, readable, weight_layers
 from analysis.tables import records
@@ -90,7 +90,7 @@ class GradientHistograms(Picture):
         names = in_depth_order(table)
         grid = panels(figure, len(names), height=1.9, sharex=False, sharey=False)
         for axes, name in zip(grid, names, strict=True):
-            axes.set_title(name)
+            name_panel(axes, name)
             self._draw_layer(axes, table[table[LAYER] == name])
         first, last = table[STEP].min(), table[STEP].max()
         when = f"step {last}" if first == last else f"steps {first} to {last}"

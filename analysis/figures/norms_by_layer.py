@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis.arms import ARM, arms_of
 from analysis.figures.by_layer import arm_looks
 from analysis.figures.curves import robust_limits
-from analysis.figures.page import definition, head, key, panels
+from analysis.figures.page import definition, head, key, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, weight_layers
 from analysis.style import INK
@@ -48,7 +48,7 @@ class NormsByLayer(Picture):
         grid = panels(figure, len(arms), height=2.3)
         limits = robust_limits(table[list(self.columns)].to_numpy().ravel())
         for axes, arm in zip(grid, arms, strict=True):
-            axes.set_title(arm[ARM])
+            name_panel(axes, arm[ARM])
             axes.axhline(1.0, color="#9a9a9a", linewidth=0.7, zorder=1)
             _draw_arm(axes, table[table[ARM] == arm[ARM]], names, looks[arm[ARM]][0])
             if limits:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.arms import ARM, arms_of
 from analysis.figures.by_layer import band_note, set_steps
-from analysis.figures.page import axis_label, definition, head, key, panels
+from analysis.figures.page import axis_label, definition, head, key, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, weight_layers
 from analysis.style import ALARM
@@ -50,7 +50,7 @@ class Overview(Picture):
         colors, colormap = color_scale(table[MEAN].to_numpy())
         meshes = []
         for axes, arm in zip(grid, arms, strict=True):
-            axes.set_title(arm)
+            name_panel(axes, arm)
             meshes.append(_draw_arm(axes, table[table[ARM] == arm], names, colors, colormap))
         set_steps(grid, table)
         for axes in grid:

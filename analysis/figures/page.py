@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.artist import Artist
@@ -14,6 +15,7 @@ from probes.schema import Column
 
 _MARGIN = 0.08  # inches, left of the text
 _TITLE, _NOTE, _LEGEND = 0.24, 0.19, 0.21  # inches a row
+_NOTE_WIDTH = 118  # letters a line
 MOST_PANELS = 24
 
 _WORDS = {
@@ -40,7 +42,7 @@ def panels(
     across = columns if count % columns == 0 or count > columns + 1 else min(count, columns + 1)
     across = min(across, count)
     down = -(-count // across)
-    figure.set_size_inches(WIDTH, down * (height if across > 1 else 1.5 * height) + 0.75)
+    figure.set_size_inches(WIDTH, down * (height if count > 1 else 1.5 * height) + 0.75)
     grid = figure.subplots(down, across, squeeze=False, sharex=sharex, sharey=sharey)
     every = list(grid.flat)
     for place, axes in enumerate(every):
@@ -52,18 +54,38 @@ def panels(
     return every[:count]
 
 
+def name_panel(axes: Axes, name: str) -> None:
+    """Write a panel's title; one too long for the panel loses its beginning, for the end of a layer's name tells most.
+
+    >>> shortened("features.denseblock2.denselayer12.conv1", 20)
+    '…denselayer12.conv1'
+    """
+    spec = axes.get_subplotspec()
+    across = spec.get_gridspec().ncols if spec is not None else 1
+    axes.set_title(shortened(name, int((WIDTH - 0.9) / across / 0.082)))  # inches a bold letter of 8.5 points
+
+
+def shortened(name: str, most: int) -> str:
+    """Return a dotted name of at most ``most`` letters: whole parts are dropped from its beginning, then letters."""
+    if len(name) <= most:
+        return name
+    tail = name[len(name) - most + 1 :]
+    _, dot, rest = tail.partition(".")
+    return f"…{rest}" if dot and len(rest) >= most // 2 else f"…{tail}"
+
+
 def head(figure: Figure, title: str, note: str = "", legend: Sequence[Artist] = ()) -> None:
     """Write title, note and legend in a strip above the panels, which the layout then leaves free."""
     width, height = figure.get_size_inches()
-    rows = _legend_rows(legend, width)
-    strip = _TITLE + (_NOTE if note else 0) + _LEGEND * len(rows) + 0.03
+    rows, lines = _legend_rows(legend, width), textwrap.wrap(note, _NOTE_WIDTH)
+    strip = _TITLE + _NOTE * len(lines) + _LEGEND * len(rows) + 0.03
     height += strip - 0.4
     figure.set_size_inches(width, height)
     left = _MARGIN / width
     figure.text(left, 1 - 0.06 / height, title, fontsize=10, fontweight="bold", va="top")
-    if note:
-        figure.text(left, 1 - (0.06 + _TITLE) / height, note, fontsize=7.5, color=GREY, va="top")
-    top = 0.06 + _TITLE + (_NOTE if note else 0)
+    for place, line in enumerate(lines):
+        figure.text(left, 1 - (0.06 + _TITLE + place * _NOTE) / height, line, fontsize=7.5, color=GREY, va="top")
+    top = 0.06 + _TITLE + _NOTE * len(lines)
     for place, row in enumerate(rows):
         figure.legend(
             handles=list(row),

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.arms import ARM, arms_of
 from analysis.figures.curves import robust_limits
-from analysis.figures.page import head, panels
+from analysis.figures.page import head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, readable, weight_layers
 from analysis.style import depth_colormap
@@ -66,7 +66,7 @@ class Spectrum(Picture):
         steps = Normalize(float(table[STEP].min()), float(max(table[STEP].max(), table[STEP].min() + 1)))
         places = [(name, arm) for name in names for arm in arms]
         for axes, (name, arm) in zip(grid, places, strict=True):
-            axes.set_title(f"{arm}: {name}")
+            name_panel(axes, f"{arm}: {name}")
             mine = table[table[LAYER] == name]
             _draw_panel(axes, mine[mine[ARM] == arm], steps, log=self.log)
             limits = robust_limits(mine[MEAN].to_numpy(), log=self.log)

@@ -1,0 +1,137 @@
+"""A run in progress, in the terminal: how far it is, a sparkline a layer, what went wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from analysis.findings import FROM_STEP, KIND, MESSAGE, findings_of
+from analysis.layer_choice import in_depth_order
+from analysis.run_table import runs as read_runs
+from analysis.selection import Patterns, abbreviated, matching, spread_over
+from analysis.sparkline import sparkline
+from analysis.store_files import parts_by_run
+from analysis.tables import StorePath, fields, load
+from probes.schema import LAYER, LAYERS, RUN, SPLIT, STEP, STEPS
+
+MOST_LAYERS = 24
+
+
+def view(store: StorePath, *, run: str | None = None, column: str, layers: Patterns = None, width: int = 40) -> Group:
+    """Return what is to be seen of one run now.
+
+    Args:
+        store: The store's folder.
+        run: Run id or pattern; None takes the run that was updated last.
+        column: Column of table ``layers`` whose sparklines are drawn.
+        layers: Layer names or patterns; None shows up to 24, evenly spaced in depth.
+        width: Letters a sparkline.
+
+    Raises:
+        FileNotFoundError: There is no such store.
+        ValueError: The store is empty, or has no such run, layer or column.
+    """
+    chosen = _chosen(store, run)
+    rows = load(store, LAYERS, columns=[column], runs=chosen[RUN], layers=layers, measured=[column])
+    return Group(
+        _progress(chosen, _steps(store, chosen[RUN])),
+        _layers(rows, column, asked=layers, width=width),
+        _warnings(findings_of(store, runs=chosen[RUN])),
+    )
+
+
+def _chosen(store: StorePath, run: str | None) -> pd.Series:
+    table = read_runs(store).sort_values("updated", kind="stable")
+    names = matching(run, list(table[RUN]), what="run")
+    return table[table[RUN] == names[-1]].iloc[0]
+
+
+def _steps(store: StorePath, run: str) -> pd.DataFrame:
+    if run not in parts_by_run(store, STEPS):
+        return pd.DataFrame(columns=[RUN, STEP, SPLIT, "loss"])
+    return load(store, STEPS, runs=run)
+
+
+def _progress(run: pd.Series, steps: pd.DataFrame) -> RenderableType:
+    line = Text.assemble((str(run[RUN]), "bold"), f"  {run['status']}, updated {run['updated']:%H:%M:%S} UTC")
+    table = Table("split", "step", "loss", "accuracy", "", box=None, padding=(0, 2, 0, 0))
+    for split, rows in steps.groupby(SPLIT, observed=True) if len(steps) else ():
+        last = rows.sort_values(STEP).iloc[-1]
+        loss = rows["loss"].dropna() if "loss" in rows else pd.Series(dtype=float)
+        table.add_row(
+            str(split),
+            f"{last[STEP]:,}",
+            _number(loss.iloc[-1] if len(loss) else np.nan),
+            f"{last['accuracy']:.2%}" if "accuracy" in last and pd.notna(last["accuracy"]) else "",
+            sparkline(loss.to_numpy("float64"), width=30),
+        )
+    return Group(line, table)
+
+
+def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, width: int) -> RenderableType:
+    names = in_depth_order(rows)
+    shown = names if asked is not None else spread_over(names, most=MOST_LAYERS)
+    title = f"{column}, {len(shown)} of {len(names)} layers, up to step {rows[STEP].max():,}" if names else column
+    table = Table("layer", "", "first", "last", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in shown:
+        values = rows.loc[rows[LAYER] == name].sort_values(STEP)[column].to_numpy("float64")
+        table.add_row(name, sparkline(values, width=width), _number(values[0]), _number(values[-1]))
+    return table
+
+
+def _warnings(found: pd.DataFrame) -> RenderableType:
+    if found.empty:
+        return Text("no warnings", style="green")
+    lines = [
+        f"{row[KIND]}: {row[LAYER] or row[RUN]}: {row[MESSAGE]}, from step {row[FROM_STEP]:,}"
+        for row in found.head(10).to_dict("records")
+    ]
+    more = [f"and {len(found) - 10} more"] if len(found) > 10 else []
+    return Panel("\n".join(lines + more), title="warnings", title_align="left", border_style="red", expand=False)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if np.isfinite(value) else str(float(value))
+
+
+def default_column(store: StorePath, *, run: str | None = None) -> str:
+    """Return the column that ``watch`` shows if none is named: the first of a few that the store has.
+
+    Raises:
+        ValueError: The store has no measured column.
+    """
+    available = list(fields(store, LAYERS, runs=run))
+    for name in ("grad_l2_norm", "weight_mean", "spectral_norm", *available):
+        if name in available:
+            return name
+    raise ValueError(f"store {str(store)!r}: table {LAYERS!r} has no measured column; it has {abbreviated(available)}")
+
+
+def watch(
+    draw: Callable[[], RenderableType], *, console: Console, every: float, stop: Callable[[], bool] = lambda: False
+) -> None:
+    """Show what ``draw`` returns, anew every so many seconds, until stopped or interrupted.
+
+    A store that is empty yet is waited for.
+    """
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(_drawn(draw), refresh=True)
+            if stop():
+                return
+            time.sleep(every)
+
+
+def _drawn(draw: Callable[[], RenderableType]) -> RenderableType:
+    try:
+        return draw()
+    except (ValueError, FileNotFoundError) as reason:
+        return Text(f"waiting: {reason}", style="yellow")
