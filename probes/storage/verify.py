@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from probes import schema
 from probes.storage.columns import RECORDED, declared_fields, key_names
@@ -81,7 +80,7 @@ def _verify_table(files: StoreFiles, table: str, run: str, found: Verified) -> N
         path = f"{folder}/{name}"
         try:
             with files.open_part(table, run, name) as part:
-                found.faults += [Fault(path, problem) for problem in _schema_problems(table, part)]
+                problems = list(_schema_problems(table, part.schema_arrow))
                 rows = part.read()
         except (OSError, pa.ArrowException) as error:
             found.faults.append(Fault(path, f"cannot be read: {_first_line(error)}"))
@@ -90,7 +89,8 @@ def _verify_table(files: StoreFiles, table: str, run: str, found: Verified) -> N
         found.rows += rows.num_rows
         if rows.num_rows != part.metadata.num_rows:
             found.faults.append(Fault(path, f"says it has {part.metadata.num_rows} rows and has {rows.num_rows}"))
-        if set(key_names(table)) <= set(rows.column_names):
+        found.faults += [Fault(path, problem) for problem in problems]
+        if not problems:
             keys.append((path, _plain(rows.select(key_names(table)))))
     found.faults += _key_faults(keys)
 
@@ -102,8 +102,7 @@ def _overlaps(names: list[str]) -> Iterator[tuple[str, str]]:
             yield later, f"holds log segments that {earlier} holds too"
 
 
-def _schema_problems(table: str, part: pq.ParquetFile) -> Iterator[str]:
-    stored = part.schema_arrow
+def _schema_problems(table: str, stored: pa.Schema) -> Iterator[str]:
     version = (stored.metadata or {}).get(b"meandrift.schema_version", b"").decode()
     if not version.isdecimal() or int(version) > schema.SCHEMA_VERSION:
         yield f"has schema version {version or 'none'}; this meandrift knows 1 to {schema.SCHEMA_VERSION}"
