@@ -33,7 +33,7 @@ class GanConfig:
         beta1: Adam's first beta.
         beta2: Adam's second beta.
         latent: Length of the noise vector.
-        width: Factor on the channels of both networks.
+        width: Channels of the critic's first layer, and of the generator's last but one; the others are multiples.
         ema: Decay of the average of the generator that is sampled and scored; 0 for the generator itself.
         seed: Of weights, order and noise.
         device: Where to train; ``auto`` takes a GPU where there is one.
@@ -58,7 +58,7 @@ class GanConfig:
     beta1: float = 0.5
     beta2: float = 0.999
     latent: int = 128
-    width: float = 1.0
+    width: int = 64
     ema: float = 0.0
     seed: int = 0
     device: str = "auto"
@@ -70,13 +70,22 @@ class GanConfig:
     reference_images: int = 0
 
     def __post_init__(self) -> None:
-        whole = ("steps", "critic_steps", "batch_size", "latent", "every", "sample_every", "score_every", "draws")
+        whole = (
+            "steps",
+            "critic_steps",
+            "batch_size",
+            "latent",
+            "width",
+            "every",
+            "sample_every",
+            "score_every",
+            "draws",
+        )
         for name, least in (*((name, 1) for name in whole), ("draw_images", 2), ("reference_images", 0)):
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} {value}: expected {least} or more.")
-        for name in ("learning_rate", "width"):
-            if not (math.isfinite(value := getattr(self, name)) and value > 0):
-                raise ValueError(f"{name} {value}: expected a number above 0.")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"learning_rate {self.learning_rate}: expected a number above 0.")
         for name in ("beta1", "beta2", "ema"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name} {value}: expected 0 or more and below 1.")

@@ -10,12 +10,32 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dynamics.models import build
+from dynamics.gan.images import SIZE
+from dynamics.models.gan import Critic, Generator
+from dynamics.norms import norm_named
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dynamics.gan.config import GanConfig
 
-IMAGE_SIZE = 32
+
+class Pair(nn.Module):
+    """Both networks as one module, which one probe observes: its layers are ``critic.*`` and ``generator.*``.
+
+    Args:
+        critic: Images to ``(n, 1)``.
+        generator: Noise to images in -1..1.
+    """
+
+    def __init__(self, critic: nn.Module, generator: nn.Module) -> None:
+        super().__init__()
+        self.critic, self.generator = critic, generator
+
+    def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return generated images and what the critic says of them."""
+        images = self.generator(noise)
+        return images, self.critic(images)
 
 
 @dataclass(frozen=True)
@@ -23,15 +43,13 @@ class Players:
     """What a GAN run trains.
 
     Attributes:
-        critic: Images to ``(n, 1)``.
-        generator: Noise to images in -1..1.
+        pair: The networks.
         critic_optimizer: Of the critic's parameters.
         generator_optimizer: Of the generator's.
         average: Exponential average of the generator's parameters and buffers, or None.
     """
 
-    critic: nn.Module
-    generator: nn.Module
+    pair: Pair
     critic_optimizer: torch.optim.Optimizer
     generator_optimizer: torch.optim.Optimizer
     average: AveragedModel | None = None
@@ -39,11 +57,7 @@ class Players:
     @property
     def sampled(self) -> nn.Module:
         """The generator that is sampled and scored: the average where there is one."""
-        return self.generator if self.average is None else self.average.module
-
-    def modules(self) -> nn.ModuleDict:
-        """Return both networks as one module, for one probe: layers are ``critic.*`` and ``generator.*``."""
-        return nn.ModuleDict({"critic": self.critic, "generator": self.generator})
+        return self.pair.generator if self.average is None else self.average.module
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """Return both optimizers, the critic's first: it steps first."""
@@ -60,8 +74,7 @@ class Players:
 
     def _parts(self) -> dict[str, Any]:
         parts = {
-            "critic": self.critic,
-            "generator": self.generator,
+            "pair": self.pair,
             "critic_optimizer": self.critic_optimizer,
             "generator_optimizer": self.generator_optimizer,
             "average": self.average,
@@ -77,12 +90,16 @@ def players(config: GanConfig, *, in_channels: int, device: torch.device) -> Pla
         in_channels: Channels of the images.
         device: Where to train.
     """
-    shape: dict[str, Any] = {"in_channels": in_channels, "image_size": IMAGE_SIZE, "width": config.width}
-    critic = build("critic", config.norm, **shape).to(device)
-    generator = build("generator", "bn", latent=config.latent, **shape).to(device)
+    shape: dict[str, Any] = {"in_channels": in_channels, "image_size": SIZE, "width": config.width}
+    kind = norm_named(config.norm)
+    critic: nn.Module = Critic(kind, **shape)
+    if kind.whole_model is not None:
+        critic = kind.whole_model(critic, torch.zeros(1, in_channels, SIZE, SIZE))
+    generator = Generator(norm_named("bn"), latent=config.latent, **shape)
+    for network in (critic, generator):
+        network.to(device).to(memory_format=torch.channels_last)
     return Players(
-        critic,
-        generator,
+        Pair(critic, generator),
         _adam(critic, config),
         _adam(generator, config),
         averaged(generator, decay=config.ema) if config.ema else None,

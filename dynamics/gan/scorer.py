@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dynamics.evaluation import evaluating
 from dynamics.gan.images import to_floats
 from dynamics.gan.lipschitz import gradient_extremes
 from dynamics.gan.samples import generate, noise
@@ -53,7 +54,8 @@ class Scorer:
         """Return scores of the sampled generator over some draws, and the critic's largest gradients."""
         real = to_floats(self.real_test[:LIPSCHITZ_IMAGES])
         fake = to_floats(self._draw(players, 0, count=len(real)))
-        gradients = gradient_extremes(players.critic, real, fake, seed=self.config.seed)
+        with evaluating(players.pair):  # all of it: what passes a module in training mode is training to a probe
+            gradients = gradient_extremes(players.pair.critic, real, fake, seed=self.config.seed)
         return gradients | self._scores(
             self._draw(players, number, count=self.config.draw_images) for number in range(draws)
         )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dynamics.gan.losses import Loss
+    from dynamics.gan.players import Pair
 
 
 def critic_gradients(
@@ -45,12 +46,11 @@ def critic_gradients(
     return {"critic_loss": total.detach(), **seen}
 
 
-def generator_gradients(generator: nn.Module, critic: nn.Module, z: Tensor, *, loss: Loss) -> dict[str, Tensor]:
+def generator_gradients(pair: Pair, z: Tensor, *, loss: Loss) -> dict[str, Tensor]:
     """Set the gradients of the generator's parameters, leaving the critic's alone; return what was seen.
 
     Args:
-        generator: Noise to images in -1..1.
-        critic: Judges them.
+        pair: Both networks.
         z: Noise ``(n, latent)``.
         loss: What to minimise.
 
@@ -58,10 +58,10 @@ def generator_gradients(generator: nn.Module, critic: nn.Module, z: Tensor, *, l
         ``generator_loss``, and ``fake_deviation``: standard deviation over the batch of each pixel, averaged over
         pixels; 0 when every z gives the same image (collapse).
     """
-    generator.zero_grad(set_to_none=True)
-    with _without_gradients(critic):
-        images = generator(z)
-        total = loss.generator(critic(images))
+    pair.generator.zero_grad(set_to_none=True)
+    with _without_gradients(pair.critic):
+        images, outputs = pair(z)
+        total = loss.generator(outputs)
         total.backward()
     return {"generator_loss": total.detach(), "fake_deviation": images.detach().std(dim=0).mean()}
 

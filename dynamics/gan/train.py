@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from dynamics.gan.samples import noise
 from dynamics.gan.steps import critic_gradients, generator_gradients
 from dynamics.seeding import generator as stream
+from dynamics.training import Observer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,9 +20,18 @@ if TYPE_CHECKING:
     from dynamics.gan.config import GanConfig
     from dynamics.gan.losses import Loss
     from dynamics.gan.players import Players
-    from dynamics.training import Observer
 
 TRAIN = "train"
+
+
+class Listener(Observer, Protocol):
+    """What the loop needs of a probe."""
+
+    def attach(self, *, step: int | None = None) -> None:
+        """Listen from now on, at this step."""
+
+    def detach(self) -> None:
+        """Stop listening."""
 
 
 def train_gan(
@@ -31,16 +41,15 @@ def train_gan(
     config: GanConfig,
     loss: Loss,
     start: int = 0,
-    probe: Observer | None = None,
+    probe: Listener | None = None,
 ) -> Iterator[int]:
     """Train and yield the number of generator steps taken, after each.
 
     Every batch and every noise vector is a function of the seed and of the number of its step, so a run that is stopped
     and resumed goes on bit for bit. The loop ends at ``config.steps``.
 
-    With a probe on both optimizers, ``step`` in the store counts critic steps: it ends when the generator, or the
-    critic again, steps. Of ``config.critic_steps`` critic steps the generator shares the last one's number, and that
-    step has the row in table ``steps``: what the generator saw, and what the critic saw last.
+    ``step`` in the store counts generator steps. Of the critic steps before one, the probe hears the last: detached
+    during the others, it finds one step of each optimizer in each of its own, and no row is lost or doubled.
 
     Args:
         players: What is trained; both networks are put into training mode.
@@ -48,14 +57,18 @@ def train_gan(
         config: The run's settings.
         loss: The pair of losses.
         start: Generator steps already taken.
-        probe: Listens to both optimizers by itself; here it is told epoch, losses and outputs.
+        probe: Listens to both networks by itself; here it is told epoch, losses and outputs.
     """
-    critic, generator = players.critic.train(), players.generator.train()
+    pair = players.pair.train()
+    critic, generator = pair.critic, pair.generator
     device = next(critic.parameters()).device
     reals = real_images(batches, start=start * config.critic_steps)
     for step in range(start, config.steps):
-        for number in range(step * config.critic_steps, (step + 1) * config.critic_steps):
+        first, last = step * config.critic_steps, (step + 1) * config.critic_steps - 1
+        for number in range(first, last + 1):
             epoch, real = next(reals)
+            if probe is not None and first != last:
+                probe.attach(step=step) if number == last else probe.detach()
             z = noise(len(real), config.latent, seed=config.seed, use="critic", number=number).to(device)
             with torch.no_grad():
                 fake = generator(z)
@@ -64,9 +77,9 @@ def train_gan(
                 probe.epoch = epoch
             players.critic_optimizer.step()
         z = noise(config.batch_size, config.latent, seed=config.seed, use="generator", number=step).to(device)
-        seen |= generator_gradients(generator, critic, z, loss=loss)
+        seen |= generator_gradients(pair, z, loss=loss)
         if probe is not None:
-            probe.log(split=TRAIN, generator_step=step, **seen)
+            probe.log(split=TRAIN, **seen)
         players.generator_optimizer.step()
         if players.average is not None:
             players.average.update_parameters(generator)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dynamics.gan.losses import LOSSES, loss_named
+from dynamics.gan.players import Pair
 from dynamics.gan.steps import critic_gradients, generator_gradients
 from dynamics.norms import NORMS, spectral_norm
 
@@ -95,7 +96,7 @@ def test_the_critics_step_leaves_the_generator_alone() -> None:
 
 def test_the_generators_step_leaves_the_critic_alone() -> None:
     generator, critic = small_generator(), small_critic("sn")
-    generator_gradients(generator, critic, torch.randn(5, 3), loss=loss_named("softplus"))
+    generator_gradients(Pair(critic, generator), torch.randn(5, 3), loss=loss_named("softplus"))
     assert all(parameter.grad is None for parameter in critic.parameters())
     assert all(parameter.requires_grad for parameter in critic.parameters())
     assert all(parameter.grad is not None for parameter in generator.parameters())
@@ -104,7 +105,7 @@ def test_the_generators_step_leaves_the_critic_alone() -> None:
 def test_the_generators_gradient_is_that_through_an_unfrozen_critic() -> None:
     generator, critic = small_generator(), small_critic("none")
     z = torch.randn(5, 3)
-    generator_gradients(generator, critic, z, loss=loss_named("softplus"))
+    generator_gradients(Pair(critic, generator), z, loss=loss_named("softplus"))
     found = [parameter.grad.clone() for parameter in generator.parameters()]
     generator.zero_grad()
     loss_named("softplus").generator(critic(generator(z))).backward()
@@ -130,7 +131,7 @@ def test_a_collapsed_generator_has_no_deviation() -> None:
             return self.image.expand(len(z), -1, -1, -1)
 
     critic = small_critic("none")
-    collapsed = generator_gradients(Constant(), critic, torch.randn(5, 3), loss=loss_named("softplus"))
-    alive = generator_gradients(small_generator(), critic, torch.randn(5, 3), loss=loss_named("softplus"))
+    collapsed = generator_gradients(Pair(critic, Constant()), torch.randn(5, 3), loss=loss_named("softplus"))
+    alive = generator_gradients(Pair(critic, small_generator()), torch.randn(5, 3), loss=loss_named("softplus"))
     assert collapsed["fake_deviation"] == 0
     assert alive["fake_deviation"] > 0.01
