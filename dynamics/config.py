@@ -10,6 +10,7 @@ from typing import Any, Self
 DIGITS = ("mnist", "mnist-subset", "svhn")  # their mirror images are not digits
 PRECISIONS = ("float32", "bfloat16", "float16")
 DEFINITIONS = ("paper", "released")
+SCOPES = ("full", "released")
 
 
 def _setting(default: Any, group: str, description: str) -> Any:
@@ -27,8 +28,9 @@ class RunConfig:
 
     model: str = _setting("cnn3", "Network", "Network: cnn3, vgg7 or densenet_bc.")
     norm: str = _setting("msn", "Network", "Normalisation: none, bn, sn, msn, ...")
-    definition: str = _setting(
-        "paper", "Network", "Norms and layers as the paper's equations, or as its released scripts."
+    definition: str = _setting("paper", "Network", "Norms as the paper's equations (paper) or its scripts (released).")
+    scope: str = _setting(
+        "full", "Network", "Layers that get the norm: full, or those of the scripts, released (densenet_bc)."
     )
     data: str = _setting(
         "mnist-subset",
@@ -69,15 +71,16 @@ class RunConfig:
             raise ValueError(f"learning_rate {self.learning_rate}: expected a number above 0.")
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate {self.accumulate}: expected a divisor of batch_size {self.batch_size}.")
-        for name, known in (("precision", PRECISIONS), ("definition", DEFINITIONS)):
+        for name, known in (("precision", PRECISIONS), ("definition", DEFINITIONS), ("scope", SCOPES)):
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}.")
 
     @property
     def name(self) -> str:
         """A run id that tells this run from its neighbours in a sweep: ``cnn3-msn-lr0.001-s0``."""
-        released = "-released" if self.definition == "released" else ""
-        return f"{self.model}-{self.norm}{released}-lr{self.learning_rate:g}-s{self.seed}"
+        released = {"definition": "-released", "scope": "-released_scope"}
+        marks = "".join(mark for setting, mark in released.items() if getattr(self, setting) == "released")
+        return f"{self.model}-{self.norm}{marks}-lr{self.learning_rate:g}-s{self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings by name, as the store keeps them."""
@@ -123,5 +126,6 @@ def protocol(name: str, model: str) -> dict[str, Any]:
     settings = {"model": model, **_PAPER[model]}
     if name == "released":
         augmentation = _RELEASED_AUGMENTATION.get(settings["data"], "crop-flip")
-        settings |= {"definition": "released", "augmentation": augmentation, "seed": 8088}
+        scope = "released" if model == "densenet_bc" else "full"
+        settings |= {"definition": "released", "scope": scope, "augmentation": augmentation, "seed": 8088}
     return settings

@@ -10,7 +10,9 @@ from typing import Any, get_type_hints
 from dynamics.config import RunConfig
 
 WHOLE = frozenset({"include", "exclude"})  # settings that are lists themselves: one value each
-NAMED = frozenset({"model", "norm", "definition", "learning_rate", "seed"})  # settings that RunConfig.name tells
+NAMED = frozenset(
+    {"model", "norm", "definition", "scope", "learning_rate", "seed"}
+)  # settings that RunConfig.name tells
 
 
 def parse_axes(options: Mapping[str, str]) -> dict[str, list[Any]]:
