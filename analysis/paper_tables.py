@@ -7,17 +7,17 @@ from collections.abc import Callable
 import pandas as pd
 
 from analysis.arms import NORM_ORDER
-from analysis.published import published_accuracy, published_parameters, published_scores
+from analysis.published import published_accuracy, published_parameters
 from analysis.run_table import runs as read_runs
 from analysis.run_table import with_settings
-from analysis.selection import Patterns, abbreviated
-from analysis.tables import StorePath, fields, load
-from probes.schema import RUN, SPLIT, STEP, STEPS
+from analysis.score_table import score_table
+from analysis.selection import Patterns
+from analysis.tables import StorePath, load
+from probes.schema import RUN, SPLIT, STEPS
 
 MODEL, DATA, NORM, RATE = "model", "data", "norm", "learning_rate"
 DIFFERENCE = "difference"
 GAN, CRITIC = "gan", "critic"
-INCEPTION = "inception"  # extractors with this word in their name give scores that compare with the paper's
 
 
 def accuracy_table(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
@@ -41,34 +41,6 @@ def accuracy_table(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
     table = groups.agg(accuracy="mean", std="std", runs="size").reset_index()
     table = table.sort_values("accuracy", kind="stable").drop_duplicates([MODEL, DATA, NORM], keep="last")
     return _beside(table, published_accuracy(), on=[MODEL, DATA, NORM], ours="accuracy")
-
-
-def score_table(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
-    """Return Table II: the last scores of generated images by norm, averaged over runs.
-
-    Every column that starts with ``is``, ``fid`` or ``kid`` is there under its own name. The differences to the paper
-    are given only for scores on Inception features: those of other extractors are other quantities.
-
-    Raises:
-        FileNotFoundError: There is no such store.
-        ValueError: No score was recorded, or runs without ``norm`` in their configuration.
-    """
-    recorded = list(fields(store, STEPS, runs=runs))
-    scores = [name for name in recorded if name.partition("_")[0] in ("is", "fid", "kid")]
-    if not scores:
-        raise ValueError(f"Table II needs scores (is_*, fid_*) in table 'steps'; it has: {abbreviated(recorded)}")
-    parts: list[pd.Series] = []
-    for score in scores:
-        rows = load(store, STEPS, columns=[score], runs=runs, measured=[score])
-        rows = rows[rows[SPLIT] == "test"].sort_values(STEP).drop_duplicates(RUN, keep="last")
-        values = with_settings(rows[[RUN, score]], store, [NORM]).groupby(NORM)[score]
-        parts += [values.mean(), values.size().rename("runs")] if not parts else [values.mean()]
-    table = pd.concat(parts, axis="columns").reset_index().merge(published_scores(), on=NORM, how="left")
-    for measure in ("is", "fid"):
-        for score in scores:
-            if score.startswith(f"{measure}_") and INCEPTION in score and not score.endswith("_std"):
-                table[f"{score}_{DIFFERENCE}"] = table[score] - table[f"published_{measure}"]
-    return _in_norm_order(table, by=[])
 
 
 def parameter_table(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:

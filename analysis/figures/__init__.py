@@ -6,6 +6,11 @@ from analysis.figures.accuracy import Accuracy
 from analysis.figures.accuracy_time import AccuracyTime
 from analysis.figures.activation_drift import ActivationDrift
 from analysis.figures.dead_fraction import DeadFraction
+from analysis.figures.gan_gradients import GanGradients
+from analysis.figures.gan_losses import GanLosses
+from analysis.figures.gan_outputs import GanOutputs
+from analysis.figures.gan_samples import GanSamples
+from analysis.figures.gan_scores import GanScores
 from analysis.figures.gradient_histogram_map import GradientHistogramMap
 from analysis.figures.gradient_histograms import GradientHistograms
 from analysis.figures.gradient_norm import GradientNorm
@@ -43,5 +48,10 @@ _ALL: tuple[type[Picture], ...] = (
     Overview,
     LearningRates,
     AccuracyTime,
+    GanLosses,
+    GanOutputs,
+    GanScores,
+    GanGradients,
+    GanSamples,
 )
 FIGURES: dict[str, type[Picture]] = {picture.name: picture for picture in _ALL}

@@ -49,8 +49,7 @@ def score(extractor: Extractor, real: Reference, pixels: Tensor) -> dict[str, fl
     """Return inception score, Frechet and kernel distance of one draw of images.
 
     Args:
-        extractor: Its name ends the scores' names: ``is_resnet20``, ``fid_resnet20``, ``kid_resnet20``; those of
-            Inception itself are plainly ``is``, ``fid`` and ``kid``.
+        extractor: Its name ends the scores' names: ``is_resnet20``, ``fid_resnet20``, ``kid_resnet20``.
         real: The real images, through the same extractor.
         pixels: uint8 ``(n, channels, h, w)``, n at least 2.
     """
@@ -87,5 +86,5 @@ def score_draws(extractor: Extractor, real: Reference, draws: Iterable[Tensor]) 
 
 
 def column(measure: str, extractor: str) -> str:
-    """Return a score's column: ``fid_resnet20``; ``fid`` only where the extractor is Inception."""
-    return measure if extractor == "inception" else f"{measure}_{extractor}"
+    """Return a score's column, which says what it was taken with: ``fid_resnet20``, ``fid_inception``."""
+    return f"{measure}_{extractor}"

@@ -31,7 +31,7 @@ def extractor(digits: DataSet) -> SmallCNN:
 
 def test_a_score_bears_the_name_of_its_extractor() -> None:
     assert column("fid", "resnet20") == "fid_resnet20"
-    assert column("fid", "inception") == "fid"
+    assert column("fid", "inception") == "fid_inception"
     pixels = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
     extractor = ResNet20()
     assert set(score(extractor, reference(extractor, pixels), pixels)) == {

@@ -1,0 +1,57 @@
+"""Generated images side by side: the same noise through each norm's generator, early and late."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.arms import ARM, ARM_ORDER, NORM
+from analysis.figures.page import head, panels
+from analysis.figures.picture import Picture, Prepared
+from analysis.sample_grids import PATH, read_grid, sample_grids
+from probes.schema import RUN, STEP, STEPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class GanSamples(Picture):
+    """Sample grids at the last step of each run, one panel a run; real images are not among them.
+
+    Attributes:
+        rows: Rows of images a panel.
+        across: Images a row.
+    """
+
+    rows: int = 6
+    across: int = 8
+    name = "gan_samples"
+    title = "Generated images"
+    reads = STEPS
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return one row a run: its arm and the last step recorded, in drawing order."""
+        last = rows.groupby([ARM_ORDER, ARM, NORM, RUN], observed=True)[STEP].max().reset_index()
+        return last.sort_values([ARM_ORDER, RUN], ignore_index=True)
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw the latest grid of each run that has one.
+
+        Raises:
+            ValueError: The store has no grids of these runs.
+        """
+        table = prepared.table.drop(columns=STEP).merge(_latest(prepared), on=RUN)
+        if table.empty:
+            raise ValueError(f"figure {self.name!r}: no sample grids of runs {', '.join(prepared.table[RUN])}")
+        height = 2.2 * self.rows / self.across + 0.3
+        grid = panels(figure, len(table), height=height, sharex=False, sharey=False)
+        for axes, row in zip(grid, table.to_dict("records"), strict=True):
+            axes.imshow(read_grid(row[PATH], rows=self.rows, columns=self.across), interpolation="nearest")
+            axes.set_axis_off()
+            axes.set_title(f"{row[ARM]}, {int(row[STEP]):,} steps")
+        head(figure, self.title, "not chosen: noise fixed by the seed; the same place, the same noise")
+
+
+def _latest(prepared: Prepared) -> pd.DataFrame:
+    grids = sample_grids(prepared.store)
+    return grids.loc[grids.groupby(RUN)[STEP].idxmax()]
