@@ -189,7 +189,7 @@ def _row_filter(dataset: ds.Dataset, layers: Patterns, steps: Steps, measured: S
 
 
 def _layer_names(dataset: ds.Dataset) -> list[str]:
-    pairs = dataset.to_table(columns=[schema.LAYER, schema.LAYER_INDEX])
+    pairs = dataset.to_table(columns=[schema.LAYER, schema.LAYER_INDEX]).unify_dictionaries()
     grouped = pairs.group_by(schema.LAYER).aggregate([(schema.LAYER_INDEX, "mean")])
     depth = dict(zip(grouped[schema.LAYER].to_pylist(), grouped[f"{schema.LAYER_INDEX}_mean"].to_pylist(), strict=True))
     return sorted(depth, key=lambda name: (depth[name], name))

@@ -43,21 +43,23 @@ function refresh() {
 
 function showFindings() {
   const place = document.getElementById("findings");
-  if (!data.findings.length) {
+  const { short, every } = data.findings;
+  if (!short.length) {
     add(place, "p", "None: no NaN, no exploding spectral norm, no dying layer, no large drift.", { class: "none" });
     return;
   }
-  const few = data.findings.slice(0, 12);
-  showTable(place, ["run", "kind", "layer", "from step", "what"], few.map(findingRow));
-  if (data.findings.length > few.length) {
-    const more = add(place, "details");
-    add(more, "summary", `${data.findings.length - few.length} more`);
-    showTable(more, ["run", "kind", "layer", "from step", "what"], data.findings.slice(few.length).map(findingRow));
-  }
+  const others = ({ layers }) => (layers > 1 ? `, and ${layers - 1} more layers` : "");
+  showTable(place, FINDING, short.slice(0, 12).map((row) => findingRow(row, others(row))));
+  if (every.length === short.length) return;
+  const more = add(place, "details");
+  add(more, "summary", `all ${every.length}, by layer`);
+  showTable(more, FINDING, every.map((row) => findingRow(row, "")));
 }
 
-function findingRow({ run, kind, layer, from_step: step, message }) {
-  return [run, { text: kind, class: "kind" }, layer || "–", { text: step.toLocaleString("en"), class: "number" }, message];
+const FINDING = ["run", "kind", "layer", "from step", "what"];
+
+function findingRow({ run, kind, layer, step, message }, others) {
+  return [run, { text: kind, class: "kind" }, (layer || "–") + others, { text: step.toLocaleString("en"), class: "number" }, message];
 }
 
 function showTable(place, head, rows) {
