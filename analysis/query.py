@@ -31,26 +31,36 @@ def query(store: str | os.PathLike[str], sql: str) -> pd.DataFrame:
         sql: One query in DuckDB's SQL.
 
     Raises:
-        FileNotFoundError: The store has no table.
-        ValueError: DuckDB is not installed, or refuses the query; the message says which tables there are.
+        ValueError: The store has no rows, DuckDB is not installed, or it refuses the query.
+        OSError: The store cannot be read.
     """
     try:
         import duckdb
     except ImportError as error:
         raise ValueError("a query needs DuckDB: pip install 'meandrift[query]'") from error
     for attempt in range(_ATTEMPTS):
-        with duckdb.connect() as connection:
-            tables = _make_views(connection, os.fspath(store))
-            try:
-                return connection.sql(sql).df()
-            except duckdb.IOException:
-                # A run that closes puts one part in the place of many between our listing and our reading.
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            except duckdb.Error as error:
-                raise ValueError(f"{error} (tables: {', '.join(tables)})") from error
-        time.sleep(0.05 * 2**attempt)
+        try:
+            with duckdb.connect() as connection:
+                return _answer(connection, os.fspath(store), sql)
+        except (duckdb.IOException, FileNotFoundError) as error:
+            # A run that closes puts one part in the place of many between our listing and our reading: list again.
+            if attempt == _ATTEMPTS - 1:
+                raise OSError(f"store {os.fspath(store)!r} cannot be read: {error}") from error
+            time.sleep(0.05 * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, store: str, sql: str) -> pd.DataFrame:
+    import duckdb
+
+    tables = _make_views(connection, store)
+    try:
+        answer = connection.sql(sql)
+        return pd.DataFrame() if answer is None else answer.df()
+    except duckdb.IOException:
+        raise
+    except duckdb.Error as error:
+        raise ValueError(f"{error} (tables: {', '.join(tables)})") from error
 
 
 def _make_views(connection: duckdb.DuckDBPyConnection, store: str) -> list[str]:
@@ -61,7 +71,7 @@ def _make_views(connection: duckdb.DuckDBPyConnection, store: str) -> list[str]:
     parts = {table: _parts(filesystem, f"{root}/{table}") for table in schema.TABLES}
     present = {table: paths for table, paths in parts.items() if paths}
     if not present:
-        raise FileNotFoundError(f"store {store!r} has no finished part of any table")
+        raise ValueError(f"store {store!r} has no finished part of any table: check the path, or flush the run")
     for table, paths in present.items():
         if isinstance(filesystem, pafs.LocalFileSystem):
             _view_of_files(connection, table, paths)

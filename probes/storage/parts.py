@@ -31,14 +31,18 @@ def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schem
     names = {leaf: name for name, leaf in _leaves(arrow_schema)}
     floats = [leaf for leaf, name in names.items() if pa.types.is_floating(_leaf_type(arrow_schema.field(name).type))]
     words = [leaf for leaf, name in names.items() if name in _KEY_NAMES or _is_word(arrow_schema.field(name).type)]
-    with pq.ParquetWriter(
-        path,
-        arrow_schema,
-        compression="zstd",
-        use_dictionary=words,
-        use_byte_stream_split=floats,
-        write_page_checksum=True,  # `verify` finds flipped bits by it
-    ) as writer:
+    # A sink of our own, because a ParquetWriter that fails, on a full disk say, leaves its file open.
+    with (
+        pa.OSFile(str(path), "wb") as sink,
+        pq.ParquetWriter(
+            sink,
+            arrow_schema,
+            compression="zstd",
+            use_dictionary=words,
+            use_byte_stream_split=floats,
+            write_page_checksum=True,  # `verify` finds flipped bits by it
+        ) as writer,
+    ):
         for table in tables:
             writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 

@@ -49,7 +49,7 @@ class Recovered:
     def __str__(self) -> str:
         rows = ", ".join(f"{count} rows of {table}" for table, count in self.rows.items()) or "nothing left to do"
         kept = "".join(
-            f"; {path} was overwritten by something else: kept, what came before is saved" for path in self.damaged
+            f"; {path} was damaged and is kept: the rows before the damage are safe" for path in self.damaged
         )
         return f"recovered run {self.run!r}: {rows}{kept}"
 
