@@ -1,0 +1,93 @@
+"""A store on a real S3-compatible server: moto's, where it is installed."""
+
+import multiprocessing
+import socket
+import time
+import urllib.request
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
+
+from probes.storage.files import open_store
+from probes.storage.recovery import recover_dead
+from probes.storage.verify import verify
+from probes.store import Recorder
+
+pytest.importorskip("moto.server", reason="needs an S3 server: pip install 'moto[server]'")
+
+
+def serve(port: int) -> None:
+    from moto.server import main
+
+    main(["-H", "127.0.0.1", "-p", str(port)])
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(port,))
+    server.start()
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/", timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    yield f"127.0.0.1:{port}"
+    server.kill()
+    server.join()
+
+
+@pytest.fixture
+def url(endpoint: str, tmp_path, monkeypatch) -> str:
+    monkeypatch.setenv("MEANDRIFT_SPOOL", str(tmp_path))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    where = f"scheme=http&endpoint_override={endpoint}&region=us-east-1&allow_bucket_creation=true"
+    filesystem, _ = pafs.FileSystem.from_uri(f"s3://bucket?{where}")
+    filesystem.create_dir("bucket")
+    return f"s3://bucket/runs-{time.time_ns()}?{where}"
+
+
+def losses(first: int, last: int) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([{"step": step, "split": "train"} for step in range(first, last)])
+
+
+def test_a_run_is_written_killed_recovered_resumed_and_read_on_s3(url):
+    recorder = Recorder(url, "a")
+    recorder.write("steps", losses(0, 5))
+    recorder.flush()
+    recorder.write("steps", losses(5, 8))
+    recorder._owner.forget()
+    [recovered] = recover_dead(open_store(url))
+    assert recovered.rows == {"steps": 3}
+    with Recorder(url, "a", resume_step=6) as resumed:
+        resumed.write("steps", losses(6, 9))
+    files = open_store(url)
+    table = pd.read_parquet(f"{files.root}/steps", filesystem=files.filesystem)
+    assert sorted(table["step"]) == list(range(9))
+    assert verify(files).faults == []
+
+
+def test_nothing_but_parts_stands_in_the_bucket(url):
+    with Recorder(url, "a") as recorder:
+        recorder.write("steps", losses(0, 2))
+    files = open_store(url)
+    found = files.filesystem.get_file_info(pafs.FileSelector(files.root, recursive=True))
+    assert sorted(info.base_name for info in found if info.is_file) == [
+        "part-0.parquet",
+        "part-00000001-00000001.parquet",
+    ]
+
+
+def test_sql_reads_a_store_on_s3(url):
+    pytest.importorskip("duckdb")
+    from analysis.query import query
+
+    with Recorder(url, "a") as recorder:
+        recorder.write("steps", losses(0, 4))
+    assert query(url, "SELECT count(*) AS n FROM steps WHERE run = 'a'")["n"].tolist() == [4]
