@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probes.compiled import Lookout
+from probes.compiled import Lookout, heed_hooks
 from probes.gaps import Gaps
 from probes.layers import Layer, innermost
 from probes.metrics.reducer import Reducer
@@ -60,6 +60,7 @@ class ActivationWatch:
         self.shapes: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # of input and output, by layer
         self._lookouts: list[Lookout] = []
         watched = [layer for layer in layers if layer.observes_output] if reducers or shapes else []
+        heed_hooks()
         self._handles = [layer.module.register_forward_hook(self._hook(layer)) for layer in watched]
         self._handles.append(self._root.register_forward_pre_hook(self._root_hook()))
 
@@ -86,8 +87,8 @@ class ActivationWatch:
         if self._armed and not self.fired:
             gaps.warn(
                 what="activations",
-                why="no forward hook ran. The model was probably compiled and called before the probe was attached:"
-                " attach before the first call, or call torch.compiler.reset() after attaching",
+                why="no forward hook ran. The model, or one of its class, was probably compiled and called before the"
+                " probe was attached: attach first, or call torch.compiler.reset() after attaching",
             )
 
     def remove(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 import torch
+import torch._dynamo.config
 from torch import Tensor
 
 _numbers = itertools.count()
@@ -30,6 +31,15 @@ class Lookout:
     def __call__(self, output: Tensor, given: Tensor) -> None:
         """Put the call into the graph that is being traced."""
         torch.ops.meandrift.look_out(output.detach(), given.detach(), self.token, self.number)
+
+
+def heed_hooks() -> None:
+    """Let compiled graphs be told apart by the hooks of their modules.
+
+    By default Dynamo takes the graph of another model of the same class, without the probe's calls in it (torch's setting
+    ``skip_nnmodule_hook_guards``). Graphs compiled before this call stay as they are.
+    """
+    torch._dynamo.config.skip_nnmodule_hook_guards = False
 
 
 @torch.library.custom_op("meandrift::look_out", mutates_args=("token",))

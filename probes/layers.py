@@ -8,7 +8,7 @@ of an attention) is a row of its own, named ``<module>.<parameter>``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 import torch
@@ -95,6 +95,7 @@ def select_layers(
     for name, module in modules.items():
         if name in chosen and (include is not None or _is_observed(module)):
             _append_rows(rows, notes, owners, name, module)
+    rows = [replace(row, name=row.name or row.kind) for row in rows]  # the model itself may be a layer, without a name
     if not rows:
         raise ValueError(
             f"nothing to observe in {type(model).__name__}: no module with parameters is left"
@@ -165,7 +166,7 @@ def _named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         parts = name.split(".")
         # A wrapper has the name of what it wraps: the innermost is the layer.
         if "parametrizations" not in parts and not _WRAPPERS.intersection(module._modules):
-            yield canonical_name(name) or _kind(module), module
+            yield canonical_name(name), module
 
 
 def _shared_modules(model: nn.Module) -> Iterator[dict[str, str]]:
@@ -204,29 +205,39 @@ def _append_rows(
 ) -> None:
     """Append the module's own row and one row for each further weight."""
     tensors = _own_tensors(module)
-    biases = [t for t in tensors if t.startswith("bias") or t.endswith("bias") or "bias_" in t]
+    biases = {t for t in tensors if t.startswith("bias") or t.endswith("bias") or "bias_" in t}
     weights = [t for t in tensors if t not in biases]
     kind = _kind(module)
 
     def append(row_name: str, weight: str | None, observes_output: bool) -> None:
         bias = weight.replace("weight", "bias") if weight else "bias"
         row = Layer(row_name, len(rows), kind, module, weight, bias if bias in biases else None, observes_output)
-        parameter = raw_parameter(row)
-        if isinstance(parameter, nn.parameter.UninitializedParameter):
-            raise ValueError(
-                f"layer {row_name!r} is lazy and has no weights yet: run one batch before attaching a Probe."
-            )
-        owner = owners.setdefault(id(parameter), row_name) if parameter is not None else row_name
-        if owner != row_name:
-            notes.append({"layer": row_name, "what": "weight", "why": f"tied to {owner!r}, recorded there"})
-            row = Layer(row_name, len(rows), kind, module, None, row.bias, observes_output)
-        rows.append(row)
+        rows.append(_without_tied_weight(row, owners, notes))
 
     if "weight" in weights or not weights or _has_own_output(module):
         append(name, "weight" if "weight" in weights else None, True)
     for weight in weights:
-        if weight != "weight":
-            append(f"{name}.{weight}" if name != kind else weight, weight, False)
+        if weight != "weight" and ("weight" not in weights or _dimensions(module, weight) >= 2):
+            append(f"{name}.{weight}" if name else weight, weight, False)
+
+
+def _without_tied_weight(row: Layer, owners: dict[int, str], notes: list[dict[str, str]]) -> Layer:
+    """Return the row without its weight if that is another layer's too."""
+    parameter = raw_parameter(row)
+    if isinstance(parameter, nn.parameter.UninitializedParameter):
+        raise ValueError(
+            f"layer {row.name or row.kind!r} is lazy and has no weights yet: run one batch before attaching a Probe."
+        )
+    owner = row.name if parameter is None else owners.setdefault(id(parameter), row.name)
+    if owner == row.name:
+        return row
+    notes.append({"layer": row.name, "what": "weight", "why": f"tied to {owner!r}, recorded there"})
+    return replace(row, weight=None)
+
+
+def _dimensions(module: nn.Module, name: str) -> int:
+    parameter = module._parameters.get(name)
+    return 2 if parameter is None else parameter.ndim
 
 
 def _has_own_output(module: nn.Module) -> bool:

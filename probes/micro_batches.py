@@ -22,18 +22,21 @@ class MicroBatchWatch:
         self._report = report
         self._armed = False
         self._counts: dict[int, int] = {}
+        self._arriving: dict[int, tuple[Tensor, Tensor]] = {}  # |d_1 + ... |^2 before and |d_i|^2, not yet added
         self._squares: dict[int, tuple[Tensor, Tensor]] = {}  # sum |d_i|^2 and |sum d_i|^2, by layer
-        trained = [(layer, raw_parameter(layer)) for layer in layers]
-        self._handles = [
-            parameter.register_hook(self._hook(layer, parameter))
-            for layer, parameter in trained
-            if parameter is not None and parameter.requires_grad
-        ]
+        self._handles = []
+        for layer in layers:
+            parameter = raw_parameter(layer)
+            if parameter is not None and parameter.requires_grad:
+                self._handles.append(parameter.register_hook(self._guarded(self._arrive, layer, parameter)))
+                add = self._guarded(self._add, layer, parameter)
+                self._handles.append(parameter.register_post_accumulate_grad_hook(add))
 
     def arm(self, wanted: bool) -> None:
         """Forget the last step; measure in the next one if wanted."""
         self._armed = wanted
         self._counts.clear()
+        self._arriving.clear()
         self._squares.clear()
 
     def take(self, layer: Layer, gradient: Tensor) -> Tensor | None:
@@ -52,23 +55,31 @@ class MicroBatchWatch:
             handle.remove()
         self._handles.clear()
 
-    def _hook(self, layer: Layer, parameter: Tensor) -> Callable[[Tensor], None]:
-        def hook(contribution: Tensor) -> None:
+    def _guarded(
+        self, act: Callable[[int, Tensor, Tensor], None], layer: Layer, parameter: Tensor
+    ) -> Callable[[Tensor], None]:
+        def hook(given: Tensor) -> None:
             if self._armed and not torch.compiler.is_compiling():
                 try:
                     with torch.no_grad():
-                        self._add(layer.index, parameter.grad, contribution.detach())
+                        act(layer.index, parameter, given.detach())
                 except Exception as failure:
                     self._report(f"micro-batch gradient of layer {layer.name!r}", failure)
 
         return hook
 
-    def _add(self, index: int, sum_before: Tensor | None, contribution: Tensor) -> None:
-        count = self._counts[index] = self._counts.get(index, 0) + 1
-        if count == 1 or sum_before is None:
-            return
-        each = self._squares[index][0] if index in self._squares else _square(sum_before)
-        self._squares[index] = each + _square(contribution), _square(sum_before + contribution)
+    def _arrive(self, index: int, parameter: Tensor, contribution: Tensor) -> None:
+        """Measure a contribution. Whether it will be added is not known yet: autograd.grad calls this hook too."""
+        if self._counts.get(index) and parameter.grad is not None:
+            self._arriving[index] = _square(parameter.grad), _square(contribution)
+
+    def _add(self, index: int, parameter: Tensor, _: Tensor) -> None:
+        self._counts[index] = self._counts.get(index, 0) + 1
+        arrived = self._arriving.pop(index, None)
+        if arrived is not None and parameter.grad is not None:
+            before, contribution = arrived
+            each = self._squares[index][0] if index in self._squares else before
+            self._squares[index] = each + contribution, _square(parameter.grad)
 
 
 def _square(tensor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from probes.schema import Column
 def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Return relative size and angle of the step from W to W', ``(2, layers)`` float64.
 
-    ``ratio = |D| / |W|`` with ``D = W' - W``; ``angle = atan2(|D - c W|, |W| (1 + c))`` with ``c = <W, D> / |W|^2``: the
+    ``ratio = |D| / |W|``, ``angle = atan2(|D - c W|, |W| (1 + c))`` with ``D = W' - W`` and ``c = <W, D> / |W|^2``: the
     angle between W and W', exact for small steps where ``acos`` is not. A parameter of 0 gives an infinite or NaN
     ratio, no elements NaN, NaN in NaN out. Source of the angle: Wan et al. 2021, spherical motion dynamics.
     """

@@ -1,0 +1,62 @@
+"""What the probe's tests may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_a_fixed_seed(seed: int) -> Iterator[None]:
+    """Train alike in every session."""
+    torch.manual_seed(seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Return where this test's store is."""
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def table(store: Path) -> Callable[..., pd.DataFrame]:
+    """Return a function that reads a table of the store, as a user would."""
+
+    def read(name: str, **equal: Any) -> pd.DataFrame:
+        found = pd.read_parquet(store / name)
+        for column, value in equal.items():
+            found = found[found[column] == value]
+        return found.reset_index(drop=True)
+
+    return read
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    """Return a small network of many kinds of layers, with in-place activations."""
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace=True),
+        nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 6, 3, stride=2)),
+        nn.LeakyReLU(0.1, inplace=True),
+        nn.Dropout(0.2),
+        nn.Flatten(),
+        nn.Linear(6 * 4 * 4, 5),
+    )
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    """Return a batch for the network."""
+    return torch.randn(8, 1, 11, 11)

@@ -1,0 +1,84 @@
+"""Train a small model on one of several gloo ranks, as test_ranks.py does: with DDP and with FSDP2, bare and probed.
+
+    python tests/probes/rank_training.py <folder>
+
+needs torchrun's variables. Rank 0 leaves losses and final weights in ``<folder>/<way>.pt`` and ``<folder>/<way>-bare.pt``,
+and the store in ``<folder>/runs``.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from probes import Probe
+
+STEPS, BATCH = 4, 8
+EVERYTHING = {"spectrum": 1, "weight_histogram": 1, "activation_histogram": 1}
+GROUPS = ("weights", "gradients", "activations", "singular_values", "updates", "saturation", "activation_gradients")
+
+
+def make_model() -> nn.Module:
+    """Return the same model on every rank."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 20), nn.ReLU(), nn.Linear(20, 3, bias=False))
+
+
+def make_batches() -> torch.Tensor:
+    """Return the whole batches, ``(STEPS, BATCH, 6)``; rank r trains on every second sample from r."""
+    return torch.randn(STEPS, BATCH, 6, generator=torch.Generator().manual_seed(1))
+
+
+def train(model: nn.Module, batches: torch.Tensor, folder: Path, *, run: str | None) -> dict[str, torch.Tensor]:
+    """Train and return the losses."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    every = {**dict.fromkeys(GROUPS, 1), **EVERYTHING}
+    probe = Probe(model, optimizer, store=folder / "runs", run=run, every=every, strict=True) if run else None
+    losses = {}
+    for step, x in enumerate(batches):
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses[f"loss {step}"] = loss.detach()
+        if probe is not None:
+            probe.log(loss=loss)
+    if probe is not None:
+        probe.close()
+    return losses
+
+
+def spread(model: nn.Module, way: str) -> nn.Module:
+    """Spread a model over the ranks."""
+    if way == "ddp":
+        return DistributedDataParallel(model)
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for module in model:
+        if isinstance(module, nn.Linear):
+            fully_shard(module, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+def main(folder: Path) -> None:
+    """Train as one rank, in all ways."""
+    dist.init_process_group("gloo")
+    rank, count = dist.get_rank(), dist.get_world_size()
+    for way in ("ddp", "fsdp"):
+        for run in (way, None):
+            model = spread(make_model(), way)
+            left = train(model, make_batches()[:, rank::count], folder, run=run)
+            for name, tensor in model.state_dict().items():
+                left[name] = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+            if rank == 0:
+                torch.save(left, folder / f"{way if run else way + '-bare'}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))

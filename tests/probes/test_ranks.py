@@ -1,0 +1,105 @@
+"""DDP and FSDP2 over two gloo processes: the record equals that of one process on the whole batch."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from probes.ranks import Ranks
+
+SCRIPT = Path(__file__).with_name("rank_training.py")
+WAYS = ["ddp", "fsdp"]
+
+
+def run_ranks(folder, count=2):
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    setting = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    setting |= {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(SCRIPT), str(folder)]
+    ranks = [
+        subprocess.Popen(command, env={**setting, "RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+        for rank in range(count)
+    ]
+    messages = [rank.communicate(timeout=120)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * count, "\n".join(messages)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Train once in each way and once in this process, on the whole batches."""
+    folder = tmp_path_factory.mktemp("ranks")
+    run_ranks(folder)
+    script = runpy.run_path(str(SCRIPT))
+    script["train"](script["make_model"](), script["make_batches"](), folder, run="single")
+    return folder
+
+
+def rows(folder, name, run):
+    found = pd.read_parquet(folder / "runs" / name)
+    return found[found["run"] == run].drop(columns="run").reset_index(drop=True)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_probe_changes_no_bit_on_several_ranks(way, folder):
+    probed, bare = (torch.load(folder / f"{name}.pt") for name in (way, f"{way}-bare"))
+    assert list(probed) == list(bare)
+    assert all(torch.equal(probed[name], bare[name]) for name in bare)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_column_equals_the_single_process_on_the_whole_batch(way, folder):
+    single, several = rows(folder, "layers", "single"), rows(folder, "layers", way)
+    assert several[["step", "layer"]].equals(single[["step", "layer"]])  # once each: rank 0 alone writes
+    averaged = ["activation_grad_var"]  # each rank's loss is the mean over its own half
+    for column in single.columns.difference([*averaged, "step", "epoch", "layer", "layer_type"]):
+        np.testing.assert_array_equal(several[column].isna(), single[column].isna(), err_msg=column)
+        found, truth = (t[column].to_numpy(float, na_value=np.nan) for t in (several, single))
+        np.testing.assert_allclose(found, truth, rtol=2e-4, atol=2e-7, err_msg=column)
+    # The ranks' losses are means over half as many samples, so that their gradients are twice as large.
+    np.testing.assert_allclose(several["activation_grad_var"], 4 * single["activation_grad_var"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_histograms_count_every_element_once(way, folder):
+    single, several = rows(folder, "histograms", "single"), rows(folder, "histograms", way)
+    assert several[["step", "layer", "tensor", "n"]].equals(single[["step", "layer", "tensor", "n"]])
+    assert (several["counts"].map(sum) + several["n_nonfinite"] == several["n"]).all()
+    first = several["step"] == 0
+    weights = first & (several["tensor"] == "weight")
+    for found, truth in zip(several[weights]["counts"], single[weights]["counts"], strict=True):
+        np.testing.assert_array_equal(found, truth)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_spectra_are_whole_whichever_rank_computed_them(way, folder):
+    single, several = rows(folder, "spectra", "single"), rows(folder, "spectra", way)
+    assert several["singular_values"].map(len).tolist() == single["singular_values"].map(len).tolist()
+    for found, truth in zip(several["singular_values"], single["singular_values"], strict=True):
+        np.testing.assert_allclose(found, truth, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_step_is_logged_once(way, folder):
+    assert rows(folder, "steps", way)["step"].tolist() == [0, 1, 2, 3]
+
+
+def test_one_process_alone_needs_no_group():
+    ranks = Ranks()
+    assert (ranks.count, ranks.rank) == (1, 0)
+    assert ranks.owns(5)
+
+
+def test_asking_for_ranks_without_a_group_is_refused():
+    with pytest.raises(ValueError, match="no process group is initialised; call torch"):
+        Ranks(distributed=True)
