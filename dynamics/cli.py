@@ -9,7 +9,12 @@ from importlib import import_module
 
 import typer
 
-COMMANDS = ("dynamics.commands", "probes.commands", "analysis.commands")  # each has a typer app named `app`
+COMMANDS = (  # each has a typer app named `app`
+    "dynamics.commands",
+    "dynamics.gan.commands",
+    "analysis.commands",
+    "probes.commands",
+)
 USAGE, INTERRUPTED = 2, 130  # exit statuses: a mistake of the caller; ended by Ctrl-C, as a shell counts it
 
 

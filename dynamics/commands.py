@@ -104,33 +104,46 @@ def sweep(
 @app.command()
 def reproduce(
     *,
+    experiment: Annotated[
+        str,
+        typer.Option(
+            help="cnn3-subset (shipped digits), cnn3-mnist, vgg7-svhn, vgg7-cifar10, densenet-cifar10 or all."
+        ),
+    ] = "cnn3-subset",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer epochs, for a machine without a GPU.")] = False,
     store: Store = "runs",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for figures and tables.", show_default="STORE/figures")
+        Path | None,
+        typer.Option(help="Folder for figures and tables.", rich_help_panel="Store", show_default="STORE/figures"),
     ] = None,
     overwrite: Overwrite = False,
     workers: Workers = 0,
+    data_dir: DataDir = Path("data"),
+    download: Download = False,
 ) -> None:
-    """Train the 3-layer CNN with BN, SN and MSN on the shipped digits and draw the paper's figures.
+    """Train the paper's comparison of BN, SN and MSN and draw its figures and tables.
 
-    About two minutes on two cores; no download. Run again, it goes on where it stopped, and draws the figures anew.
+    Without options: the 3-layer CNN on digits that ship with the package, two minutes on two cores, no download. Run
+    again, it goes on where it stopped, and draws the figures anew.
     """
     from rich.console import Console
 
-    from analysis.gallery import write_figures
-    from dynamics.reproduce import results, show, tasks, write
+    from dynamics.experiments import experiments_named
+    from dynamics.reproduce import as_text, draw, results
+    from dynamics.stored import task_for
 
-    out = out or Path(store) / "figures"
-    todo = tasks(store, overwrite=overwrite)
-    _train_side_by_side(todo, store=store, workers=workers, again=f"meandrift reproduce --store {store} --out {out}")
-    runs = [task.run for task in todo]
-    gallery = write_figures(store, out, runs=runs)
-    table = results(store, runs)
-    show(table, Console())
-    written = write(table, out)
-    for paths in [*gallery.written.values(), written]:
-        typer.echo("  ".join(str(path) for path in paths))
-    for name, reason in gallery.refused.items():
+    chosen = experiments_named(experiment)
+    configs = {run: config for one in chosen.values() for run, config in one.runs(quick=quick).items()}
+    tasks = [task_for(store, run, config, overwrite=overwrite) for run, config in configs.items()]
+    again = f"meandrift reproduce --experiment {experiment}{' --quick' * quick} --store {store} --data-dir {data_dir}"
+    _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, again=again)
+    drawn = draw(store, list(configs), out=out or Path(store) / "figures")
+    for name, one in chosen.items():
+        table = results(store, list(one.runs(quick=quick)))
+        Console().print(as_text(table, title=f"{name}: {one.title}"))
+    for files in drawn.files:
+        typer.echo("  ".join(map(str, files)))
+    for name, reason in drawn.refused.items():
         typer.echo(f"not drawn: {name}: {reason}", err=True)
 
 

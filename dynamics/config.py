@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import PurePath
 from typing import Any, Self
 
 DIGITS = ("mnist", "mnist-subset", "svhn")  # their mirror images are not digits
@@ -77,10 +79,11 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        """A run id that tells this run from its neighbours in a sweep: ``cnn3-msn-lr0.001-s0``."""
+        """A run id that tells this run from its neighbours in a sweep: ``cnn3-mnist-msn-lr0.001-s0``."""
+        data = re.sub(r"[^A-Za-z0-9._-]", "_", PurePath(self.data.partition(":")[2]).stem or self.data)
         released = {"definition": "-released", "scope": "-released_scope"}
         marks = "".join(mark for setting, mark in released.items() if getattr(self, setting) == "released")
-        return f"{self.model}-{self.norm}{marks}-lr{self.learning_rate:g}-s{self.seed}"
+        return f"{self.model}-{data}-{self.norm}{marks}-lr{self.learning_rate:g}-s{self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings by name, as the store keeps them."""
@@ -106,7 +109,6 @@ _PAPER: dict[str, dict[str, Any]] = {
     "vgg7": {"data": "svhn", "batch_size": 64, "epochs": 400},
     "densenet_bc": {"data": "cifar10", "batch_size": 64, "epochs": 400},
 }
-_RELEASED_AUGMENTATION = {"svhn": "none"}
 PROTOCOLS = ("paper", "released")
 
 
@@ -125,7 +127,6 @@ def protocol(name: str, model: str) -> dict[str, Any]:
         raise ValueError(f"protocol {name!r} has no settings for model {model!r}: expected one of {', '.join(_PAPER)}.")
     settings = {"model": model, **_PAPER[model]}
     if name == "released":
-        augmentation = _RELEASED_AUGMENTATION.get(settings["data"], "crop-flip")
         scope = "released" if model == "densenet_bc" else "full"
-        settings |= {"definition": "released", "scope": scope, "augmentation": augmentation, "seed": 8088}
+        settings |= {"definition": "released", "scope": scope, "seed": 8088}
     return settings

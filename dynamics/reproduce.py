@@ -1,72 +1,75 @@
-"""The paper's comparison in two minutes: the 3-layer CNN with BN, SN and MSN on the shipped digits."""
+"""What a reproduction leaves behind: a table of results, figures and the paper's tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
-from dynamics.config import RunConfig
-from dynamics.models import build
-from dynamics.stored import Task, stored_config, task_for
+from analysis.gallery import write_figures
+from analysis.table_book import write_tables
+from dynamics.stored import stored_run
 
-NORMS = ("bn", "sn", "msn")
-EPOCHS, EVERY = 10, 6
-FORMATS = ("{}", "{}", "{:.2%}", "{:.2%}", "{:.4f}", "{:,}", "{:,}")
+FORMATS = {
+    "run": "{}",
+    "best accuracy": "{:.2%}",
+    "last accuracy": "{:.2%}",
+    "last loss": "{:.4f}",
+    "steps": "{:,}",
+    "parameters": "{:,}",
+}
 
 
-def tasks(store: str, *, overwrite: bool = False) -> list[Task]:
-    """Return what is left to train of the three runs.
+@dataclass(frozen=True)
+class Reproduction:
+    """What was drawn and written.
 
-    Raises:
-        ValueError: The store holds a run of the same id with other settings.
+    Attributes:
+        files: The files, those of one figure or table together.
+        refused: What could not be drawn, and why.
     """
-    configs = [RunConfig(model="cnn3", norm=norm, epochs=EPOCHS, every=EVERY) for norm in NORMS]
-    return [task_for(store, f"{config.model}-{config.norm}", config, overwrite=overwrite) for config in configs]
+
+    files: list[list[Path]] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def results(store: str, runs: Sequence[str]) -> pd.DataFrame:
-    """Return a row a run, read back from the store: accuracies in 0..1, steps and parameters."""
+    """Return a row a run, read back from the store: test accuracies in 0..1, training loss, steps, parameters."""
     steps = pd.read_parquet(f"{store}/steps", filters=[("run", "in", list(runs))])
-    return pd.DataFrame([_result(store, run, steps[steps["run"] == run]) for run in runs])
+    rows = []
+    for run in runs:
+        own = steps[steps["run"] == run].sort_values("step")
+        tests, training = own[own["split"] == "test"], own[own["split"] == "train"]
+        found = stored_run(store, run)
+        rows.append(
+            {
+                "run": run,
+                "best accuracy": tests["accuracy"].max(),
+                "last accuracy": tests["accuracy"].iloc[-1],
+                "last loss": training["loss"].iloc[-1],
+                "steps": int(training["step"].max()) + 1,
+                "parameters": found.settings["parameters"] if found else 0,
+            }
+        )
+    return pd.DataFrame(rows, columns=list(FORMATS))
 
 
-def _result(store: str, run: str, steps: pd.DataFrame) -> dict[str, Any]:
-    tests, training = steps[steps["split"] == "test"], steps[steps["split"] == "train"]
-    config = stored_config(store, run)
-    return {
-        "run": run,
-        "norm": config.norm,
-        "best test accuracy": tests["accuracy"].max(),
-        "last test accuracy": tests["accuracy"].iloc[-1],
-        "last training loss": training["loss"].iloc[-1],
-        "steps": int(training["step"].max()) + 1,
-        "parameters": trainable_parameters(config.model, config.norm),
-    }
-
-
-def trainable_parameters(model: str, norm: str) -> int:
-    """Return how many numbers training may change."""
-    return sum(parameter.numel() for parameter in build(model, norm).parameters() if parameter.requires_grad)
-
-
-def show(table: pd.DataFrame, console: Console) -> None:
-    """Print the results as a table."""
-    shown = Table(*table.columns, title="3-layer CNN, 5,000 training and 1,000 test digits of MNIST")
-    for column, formatted in zip(shown.columns, FORMATS, strict=True):
-        column.justify = "left" if formatted == "{}" else "right"
+def as_text(table: pd.DataFrame, *, title: str) -> Table:
+    """Return the results as a table for the terminal."""
+    shown = Table(title=title, title_justify="left")
+    for column in table.columns:
+        shown.add_column(column, justify="left" if column == "run" else "right", overflow="fold")
     for row in table.itertuples(index=False):
-        shown.add_row(*(formatted.format(value) for formatted, value in zip(FORMATS, row, strict=True)))
-    console.print(shown)
+        shown.add_row(*(formatted.format(value) for formatted, value in zip(FORMATS.values(), row, strict=True)))
+    return shown
 
 
-def write(table: pd.DataFrame, out: Path) -> list[Path]:
-    """Write the results as CSV and return the file."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "results.csv"
-    table.to_csv(path, index=False)
-    return [path]
+def draw(store: str, runs: Sequence[str], *, out: Path) -> Reproduction:
+    """Draw every figure and write every table of the paper that these runs allow."""
+    gallery = write_figures(store, out, runs=runs)
+    book = write_tables(store, runs=runs, formats=("md", "csv"), out=out)
+    files = [*gallery.written.values(), *([path] for path in book.written)]
+    return Reproduction(files, {**gallery.refused, **book.refused})

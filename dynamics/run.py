@@ -14,7 +14,8 @@ from dynamics.data.batches import in_order
 from dynamics.evaluation import evaluate
 from dynamics.events import Began, Ended, Scored, Stepped, Watch, unwatched
 from dynamics.interruption import deferred_interrupt
-from dynamics.setup import Setup, set_up
+from dynamics.setup import Setup, set_up, trainable_parameters
+from dynamics.stored import check_store
 from dynamics.training import train
 from probes import Probe
 from probes.schema import check_run_id
@@ -56,6 +57,7 @@ def run(
         KeyboardInterrupt: Ctrl-C came; the checkpoint is written, the store is closed and readable.
     """
     began, name = time.monotonic(), check_run_id(name or config.name)
+    check_store(store)
     setup = set_up(config, data_dir=data_dir, download=download)
     place = checkpoint_path(store, name)
     saved = load_checkpoint(place, config=config.to_dict(), device=setup.device) if resume and place.exists() else None
@@ -68,7 +70,7 @@ def run(
         every=config.every,
         include=_patterns(config.include),
         exclude=_patterns(config.exclude),
-        config=config.to_dict(),
+        config=config.to_dict() | {"parameters": trainable_parameters(setup.model)},
         resume_step=start if resume else None,
         overwrite=overwrite,
     )

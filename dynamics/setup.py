@@ -135,6 +135,11 @@ def make_model(config: RunConfig, data: DataSet) -> nn.Module:
     )
 
 
+def trainable_parameters(model: nn.Module) -> int:
+    """Return how many numbers training may change."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
 def norm_name(config: RunConfig) -> str:
     """Return the norm's name in the registry: the scripts' own variant where the definition is ``released``."""
     own = f"released_{config.norm}"
@@ -173,9 +178,15 @@ def choose_device(name: str) -> torch.device:
 
 
 def augmentation(config: RunConfig) -> str:
-    """Return the augmentation that ``auto`` stands for: crops and mirror images, but no mirrored digits."""
+    """Return the augmentation that ``auto`` stands for.
+
+    Crops and mirror images, but no mirrored digits. Under the released definition it is what the scripts do: digits of
+    MNIST are mirrored too, and SVHN is left as it is.
+    """
     if config.augmentation != "auto":
         return config.augmentation
+    if config.definition == "released":
+        return "none" if config.data == "svhn" else "crop-flip"
     return "crop" if config.data in DIGITS else "crop-flip"
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from dynamics.checkpoint import MAY_CHANGE
 from dynamics.config import RunConfig
 from probes.storage.files import open_store
 from probes.storage.run_row import read_run_row
+
+DERIVED = frozenset({"parameters"})  # kept with a run's settings, and following from them
 
 
 @dataclass(frozen=True)
@@ -34,17 +37,32 @@ class StoredRun:
         wanted = config.to_dict()
         return [
             f"{name} {self.settings.get(name)!r}, not {wanted.get(name)!r}"
-            for name in sorted((set(wanted) | set(self.settings)) - MAY_CHANGE)
+            for name in sorted((set(wanted) | set(self.settings)) - MAY_CHANGE - DERIVED)
             if wanted.get(name) != self.settings.get(name)
         ]
 
 
 def stored_run(store: str | PathLike[str], run: str) -> StoredRun | None:
-    """Return what the store holds of a run; None if it is not there."""
+    """Return what the store holds of a run; None if it is not there.
+
+    Raises:
+        NotADirectoryError: The store's path is a file.
+    """
+    check_store(store)
     row = read_run_row(open_store(store), run)
     if not row:
         return None
     return StoredRun(run, row["status"], json.loads(row["config"] or "{}"), row["last_step"] or 0)
+
+
+def check_store(store: str | PathLike[str]) -> None:
+    """Refuse a path that can be no store.
+
+    Raises:
+        NotADirectoryError: It is a file.
+    """
+    if Path(store).is_file():
+        raise NotADirectoryError(f"store {store} is a file: expected a folder, or a path where one can be made.")
 
 
 def stored_config(store: str | PathLike[str], run: str) -> RunConfig:
@@ -57,7 +75,7 @@ def stored_config(store: str | PathLike[str], run: str) -> RunConfig:
     if found is None:
         raise ValueError(f"run {run!r} is not in store {store}: `meandrift runs --store {store}` lists those that are.")
     try:
-        return RunConfig.from_dict(found.settings)
+        return RunConfig.from_dict({name: value for name, value in found.settings.items() if name not in DERIVED})
     except ValueError as error:
         raise ValueError(f"run {run!r} cannot be repeated: {error}") from error
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dynamics.config import RunConfig, protocol
+from probes.schema import check_run_id
 
 
 def test_a_record_survives_the_store() -> None:
@@ -30,6 +31,7 @@ def test_a_record_survives_the_store() -> None:
         ({"learning_rate": math.inf}, "learning_rate inf: expected a number above 0"),
         ({"precision": "int8"}, "precision 'int8': expected one of float32, bfloat16, float16"),
         ({"definition": "mine"}, "definition 'mine': expected one of paper, released"),
+        ({"scope": "half"}, "scope 'half': expected one of full, released"),
     ],
 )
 def test_a_setting_out_of_range_is_told(settings: dict[str, Any], message: str) -> None:
@@ -45,8 +47,8 @@ def test_a_setting_of_another_version_is_told() -> None:
 def test_the_released_protocol_is_what_the_scripts_do() -> None:
     released = RunConfig(**protocol("released", "cnn3"))
     assert (released.data, released.batch_size, released.seed) == ("mnist", 128, 8088)
-    assert (released.definition, released.augmentation) == ("released", "crop-flip")
-    assert RunConfig(**protocol("released", "vgg7")).augmentation == "none"
+    assert (released.definition, released.scope) == ("released", "full")
+    assert RunConfig(**protocol("released", "densenet_bc")).scope == "released"
 
 
 def test_the_paper_protocol_takes_the_equations_and_leaves_the_rate_open() -> None:
@@ -75,4 +77,9 @@ def test_names_tell_the_runs_of_a_sweep_apart() -> None:
         for definition in ("paper", "released")
     ]
     assert len({config.name for config in configs}) == 16
-    assert configs[0].name == "cnn3-bn-lr0.1-s0"
+    assert configs[0].name == "cnn3-mnist-subset-bn-lr0.1-s0"
+
+
+@pytest.mark.parametrize("data", ["npz:/a b/tiny set.npz", "folder:/pictures/cats", "mnist"])
+def test_a_name_is_a_run_id_whatever_the_data_set(data: str) -> None:
+    assert check_run_id(RunConfig(data=data).name)

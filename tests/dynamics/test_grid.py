@@ -10,7 +10,7 @@ def test_a_grid_is_every_combination_under_a_name_of_its_own() -> None:
     axes = parse_axes({"norm": "bn, sn", "learning_rate": "0.1,0.001", "epochs": "3"})
     assert axes == {"norm": ["bn", "sn"], "learning_rate": [0.1, 0.001], "epochs": [3]}
     assert grid(RunConfig(), axes) == {
-        f"cnn3-{norm}-lr{rate:g}-s0": RunConfig(norm=norm, learning_rate=rate, epochs=3)
+        f"cnn3-mnist-subset-{norm}-lr{rate:g}-s0": RunConfig(norm=norm, learning_rate=rate, epochs=3)
         for norm in ("bn", "sn")
         for rate in (0.1, 0.001)
     }
@@ -18,7 +18,10 @@ def test_a_grid_is_every_combination_under_a_name_of_its_own() -> None:
 
 def test_names_tell_other_settings_that_vary() -> None:
     runs = grid(RunConfig(norm="bn"), parse_axes({"batch_size": "32,64", "compile": "no"}))
-    assert list(runs) == ["cnn3-bn-lr0.001-s0-batch_size32", "cnn3-bn-lr0.001-s0-batch_size64"]
+    assert list(runs) == [
+        "cnn3-mnist-subset-bn-lr0.001-s0-batch_size32",
+        "cnn3-mnist-subset-bn-lr0.001-s0-batch_size64",
+    ]
 
 
 def test_layer_patterns_are_one_value() -> None:

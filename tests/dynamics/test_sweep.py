@@ -94,7 +94,7 @@ def test_what_is_there_with_other_settings_is_not_written_over(tiny_data: str, t
     todo = tasks(tmp_path, tiny_data, norm=["none"])
     sweep(todo, store=tmp_path)
     with pytest.raises(
-        ValueError, match=r"holds a run 'cnn3-none-lr0.001-s0' with batch_size 16, not 32: name another"
+        ValueError, match=r"holds a run 'cnn3-tiny-none-lr0.001-s0' with batch_size 16, not 32: name another"
     ):
         task_for(tmp_path, todo[0].run, RunConfig(norm="none", data=tiny_data, batch_size=32))
     assert task_for(tmp_path, todo[0].run, RunConfig(norm="none", data=tiny_data), overwrite=True).overwrite
