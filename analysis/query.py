@@ -53,14 +53,15 @@ def query(store: str | os.PathLike[str], sql: str) -> pd.DataFrame:
 def _answer(connection: duckdb.DuckDBPyConnection, store: str, sql: str) -> pd.DataFrame:
     import duckdb
 
-    tables = _make_views(connection, store)
+    tables: list[str] = []
     try:
+        tables = _make_views(connection, store)
         answer = connection.sql(sql)
         return pd.DataFrame() if answer is None else answer.df()
     except duckdb.IOException:
         raise
     except duckdb.Error as error:
-        raise ValueError(f"{error} (tables: {', '.join(tables)})") from error
+        raise ValueError(f"{error} (tables: {', '.join(tables) or 'not all could be opened'})") from error
 
 
 def _make_views(connection: duckdb.DuckDBPyConnection, store: str) -> list[str]:

@@ -1,0 +1,113 @@
+"""The store's commands, as a user types them."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner, Result
+
+from probes.commands import app
+from probes.store import Recorder
+
+
+def losses(first: int, last: int) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([{"step": step, "split": "train"} for step in range(first, last)])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """One finished run ``a``, and ``dead``, whose writer died with five rows in its log."""
+    with Recorder(tmp_path / "runs", "a") as recorder:
+        recorder.write("steps", losses(0, 3))
+    recorder = Recorder(tmp_path / "runs", "dead")
+    recorder.write("steps", losses(0, 5))
+    recorder._owner.forget()
+    return tmp_path / "runs"
+
+
+def meandrift(*words: object, store: Path) -> Result:
+    return CliRunner().invoke(app, [*map(str, words), "--store", str(store)])
+
+
+def test_runs_lists_every_run_with_its_rows(store, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    lines = meandrift("runs", store=store).stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["a", "finished"], ["dead", "running"]]
+    assert lines[1].split()[-3] == "3"
+
+
+def test_runs_shows_a_question_mark_for_a_part_it_cannot_count(store, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    [part] = store.glob("steps/run=a/*.parquet")
+    part.write_bytes(b"garbage")
+    assert meandrift("runs", store=store).stdout.splitlines()[1].split()[-3] == "?"
+
+
+def test_recover_says_what_came_back_and_the_second_time_that_nothing_did(store):
+    assert meandrift("recover", store=store).stdout == "recovered run 'dead': 5 rows of steps\n"
+    assert meandrift("recover", store=store).stdout == "nothing to recover\n"
+
+
+def test_recover_by_force_wants_a_run_named(store):
+    result = meandrift("recover", "--force", store=store)
+    assert isinstance(result.exception, ValueError)
+    assert "meandrift recover RUN --force" in str(result.exception)
+
+
+def test_compact_joins_parts_and_recovers_first(store):
+    result = meandrift("compact", store=store)
+    assert result.stdout == "a/steps: 1 parts -> 1\ndead/steps: 1 parts -> 1\n"
+
+
+def test_compact_joins_what_a_dead_writer_left_in_many_parts(tmp_path):
+    recorder = Recorder(tmp_path, "dead")
+    for step in range(4):
+        recorder.write("steps", losses(step, step + 1))
+        recorder.flush()
+    recorder._owner.forget()
+    assert meandrift("compact", "dead", store=tmp_path).stdout == "dead/steps: 4 parts -> 1\n"
+
+
+def test_compact_leaves_a_live_run_alone_and_says_so(tmp_path):
+    with Recorder(tmp_path, "live") as recorder:
+        recorder.write("steps", losses(0, 1))
+        recorder.flush()
+        result = meandrift("compact", store=tmp_path)
+    assert "left alone: run 'live' is being written by process" in result.stderr
+
+
+def test_rm_deletes_a_run_from_every_table_and_its_log(store):
+    assert meandrift("rm", "dead", "a", store=store).stdout == "deleted dead\ndeleted a\n"
+    assert [path for path in store.rglob("*") if path.is_file()] == []
+
+
+def test_rm_of_a_run_that_is_not_there_says_which_are(store):
+    result = meandrift("rm", "b", store=store)
+    assert "has no run 'b'; it has a, dead" in str(result.exception)
+
+
+def test_verify_of_a_sound_store_ends_with_status_0(store):
+    result = meandrift("verify", store=store)
+    assert result.exit_code == 0
+    assert result.stdout == ("note: run 'dead': 1 log segments are not in parts yet\n3 files, 5 rows, 0 faults\n")
+
+
+def test_verify_names_the_bad_file_and_ends_with_status_1(store):
+    [part] = store.glob("steps/run=a/*.parquet")
+    part.write_bytes(part.read_bytes()[:100])
+    result = meandrift("verify", "a", store=store)
+    assert result.exit_code == 1
+    assert f"BAD {part}: cannot be read" in result.stdout
+
+
+def test_export_takes_the_kind_from_the_name(store, tmp_path):
+    result = meandrift("export", tmp_path / "steps.csv", "--table", "steps", "--run", "a", store=store)
+    assert result.stdout == f"3 rows of steps -> {tmp_path / 'steps.csv'}\n"
+
+
+def test_every_command_says_so_when_there_is_no_store(tmp_path):
+    for words in (["runs"], ["recover"], ["compact"], ["rm", "a"], ["verify"], ["export", tmp_path / "x.csv"]):
+        result = meandrift(*words, store=tmp_path / "nowhere")
+        assert isinstance(result.exception, FileNotFoundError)
+        assert "holds no run: check --store" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
