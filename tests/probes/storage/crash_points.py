@@ -20,21 +20,24 @@ from probes.store import Recorder
 OPERATIONS = {"open", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree"}
 
 
+REWOUND, LAST = 3, 5
+
+
 def batch(step: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([{"step": step, "split": "train", "loss": step / 7}])
 
 
 def write_resume_and_compact(store: Path, acknowledge) -> None:
-    """Two lives of one run: flushes, a compaction, a rewind to step 5, another compaction."""
+    """Two lives of one run: flushes, a compaction, a rewind into the compacted part, another compaction."""
     with Recorder(store, "a") as recorder:
-        for step in range(8):
+        for step in range(5):
             recorder.write("steps", batch(step))
             acknowledge(step)
-            if step % 3 == 2:
+            if step % 2 == 1:
                 recorder.flush()
     acknowledge("closed")
-    with Recorder(store, "a", resume_step=5) as recorder:
-        for step in range(5, 9):
+    with Recorder(store, "a", resume_step=REWOUND) as recorder:
+        for step in range(REWOUND, LAST + 1):
             recorder.write("steps", batch(step))
             acknowledge(step)
             recorder.flush()
@@ -72,7 +75,7 @@ def acknowledged(path: Path) -> tuple[set[int], bool]:
     closed = "closed" in words
     first = {int(word) for word in words[: words.index("closed") if closed else None]}
     second = {int(word) for word in words[words.index("closed") + 1 :]} if closed else set()
-    return ({step for step in first if step < 5} | second if closed else first), closed
+    return ({step for step in first if step < REWOUND} | second if closed else first), closed
 
 
 def problems(store: Path, acks: Path) -> list[str]:
@@ -80,7 +83,7 @@ def problems(store: Path, acks: Path) -> list[str]:
     must, closed = acknowledged(acks)
     parts = sorted(store.glob("steps/run=*/*.parquet"))
     steps = [step for part in parts for step in pq.ParquetFile(part).read()["step"].to_pylist()]
-    may = set(range(9)) if closed else must | {max(must, default=-1) + 1}
+    may = set(range(LAST + 1)) if closed else must | {max(must, default=-1) + 1}
     found = []
     if len(steps) != len(set(steps)):
         found.append(f"doubled: {steps}")
