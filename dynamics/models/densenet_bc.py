@@ -117,7 +117,7 @@ class DenseNetBC(nn.Module):
     ) -> None:
         super().__init__()
         _check(depth=depth, compression=compression, image_size=image_size)
-        check_scope(scope)
+        check_scope(scope, norm)
         released = scope == "released"
         dense = BATCH_NORM if released else norm
         outer = replace(norm, reader=None, producer=None) if released else norm

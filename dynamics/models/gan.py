@@ -47,7 +47,7 @@ class Critic(nn.Module):
     ) -> None:
         super().__init__()
         _check_size(image_size)
-        check_scope(scope)
+        check_scope(scope, norm)
         uncentred = replace(norm, module=None)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         channels = in_channels
@@ -75,7 +75,7 @@ class Generator(nn.Module):
     """Five transposed convolutions from noise to an image in -1..1.
 
     To 8w channels of an eighth of the image's size, then 4x4 with stride 2 to 4w, 2w and w, each followed by norm and
-    ReLU; 3x3 to the image, then tanh. The last layer is never normalised.
+    ReLU; 3x3 to the image, then tanh. The last layer is left as it is, save by a norm for whole models (sn_beta).
 
     Args:
         norm: The normalisation; batch norm in all of the paper's runs.

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from dynamics.norms.batch_norm import BATCH_NORM
+from dynamics.norms.convert import convert
+from dynamics.norms.fold import fold
+from dynamics.norms.instance_norm import INSTANCE_NORM
+from dynamics.norms.layer_norm import LAYER_NORM
 from dynamics.norms.mean_centring import MeanCentring
 from dynamics.norms.mean_spectral_norm import MEAN_SPECTRAL_NORM
 from dynamics.norms.norm import Norm
-from dynamics.norms.spectral_norm import SpectralNorm, spectral_norm
+from dynamics.norms.operator_norm import OPERATOR_NORM_BOUND
+from dynamics.norms.released import RELEASED_MEAN_SPECTRAL_NORM, RELEASED_SPECTRAL_NORM
+from dynamics.norms.spectral_norm import SPECTRAL_NORM, SpectralNorm, spectral_norm
+from dynamics.norms.spectral_regularisation import SpectralRegularisation
+from dynamics.norms.weight_norm import MEAN_WEIGHT_NORM, WEIGHT_NORM
 
-__all__ = ["NORMS", "MeanCentring", "Norm", "SpectralNorm", "norm_named", "spectral_norm"]
+__all__ = [
+    "NORMS",
+    "MeanCentring",
+    "Norm",
+    "SpectralNorm",
+    "SpectralRegularisation",
+    "convert",
+    "fold",
+    "norm_named",
+    "spectral_norm",
+]
 
 _ALL = (
     Norm("none", source="-"),
     BATCH_NORM,
-    Norm("sn", source="Miyato et al. 2018; Eq. 2", weight=spectral_norm),
+    SPECTRAL_NORM,
     MEAN_SPECTRAL_NORM,
+    WEIGHT_NORM,
+    MEAN_WEIGHT_NORM,
+    LAYER_NORM,
+    INSTANCE_NORM,
+    OPERATOR_NORM_BOUND,
+    RELEASED_SPECTRAL_NORM,
+    RELEASED_MEAN_SPECTRAL_NORM,
 )
 NORMS: dict[str, Norm] = {kind.name: kind for kind in _ALL}
 

@@ -9,25 +9,27 @@ from dynamics.norms.mean_centring import channel_view
 
 
 class ChannelBias(nn.Module):
-    """``h + m`` per channel, in place: for a copy of channels that were centred where they were made.
+    """``h + m`` per channel: what is left of a norm where the mean is taken elsewhere, or not at all.
 
     Args:
         num_features: Channels.
+        inplace: Overwrite the input, which must be nobody else's.
 
     Raises:
         ValueError: The input is not ``(N, num_features, ...)``.
     """
 
-    def __init__(self, num_features: int) -> None:
+    def __init__(self, num_features: int, *, inplace: bool = False) -> None:
         super().__init__()
-        self.num_features = num_features
+        self.num_features, self.inplace = num_features, inplace
         self.bias = nn.Parameter(torch.zeros(num_features))
 
     def forward(self, h: Tensor) -> Tensor:
-        """Return h, overwritten."""
+        """Return ``h + m``."""
         if h.ndim < 2 or h.shape[1] != self.num_features:
             raise ValueError(f"ChannelBias: expected (N, {self.num_features}, ...), got {tuple(h.shape)}")
-        return h.add_(channel_view(self.bias, like=h))
+        m = channel_view(self.bias, like=h)
+        return h.add_(m) if self.inplace else (h + m).to(h.dtype)
 
     def extra_repr(self) -> str:
         """Return the settings that ``repr`` shows."""

@@ -26,7 +26,7 @@ class Norm:
         producer: For networks where many layers read a channel: what is done to it once, where it is made.
         reader: What then is left to each of the layers that read it, in the place of ``module``.
         whole_model: ``(model, example input) -> model``, run once the model is built, for a norm that must know the
-            size of each layer's input.
+            size of each layer's input. It reaches every linear and convolution layer.
     """
 
     name: str

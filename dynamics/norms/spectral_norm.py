@@ -9,38 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-LAYERS = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-
-
-def output_dimension(layer: nn.Module) -> int:
-    """Return the dimension of the weight that counts output channels: 0, and 1 of a transposed convolution.
-
-    Raises:
-        TypeError: The module is none of ``LAYERS``.
-    """
-    if not isinstance(layer, LAYERS):
-        names = ", ".join(kind.__name__ for kind in LAYERS)
-        raise TypeError(f"cannot normalise the weight of {type(layer).__name__}: expected one of {names}")
-    return 1 if isinstance(layer, TRANSPOSED) else 0
-
-
-def unfold_weight(weight: Tensor, *, dim: int = 0) -> Tensor:
-    """Return a layer's weight as the matrix that Miyato et al. normalise, ``(out, in*kh*kw)``.
-
-    Args:
-        weight: The weight, two or more dimensions.
-        dim: Dimension that becomes the rows, see :func:`output_dimension`.
-    """
-    return weight.movedim(dim, 0).flatten(1)
+from dynamics.norms.layers import output_dimension, unfold_weight
+from dynamics.norms.norm import Norm
+from dynamics.norms.power_iteration import EPS, iterate, multiply
 
 
 class _Divide(torch.autograd.Function):
@@ -93,7 +64,7 @@ class SpectralNorm(nn.Module):
     _u: Tensor
     _v: Tensor
 
-    def __init__(self, weight: Tensor, *, n_power_iterations: int = 1, dim: int = 0, eps: float = 1e-12) -> None:
+    def __init__(self, weight: Tensor, *, n_power_iterations: int = 1, dim: int = 0, eps: float = EPS) -> None:
         super().__init__()
         if weight.ndim < 2:
             raise ValueError(f"spectral norm: expected a weight of two or more dimensions, got {tuple(weight.shape)}")
@@ -106,21 +77,7 @@ class SpectralNorm(nn.Module):
         self.register_buffer("_u", F.normalize(matrix.new_empty(rows).normal_(), dim=0, eps=eps))
         self.register_buffer("_v", F.normalize(matrix.new_empty(columns).normal_(), dim=0, eps=eps))
         for _ in range(15):
-            self._iterate(matrix)
-
-    @torch.no_grad()
-    def _iterate(self, matrix: Tensor) -> Tensor:
-        """Make one power iteration on u and v in place; return sigma = |W^T u|."""
-        self._turn(self._u, matrix, self._v)
-        return self._turn(self._v, matrix.mT, self._u)
-
-    def _turn(self, vector: Tensor, matrix: Tensor, other: Tensor) -> Tensor:
-        """Turn ``vector`` in place towards ``matrix @ other``, unless that is zero; return the product's norm."""
-        # out= keeps autocast's hands off: sigma is always computed in the weight's own precision.
-        product = torch.mv(matrix, other, out=torch.empty_like(vector))
-        norm = torch.linalg.vector_norm(product)
-        vector.copy_(torch.where(norm > self.eps, product / norm.clamp_min(self.eps), vector))
-        return norm
+            iterate(matrix, self._u, self._v, eps=eps)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W / sigma(W), in the shape and memory format of the weight."""
@@ -128,9 +85,9 @@ class SpectralNorm(nn.Module):
             matrix = unfold_weight(weight.detach(), dim=self.dim)
             if self.training:
                 for _ in range(self.n_power_iterations):
-                    sigma = self._iterate(matrix)
+                    sigma = iterate(matrix, self._u, self._v, eps=self.eps)
             else:
-                sigma = torch.dot(self._u, torch.mv(matrix, self._v, out=torch.empty_like(self._u)))
+                sigma = torch.dot(self._u, multiply(matrix, self._v))
             # Clones: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
             u, v = self._broadcast(weight, self._u.clone(), self._v.clone())
         normalised, _ = cast(tuple[Tensor, Tensor], _Divide.apply(weight, u, v, sigma.clamp_min(self.eps)))
@@ -150,7 +107,7 @@ class SpectralNorm(nn.Module):
         return f"n_power_iterations={self.n_power_iterations}, dim={self.dim}, eps={self.eps}"
 
 
-def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float = 1e-12) -> nn.Module:
+def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float = EPS) -> nn.Module:
     """Divide a layer's weight by its spectral norm from now on, and return the layer.
 
     Raises:
@@ -161,3 +118,6 @@ def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float =
     norm = SpectralNorm(weight, n_power_iterations=n_power_iterations, dim=dim, eps=eps)
     parametrize.register_parametrization(layer, "weight", norm)
     return layer
+
+
+SPECTRAL_NORM = Norm("sn", source="Miyato et al. 2018; Eq. 2", weight=spectral_norm)

@@ -1,0 +1,133 @@
+"""Convolutions whose operator norm is held at most beta, by power iteration through the convolution itself."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from dynamics.norms.layers import LAYERS
+from dynamics.norms.linear_map import LinearMap
+from dynamics.norms.norm import Norm
+from dynamics.norms.power_iteration import EPS, replace_direction
+
+
+class OperatorNormBound(nn.Module):
+    """Parametrization ``W -> W / max(1, sigma / beta)``, sigma = max |W * x| / |x| over inputs of one shape.
+
+    sigma is that of the convolution, stride and padding included, not of the unfolded matrix. A training forward makes
+    one power iteration, ``u <- W * v``, ``v <- W^T * u``, on vectors of the shape of an output and of an input;
+    evaluation leaves them alone. A kernel whose sigma is below beta stays as it is.
+
+    Args:
+        layer: The layer whose weight this will parametrize.
+        input_shape: Shape of one input of the layer, without the batch.
+        beta: Largest sigma allowed.
+        n_power_iterations: Power iterations a training forward, at least 1.
+
+    Raises:
+        TypeError: The module is no linear or convolution layer.
+        ValueError: beta is not positive, ``n_power_iterations`` is below 1, or the layer does not pad with zeros.
+
+    Source: Farnia, Zhang and Tse 2019, section 5.
+    """
+
+    _u: Tensor
+    _v: Tensor
+
+    def __init__(
+        self, layer: nn.Module, input_shape: tuple[int, ...], *, beta: float = 1.0, n_power_iterations: int = 1
+    ) -> None:
+        super().__init__()
+        if beta <= 0:
+            raise ValueError(f"beta: expected a positive number, got {beta}")
+        if n_power_iterations < 1:
+            raise ValueError(f"n_power_iterations: expected at least 1, got {n_power_iterations}")
+        self.beta, self.n_power_iterations = beta, n_power_iterations
+        self._map = LinearMap(layer, input_shape)
+        weight = cast(Tensor, layer.weight).detach()
+        v = torch.nn.functional.normalize(weight.new_empty(self._map.input_shape).normal_().flatten(), dim=0)
+        self.register_buffer("_v", v.view(self._map.input_shape))
+        self.register_buffer("_u", torch.zeros_like(self._map(self._v, weight)))
+        self._iterate(weight, 15)
+
+    @torch.no_grad()
+    def _iterate(self, weight: Tensor, times: int) -> None:
+        for _ in range(times):
+            replace_direction(self._u, self._map(self._v, weight), eps=EPS)
+            replace_direction(self._v, self._map.transpose(self._u, weight), eps=EPS)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight, divided by sigma / beta where that is above 1."""
+        with torch.autocast(weight.device.type, enabled=False):
+            if self.training:
+                self._iterate(weight.detach(), self.n_power_iterations)
+            sigma = (self._u.clone() * self._map(self._v.clone(), weight)).sum()
+        return weight / (sigma / self.beta).clamp_min(1)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """Return the weight to store when one is assigned: itself."""
+        return weight
+
+    def extra_repr(self) -> str:
+        """Return the settings that ``repr`` shows."""
+        return f"input_shape={self._map.input_shape}, beta={self.beta}"
+
+
+def bound_operator_norm(layer: nn.Module, input_shape: tuple[int, ...], *, beta: float = 1.0) -> nn.Module:
+    """Hold a layer's operator norm at most beta from now on, for inputs of this shape, and return the layer.
+
+    Raises:
+        TypeError: The module is no linear or convolution layer.
+        ValueError: See :class:`OperatorNormBound`.
+    """
+    parametrize.register_parametrization(layer, "weight", OperatorNormBound(layer, input_shape, beta=beta))
+    return layer
+
+
+def bound_operator_norms(model: nn.Module, example: Tensor, *, beta: float = 1.0) -> nn.Module:
+    """Hold the operator norm of every linear and convolution layer at most beta, and return the model.
+
+    Args:
+        model: Run once on ``example``, in eval mode and without gradient, to see each layer's input.
+        example: One batch of the size the model will be trained on.
+        beta: Largest operator norm allowed.
+
+    Raises:
+        ValueError: No layer of the model saw the example.
+    """
+    shapes = input_shapes(model, example)
+    if not shapes:
+        raise ValueError(f"{type(model).__name__} has no linear or convolution layer that its forward calls")
+    for layer, shape in shapes.items():
+        bound_operator_norm(layer, shape, beta=beta)
+    return model
+
+
+def input_shapes(model: nn.Module, example: Tensor) -> dict[nn.Module, tuple[int, ...]]:
+    """Return the shape of one input, without the batch, of each linear and convolution layer, in order of first use.
+
+    Linear layers map the last dimension alone: theirs is ``(in_features,)``.
+    """
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+
+    def see(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        shape = tuple(inputs[0].shape[-1:] if isinstance(layer, nn.Linear) else inputs[0].shape[1:])
+        shapes.setdefault(layer, shape)
+
+    hooks = [m.register_forward_pre_hook(see) for m in model.modules() if isinstance(m, LAYERS)]
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad():
+            model.eval()(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    return shapes
+
+
+OPERATOR_NORM_BOUND = Norm("sn_beta", source="Farnia, Zhang and Tse 2019, section 5", whole_model=bound_operator_norms)

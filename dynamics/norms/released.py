@@ -1,0 +1,77 @@
+"""What the authors' released scripts do in the place of Eq. 6 and 7, so that both can be run side by side."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dynamics.norms.layers import output_dimension, unfold_weight
+from dynamics.norms.mean_centring import MeanCentring, channel_view
+from dynamics.norms.norm import Norm
+from dynamics.norms.power_iteration import iterate
+
+POWER_ITERATIONS = 100
+
+
+def released_spectral_norm(layer: nn.Module) -> nn.Module:
+    """Project a layer's weight onto sigma = 1 before every forward, and return the layer.
+
+    100 power iterations, then the stored weight itself becomes W / sigma, in training and in evaluation. No gradient
+    flows through sigma, where Eq. 8 and 9 have one. The layer also gets the scripts' scalar ``renorm``, a parameter
+    that nothing reads and no gradient reaches; it is there because Table III counts it.
+
+    Raises:
+        TypeError: The module is no linear or convolution layer.
+    """
+    matrix = unfold_weight(cast(Tensor, layer.weight).detach(), dim=output_dimension(layer))
+    layer.register_buffer("released_u", F.normalize(matrix.new_empty(matrix.shape[0]).normal_(), dim=0))
+    layer.register_buffer("released_v", F.normalize(matrix.new_empty(matrix.shape[1]).normal_(), dim=0))
+    layer.register_parameter("renorm", nn.Parameter(matrix.new_ones(1)))
+    layer.register_forward_pre_hook(_project)
+    return layer
+
+
+def _project(layer: nn.Module, _inputs: tuple[Any, ...]) -> None:
+    # .data, as the scripts have it: the backward of D(real) must not object to the projection before D(fake).
+    weight = cast(Tensor, layer.weight).data
+    matrix = unfold_weight(weight, dim=output_dimension(layer))
+    u, v = cast(Tensor, layer.released_u), cast(Tensor, layer.released_v)
+    for _ in range(POWER_ITERATIONS):
+        sigma = iterate(matrix, u, v)
+    weight.div_(sigma.clamp_min(torch.finfo(sigma.dtype).tiny))
+
+
+class ReleasedMeanCentring(nn.Module):
+    """``(h - E[h]) * weight + bias``: the scripts keep batch norm's scale, where Eq. 7 has m alone.
+
+    The mean is the batch's in training and a running one, momentum 0.1, in evaluation.
+
+    Args:
+        num_features: Channels.
+
+    Raises:
+        ValueError: As :class:`~dynamics.norms.mean_centring.MeanCentring`.
+    """
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.centring = MeanCentring(num_features, bias=False, momentum=0.1)
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return h centred, scaled and shifted."""
+        return self.centring(h) * channel_view(self.weight, like=h) + channel_view(self.bias, like=h)
+
+
+def _released_centring(channels: int, _dimensions: int) -> nn.Module:
+    return ReleasedMeanCentring(channels)
+
+
+RELEASED_SPECTRAL_NORM = Norm("released_sn", source="the released scripts", weight=released_spectral_norm)
+RELEASED_MEAN_SPECTRAL_NORM = Norm(
+    "released_msn", source="the released scripts", weight=released_spectral_norm, module=_released_centring
+)

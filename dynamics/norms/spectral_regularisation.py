@@ -1,0 +1,61 @@
+"""Spectral norm regularisation: a loss term that grows with each layer's spectral norm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from dynamics.norms.layers import LAYERS, output_dimension, unfold_weight
+from dynamics.norms.power_iteration import iterate
+
+
+class SpectralRegularisation(nn.Module):
+    """``strength / 2 * sum over layers of sigma(W)^2``, to be added to the loss.
+
+    Each call makes one power iteration a layer; the gradient with respect to W is ``strength sigma u v^T``. The vectors
+    are buffers, so they move to the model's device with ``to`` and are saved with ``state_dict``.
+
+    Args:
+        model: Every linear and convolution layer of it is regularised.
+        strength: lambda of the paper, not negative.
+
+    Raises:
+        ValueError: The model has no such layer, a layer's weight is reparametrised already, or ``strength`` is
+            negative.
+
+    Source: Yoshida and Miyato 2017, Eq. 5 and algorithm 1.
+    """
+
+    def __init__(self, model: nn.Module, *, strength: float) -> None:
+        super().__init__()
+        if strength < 0:
+            raise ValueError(f"strength: expected 0 or more, got {strength}")
+        named = [(name, module) for name, module in model.named_modules() if isinstance(module, LAYERS)]
+        if not named:
+            raise ValueError(f"{type(model).__name__} has no linear or convolution layer to regularise")
+        for name, layer in named:
+            if parametrize.is_parametrized(layer, "weight"):
+                raise ValueError(f"{name}: its weight is reparametrised already; regularise a model with norm 'none'")
+        self.strength = strength
+        # A plain list: the layers stay the model's, and their parameters are not listed twice.
+        self._layers = [layer for _, layer in named]
+        for number, matrix in enumerate(self._matrices()):
+            rows, columns = matrix.shape
+            self.register_buffer(f"u{number}", F.normalize(matrix.new_empty(rows).normal_(), dim=0))
+            self.register_buffer(f"v{number}", F.normalize(matrix.new_empty(columns).normal_(), dim=0))
+
+    def forward(self) -> Tensor:
+        """Return the loss term, a scalar."""
+        squares = []
+        for number, matrix in enumerate(self._matrices()):
+            u, v = self.get_buffer(f"u{number}"), self.get_buffer(f"v{number}")
+            with torch.no_grad():
+                iterate(matrix.detach(), u, v)
+            squares.append((u.clone() @ matrix @ v.clone()).square())
+        return self.strength / 2 * torch.stack(squares).sum()
+
+    def _matrices(self) -> list[Tensor]:
+        weights = [(layer.weight, output_dimension(layer)) for layer in self._layers]
+        return [unfold_weight(weight, dim=dim) for weight, dim in weights]

@@ -1,0 +1,32 @@
+"""Weight normalisation, ``W = g V / |V|`` per output channel, alone and with mean-only batch norm."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from dynamics.norms.layers import output_dimension
+from dynamics.norms.mean_spectral_norm import bias_where_read, centring, centring_where_made
+from dynamics.norms.norm import Norm
+
+
+def weight_norm(layer: nn.Module) -> nn.Module:
+    """Learn length and direction of each output channel's weights apart, and return the layer (torch's own).
+
+    Raises:
+        TypeError: The module is no linear or convolution layer.
+
+    Source: Salimans and Kingma 2016, Eq. 2.
+    """
+    return parametrizations.weight_norm(layer, dim=output_dimension(layer))
+
+
+WEIGHT_NORM = Norm("wn", source="Salimans and Kingma 2016, Eq. 2", weight=weight_norm)
+MEAN_WEIGHT_NORM = Norm(
+    "wn_mean",
+    source="Salimans and Kingma 2016, Eq. 2 and section 2.3",
+    weight=weight_norm,
+    module=centring,
+    producer=centring_where_made,
+    reader=bias_where_read,
+)
