@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from analysis.arms import ARM, arms_of
 from analysis.densities import shares_by_octave
 from analysis.figures.by_layer import set_steps
+from analysis.figures.numbers import power_of_ten, scientific
 from analysis.figures.overview import step_edges
 from analysis.figures.page import head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
@@ -74,7 +75,7 @@ class GradientHistogramMap(Picture):
         figure.supxlabel("step", fontsize=8)
         figure.supylabel(f"{self.tensor} entry, octaves of magnitude", fontsize=8)
         smallest = 2.0 ** (int(table["top"].iloc[0]) - self.octaves)
-        head(figure, self.title.replace("gradient", self.tensor), f"0: zero or smaller than {smallest:.0e}")
+        head(figure, self.title.replace("gradient", self.tensor), f"0: zero or smaller than {scientific(smallest)}")
 
 
 _ARM_KEYS = ["arm_order", "arm", "norm"]
@@ -91,12 +92,12 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame) -> QuadMesh:
 
 def _name_decades(grid: list[Axes], top: int, octaves: int) -> None:
     """Write powers of ten at their places among the octaves, zero in the middle."""
-    decades = np.arange(np.ceil((top - octaves) * np.log10(2)), np.floor(top * np.log10(2)) + 1)
+    decades = np.arange(int(np.ceil((top - octaves) * np.log10(2))), int(np.floor(top * np.log10(2))) + 1)
     places = decades / np.log10(2) - (top - octaves) + 0.5
     step = max(len(decades) // 2, 1)
     # From the largest down, and none so small that its name would run into the zero.
     chosen = [(place, decade) for place, decade in zip(places, decades, strict=True) if place > octaves / 5][::-step]
     ticks = [-place for place, _ in chosen] + [0.0] + [place for place, _ in chosen]
-    names = [f"$-10^{{{d:.0f}}}$" for _, d in chosen] + ["0"] + [f"$10^{{{d:.0f}}}$" for _, d in chosen]
+    names = [f"−{power_of_ten(int(d))}" for _, d in chosen] + ["0"] + [power_of_ten(int(d)) for _, d in chosen]
     for axes in grid:
         axes.set_yticks(ticks, labels=names)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.numbers import write_plainly
 from analysis.selection import Patterns
 from analysis.style import house_style
 from probes import schema
@@ -93,4 +94,6 @@ class Prepared:
         with house_style():
             figure = Figure()
             self.picture.draw(figure, self)
+            for axes in figure.axes:
+                write_plainly(axes)
         return figure

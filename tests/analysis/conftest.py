@@ -303,11 +303,11 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def deep_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of three runs of a network of 100 layers. Read only."""
-    return write_store(tmp_path_factory.mktemp("deep") / "runs", Synthetic(model="densenet"))
+    return write_store(tmp_path_factory.mktemp("deep") / "runs", Synthetic(model="densenet", records=12))
 
 
 @pytest.fixture(scope="session")
 def seeds_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of three norms with ten seeds each; one run stops early, one meets NaN. Read only."""
-    spec = Synthetic(seeds=range(10), nan_from={"sn-s3": 30}, stop_after={"bn-s2": 20})
+    spec = Synthetic(seeds=range(10), records=16, nan_from={"sn-s3": 10}, stop_after={"bn-s2": 8})
     return write_store(tmp_path_factory.mktemp("seeds") / "runs", spec)
