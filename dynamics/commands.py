@@ -143,8 +143,9 @@ def reproduce(
         Console().print(as_text(table, title=f"{name}: {one.title}"))
     for files in drawn.files:
         typer.echo("  ".join(map(str, files)))
-    for name, reason in drawn.refused.items():
-        typer.echo(f"not drawn: {name}: {reason}", err=True)
+    if drawn.refused:
+        why = f"`meandrift figures {store}` and `meandrift tables {store}` say why"
+        typer.echo(f"not for these runs: {', '.join(drawn.refused)} ({why})")
 
 
 def _train_side_by_side(
