@@ -13,7 +13,7 @@ from probes.schema import RUN, SPLIT, STEP, STEPS
 
 DATA, NORM, EXTRACTOR, REAL = "data", "norm", "extractor", "real"
 MEASURES = {"is": "inception_score", "fid": "frechet_distance", "kid": "kernel_distance"}
-# What the paper's numbers are of. Scores of other images or on other features are other quantities.
+# What the paper's numbers are of. Scores on other features are other quantities.
 PUBLISHED_DATA, PUBLISHED_EXTRACTOR = "cifar10", "inception"
 _DEVIATION = "_std"
 
@@ -41,7 +41,8 @@ def score_table(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
     wide = means.unstack("column")
     order = [name + end for name in MEASURES.values() for end in ("", _DEVIATION) if name + end in wide]
     counts = long.groupby(keys, dropna=False)[RUN].nunique().rename("runs")
-    table = wide[order].join(counts).reset_index().merge(published_scores(), on=NORM, how="left")
+    published = published_scores().assign(**{DATA: PUBLISHED_DATA})
+    table = wide[order].join(counts).reset_index().merge(published, on=[DATA, NORM], how="left")
     return _in_order(_with_differences(table))
 
 
@@ -65,7 +66,7 @@ def _last(store: StorePath, column: str, runs: Patterns) -> pd.DataFrame:
 
 
 def _with_differences(table: pd.DataFrame) -> pd.DataFrame:
-    compares = (table[EXTRACTOR] == PUBLISHED_EXTRACTOR) & (table[DATA] == PUBLISHED_DATA)
+    compares = table[EXTRACTOR] == PUBLISHED_EXTRACTOR
     for measure, published in (("inception_score", "published_is"), ("frechet_distance", "published_fid")):
         if measure in table:
             table[f"{measure}_difference"] = (table[measure] - table[published]).where(compares)

@@ -9,15 +9,12 @@ from matplotlib.figure import Figure
 
 from analysis.figures.gan_curves import QUANTITY, by_quantity, draw_quantities
 from analysis.figures.picture import Picture, Prepared
-from probes.schema import STEPS
+from analysis.style import GREY
+from probes.schema import SPLIT, STEPS
 
-# Words of a measure, and which way is better; a column is the measure, or `<measure>_<extractor>`.
-MEASURES = {
-    "fid": "Fréchet distance, lower is better",
-    "is": "inception score, higher is better",
-    "kid": "kernel distance, lower is better",
-}
+BETTER = {"fid": "↓", "is": "↑", "kid": "↓"}  # a column is `<measure>_<extractor>`
 DEVIATION = "_std"
+GENERATED, REAL = "test", "real"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,27 +27,37 @@ class GanScores(Picture):
     name = "gan_scores"
     title = "Scores of generated images"
     reads = STEPS
-    patterns = tuple(f"{measure}_*" for measure in MEASURES)
+    patterns = tuple(f"{measure}_*" for measure in BETTER)
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the scores over runs, a row for each quantity, arm and step.
+        """Return the scores over runs, a row for each quantity, arm and step; ``real`` is the score of real images.
 
         Raises:
-            ValueError: No score was measured in these runs.
+            ValueError: No score of generated images was measured in these runs.
         """
-        scores = [name for name in map(str, rows.columns) if _is_score(name) and rows[name].notna().any()]
+        generated, real = (rows[rows[SPLIT] == split] for split in (GENERATED, REAL))
+        scores = [name for name in map(str, rows.columns) if _is_score(name) and generated[name].notna().any()]
         if not scores:
             raise ValueError("figure 'gan_scores': no score was measured in these runs; train with an extractor")
-        parts = [by_quantity(rows[rows[name].notna()], [name]) for name in sorted(scores)]
+        parts = [
+            by_quantity(generated[generated[name].notna()], [name]).assign(**{REAL: real[name].mean()})
+            for name in sorted(scores)
+        ]
         return pd.concat(parts, ignore_index=True)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel a score."""
+        """Draw a panel a score, and where real images stand."""
         table = prepared.table
-        panels = {name: f"{name}\n{MEASURES[name.partition('_')[0]]}" for name in dict.fromkeys(table[QUANTITY])}
-        note = "on features of the extractor that the score is named after; draws of equal size"
-        draw_quantities(figure, table, panels, title=self.title, note=note)
+        panels = {name: f"{name} {BETTER[name.partition('_')[0]]}" for name in dict.fromkeys(table[QUANTITY])}
+        note = "named after the extractor of the features; arrows point to better; the grey line is real test images"
+        grid = draw_quantities(figure, table, panels, title=self.title, note=note)
+        for axes, name in zip(grid, panels, strict=True):
+            real = table.loc[table[QUANTITY] == name, REAL].iloc[0]
+            axes.axhline(real, color=GREY, linewidth=1.0, zorder=1)
+            low, high = axes.get_ylim()
+            air = 0.04 * (high - low)
+            axes.set_ylim(min(low, real - air), max(high, real + air))
 
 
 def _is_score(name: str) -> bool:
-    return name.partition("_")[0] in MEASURES and not name.endswith(DEVIATION)
+    return name.partition("_")[0] in BETTER and not name.endswith(DEVIATION)

@@ -20,6 +20,7 @@ from dynamics.gan.train import train_gan
 from dynamics.interruption import deferred_interrupt
 from dynamics.seeding import seed_everything
 from dynamics.setup import choose_device
+from dynamics.stored import stored_run
 from probes import Probe
 from probes.schema import check_run_id
 
@@ -80,6 +81,10 @@ def run_gan(
     """
     device = choose_device(config.device)
     place, grids = _checkpoint(store, run), samples_folder(store, run)
+    if not resume and not overwrite and stored_run(store, run) is not None:  # said before the extractor is trained
+        raise ValueError(
+            f"run {run!r} exists in store {store}: choose another --run, or --resume it, or --overwrite it."
+        )
     saved = _saved(place, config, device) if resume else None
     start = 0 if saved is None else saved["step"]
     data = padded(load_data(config.data, data_dir=data_dir, download=download)).to(device)

@@ -26,7 +26,7 @@ def digits() -> DataSet:
 
 @pytest.fixture(scope="module")
 def extractor(digits: DataSet) -> SmallCNN:
-    return train_small_cnn(digits, steps=150)
+    return train_small_cnn(digits, steps=100)
 
 
 def test_a_score_bears_the_name_of_its_extractor() -> None:

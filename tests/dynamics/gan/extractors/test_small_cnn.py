@@ -22,7 +22,7 @@ def digits() -> DataSet:
 
 @pytest.fixture(scope="module")
 def trained(digits: DataSet) -> module.SmallCNN:
-    return train_small_cnn(digits, steps=200)
+    return train_small_cnn(digits, steps=150)
 
 
 def test_a_few_hundred_steps_tell_digits_apart(trained: module.SmallCNN, digits: DataSet) -> None:
