@@ -54,6 +54,7 @@ class ActivationWatch:
         self._count = len(layers)
         self._armed: list[tuple[str, Reducer]] = []
         self._vectors: dict[str, dict[int, list[Tensor]]] = {}
+        self._marks: dict[str, dict[int, int]] = {}  # how many vectors there were at the last optimizer step
         self._outside: set[int] = set()  # layers seen outside a backward pass since the last step
         self.passed = False  # a training pass of the model has begun since the last step
         self.fired = False  # some layer's hook has run since the last step
@@ -64,13 +65,28 @@ class ActivationWatch:
         self._handles = [layer.module.register_forward_hook(self._hook(layer)) for layer in watched]
         self._handles.append(self._root.register_forward_pre_hook(self._root_hook()))
 
-    def arm(self, sources: Collection[str]) -> None:
-        """Forget what was collected, and collect these sources from now on."""
+    def arm(self, sources: Collection[str], *, keep_since_mark: bool = False) -> None:
+        """Forget what was collected, all of it or all before the last mark, and collect these sources from now on."""
+        kept = self._since_mark() if keep_since_mark else {}
         self._armed = [(name, reducer) for name, reducer in self._reducers.items() if name in sources]
-        self._vectors = {name: {} for name, _ in self._armed}
+        self._vectors = {name: kept.get(name, {}) for name, _ in self._armed}
+        self._marks.clear()
         self._outside.clear()
-        self.passed = False
-        self.fired = False
+        self.passed = self.fired = keep_since_mark
+
+    def mark(self) -> None:
+        """Note that an optimizer has stepped: what comes from now on may belong to the next step."""
+        self._marks = {
+            name: {index: len(vectors) for index, vectors in collected.items()}
+            for name, collected in self._vectors.items()
+        }
+
+    def _since_mark(self) -> dict[str, dict[int, list[Tensor]]]:
+        newer = {
+            name: {index: vectors[self._marks.get(name, {}).get(index, 0) :] for index, vectors in collected.items()}
+            for name, collected in self._vectors.items()
+        }
+        return {name: {i: v for i, v in collected.items() if v} for name, collected in newer.items()}
 
     def take(self, source: str, ranks: Ranks) -> dict[int, Tensor]:
         """Return one vector a layer, those of several passes and ranks merged."""

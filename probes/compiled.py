@@ -36,8 +36,8 @@ class Lookout:
 def heed_hooks() -> None:
     """Let compiled graphs be told apart by the hooks of their modules.
 
-    By default Dynamo takes the graph of another model of the same class, without the probe's calls in it (torch's setting
-    ``skip_nnmodule_hook_guards``). Graphs compiled before this call stay as they are.
+    By default Dynamo takes the graph of another model of the same class, without the probe's calls in it (torch's
+    setting ``skip_nnmodule_hook_guards``). Graphs compiled before this call stay as they are.
     """
     torch._dynamo.config.skip_nnmodule_hook_guards = False
 

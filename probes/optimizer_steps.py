@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -25,7 +26,7 @@ class OptimizerSteps:
         *,
         before: Callable[[Sequence[Layer], Tensor | None], None],
         after: Callable[[], None],
-        over: Callable[[], None],
+        over: Callable[..., None],
     ) -> None:
         """Attach the hooks.
 
@@ -35,14 +36,16 @@ class OptimizerSteps:
             before: Called as an optimizer is about to step, with the layers it updates (in a round's first step also
                 those that no optimizer updates) and with the factor on its gradients, if it will divide by one.
             after: Called as it has stepped.
-            over: Called at the end of a round.
+            over: Called at the end of a round; with ``late=True`` if it shows only as the next one is under way.
         """
         self._optimizers = list(optimizers)
         self._layers = layers
         self._before, self._after, self._over = before, after, over
         self._stepped: set[int] = set()
-        self._handles = [each.register_step_pre_hook(self._pre) for each in self._optimizers]
-        self._handles += [each.register_step_post_hook(self._post) for each in self._optimizers]
+        # Where a whole training step is compiled, the hooks run outside its graphs.
+        pre, post = torch.compiler.disable(self._pre), torch.compiler.disable(self._post)
+        self._handles = [each.register_step_pre_hook(pre) for each in self._optimizers]
+        self._handles += [each.register_step_post_hook(post) for each in self._optimizers]
 
     def remove(self) -> None:
         """Remove the hooks."""
@@ -52,18 +55,18 @@ class OptimizerSteps:
 
     def _pre(self, optimizer: Optimizer, *_: Any) -> None:
         if id(optimizer) in self._stepped:
-            self._end()
+            self._end(late=True)
         self._before(self._updated_by(optimizer), getattr(optimizer, "grad_scale", None))
         self._stepped.add(id(optimizer))
 
     def _post(self, *_: Any) -> None:
         self._after()
         if len(self._stepped) == len(self._optimizers):
-            self._end()
+            self._end(late=False)
 
-    def _end(self) -> None:
+    def _end(self, *, late: bool) -> None:
         self._stepped.clear()
-        self._over()
+        self._over(late=late)
 
     def _updated_by(self, optimizer: Optimizer) -> Sequence[Layer]:
         if len(self._optimizers) == 1:

@@ -238,18 +238,16 @@ class Probe:
         else:
             self.close("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
 
-    def _arm(self) -> None:
-        """Prepare for the coming step."""
+    def _arm(self, *, late: bool = False) -> None:
+        """Prepare for the coming step, whose forward passes may have begun if the last one ends late."""
         due = self._plan.due(self._step)
         sources = {metric.reads for metric in due}
-        self._activations.arm(sources)
+        self._activations.arm(sources, keep_since_mark=late)
         self._micro_batches.arm("micro_batches" in sources)
         self._captured = False
         self._observations: list[Observation] = []
         self._recording = (
-            Recording(self._step, self.epoch, due, layers=self._layers, carried=self._carried, gaps=self._gaps)
-            if due
-            else None
+            Recording(self._step, due, layers=self._layers, carried=self._carried, gaps=self._gaps) if due else None
         )
 
     def _before_update(self, layers: Sequence[Layer], gradient_scale: Tensor | None) -> None:
@@ -271,6 +269,8 @@ class Probe:
             self._fail("the step", failure)
 
     def _after_update(self) -> None:
+        if len(self._optimizers) > 1:
+            self._activations.mark()
         if self._recording is None:
             return
         try:
@@ -280,17 +280,17 @@ class Probe:
             self._fail("the update", failure)
         self._observations.clear()
 
-    def _finish_step(self) -> None:
+    def _finish_step(self, *, late: bool = False) -> None:
         try:
             if self._recording is not None:
                 self._finish_recording(self._recording)
         except Exception as failure:
             self._fail("the step", failure)
         self._step += 1
-        self._arm()
+        self._arm(late=late)
 
     def _finish_recording(self, recording: Recording) -> None:
-        record = recording.finish(self._ranks)
+        record = recording.finish(self._ranks, epoch=self.epoch)
         if record is not None:
             self._output.put(record)
         self._rows.add(self._step, self.epoch, "train", self._lr())

@@ -28,7 +28,6 @@ class Recording:
     def __init__(
         self,
         step: int,
-        epoch: int | None,
         due: Sequence[Metric],
         *,
         layers: Sequence[Layer],
@@ -36,7 +35,7 @@ class Recording:
         gaps: Gaps,
     ) -> None:
         self.due = due
-        self._record = Record(step, epoch)
+        self._record = Record(step)
         self._layers = layers
         self._carried = carried
         self._gaps = gaps
@@ -68,7 +67,7 @@ class Recording:
             kept.update(zip(indices, carried, strict=True))
         self._record.results.append(Result(metric, indices, values))
 
-    def finish(self, ranks: Ranks) -> Record | None:
+    def finish(self, ranks: Ranks, *, epoch: int | None) -> Record | None:
         """Return the record of all ranks, on its way to the host; None on ranks that do not write."""
         results = self._record.results if ranks.count == 1 else self._united(ranks)
         if ranks.rank != 0:
@@ -80,7 +79,7 @@ class Recording:
         ]
         events = [arrival(device) for device in devices]
         ready = [event for event in events if event is not None]
-        return Record(self._record.step, self._record.epoch, moved, ready)
+        return Record(self._record.step, epoch, moved, ready)
 
     def _united(self, ranks: Ranks) -> list[Result]:
         """Add up the ranks' results: dense over all layers, with a mark where there is one."""

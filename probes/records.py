@@ -41,7 +41,7 @@ class Record:
     """One recorded step; its tensors are on the CPU, or on their way there until all of ``ready`` are reached."""
 
     step: int
-    epoch: int | None
+    epoch: int | None = None
     results: list[Result] = field(default_factory=list)
     ready: list[Any] = field(default_factory=list)  # CUDA events
 
@@ -79,6 +79,8 @@ class Tables:
                 yield table, batch
 
     def _layers(self, records: Sequence[Record]) -> pa.RecordBatch | None:
+        if not self._columns:
+            return None
         shape = (len(self._columns), len(records), self._count)
         values, missing = np.zeros(shape), np.ones(shape, dtype=bool)
         for row, record in enumerate(records):

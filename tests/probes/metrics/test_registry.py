@@ -1,0 +1,70 @@
+"""What holds for every metric in METRICS."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from probes import Probe
+from probes.metrics import METRICS
+from probes.observation import SOURCES
+from probes.schema import HISTOGRAMS, LAYERS, SPECTRA
+
+EVERY = dict.fromkeys(METRICS, 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Record everything there is on an ordinary training, with micro-batches."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("registry")
+    model = nn.Sequential(
+        nn.utils.parametrizations.spectral_norm(nn.Conv2d(1, 3, 3)), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten()
+    )
+    model.append(nn.Linear(3 * 16, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Probe(model, optimizer, store=folder, run="a", every=EVERY, strict=True):
+        for _ in range(2):
+            for _ in range(2):
+                model(torch.randn(4, 1, 6, 6)).square().mean().backward()
+            optimizer.step()
+    return folder
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_recorded_under_its_name(name, folder):
+    metric = METRICS[name]
+    assert metric.name == name
+    found = pd.read_parquet(folder / metric.table)
+    if metric.table == LAYERS:
+        assert found[[column.name for column in metric.columns]].notna().any().all()
+    elif metric.table == HISTOGRAMS:
+        assert metric.label in set(found["tensor"])
+    else:
+        assert metric.label in set(found["view"])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_reads_a_source_and_explains_its_columns(name):
+    metric = METRICS[name]
+    assert metric.reads in SOURCES or metric.reducer is not None
+    assert metric.table in (LAYERS, HISTOGRAMS, SPECTRA)
+    assert bool(metric.columns) == (metric.table == LAYERS)
+    assert all(column.unit and column.formula and column.tensor for column in metric.columns)
+
+
+def test_no_two_metrics_fill_the_same_column():
+    names = [column.name for metric in METRICS.values() for column in metric.columns]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.reducer is not None])
+def test_every_reducer_ignores_a_part_that_saw_nothing(name):
+    reducer = METRICS[name].reducer
+    vector = reducer.reduce(torch.randn(4, 3, 5), 1)
+    merged = reducer.merge(torch.stack([torch.zeros_like(vector), vector]))
+    np.testing.assert_allclose(merged, vector, rtol=1e-12)
+    assert merged.dtype == vector.dtype
