@@ -6,6 +6,7 @@ from analysis.figures.accuracy import Accuracy
 from analysis.figures.accuracy_time import AccuracyTime
 from analysis.figures.activation_drift import ActivationDrift
 from analysis.figures.dead_fraction import DeadFraction
+from analysis.figures.gan_bounds import GanBounds
 from analysis.figures.gan_gradients import GanGradients
 from analysis.figures.gan_losses import GanLosses
 from analysis.figures.gan_outputs import GanOutputs
@@ -52,6 +53,7 @@ _ALL: tuple[type[Picture], ...] = (
     GanOutputs,
     GanScores,
     GanGradients,
+    GanBounds,
     GanSamples,
 )
 FIGURES: dict[str, type[Picture]] = {picture.name: picture for picture in _ALL}

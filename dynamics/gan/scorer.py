@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dynamics.evaluation import evaluating
 from dynamics.gan.images import to_floats
-from dynamics.gan.lipschitz import gradient_extremes
+from dynamics.gan.lipschitz import gradient_bounds, gradient_extremes
 from dynamics.gan.samples import generate, noise
 from dynamics.gan.scores import Reference, reference, score_draws
 
@@ -51,12 +51,13 @@ class Scorer:
         return self._scores(draw for draw in draws if len(draw) > 1)
 
     def measure(self, players: Players, *, draws: int) -> dict[str, float]:
-        """Return scores of the sampled generator over some draws, and the critic's largest gradients."""
+        """Return scores of the sampled generator over some draws, and how steep the critic is and can be."""
         real = to_floats(self.real_test[:LIPSCHITZ_IMAGES])
         fake = to_floats(self._draw(players, 0, count=len(real)))
         with evaluating(players.pair):  # all of it: what passes a module in training mode is training to a probe
-            gradients = gradient_extremes(players.pair.critic, real, fake, seed=self.config.seed)
-        return gradients | self._scores(
+            steepness = gradient_extremes(players.pair.critic, real, fake, seed=self.config.seed)
+            steepness |= gradient_bounds(players.pair.critic, real[:1])
+        return steepness | self._scores(
             self._draw(players, number, count=self.config.draw_images) for number in range(draws)
         )
 

@@ -23,9 +23,10 @@ from analysis.sample_grids import read_grid, sample_grids
 from analysis.style import look
 from probes.schema import STEPS, STEPS_COLUMNS, Column, arrow_schema
 
-CURVES = ("gan_losses", "gan_outputs", "gan_scores", "gan_gradients")
+CURVES = ("gan_losses", "gan_outputs", "gan_scores", "gan_gradients", "gan_bounds")
 TRAINING = ("critic_loss", "generator_loss", "critic_real", "critic_fake")
-SCORED = ("fid_resnet20", "is_resnet20", "critic_gradient_real", "critic_gradient_fake", "critic_gradient_between")
+GRADIENTS = ("critic_gradient_real", "critic_gradient_fake", "critic_gradient_between")
+SCORED = ("fid_resnet20", "is_resnet20", *GRADIENTS, "critic_lipschitz_bound", "critic_unfolded_product")
 NORMS = ("bn", "sn", "msn")
 
 
@@ -145,10 +146,18 @@ def test_gradients_are_drawn_with_the_line_of_one(tmp_path: Path) -> None:
         "at generated images",
         "between them",
     ]
-    for axes, column in zip(panels(figure), SCORED[2:], strict=True):
+    for axes, column in zip(panels(figure), GRADIENTS, strict=True):
         expected = written["gan-msn-s0"].query("split == 'test'")[column]
         np.testing.assert_allclose(curves(axes)[look("msn")[0]], expected)
         assert levels(axes) == [1.0]
+
+
+def test_the_bound_stands_left_of_the_gradient_it_bounds(tmp_path: Path) -> None:
+    written = write_store(tmp_path)["gan-bn-s0"].query("split == 'test'")
+    bound, gradient, product = panels(drawn("gan_bounds", tmp_path))
+    np.testing.assert_allclose(curves(bound)[look("bn")[0]], written["critic_lipschitz_bound"])
+    np.testing.assert_allclose(curves(gradient)[look("bn")[0]], written["critic_gradient_between"])
+    np.testing.assert_allclose(curves(product)[look("bn")[0]], written["critic_unfolded_product"])
 
 
 def test_samples_show_the_last_grid_of_each_run_side_by_side(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from dynamics.gan.gradient_penalty import gradient_norms
-from dynamics.gan.lipschitz import gradient_extremes
+from dynamics.gan.lipschitz import gradient_bounds, gradient_extremes
+from dynamics.models.gan import Critic
 from dynamics.norms import NORMS
 
 
@@ -109,10 +110,38 @@ def test_recentring_leaves_the_lipschitz_constant_of_evaluation_alone() -> None:
     assert bound == pytest.approx(product_of_operator_norms(nn.Sequential(*layers), images[:1]), rel=1e-12)
 
 
+@pytest.mark.parametrize("norm", ["none", "bn", "sn", "msn"])
+def test_no_gradient_of_the_papers_critic_is_above_its_lipschitz_bound(norm: str) -> None:
+    critic = Critic(NORMS[norm], in_channels=1, width=4)
+    converge(critic, torch.randn(16, 1, 32, 32))
+    bounds = gradient_bounds(critic, torch.zeros(1, 1, 32, 32))
+    found = gradient_extremes(critic, torch.randn(32, 1, 32, 32), torch.rand(32, 1, 32, 32), seed=0)
+    assert 0 < max(found.values()) <= bounds["critic_lipschitz_bound"]
+
+
+def test_the_papers_critic_under_sn_has_unfolded_product_one_and_a_bound_far_above() -> None:
+    critic = converge(Critic(NORMS["sn"], in_channels=1, width=4), torch.randn(4, 1, 32, 32))
+    bounds = gradient_bounds(critic, torch.zeros(1, 1, 32, 32))
+    assert bounds["critic_unfolded_product"] == pytest.approx(1.0, abs=1e-3)
+    assert bounds["critic_lipschitz_bound"] > 5
+
+
+def test_the_bound_of_a_small_critic_is_the_product_of_its_dense_operators() -> None:
+    critic = converge(conv_critic("sn"), torch.randn(8, 2, 8, 8))
+    bounds = gradient_bounds(critic, torch.zeros(1, 2, 8, 8))
+    expected = product_of_operator_norms(critic, torch.randn(1, 2, 8, 8))
+    assert bounds["critic_lipschitz_bound"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_norm_without_a_known_bound_is_not_measured() -> None:
+    assert gradient_bounds(Critic(NORMS["ln"], in_channels=1, width=2), torch.zeros(1, 1, 32, 32)) == {}
+
+
 def test_measuring_leaves_mode_gradients_and_buffers_alone() -> None:
     critic = conv_critic("msn").train()
     before = {name: value.clone() for name, value in critic.state_dict().items()}
     gradient_extremes(critic, torch.randn(8, 2, 8, 8), torch.randn(8, 2, 8, 8), seed=0)
+    gradient_bounds(critic, torch.zeros(1, 2, 8, 8))
     assert all(module.training for module in critic.modules())
     assert all(torch.equal(value, before[name]) for name, value in critic.state_dict().items())
     assert all(parameter.grad is None for parameter in critic.parameters())
@@ -125,3 +154,4 @@ def test_a_diverged_critic_has_nan_extremes() -> None:
     found = gradient_extremes(critic, torch.randn(4, 2, 8, 8), torch.randn(4, 2, 8, 8), seed=0)
     assert set(found) == {"critic_gradient_real", "critic_gradient_fake", "critic_gradient_between"}
     assert all(math.isnan(value) for value in found.values())
+    assert all(math.isnan(value) for value in gradient_bounds(critic, torch.zeros(1, 2, 8, 8)).values())
