@@ -78,6 +78,12 @@ def findings(layers: pd.DataFrame, steps: pd.DataFrame, *, thresholds: Threshold
     return ordered.drop(columns="_severity")
 
 
+def by_run(found: pd.DataFrame) -> pd.DataFrame:
+    """Return findings in short: the first of each run and kind, and ``layers``, how many layers it befell."""
+    counts = found.groupby([RUN, KIND], sort=False)[LAYER].transform("size").rename("layers")
+    return found.assign(layers=counts).drop_duplicates([RUN, KIND], ignore_index=True)
+
+
 def findings_of(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
     """Return :func:`findings` of a store, which reads only the columns that findings need."""
     tables = {}

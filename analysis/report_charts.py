@@ -159,8 +159,8 @@ def _densities(rows: pd.DataFrame) -> dict[str, Any]:
     reach = central_range(rows, share=0.995)
     edges = np.linspace(-reach, reach, HISTOGRAM_BINS + 1)
     series = []
-    for keys, group in rows.groupby([RUN, STEP], observed=True):
-        run, step = keys
-        density = rebinned(pooled(group), edges)["density"].to_numpy()
-        series.append({"run": str(run), "step": int(step), "y": packed(density)})
+    for run, of_run in rows.groupby(RUN, observed=True):
+        for step in np.sort(of_run[STEP].unique()):
+            density = rebinned(pooled(of_run[of_run[STEP] == step]), edges)["density"].to_numpy()
+            series.append({"run": str(run), "step": int(step), "y": packed(density)})
     return {"reach": reach, "series": series}

@@ -11,13 +11,13 @@ import pandas as pd
 
 from analysis.arms import ARM, ARM_ORDER, NORM, arms
 from analysis.figures.by_layer import arm_looks
-from analysis.findings import findings_of
+from analysis.findings import FROM_STEP, KIND, MESSAGE, by_run, findings_of
 from analysis.report_charts import charts, histograms
 from analysis.run_table import runs as read_runs
 from analysis.selection import Patterns
 from analysis.tables import StorePath, records
 from probes import schema
-from probes.schema import RUN
+from probes.schema import LAYER, RUN
 
 
 def report_data(store: StorePath, *, runs: Patterns = None) -> dict[str, Any]:
@@ -76,6 +76,14 @@ def _runs(table: pd.DataFrame, named: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _findings(store: StorePath, runs: Patterns) -> list[dict[str, Any]]:
-    found = records(findings_of(store, runs=runs))
-    return [{**row, "value": str(row["value"]), "from_step": int(row["from_step"])} for row in found]
+def _findings(store: StorePath, runs: Patterns) -> dict[str, Any]:
+    found = findings_of(store, runs=runs)
+    short, every = records(by_run(found)), records(found)
+    return {
+        "short": [{**_finding(row), "layers": int(row["layers"])} for row in short],
+        "every": [_finding(row) for row in every],
+    }
+
+
+def _finding(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in (RUN, KIND, LAYER, MESSAGE)} | {"step": int(row[FROM_STEP])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from analysis.findings import FROM_STEP, KIND, MESSAGE, findings_of
+from analysis.findings import FROM_STEP, KIND, MESSAGE, by_run, findings_of
 from analysis.layer_choice import in_depth_order
 from analysis.run_table import runs as read_runs
 from analysis.selection import Patterns, abbreviated, matching, spread_over
 from analysis.sparkline import sparkline
 from analysis.store_files import parts_by_run
-from analysis.tables import StorePath, fields, load
+from analysis.tables import StorePath, fields, load, records
 from probes.schema import LAYER, LAYERS, RUN, SPLIT, STEP, STEPS
 
 MOST_LAYERS = 24
@@ -90,12 +91,13 @@ def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, width: int) -> 
 def _warnings(found: pd.DataFrame) -> RenderableType:
     if found.empty:
         return Text("no warnings", style="green")
-    lines = [
-        f"{row[KIND]}: {row[LAYER] or row[RUN]}: {row[MESSAGE]}, from step {row[FROM_STEP]:,}"
-        for row in found.head(10).to_dict("records")
-    ]
-    more = [f"and {len(found) - 10} more"] if len(found) > 10 else []
-    return Panel("\n".join(lines + more), title="warnings", title_align="left", border_style="red", expand=False)
+    lines = [_warning(row) for row in records(by_run(found))]
+    return Panel("\n".join(lines), title="warnings", title_align="left", border_style="red", expand=False)
+
+
+def _warning(row: dict[str, Any]) -> str:
+    others = f" (and {row['layers'] - 1} more layers)" if row["layers"] > 1 else ""
+    return f"{row[KIND]}: {row[LAYER] or row[RUN]}: {row[MESSAGE]}, from step {row[FROM_STEP]:,}{others}"
 
 
 def _number(value: float) -> str:

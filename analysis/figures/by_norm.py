@@ -83,8 +83,10 @@ def layer_curves(rows: pd.DataFrame, looks: dict, *, band: str | None) -> list[C
     """Return a curve a layer of one arm."""
     width = 1.3 if len(looks) <= MOST_NAMED else 0.7
     curves = []
-    for name, series in rows.sort_values(STEP).groupby(LAYER, observed=True, sort=False):
-        color, dashes = looks[str(name)]
+    by_layer = dict(list(rows.sort_values(STEP).groupby(LAYER, observed=True)))
+    for name in [name for name in looks if name in by_layer]:
+        series = by_layer[name]
+        color, dashes = looks[name]
         curves.append(
             Curve(
                 x=series[STEP].to_numpy("float64"),

@@ -52,10 +52,11 @@ class Plain(ScalarFormatter):
 
 
 def write_plainly(axes: Axes) -> None:
-    """Give both axes labels of plain text; to be called once their scales are set."""
+    """Give both axes labels of plain text, unless they were given labels of their own; their scales must be set."""
     for axis in (axes.xaxis, axes.yaxis):
-        if axis.get_scale() == "log":
+        labels = axis.get_major_formatter()
+        if isinstance(labels, LogFormatterSciNotation):
             axis.set_major_formatter(Decades())
             axis.set_minor_formatter(Decades(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
-        elif isinstance(axis.get_major_formatter(), ScalarFormatter):
+        elif isinstance(labels, ScalarFormatter):
             axis.set_major_formatter(Plain())

@@ -69,9 +69,11 @@ def shortened(name: str, most: int) -> str:
     """Return a dotted name of at most ``most`` letters: whole parts are dropped from its beginning, then letters."""
     if len(name) <= most:
         return name
-    tail = name[len(name) - most + 1 :]
+    start = len(name) - most + 1
+    tail = name[start:]
     _, dot, rest = tail.partition(".")
-    return f"…{rest}" if dot and len(rest) >= most // 2 else f"…{tail}"
+    cut_inside = name[start - 1] != "."
+    return f"…{rest}" if cut_inside and dot and len(rest) >= most // 2 else f"…{tail}"
 
 
 def head(figure: Figure, title: str, note: str = "", legend: Sequence[Artist] = ()) -> None:

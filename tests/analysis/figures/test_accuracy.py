@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from analysis.drawing import figure, prepare
+
+
+def test_accuracy_is_averaged_over_seeds_by_split_and_step(seeds_store: Path) -> None:
+    rows = pd.read_parquet(seeds_store / "steps").astype({"run": str})
+    rows = rows[rows["run"].str.startswith("msn-") & rows["accuracy"].notna()]
+    expected = rows.groupby(["split", "step"], observed=True)["accuracy"].agg(["mean", "std"])
+    table = prepare("accuracy", seeds_store, runs="msn-*").table.set_index(["split", "step"])
+    np.testing.assert_allclose(table["mean"], expected["mean"])
+    np.testing.assert_allclose(table["spread"], expected["std"])
+
+
+def test_test_data_come_first_and_the_best_stand_in_the_corner(small_store: Path, read: Any) -> None:
+    panels = read.panels(figure("accuracy", small_store))
+    assert list(panels) == ["test data", "train data"]
+    best = pd.read_parquet(small_store / "steps").query("split == 'test'").groupby("run")["accuracy"].max()
+    (note,) = read.texts(panels["test data"])
+    assert note.splitlines() == [
+        "best",
+        *(f"{norm.upper()}  {100 * best[f'{norm}-s0']:.2f} %" for norm in ("bn", "sn", "msn")),
+    ]
+
+
+def test_the_axis_is_in_per_cent(small_store: Path, read: Any) -> None:
+    picture = figure("accuracy", small_store)
+    FigureCanvasAgg(picture)
+    picture.draw_without_rendering()
+    axes = read.panels(picture)["test data"]
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    assert labels
+    assert all(label.endswith(" %") for label in labels)
+
+
+def test_of_many_arms_the_best_of_each_norm_is_named(make_store: Any, read: Any) -> None:
+    store = make_store(learning_rates=(0.1, 0.01, 0.001), records=6)
+    (note,) = read.texts(read.panels(figure("accuracy", store))["test data"])
+    assert [line.split(",")[0] for line in note.splitlines()] == ["best", "BN", "SN", "MSN"]
+    assert len(read.legend(figure("accuracy", store))) == 9
+
+
+def test_runs_of_different_networks_stand_together(make_store: Any, read: Any) -> None:
+    store = make_store(records=4)
+    make_store("other", model="densenet", norms=["bn"], records=4)
+    for table in ("steps", "runs", "layers"):
+        (store.parent / "other" / table / "run=bn-s0").rename(store / table / "run=dense-bn")
+    assert read.legend(figure("accuracy", store)) == [
+        "BN, model cnn3",
+        "BN, model densenet",
+        "SN, model cnn3",
+        "MSN, model cnn3",
+    ]

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from analysis.drawing import figure, prepare
+
+
+def test_both_norms_are_those_of_the_last_step_at_which_both_were_measured(
+    small_store: Path, plain: Callable[..., pd.DataFrame]
+) -> None:
+    table = prepare("norms_by_layer", small_store).table
+    for row in table.to_dict("records"):
+        rows = plain(small_store, run=f"{row['norm']}-s0", layer=row["layer"]).dropna(subset=["operator_norm"])
+        last = rows.sort_values("step").iloc[-1]
+        assert row["step"] == last["step"] == 1750
+        np.testing.assert_allclose(
+            [row["spectral_norm"], row["operator_norm"]], last[["spectral_norm", "operator_norm"]].astype(float)
+        )
+
+
+def test_few_layers_are_all_named_and_many_five_of_them(small_store: Path, deep_store: Path, read: Any) -> None:
+    for store, count in ((small_store, 4), (deep_store, 5)):
+        picture = figure("norms_by_layer", store)
+        FigureCanvasAgg(picture)
+        picture.draw_without_rendering()
+        names = [text.get_text() for text in read.panels(picture)["SN"].get_xticklabels()]
+        assert len(names) == count
+        assert names[-1] == "classifier"

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import LogNorm, TwoSlopeNorm
+
+from analysis.drawing import figure, prepare
+from analysis.figures.overview import color_scale, step_edges
+
+
+def cells(axes: Any) -> list[np.ma.MaskedArray]:
+    return [
+        mesh.get_array().reshape(-1, len(mesh.get_coordinates()[0]) - 1)
+        for mesh in axes.collections
+        if isinstance(mesh, QuadMesh)
+    ]
+
+
+def test_the_cells_are_the_column_layer_by_step(
+    small_store: Path, plain: Callable[..., pd.DataFrame], read: Any
+) -> None:
+    picture = figure("overview", small_store, column="stable_rank")
+    (mesh,) = cells(read.panels(picture)["SN"])
+    wide = plain(small_store, run="sn-s0").pivot(index="layer", columns="step", values="stable_rank")
+    np.testing.assert_allclose(mesh, wide.loc[["block1.conv", "block2.conv", "block3.conv", "classifier"]])
+
+
+def test_nan_cells_are_red_and_named(make_store: Callable[..., Path], read: Any) -> None:
+    picture = figure("overview", make_store(norms=["sn"], records=10, nan_from={"sn-s0": 6}))
+    values, alarm = cells(read.panels(picture)["SN"])
+    assert values.mask[:, 6:].all()
+    assert not values.mask[:, :6].any()
+    assert (alarm.mask == ~values.mask).all()
+    assert read.legend(picture) == ["NaN in at least one run"]
+
+
+def test_any_column_can_be_chosen_and_the_title_says_which(small_store: Path) -> None:
+    picture = figure("singular_value_map", small_store, column="spectral_norm")
+    assert "Singular values over depth and time: spectral norm" in [text.get_text() for text in picture.texts]
+    assert prepare("singular_value_map", small_store).picture.needed() == ("singular_value_mean",)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "colors"),
+    [
+        ([1e-6, 1e-3, 1.0], LogNorm, "viridis"),
+        ([-1.0, 0.0, 3.0], TwoSlopeNorm, "RdBu_r"),
+        ([1.0, 2.0, 3.0], None, "viridis"),
+        ([-3.0, -2.0, -1.0], None, "viridis_r"),
+        ([np.nan, np.inf], None, "viridis"),
+        ([0.0, 0.0], None, "viridis_r"),
+    ],
+)
+def test_the_scale_of_colours_follows_the_values(values: list[float], kind: type | None, colors: str) -> None:
+    norm, colormap = color_scale(np.array(values))
+    assert kind is None or type(norm) is kind
+    assert colormap == colors
+    assert norm.vmin < norm.vmax
+
+
+def test_the_middle_of_two_hues_is_zero() -> None:
+    norm, _ = color_scale(np.array([-1.0, 0.0, 3.0]))
+    assert norm(0.0) == 0.5
+    assert norm.vmax == -norm.vmin
+
+
+def test_cells_reach_half_way_to_their_neighbours() -> None:
+    np.testing.assert_allclose(step_edges(np.array([0.0, 10.0, 30.0])), [-5.0, 5.0, 20.0, 40.0])
+    np.testing.assert_allclose(step_edges(np.array([7.0])), [6.5, 7.5])

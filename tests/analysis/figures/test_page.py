@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+from matplotlib.figure import Figure
+
+from analysis.figures.page import axis_label, definition, in_words, panels, shortened, with_smoothing
+from probes.schema import Column
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("grad_l2_norm", "gradient L2 norm"),
+        ("weight_var", "weight variance"),
+        ("singular_value_mean", "singular value mean"),
+        ("lr", "learning rate"),
+        ("my_own_column", "my own column"),
+    ],
+)
+def test_columns_are_spoken_in_words(name: str, words: str) -> None:
+    assert in_words(name) == words
+
+
+def test_an_axis_has_its_unit_unless_it_is_a_pure_number() -> None:
+    assert axis_label(Column("seconds", "s", "")) == "seconds [s]"
+    assert axis_label(Column("weight_mean", "1", "mean(W)")) == "weight mean"
+
+
+def test_a_definition_names_the_tensor() -> None:
+    assert definition(Column("weight_mean", "1", "mean(W)", tensor="effective weight")) == "mean(W)  (effective weight)"
+    assert definition(Column("my_column", "1", "")) == "my column"
+
+
+def test_smoothing_is_owned_up_to() -> None:
+    assert with_smoothing("mean(W)", 1) == "mean(W)"
+    assert with_smoothing("mean(W)", 15) == "mean(W); trailing mean of 15 records"
+
+
+def test_long_names_lose_their_beginning() -> None:
+    assert shortened("block1.conv", 20) == "block1.conv"
+    assert shortened("features.block1.layer2.conv1", 20) == "…block1.layer2.conv1"
+    assert shortened("a" * 30, 10) == "…" + "a" * 9
+    assert all(len(shortened("features.denseblock2.denselayer12.conv1", n)) <= n for n in range(2, 50))
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "across"), [(1, 1, 1), (3, 1, 3), (4, 1, 4), (5, 2, 3), (6, 2, 3), (16, 6, 3)]
+)
+def test_panels_fill_rows(count: int, rows: int, across: int) -> None:
+    grid = panels(Figure(), count)
+    assert len(grid) == count
+    spec = grid[0].get_subplotspec().get_gridspec()
+    assert (spec.nrows, spec.ncols) == (rows, across)
+
+
+def test_too_many_panels_raise() -> None:
+    with pytest.raises(
+        ValueError, match="25 panels do not fit a page legibly; choose at most 24 with layers= or runs="
+    ):
+        panels(Figure(), 25)
