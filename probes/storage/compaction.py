@@ -24,7 +24,7 @@ from probes.storage.exchange import exchange
 from probes.storage.files import LocalStoreFiles, StoreFiles
 from probes.storage.parts import ROW_GROUP_ROWS, fitted, part_name, segment_range, write_parquet
 
-LARGE_ROWS = 4 * ROW_GROUP_ROWS  # a part this large gains nothing from being joined: it is linked, not rewritten
+LARGE_ROWS = 16 * ROW_GROUP_ROWS  # a part this large gains nothing from being joined: it is linked, not rewritten
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,10 @@ def _joined_schema(source: _Source) -> pa.Schema:
     for name in source.names:
         with source.open(name) as part:
             schemas.append(part.schema_arrow)
-    return pa.unify_schemas(schemas)
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowTypeError as error:
+        raise OSError(f"parts in {source.folder} cannot be joined: {error}") from error
 
 
 def _groups(source: _Source, joined: pa.Schema) -> list[list[str]]:

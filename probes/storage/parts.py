@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from probes import schema
 
-ROW_GROUP_ROWS = 131_072  # small enough to skip by step and to hold in memory, large enough to compress
+ROW_GROUP_ROWS = 32_768  # few enough to skip by step and to hold in memory; 131,072 compress no better
 _PART = re.compile(r"part-(\d{8})-(\d{8})\.parquet")
 
 

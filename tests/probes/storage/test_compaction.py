@@ -16,10 +16,10 @@ def parts_of(store: Path) -> list[Path]:
     return sorted(store.glob("steps/run=a/part-*.parquet"))
 
 
-def write_part(store: Path, number: int, steps: range, **columns: float) -> None:
+def write_part(store: Path, number: int, steps: range, **columns: object) -> None:
     folder = store / "steps" / "run=a"
     folder.mkdir(parents=True, exist_ok=True)
-    rows = pa.table({"step": list(steps), **{name: [value] * len(steps) for name, value in columns.items()}})
+    rows = pa.table({"step": list(steps), **{name: pa.repeat(value, len(steps)) for name, value in columns.items()}})
     write_parquet(store / "unfinished", [rows], rows.schema)
     (store / "unfinished").replace(folder / part_name(number, number))
 
@@ -130,6 +130,23 @@ def test_an_unreadable_part_stops_compaction_and_is_named(tmp_path):
     with pytest.raises(OSError, match=rf"{part_name(2, 2)} is no readable Parquet file"):
         compact(tmp_path)
     assert parts_of(tmp_path) == before
+
+
+def test_a_column_that_became_wider_on_resume_is_wide_in_the_compacted_part(tmp_path):
+    write_part(tmp_path, 1, range(1), mine=pa.scalar(1.5, pa.float32()))
+    write_part(tmp_path, 2, range(1, 2), mine=2.5)
+    compact(tmp_path)
+    joined = pq.ParquetFile(parts_of(tmp_path)[0]).read()["mine"]
+    assert joined.type == pa.float64()
+    assert joined.to_pylist() == [1.5, 2.5]
+
+
+def test_a_column_that_became_something_else_keeps_the_parts_as_they_are(tmp_path):
+    write_part(tmp_path, 1, range(1), mine=1.5)
+    write_part(tmp_path, 2, range(1, 2), mine="text")
+    with pytest.raises(OSError, match=r"run=a cannot be joined: .*mine has incompatible types"):
+        compact(tmp_path)
+    assert len(parts_of(tmp_path)) == 2
 
 
 def test_exchange_gives_each_folder_the_others_name(tmp_path):
