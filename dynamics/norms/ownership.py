@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 Owners = tuple[int, int, int]
+UNKNOWN = (-1, -1, -1)
 
 
 def is_ours(gradient: Tensor) -> bool:
@@ -26,29 +27,39 @@ def is_ours(gradient: Tensor) -> bool:
     """
     if torch.is_grad_enabled() or type(gradient) is not Tensor or sys.gettrace() is not None:
         return False
-    return _fills_its_storage(gradient) and _owners(gradient) == _owners_of_a_lone_gradient()
+    lone = _owners_of_a_lone_gradient(_references_of_a_local())
+    return lone != UNKNOWN and _owners(gradient) == lone and _fills_its_storage(gradient)
 
 
 def _fills_its_storage(gradient: Tensor) -> bool:
-    channels_last = gradient.movedim(1, -1)
-    dense = gradient.is_contiguous() or channels_last.is_contiguous()
+    dense = gradient.is_contiguous() or gradient.movedim(1, -1).is_contiguous()
     return dense and gradient.untyped_storage().nbytes() == gradient.nbytes
 
 
-def _owners(gradient: Tensor) -> Owners | None:
-    """Count the references to the Python object, to the tensor and to its storage; None if torch cannot say."""
+def _owners(gradient: Tensor) -> Owners:
+    """Count the references to the Python object, to the tensor and to its storage."""
     # Private names, there from torch 2.6 to 2.15. Should one go, every gradient is copied: slower, never wrong.
     storage_count = getattr(torch._C, "_storage_Use_Count", None)
     tensor_count = getattr(gradient, "_use_count", None)
     if storage_count is None or tensor_count is None:
-        return None
-    return sys.getrefcount(gradient), tensor_count(), storage_count(gradient.untyped_storage()._cdata)
+        return UNKNOWN
+    return _references(gradient), tensor_count(), storage_count(gradient.untyped_storage()._cdata)
+
+
+def _references(thing: object) -> int:
+    return sys.getrefcount(thing)
+
+
+def _references_of_a_local() -> int:
+    """Return how many references a call adds: torch.compile, once used, makes Python hold arguments twice."""
+    local = object()
+    return _references(local)
 
 
 @functools.cache
-def _owners_of_a_lone_gradient() -> Owners | None:
-    """Count on a gradient that is nobody else's for certain: how Python and torch count varies between versions."""
-    found: list[Owners | None] = []
+def _owners_of_a_lone_gradient(_call_cost: int) -> Owners:
+    """Count on a gradient that is nobody else's for certain: Python and torch versions differ in what they hold."""
+    found: list[Owners] = []
 
     class Lone(torch.autograd.Function):
         @staticmethod
@@ -57,13 +68,12 @@ def _owners_of_a_lone_gradient() -> Owners | None:
 
         @staticmethod
         def backward(_: Any, G: Tensor) -> Tensor:
-            found.append(count(G))
+            count(G)
             return G
 
-    def count(gradient: Tensor) -> Owners | None:  # stands where is_ours stands: one frame, one argument
-        return _owners(gradient)
+    def count(gradient: Tensor) -> None:  # stands where is_ours stands: one frame, one argument
+        found.append(_owners(gradient))
 
     with torch.enable_grad():
         (Lone.apply(torch.ones(2, 2, requires_grad=True)) * 2).sum().backward()
-    # None equals None: let an unknown count differ from an unknown count.
-    return found[0] if found[0] is not None else (-1, -1, -1)
+    return found[0]
