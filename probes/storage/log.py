@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from probes import schema
 from probes.storage.columns import log_schema
 from probes.storage.durability import sync
 
@@ -71,6 +72,7 @@ class TableLog:
         self._finished.remove(segment)
 
     def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the batch under the schema of the log, in which columns it lacks are null."""
         if self._given is None or not batch.schema.equals(self._given):
             self._meet(batch.schema)
         for index, column in self._changed:
@@ -79,6 +81,10 @@ class TableLog:
                 batch = batch.add_column(index, column, pa.nulls(batch.num_rows, column.type))
             else:
                 batch = batch.set_column(position, column, _converted(batch.column(position), column, self.table))
+        if batch.column(schema.STEP).null_count:
+            raise ValueError(
+                f"table {self.table!r}: {batch.column(schema.STEP).null_count} rows have no step; give one"
+            )
         return batch if batch.schema.equals(self._schema) else batch.select(self._schema.names)
 
     def _meet(self, given: pa.Schema) -> None:

@@ -155,6 +155,7 @@ def step_zero(**columns: object) -> pa.RecordBatch:
         ("steps", step_zero(run="a"), r"leave out 'run'"),
         ("steps", step_zero().append_column("split", pa.array(["test"])), r"repeated \['split'\]"),
         ("steps", step_zero(step="one"), r"column 'step': got string, expected int64"),
+        ("steps", step_zero(step=None), r"table 'steps': 1 rows have no step"),
         ("steps", step_zero(n=2**60 + 1), r"column 'n': got int64, expected double"),
     ],
 )
