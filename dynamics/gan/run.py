@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynamics.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
-from dynamics.data.batches import TrainingBatches
 from dynamics.data.sources import load_data
 from dynamics.gan.extractors import choose_extractor
 from dynamics.gan.images import padded
@@ -16,7 +15,7 @@ from dynamics.gan.losses import loss_named
 from dynamics.gan.players import Players, players
 from dynamics.gan.samples import COLUMNS, ROWS, forget_grids, generate, noise, samples_folder, write_grid
 from dynamics.gan.scorer import Scorer, scorer
-from dynamics.gan.train import train_gan
+from dynamics.gan.train import real_batches, train_gan
 from dynamics.interruption import deferred_interrupt
 from dynamics.seeding import seed_everything
 from dynamics.setup import choose_device
@@ -111,7 +110,7 @@ def run_gan(
             probe.log(split=REAL, **measuring.real())
         milestones = _Milestones(config, both, probe, measuring, place, grids)
         yield milestones.reach(start)
-        batches = _batches(data, config)
+        batches = real_batches(data, config)
         for step in train_gan(both, batches, config=config, loss=loss_named(config.loss), start=start, probe=probe):
             if interrupted():
                 milestones.save(step)
@@ -169,8 +168,3 @@ def _saved(place: Path, config: GanConfig, device: torch.device) -> dict[str, An
 def _players(config: GanConfig, data: DataSet, device: torch.device) -> Players:
     seed_everything(config.seed)
     return players(config, in_channels=data.in_channels, device=device)
-
-
-def _batches(data: DataSet, config: GanConfig) -> TrainingBatches:
-    half = (0.5,) * data.in_channels  # (x - 1/2) / (1/2): from 0..1 to -1..1
-    return TrainingBatches(data.train, mean=half, std=half, batch_size=config.batch_size, seed=config.seed)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from dynamics.data.batches import TrainingBatches
 from dynamics.gan.samples import noise
 from dynamics.gan.steps import critic_gradients, generator_gradients
 from dynamics.seeding import generator as stream
@@ -16,7 +17,7 @@ from dynamics.training import Observer
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dynamics.data.batches import TrainingBatches
+    from dynamics.data.images import DataSet
     from dynamics.gan.config import GanConfig
     from dynamics.gan.losses import Loss
     from dynamics.gan.players import Players
@@ -84,6 +85,12 @@ def train_gan(
         if players.average is not None:
             players.average.update_parameters(generator)
         yield step + 1
+
+
+def real_batches(data: DataSet, config: GanConfig) -> TrainingBatches:
+    """Return the batches of real training images, in -1..1, unaugmented."""
+    half = (0.5,) * data.in_channels  # (x - 1/2) / (1/2): from 0..1 to -1..1
+    return TrainingBatches(data.train, mean=half, std=half, batch_size=config.batch_size, seed=config.seed)
 
 
 def real_images(batches: TrainingBatches, *, start: int = 0) -> Iterator[tuple[int, Tensor]]:

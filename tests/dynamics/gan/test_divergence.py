@@ -15,8 +15,7 @@ from dynamics.gan.config import GanConfig
 from dynamics.gan.images import padded
 from dynamics.gan.losses import loss_named
 from dynamics.gan.players import Players, players
-from dynamics.gan.run import _batches
-from dynamics.gan.train import train_gan
+from dynamics.gan.train import real_batches, train_gan
 from probes import Probe
 
 CONFIG = GanConfig(norm="none", width=2, batch_size=8, steps=6, every=1, device="cpu")
@@ -46,7 +45,7 @@ def train(store: Path, break_it: Callable[[Players], None], *, config: GanConfig
     """Train, and break the players once after BROKEN_AFTER steps."""
     torch.manual_seed(0)
     both = players(config, in_channels=1, device=torch.device("cpu"))
-    batches = _batches(padded(load_data(config.data)), config)
+    batches = real_batches(padded(load_data(config.data)), config)
     with Probe(both.pair, both.optimizers(), store=store, run="gan", every=1) as probe:
         for step in train_gan(both, batches, config=config, loss=loss_named(config.loss), probe=probe):
             if step == BROKEN_AFTER:

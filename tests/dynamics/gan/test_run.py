@@ -18,8 +18,8 @@ from dynamics.gan.config import GanConfig
 from dynamics.gan.images import padded
 from dynamics.gan.losses import loss_named
 from dynamics.gan.players import Players, averaged, players
-from dynamics.gan.run import Progress, _batches, run_gan
-from dynamics.gan.train import train_gan
+from dynamics.gan.run import Progress, run_gan
+from dynamics.gan.train import real_batches, real_images, train_gan
 from probes import Probe
 
 SMALL = GanConfig(
@@ -103,7 +103,7 @@ def test_losses_stand_at_the_step_they_were_taken_at(config: GanConfig, run: Run
     both, seen = small_players(config), []
     loss = loss_named(config.loss)
     listened = replace(loss, generator=lambda fake: seen.append(loss.generator(fake)) or seen[-1])
-    batches = _batches(padded(load_data(config.data)), config)
+    batches = real_batches(padded(load_data(config.data)), config)
     list(train_gan(both, batches, config=config, loss=listened))
     train = read(tmp_path, "steps").query("split == 'train'").set_index("step")
     assert train["generator_loss"].to_dict() == pytest.approx({step: value.item() for step, value in enumerate(seen)})
@@ -117,7 +117,7 @@ def test_the_recorded_critic_gradient_is_that_of_its_last_step(run: Run, tmp_pat
         lambda *_: norms.append(both.pair.critic.classifier.weight.grad.norm().item())
     )
     data = padded(load_data(config.data))
-    list(train_gan(both, _batches(data, config), config=config, loss=loss_named(config.loss)))
+    list(train_gan(both, real_batches(data, config), config=config, loss=loss_named(config.loss)))
     assert len(norms) == 5
     layers = read(tmp_path, "layers").set_index("layer")
     assert layers.loc["critic.classifier", "grad_l2_norm"] == pytest.approx(norms[-1], rel=1e-5)
@@ -126,7 +126,7 @@ def test_the_recorded_critic_gradient_is_that_of_its_last_step(run: Run, tmp_pat
 @pytest.mark.parametrize("norm", ["none", "bn", "sn", "msn"])
 def test_a_probe_changes_no_bit_of_either_network(norm: str, tmp_path: Path) -> None:
     config = replace(WGAN_GP, norm=norm, critic_steps=2, steps=3)
-    batches = _batches(padded(load_data(config.data)), config)
+    batches = real_batches(padded(load_data(config.data)), config)
     bare, probed = small_players(config), small_players(config)
     loss = loss_named(config.loss)
     list(train_gan(bare, batches, config=config, loss=loss))
@@ -190,7 +190,7 @@ def test_the_average_is_sampled_and_follows_its_formula() -> None:
     both = small_players(config)
     assert both.average is not None
     expected = None
-    batches = _batches(padded(load_data(config.data)), config)
+    batches = real_batches(padded(load_data(config.data)), config)
     for _ in train_gan(both, batches, config=config, loss=loss_named("softplus")):
         weight = both.pair.generator.image.conv.weight.detach().clone()
         expected = weight if expected is None else 0.9 * expected + 0.1 * weight
@@ -248,3 +248,26 @@ def test_a_finished_run_can_go_on_for_longer(run: Run, tmp_path: Path) -> None:
 def test_a_store_that_is_no_local_folder_is_refused(run: Run) -> None:
     with pytest.raises(ValueError, match=r"store s3://bucket/runs: a GAN run keeps checkpoints .* name a local folder"):
         run(SMALL, store="s3://bucket/runs")
+
+
+def test_real_images_go_on_where_a_stopped_run_left_them() -> None:
+    batches = real_batches(padded(load_data(SMALL.data)), replace(SMALL, batch_size=2000))  # two batches an epoch
+    going, resumed = real_images(batches), real_images(batches, start=3)
+    skipped = [next(going)[0] for _ in range(3)]
+    assert skipped == [0, 0, 1]
+    (epoch, images), (same_epoch, same_images) = next(going), next(resumed)
+    assert epoch == same_epoch == 1
+    assert torch.equal(images, same_images)
+    assert (images.min(), images.max()) == (-1, 1)
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_records_what_a_run_on_the_cpu_does(run: Run, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    run(replace(SMALL, steps=2), "cpu")
+    run(replace(SMALL, steps=2, device="cuda"), "cuda")
+    cpu, gpu = (read(tmp_path, "layers", name).reset_index(drop=True) for name in ("cpu", "cuda"))
+    assert cpu["layer"].tolist() == gpu["layer"].tolist()
+    first = cpu["step"] == 0
+    pd.testing.assert_series_equal(cpu[first]["grad_l2_norm"], gpu[first]["grad_l2_norm"], rtol=1e-3)
