@@ -30,7 +30,11 @@ Protocol = Annotated[str, typer.Option(help="Settings of the paper's text (paper
 def train(
     settings: dict[str, Any],
     *,
-    run: Annotated[str, typer.Option(help="Run id; else made of model, norm, rate and seed.")] = "",
+    run: Annotated[
+        str,
+        # torchrun takes --run for one of its own options.
+        typer.Option("--run", "--run-id", help="Run id; else made of model, data, norm, rate and seed."),
+    ] = "",
     protocol: Protocol = "",
     from_run: Annotated[str, typer.Option(help="Settings of a stored run.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run where it stopped.")] = False,
@@ -41,20 +45,22 @@ def train(
 ) -> None:
     """Train one network under probes and record it.
 
-    Options that are given go before the settings of a protocol or a stored run.
+    Options that are given go before the settings of a protocol or a stored run. Several processes share one run under
+    torchrun: `torchrun --nproc-per-node 4 -m dynamics train --run-id big ...`
 
     Example: `meandrift train --norm bn --epochs 3 --run bn-s0`
     """
     from dynamics.progress import watching
+    from dynamics.ranks import environment
     from dynamics.recipe import recipe
     from dynamics.run import run as train_run
 
     if resume and not run:
         raise ValueError("--resume: say which run goes on with --run ID; `meandrift runs` lists those there are.")
     config = recipe(settings, store=store, from_run=from_run, protocol_name=protocol, resumed=run if resume else "")
-    name = run or config.name
+    name, speaks = run or config.name, environment().first
     try:
-        with watching() as watch:
+        with watching(speaks=speaks) as watch:
             train_run(
                 config,
                 store=store,
@@ -66,9 +72,11 @@ def train(
                 watch=watch,
             )
     except KeyboardInterrupt:
-        _say_how_to_go_on(store, f"meandrift train --resume --run {name} --store {store} --data-dir {data_dir}")
+        if speaks:
+            _say_how_to_go_on(store, f"meandrift train --resume --run {name} --store {store} --data-dir {data_dir}")
         raise
-    typer.echo(f"{name} is in {store}: pd.read_parquet('{store}/layers', filters=[('run', '==', '{name}')])")
+    if speaks:
+        typer.echo(f"{name} is in {store}: pd.read_parquet('{store}/layers', filters=[('run', '==', '{name}')])")
 
 
 @app.command()

@@ -9,12 +9,20 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dynamics.events import Began, Ended, Event, Failed, Scored, Stepped, Watch
+from dynamics.events import Began, Ended, Event, Failed, Scored, Stepped, Watch, unwatched
 
 
 @contextmanager
-def watching(console: Console | None = None) -> Iterator[Watch]:
-    """Show runs on the console while the block lasts; the value is what they are to be watched with."""
+def watching(console: Console | None = None, *, speaks: bool = True) -> Iterator[Watch]:
+    """Show runs on the console while the block lasts; the value is what they are to be watched with.
+
+    Args:
+        console: Where to; standard output unless told.
+        speaks: False for all but one of the processes that train a run together.
+    """
+    if not speaks:
+        yield unwatched
+        return
     console = console or Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         yield Lines(console)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from dynamics.data.batches import in_order
 from dynamics.evaluation import evaluate
 from dynamics.events import Began, Ended, Scored, Stepped, Watch, unwatched
 from dynamics.interruption import deferred_interrupt
+from dynamics.ranks import Ranks, environment, joined
 from dynamics.setup import Setup, set_up, trainable_parameters
 from dynamics.stored import check_store
-from dynamics.training import train
+from dynamics.training import Step, train
 from probes import Probe
 from probes.schema import check_run_id
 
@@ -56,85 +58,122 @@ def run(
         FileNotFoundError: The data set is not there.
         KeyboardInterrupt: Ctrl-C came; the checkpoint is written, the store is closed and readable.
     """
-    began, name = time.monotonic(), check_run_id(name or config.name)
+    began, name, ranks = time.monotonic(), check_run_id(name or config.name), environment()
     check_store(store)
-    setup = set_up(config, data_dir=data_dir, download=download)
+    check_shares(config, ranks)
+    setup = set_up(config, data_dir=data_dir, download=download, ranks=ranks)
     place = checkpoint_path(store, name)
     saved = load_checkpoint(place, config=config.to_dict(), device=setup.device) if resume and place.exists() else None
     start = 0 if saved is None else saved["step"]
-    probe = Probe(
-        setup.model,
-        setup.optimizer,
-        store=store,
-        run=name,
-        every=config.every,
-        include=_patterns(config.include),
-        exclude=_patterns(config.exclude),
-        config=config.to_dict() | {"parameters": trainable_parameters(setup.model)},
-        resume_step=start if resume else None,
-        overwrite=overwrite,
-    )
-    with probe, deferred_interrupt() as interrupted:
-        if saved is not None:
-            setup.load_state_dict(saved)
-            probe.load_state_dict(saved["probe"])
-            restore_random_state(saved["random"])
-        watch(Began(name, config.epochs, config.epochs * len(setup.batches), start))
-        steps, diverged = _follow(setup, probe, place, start=start, watch=watch, interrupted=interrupted)
+    watch = watch if ranks.first else unwatched
+    with joined(ranks, device=setup.device), deferred_interrupt() as interrupted:
+        probe = Probe(
+            setup.model,
+            setup.optimizer,
+            store=store,
+            run=name,
+            every=config.every,
+            include=_patterns(config.include),
+            exclude=_patterns(config.exclude),
+            config=config.to_dict() | {"parameters": trainable_parameters(setup.model)},
+            resume_step=start if resume else None,
+            overwrite=overwrite,
+        )
+        with probe:
+            if saved is not None:
+                setup.load_state_dict(saved)
+                probe.load_state_dict(saved["probe"])
+                restore_random_state(saved["random"])
+            watch(Began(name, config.epochs, config.epochs * len(setup.batches), start))
+            sitting = _Sitting(name, setup, probe, ranks, place, watch, interrupted)
+            steps, diverged = sitting.follow(start)
     ended = Ended(name, steps, time.monotonic() - began, diverged)
     watch(ended)
     return ended
 
 
-def _follow(
-    setup: Setup, probe: Probe, place: Path, *, start: int, watch: Watch, interrupted: Callable[[], bool]
-) -> tuple[int, bool]:
-    """Train to the end, saving and testing after each epoch; return the steps taken and whether the loss diverged."""
-    run, per_epoch, done, shown = place.stem, len(setup.batches), start, 0.0
-    if start and start % per_epoch == 0:
-        # The checkpoint was written before this test, whose rows are superseded with all that is later.
-        watch(_test(setup, probe, run, epoch=start // per_epoch - 1))
-    if setup.config.compile:
-        setup.model.compile()  # in place, and only now: hooks added to a compiled model never fire
-    steps = train(
-        setup.model,
-        setup.optimizer,
-        setup.batches,
-        epochs=setup.config.epochs,
-        start=start,
-        accumulate=setup.config.accumulate,
-        probe=probe,
-        scaler=setup.scaler,
-        autocast=setup.autocast,
-    )
-    for step in steps:
-        done, epoch_is_over, stop = step.step + 1, (step.step + 1) % per_epoch == 0, interrupted()
-        if epoch_is_over or time.monotonic() - shown > REFRESH_SECONDS:
-            watch(Stepped(run, done, step.epoch, float(step.loss)))
-            shown = time.monotonic()
-        if stop or epoch_is_over:
-            _save(setup, probe, place, step=done)
-        if stop:
-            raise KeyboardInterrupt
-        if epoch_is_over:
-            watch(_test(setup, probe, run, epoch=step.epoch))
-            if not math.isfinite(step.loss):
-                return done, True
-    return done, False
+@dataclass(frozen=True)
+class _Sitting:
+    """What one sitting of a run works with, from its start or its checkpoint to its end or Ctrl-C."""
+
+    run: str
+    setup: Setup
+    probe: Probe
+    ranks: Ranks
+    place: Path
+    watch: Watch
+    interrupted: Callable[[], bool]
+
+    def follow(self, start: int) -> tuple[int, bool]:
+        """Train to the end, saving and testing after each epoch; return the steps taken, and whether it diverged."""
+        per_epoch, done, shown = len(self.setup.batches), start, 0.0
+        if start and start % per_epoch == 0:
+            # The checkpoint was written before this test, whose rows are superseded with all that is later.
+            self.test(epoch=start // per_epoch - 1)
+        for step in self.train(start):
+            done, epoch_is_over = step.step + 1, (step.step + 1) % per_epoch == 0
+            stop = self.ranks.any(self.interrupted(), device=self.setup.device)
+            if epoch_is_over or time.monotonic() - shown > REFRESH_SECONDS:
+                self.watch(Stepped(self.run, done, step.epoch, float(step.loss)))
+                shown = time.monotonic()
+            if stop or epoch_is_over:
+                self.save(done)
+            if stop:
+                raise KeyboardInterrupt
+            if epoch_is_over:
+                self.test(epoch=step.epoch)
+                if not math.isfinite(step.loss):
+                    return done, True
+        return done, False
+
+    def train(self, start: int) -> Iterator[Step]:
+        """Return the steps from ``start`` on."""
+        setup = self.setup
+        if setup.config.compile:
+            setup.model.compile()  # in place, and only now: hooks added to a compiled model never fire
+        return train(
+            self.ranks.wrap(setup.model),
+            setup.optimizer,
+            setup.batches,
+            epochs=setup.config.epochs,
+            start=start,
+            accumulate=setup.config.accumulate,
+            probe=self.probe,
+            scaler=setup.scaler,
+            autocast=setup.autocast,
+            ranks=self.ranks,
+        )
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint; the first of several processes does it for all."""
+        self.probe.flush()  # a resumed run supersedes only what is later than its checkpoint: the rest must be there
+        state = {"config": self.setup.config.to_dict(), "step": step, "probe": self.probe.state_dict()}
+        if self.ranks.first:
+            save_checkpoint(self.place, state | self.setup.state_dict())
+
+    def test(self, *, epoch: int) -> None:
+        """Evaluate and record; the first of several processes does it, the others wait for it at their next step."""
+        if not self.ranks.first:
+            return
+        data = self.setup.data
+        images = in_order(data.test, mean=data.mean, std=data.std, batch_size=EVALUATION_BATCH)
+        score = evaluate(self.setup.model, images)
+        self.probe.epoch = epoch
+        self.probe.log(split="test", loss=score.loss, accuracy=score.accuracy)
+        self.watch(Scored(self.run, epoch, score.loss, score.accuracy))
 
 
-def _save(setup: Setup, probe: Probe, place: Path, *, step: int) -> None:
-    probe.flush()  # a resumed run supersedes only what is later than its checkpoint: the rest must be there
-    state = {"config": setup.config.to_dict(), "step": step, "probe": probe.state_dict(), **setup.state_dict()}
-    save_checkpoint(place, state)
+def check_shares(config: RunConfig, ranks: Ranks) -> None:
+    """Refuse a batch that processes and micro-batches cannot share evenly.
 
-
-def _test(setup: Setup, probe: Probe, run: str, *, epoch: int) -> Scored:
-    data = setup.data
-    score = evaluate(setup.model, in_order(data.test, mean=data.mean, std=data.std, batch_size=EVALUATION_BATCH))
-    probe.epoch = epoch
-    probe.log(split="test", loss=score.loss, accuracy=score.accuracy)
-    return Scored(run, epoch, score.loss, score.accuracy)
+    Raises:
+        ValueError: They cannot.
+    """
+    if config.batch_size % (ranks.count * config.accumulate):
+        raise ValueError(
+            f"batch_size {config.batch_size}: expected a multiple of {ranks.count} processes times {config.accumulate} "
+            "micro-batches."
+        )
 
 
 def _patterns(commas: str) -> list[str] | None:

@@ -16,6 +16,7 @@ from dynamics.data.images import DataSet, Images
 from dynamics.data.sources import load_data
 from dynamics.models import build
 from dynamics.norms import NORMS
+from dynamics.ranks import ALONE, Ranks
 from dynamics.seeding import seed_everything
 
 RELEASED_STATISTICS = {  # mean and standard deviation as the authors' scripts have them
@@ -65,20 +66,22 @@ class Setup:
         self.scaler.load_state_dict(state["scaler"])
 
 
-def set_up(config: RunConfig, *, data_dir: str | os.PathLike[str] = "data", download: bool = False) -> Setup:
+def set_up(
+    config: RunConfig, *, data_dir: str | os.PathLike[str] = "data", download: bool = False, ranks: Ranks = ALONE
+) -> Setup:
     """Load the data and make the model, seeded; torch's global generators are left as the model's making left them.
 
     Raises:
         ValueError: An unknown model, norm, data set, augmentation or device.
         FileNotFoundError: The data set is not there.
     """
-    return assemble(config, load_data(config.data, data_dir=data_dir, download=download))
+    return assemble(config, load_data(config.data, data_dir=data_dir, download=download), ranks=ranks)
 
 
-def assemble(config: RunConfig, data: DataSet) -> Setup:
+def assemble(config: RunConfig, data: DataSet, *, ranks: Ranks = ALONE) -> Setup:
     """Make batches, model and optimizer for a data set that is loaded already; see :func:`set_up`."""
     torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
-    device = choose_device(config.device)
+    device = choose_device(config.device, local=ranks.local)
     data = prepare_data(config, data).to(device)
     batches = TrainingBatches(
         data.train,
@@ -160,14 +163,14 @@ def model_options(config: RunConfig) -> dict[str, Any]:
     return options
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device of that name; ``"auto"`` is a CUDA device where there is one, else the CPU.
+def choose_device(name: str, *, local: int = 0) -> torch.device:
+    """Return the device of that name; ``"auto"`` is CUDA device ``local`` where there is one, else the CPU.
 
     Raises:
         ValueError: torch knows no such device, or this machine has none.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

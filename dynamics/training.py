@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dynamics.data.batches import TrainingBatches
 from dynamics.evaluation import number_right
+from dynamics.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ def train(
     probe: Observer | None = None,
     scaler: torch.amp.GradScaler | None = None,
     autocast: torch.dtype | None = None,
-    rank: int = 0,
-    ranks: int = 1,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Step]:
     """Train by cross-entropy and yield after every optimizer step.
 
@@ -71,8 +71,7 @@ def train(
         probe: Listens to the optimizer by itself; here it is told epoch, loss and accuracy.
         scaler: Scales the loss, for float16.
         autocast: Type to compute in; None leaves everything in the model's own.
-        rank: This process's number, where several share each batch.
-        ranks: Number of processes.
+        ranks: The processes that share each batch; the model must then average gradients over them.
     """
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     first_epoch, skipped = divmod(start, len(batches))
@@ -80,11 +79,12 @@ def train(
     model.train()
     for epoch in range(first_epoch, epochs):
         skip = skipped if epoch == first_epoch else 0
-        for images, labels in batches.epoch(epoch, start=skip, rank=rank, ranks=ranks):
+        for images, labels in batches.epoch(epoch, start=skip, rank=ranks.rank, ranks=ranks.count):
             if probe is not None:
                 probe.epoch = epoch
             optimizer.zero_grad(set_to_none=True)
             loss, accuracy = _accumulate(model, images, labels, parts=accumulate, scaler=scaler, autocast=autocast)
+            loss, accuracy = ranks.mean(loss, accuracy)
             if probe is not None:
                 probe.log(loss=loss, accuracy=accuracy)
             scaler.step(optimizer)

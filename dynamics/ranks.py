@@ -1,0 +1,74 @@
+"""One run in several processes: each trains on its share of every batch, as ``torchrun`` starts them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train together; by default it is alone.
+
+    Attributes:
+        rank: Its number, from 0. Rank 0 records, saves and speaks.
+        count: How many there are.
+        local: Its number on this machine: the GPU it takes.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local: int = 0
+
+    @property
+    def first(self) -> bool:
+        """True for the process that records, saves and speaks."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return the model as it is to be trained: with gradients averaged over processes, if there are several."""
+        return nn.parallel.DistributedDataParallel(model) if self.count > 1 else model
+
+    def mean(self, *scalars: Tensor) -> list[Tensor]:
+        """Return the mean over processes of each scalar."""
+        if self.count == 1:
+            return list(scalars)
+        together = torch.stack(scalars)
+        dist.all_reduce(together)
+        return list((together / self.count).unbind())
+
+    def any(self, flag: bool, *, device: torch.device) -> bool:
+        """Return whether the flag is up in any process: what one stops for, all stop for at the same step."""
+        if self.count == 1:
+            return flag
+        raised = torch.tensor(float(flag), device=device)
+        dist.all_reduce(raised, dist.ReduceOp.MAX)
+        return bool(raised)
+
+
+ALONE = Ranks()
+
+
+def environment() -> Ranks:
+    """Return this process's place as ``torchrun`` tells it in the environment; alone without it."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    return Ranks(*(int(os.environ.get(name, default)) for name, default in zip(names, (0, 1, 0), strict=True)))
+
+
+@contextmanager
+def joined(ranks: Ranks, *, device: torch.device) -> Iterator[None]:
+    """Hold the processes together while the block lasts: NCCL between GPUs, Gloo between CPUs."""
+    if ranks.count == 1:
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
