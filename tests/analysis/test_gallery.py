@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.gallery import write_figures
+
+
+def test_what_can_be_drawn_is_drawn_and_what_cannot_is_said(make_store: Callable[..., Path], tmp_path: Path) -> None:
+    store = make_store(norms=["bn"], records=2, without_columns=["grad_sparsity"], without_tables=["spectra"])
+    only = "mean_drift,gradient_sparsity,spectrum"
+    gallery = write_figures(store, tmp_path / "out", only=only, formats=["svg"])
+    assert [path.name for path in gallery.written["mean_drift"]] == ["mean_drift.svg", "mean_drift.json"]
+    assert set(gallery.refused) == {"gradient_sparsity", "spectrum"}
+    assert all("\n" not in reason for reason in gallery.refused.values())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mean_drift.json", "mean_drift.svg"]
+
+
+def test_each_network_gets_figures_of_its_own(make_store: Callable[..., Path], tmp_path: Path) -> None:
+    store = make_store(norms=["bn", "sn"], records=2)
+    other = make_store("other", model="densenet", norms=["bn"], records=2)
+    for table in ("layers", "runs", "steps"):
+        (other / table / "run=bn-s0").rename(store / table / "run=dense-bn")
+    gallery = write_figures(store, tmp_path / "out", only="mean_drift,accuracy", formats=["svg"])
+    assert list(gallery.written) == ["accuracy", "mean_drift.cnn3", "mean_drift.densenet"]
+    facts = json.loads((tmp_path / "out" / "mean_drift.densenet.json").read_text())
+    assert facts["runs"] == ["dense-bn"]
+
+
+def test_options_go_to_the_figures_that_have_them(small_store: Path, tmp_path: Path) -> None:
+    write_figures(small_store, tmp_path, only="mean_drift,spectrum", formats=["svg"], options={"smooth": 4})
+    assert json.loads((tmp_path / "mean_drift.json").read_text())["options"]["smooth"] == 4
+    assert "smooth" not in json.loads((tmp_path / "spectrum.json").read_text())["options"]
+
+
+def test_progress_is_told_before_each_figure(small_store: Path, tmp_path: Path) -> None:
+    seen: list[str] = []
+    write_figures(small_store, tmp_path, only="acc*", formats=["svg"], progress=seen.append)
+    assert seen == ["accuracy", "accuracy_time"]
+
+
+def test_a_name_that_is_no_figure_raises(small_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no figure matches 'drift'; there are: gradient_sparsity"):
+        write_figures(small_store, tmp_path, only="drift")
+
+
+def test_a_wrong_format_raises_before_anything_is_drawn(small_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="format jpg: expected"):
+        write_figures(small_store, tmp_path / "out", formats=["jpg"])
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.report import page, write_report
+from analysis.report_data import report_data
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def test_the_page_needs_nothing_but_itself(small_store: Path, tmp_path: Path) -> None:
+    text = write_report(small_store, tmp_path / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!#)""", text)
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "https://" not in text
+    assert "@import" not in text
+    assert "fetch(" not in text
+    assert "{{" not in text.split('id="data">')[0]
+
+
+def test_the_page_holds_the_data_whatever_stands_in_it(small_store: Path) -> None:
+    data = report_data(small_store)
+    data["settings"]["same"].append(["note", "</script><b>{{scripts}}</b>"])
+    text = page(data)
+    held = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    assert held is not None
+    assert json.loads(held[1]) == data
+
+
+def test_the_same_store_gives_the_same_page(small_store: Path, tmp_path: Path) -> None:
+    one, two = (write_report(small_store, tmp_path / name).read_bytes() for name in ("a.html", "b.html"))
+    assert one == two
+
+
+def test_a_store_being_written_gives_what_is_finished(make_store: Callable[..., Path], tmp_path: Path) -> None:
+    store = make_store(norms=["bn"], records=4)
+    (store / "layers" / "run=bn-s0" / "_log.arrows").write_bytes(b"half a record")
+    (store / "layers" / "run=sn-s0").mkdir()
+    assert write_report(store, tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_an_empty_store_raises(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is empty"):
+        write_report(tmp_path, tmp_path / "report.html")
+
+
+IN_THE_BROWSER = """
+<script>
+addEventListener("error", (event) => document.body.setAttribute("data-error", event.message));
+addEventListener("load", () => setTimeout(() => {
+  const told = {};
+  const ink = ({ width, height }) => {
+    const pixels = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+    return new Uint32Array(pixels.buffer).reduce((n, pixel) => n + (pixel !== 0), 0);
+  };
+  const canvas = document.querySelector("canvas");
+  told.canvases = document.querySelectorAll("canvas").length;
+  told.ink = ink(canvas);
+  const box = canvas.getBoundingClientRect();
+  const move = (kind, x, y) => {
+    const place = { clientX: box.left + x, clientY: box.top + y, bubbles: true, pointerId: 1 };
+    canvas.dispatchEvent(new PointerEvent(kind, place));
+  };
+  canvas.setPointerCapture = () => {};
+  move("pointermove", 300, 120);
+  told.tip = document.querySelector(".tip").textContent;
+  move("pointerdown", 150, 40); move("pointermove", 300, 200); move("pointerup", 300, 200);
+  told.zoomed = ink(canvas) !== told.ink;
+  canvas.dispatchEvent(new MouseEvent("dblclick"));
+  told.back = ink(canvas) === told.ink;
+  document.querySelector("#arms button").click();
+  told.pressed = document.querySelector("#arms button").getAttribute("aria-pressed");
+  told.fewer = ink(canvas) < told.ink;
+  const select = [...document.querySelectorAll("select[aria-label='what to show']")].find((s) => s.options.length > 4);
+  select.value = "run:sn-s0";
+  select.dispatchEvent(new Event("change"));
+  told.error = document.body.getAttribute("data-error");
+  document.body.innerHTML = "<pre id='told'></pre>";
+  document.getElementById("told").textContent = JSON.stringify(told);
+}, 500));
+</script>
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page is not looked at in a browser")
+def test_a_browser_draws_zooms_points_and_toggles(small_store: Path, tmp_path: Path) -> None:
+    written = write_report(small_store, tmp_path / "report.html")
+    written.write_text(written.read_text().replace("<script type=", IN_THE_BROWSER + "<script type=", 1))
+    told = json.loads(re.search(r"<pre id=\"told\">(.*?)</pre>", shown_by_browser(written, tmp_path), re.S)[1])
+    assert told["error"] is None
+    assert told["canvases"] == len(report_data(small_store)["charts"]) + 1
+    assert told["ink"] > 5_000
+    assert re.match(r"step \d+.*bn-s0", told["tip"])
+    assert told["zoomed"]
+    assert told["back"]
+    assert told["pressed"] == "false"
+    assert told["fewer"]
+
+
+def shown_by_browser(page: Path, tmp_path: Path) -> str:
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-sync",
+    ]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    wait = ["--window-size=1300,4000", "--virtual-time-budget=4000", "--dump-dom"]
+    command = [str(CHROMIUM), *flags, profile, *wait, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout

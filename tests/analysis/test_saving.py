@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+
+import pytest
+
+from analysis.drawing import prepare
+from analysis.saving import check_formats, rendered, save, write_whole
+
+
+@pytest.mark.parametrize("extension", ["png", "pdf", "svg"])
+def test_a_figure_gives_the_same_file_twice(extension: str, small_store: Path) -> None:
+    one, two = (rendered(prepare("mean_drift", small_store).draw(), extension) for _ in range(2))
+    assert one == two
+
+
+def test_text_stays_text_in_svg(small_store: Path) -> None:
+    svg = rendered(prepare("mean_drift", small_store).draw(), "svg").decode()
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert {"Drift of the weight mean", "block1.conv", "MSN"} <= set(texts)
+
+
+def test_fonts_are_embedded_in_pdf_as_outlines_of_text(small_store: Path) -> None:
+    pdf = rendered(prepare("mean_drift", small_store).draw(), "pdf")
+    assert b"/FontFile2" in pdf  # TrueType outlines
+    assert b"/Type3" not in pdf
+    streams = [
+        zlib.decompress(part) for part in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.S) if part[:1] == b"x"
+    ]
+    assert any(b"Tf" in stream and b"BT" in stream for stream in streams)
+
+
+@pytest.mark.parametrize("extension", ["png", "pdf", "svg"])
+def test_files_carry_no_date(extension: str, small_store: Path) -> None:
+    content = rendered(prepare("accuracy", small_store).draw(), extension)
+    assert b"CreationDate" not in content
+    assert b"dc:date" not in content
+    assert not re.search(rb"20[2-9]\d-\d\d-\d\dT", content)
+
+
+def test_a_figure_comes_with_its_provenance(small_store: Path, tmp_path: Path) -> None:
+    paths = save(prepare("overview", small_store), small_store, tmp_path / "new", stem="map", formats=["png", "svg"])
+    assert [path.name for path in paths] == ["map.png", "map.svg", "map.json"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["map.json", "map.png", "map.svg"]
+
+
+def test_an_old_file_stays_whole_until_the_new_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_whole(tmp_path / "figure.png", b"old")
+
+    def fail(self: Path, content: bytes) -> int:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("formats", [["jpg"], ["png", "gif"], []])
+def test_an_unknown_format_raises(formats: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"format (jpg|gif|none): expected one or more of png, pdf, svg"):
+        check_formats(formats)
+
+
+def test_formats_are_not_repeated() -> None:
+    assert check_formats(["png", "pdf", "png"]) == ["png", "pdf"]
