@@ -1,4 +1,4 @@
-"""The commands that train: train, sweep and reproduce. What they need is imported when they run."""
+"""The commands that train: train, sweep, reproduce, params. What they need is imported when they run."""
 
 from __future__ import annotations
 
@@ -154,6 +154,28 @@ def reproduce(
     if drawn.refused:
         why = f"`meandrift figures {store}` and `meandrift tables {store}` say why"
         typer.echo(f"not for these runs: {', '.join(drawn.refused)} ({why})")
+
+
+@app.command()
+def params(*, formats: Annotated[str, typer.Option("--format", help="table or csv.")] = "table") -> None:
+    """Count the parameters of the paper's networks beside its Table III, with the reason of each difference."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dynamics.parameters import table3
+
+    if formats not in ("table", "csv"):
+        raise ValueError(f"format {formats!r}: expected table or csv.")
+    counts = table3()
+    if formats == "csv":
+        typer.echo(counts.to_csv(index=False), nl=False)
+        return
+    shown = Table()
+    for column in counts.columns:
+        shown.add_column(column.replace("_", " "), justify="left" if counts[column].dtype.kind in "OU" else "right")
+    for row in counts.itertuples(index=False):
+        shown.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
+    Console().print(shown)
 
 
 def _train_side_by_side(

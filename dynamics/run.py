@@ -15,8 +15,9 @@ from dynamics.data.batches import in_order
 from dynamics.evaluation import evaluate
 from dynamics.events import Began, Ended, Scored, Stepped, Watch, unwatched
 from dynamics.interruption import deferred_interrupt
+from dynamics.parameters import count_parameters
 from dynamics.ranks import Ranks, environment, joined
-from dynamics.setup import Setup, set_up, trainable_parameters
+from dynamics.setup import Setup, set_up
 from dynamics.stored import check_store
 from dynamics.training import Step, train
 from probes import Probe
@@ -75,7 +76,7 @@ def run(
             every=config.every,
             include=_patterns(config.include),
             exclude=_patterns(config.exclude),
-            config=config.to_dict() | {"parameters": trainable_parameters(setup.model)},
+            config=config.to_dict() | {"parameters": count_parameters(setup.model)},
             resume_step=start if resume else None,
             overwrite=overwrite,
         )

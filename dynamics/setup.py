@@ -138,11 +138,6 @@ def make_model(config: RunConfig, data: DataSet) -> nn.Module:
     )
 
 
-def trainable_parameters(model: nn.Module) -> int:
-    """Return how many numbers training may change."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-
-
 def norm_name(config: RunConfig) -> str:
     """Return the norm's name in the registry: the scripts' own variant where the definition is ``released``."""
     own = f"released_{config.norm}"
