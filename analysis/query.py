@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, store: str, sql: str) -> pd.D
 
     tables: list[str] = []
     try:
-        tables = _make_views(connection, store)
+        tables = _make_views(connection, store, sql)
         answer = connection.sql(sql)
         return pd.DataFrame() if answer is None else answer.df()
     except duckdb.IOException:
@@ -66,7 +67,8 @@ def _answer(connection: duckdb.DuckDBPyConnection, store: str, sql: str) -> pd.D
         raise ValueError(f"{error} (tables: {', '.join(tables) or 'not all could be opened'})") from error
 
 
-def _make_views(connection: duckdb.DuckDBPyConnection, store: str) -> list[str]:
+def _make_views(connection: duckdb.DuckDBPyConnection, store: str, sql: str) -> list[str]:
+    """Make a view of each table that the query names, and return the names of all there are."""
     if "://" in store:
         filesystem, root = _remote(store)
     else:
@@ -76,6 +78,8 @@ def _make_views(connection: duckdb.DuckDBPyConnection, store: str) -> list[str]:
     if not present:
         raise ValueError(f"store {store!r} has no finished part of any table: check the path, or flush the run")
     for table, paths in present.items():
+        if not re.search(rf"\b{table}\b", sql, re.IGNORECASE):
+            continue  # a view opens every file of its table
         if isinstance(filesystem, pafs.LocalFileSystem):
             _view_of_files(connection, table, paths)
         else:
