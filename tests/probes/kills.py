@@ -177,7 +177,7 @@ def torment(folder: Path, *, kills: int, seed: int) -> dict[str, object]:
             journal = Journal(journals[run])
             moments[journal.doing] += 1
             recovered = chance.random() < 0.5  # else the next life recovers
-            if recovered:
+            while recovered and run in open_store(store).workspaces():  # the other writer may be recovering it too
                 recover_dead(open_store(store), [run])
             found += check(store, run, journal, recovered=recovered)
     recover_dead(open_store(store))
