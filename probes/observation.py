@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from probes.activations import ActivationWatch
 from probes.layers import Layer, bias_parameter, effective_weight, raw_parameter
 from probes.matrix import kernel_slices, unfolded
-from probes.metrics.histogram import exponent_histogram
+from probes.metrics.histogram import exponent_histograms
 from probes.metrics.operator_norm import Convolution
 from probes.metrics.singular_values import singular_values
 from probes.micro_batches import MicroBatchWatch
@@ -22,7 +22,7 @@ class Reading(NamedTuple):
     """What a metric is given: the indices of the layers that have such a tensor at this step, and the tensors."""
 
     indices: list[int]
-    tensors: list[Any]
+    tensors: Any  # a list, or one tensor with a row for each layer
 
 
 class Observation:
@@ -174,7 +174,7 @@ def _activations(observation: Observation, source: str) -> Reading:
     return Reading(list(kept), list(kept.values()))
 
 
-def _derived(source: str, compute: Callable[[list[Tensor]], list[Tensor]]) -> Callable[[Observation], Reading]:
+def _derived(source: str, compute: Callable[[list[Tensor]], list[Tensor] | Tensor]) -> Callable[[Observation], Reading]:
     def read(observation: Observation) -> Reading:
         indices, tensors = observation.read(source)
         return Reading(indices, compute(tensors) if tensors else [])
@@ -193,8 +193,8 @@ SOURCES: dict[str, Callable[[Observation], Reading]] = {
     "update": _updates,
     "micro_batches": _micro_batches,
     "singular_values": _derived("matrix", singular_values),
-    "gradient_histogram": _derived("gradient", exponent_histogram),
-    "weight_histogram": _derived("weight", exponent_histogram),
+    "gradient_histogram": _derived("gradient", exponent_histograms),
+    "weight_histogram": _derived("weight", exponent_histograms),
 }
 """What a metric may read, by name: the effective weight, the parameter under a parametrization (where there is one),
 the

@@ -67,12 +67,14 @@ class Output:
         """Hand over what is waiting and close the run with a status; closing again does nothing."""
         if self._writer is None or self._recorder is None:
             return
-        self._writer.close()
         writer, self._writer = self._writer, None
-        if (failure := writer.take_failure()) is not None:
-            self._gaps.fail("a block of records", failure, -1)
-        self._describe()
-        self._recorder.close(status)
+        try:
+            writer.close()
+            if (failure := writer.take_failure()) is not None:
+                self._gaps.fail("the last block of records", failure, -1)
+            self._describe()
+        finally:
+            self._recorder.close(status)
 
     def _open(self, how: Mapping[str, Any]) -> None:
         if self._open_recorder is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from probes.layers import Layer, raw_parameter
 from probes.metrics import Metric
 from probes.metrics.histogram import SLOTS
 from probes.metrics.singular_values import PADDING
-from probes.observation import Observation
+from probes.observation import Observation, Reading
 from probes.ranks import Ranks
 from probes.records import Record, Result
 from probes.schema import LAYERS, SPECTRA
@@ -47,25 +48,42 @@ class Recording:
 
     def measure(self, observation: Observation, *, after_update: bool = False) -> None:
         """Run the due metrics on an observation: those of before the optimizer's update, or those of after it."""
-        for metric in self.due:
-            if metric.after_update == after_update:
-                try:
-                    with torch.no_grad():
-                        self._measure(metric, observation)
-                except Exception as failure:
-                    self._gaps.fail(metric.name, failure, self._record.step)
+        together: dict[Any, list[tuple[Metric, Reading]]] = {}
+        with torch.no_grad():
+            for metric in self.due:
+                if metric.after_update == after_update and (reading := self._read(metric, observation)) is not None:
+                    alone = metric.carries or metric.table != LAYERS
+                    together.setdefault(metric.name if alone else metric.compute, []).append((metric, reading))
+            for group in together.values():
+                self._compute(group)
 
-    def _measure(self, metric: Metric, observation: Observation) -> None:
-        indices, tensors = observation.read(metric.reads)
-        if not tensors:
-            return
+    def _read(self, metric: Metric, observation: Observation) -> Reading | None:
+        try:
+            reading = observation.read(metric.reads)
+            return reading if len(reading.tensors) else None
+        except Exception as failure:
+            self._gaps.fail(metric.name, failure, self._record.step)
+            return None
+
+    def _compute(self, group: list[tuple[Metric, Reading]]) -> None:
+        """Call the function that some metrics share, for all of them at once; singly if that fails."""
+        try:
+            results = _shared(group) if len(group) > 1 else [self._single(*group[0])]
+            self._record.results += results
+        except Exception as failure:
+            if len(group) == 1:
+                self._gaps.fail(group[0][0].name, failure, self._record.step)
+            else:
+                for alone in group:
+                    self._compute([alone])
+
+    def _single(self, metric: Metric, reading: Reading) -> Result:
         if not metric.carries:
-            values = metric.compute(tensors)
-        else:
-            kept = self._carried.setdefault(metric.name, {})
-            values, carried = metric.compute(tensors, [kept.get(index) for index in indices])
-            kept.update(zip(indices, carried, strict=True))
-        self._record.results.append(Result(metric, indices, values))
+            return _result(metric, reading.indices, metric.compute(reading.tensors))
+        kept = self._carried.setdefault(metric.name, {})
+        values, carried = metric.compute(reading.tensors, [kept.get(index) for index in reading.indices])
+        kept.update(zip(reading.indices, carried, strict=True))
+        return _result(metric, reading.indices, values)
 
     def finish(self, ranks: Ranks, *, epoch: int | None) -> Record | None:
         """Return the record of all ranks, on its way to the host; None on ranks that do not write."""
@@ -74,8 +92,7 @@ class Recording:
             return None
         devices = {result.values.device for result in results}
         moved = [
-            Result(r.metric, r.indices, r.values if r.values.device.type == "cpu" else to_host(r.values))
-            for r in results
+            r if r.values.device.type == "cpu" else Result(r.metric, r.indices, to_host(r.values)) for r in results
         ]
         events = [arrival(device) for device in devices]
         ready = [event for event in events if event is not None]
@@ -86,7 +103,7 @@ class Recording:
         parts: list[Tensor] = []
         for metric in self.due:
             dense = torch.zeros(len(self._layers), self._width(metric) + 1, dtype=torch.float64, device=ranks.device)
-            for result in self._record.results:
+            for result in map(_finished, self._record.results):
                 if result.metric is metric and (metric.reducer is None or ranks.rank == 0):
                     dense[result.indices, :-1] += _rows(result, self._width(metric)).to(ranks.device)
                     dense[result.indices, -1] = 1
@@ -102,6 +119,30 @@ class Recording:
         return SLOTS + 1
 
 
+def _shared(group: list[tuple[Metric, Reading]]) -> list[Result]:
+    values = group[0][0].compute([tensor for _, reading in group for tensor in reading.tensors])
+    results, first = [], 0
+    for metric, reading in group:
+        last = first + len(reading.indices)
+        results.append(_result(metric, reading.indices, values[..., first:last]))
+        first = last
+    return results
+
+
+def _result(metric: Metric, indices: list[int], values: Tensor) -> Result:
+    """Return the rows that the metric has columns for."""
+    own = metric.table == LAYERS and metric.finish is None
+    return Result(metric, indices, values[: len(metric.columns)] if own else values)
+
+
+def _finished(result: Result) -> Result:
+    """Return a result whose last part, due on the host, is done."""
+    finish = result.metric.finish
+    if finish is None:
+        return result
+    return Result(result.metric, result.indices, torch.from_numpy(finish(result.values.cpu().numpy())), finished=True)
+
+
 def _rows(result: Result, width: int) -> Tensor:
     """Return a result with a row a layer."""
     if result.metric.table == LAYERS:
@@ -113,4 +154,4 @@ def _sparse(metric: Metric, dense: Tensor) -> Result:
     indices = dense[:, -1].nonzero().squeeze(1)
     rows = dense[indices, :-1]
     values = rows.mT if metric.table == LAYERS else rows if metric.table == SPECTRA else rows.long()
-    return Result(metric, indices.tolist(), values)
+    return Result(metric, indices.tolist(), values, finished=True)

@@ -34,6 +34,7 @@ class Result:
     metric: Metric
     indices: list[int]
     values: Tensor
+    finished: bool = False  # the metric's last part, due on the host, is done
 
 
 @dataclass
@@ -83,13 +84,11 @@ class Tables:
             return None
         shape = (len(self._columns), len(records), self._count)
         values, missing = np.zeros(shape), np.ones(shape, dtype=bool)
-        for row, record in enumerate(records):
-            for result in record.results:
-                if result.metric.table == LAYERS:
-                    first = self._places[result.metric.columns[0].name]
-                    block = slice(first, first + len(result.metric.columns))
-                    values[block, row][:, result.indices] = result.values.numpy()
-                    missing[block, row][:, result.indices] = False
+        for metric, indices, where, found in _alike(records):
+            first = self._places[metric.columns[0].name]
+            places = np.ix_(range(first, first + len(metric.columns)), where, indices)
+            values[places] = found
+            missing[places] = False
         rows = np.flatnonzero(~missing.all(axis=0))  # a row that says nothing is not written
         keys = self._keys(records, rows // self._count, rows % self._count)
         flat_values, flat_missing = values.reshape(shape[0], -1)[:, rows], missing.reshape(shape[0], -1)[:, rows]
@@ -145,6 +144,22 @@ class Tables:
             pa.array(layers.astype(np.int16)),
             pa.DictionaryArray.from_arrays(index, self._kinds),
         ]
+
+
+def _alike(records: Sequence[Record]) -> Iterator[tuple[Metric, tuple[int, ...], list[int], np.ndarray]]:
+    """Yield metric, layer indices, record rows and ``(columns, rows, layers)`` of the results for the same layers."""
+    groups: dict[tuple[str, bool, tuple[int, ...], int], list[tuple[int, Result]]] = {}
+    for row, record in enumerate(records):
+        for result in record.results:
+            if result.metric.table == LAYERS:
+                key = (result.metric.name, result.finished, tuple(result.indices), len(result.values))
+                groups.setdefault(key, []).append((row, result))
+    for (_, finished, indices, _), members in groups.items():
+        metric = members[0][1].metric
+        values = np.stack([result.values.numpy() for _, result in members], axis=1)
+        if metric.finish is not None and not finished:
+            values = metric.finish(values)
+        yield metric, indices, [row for row, _ in members], values
 
 
 def _places(found: list[tuple[int, Result]]) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from probes.metrics.reducer import Reducer
@@ -23,13 +24,17 @@ class Metric:
         group: Several metrics that a schedule names together: ``weights``, ``gradients``, ...
         reads: The source its function is given, a key of ``probes.observation.SOURCES``: ``weight``, ``gradient``, ...
         compute: ``compute(tensors) -> (columns, layers)``: a tensor with a row for each column and a column for each
-            entry of the list it was given. Not measured there is NaN only if the measurement is NaN.
+            entry of the list it was given; rows beyond the columns are left out. Metrics that share a function have it
+            called once, with all their tensors.
         columns: The columns it fills in table ``layers``; empty where it has a table of its own.
         table: ``layers``, ``histograms`` or ``spectra``.
         label: In the other tables: the ``tensor`` or ``view`` its rows are about.
         stride: Recorded at every ``stride``-th step that is due, under a plain ``every=n``: more for dear metrics.
         carries: ``compute(tensors, carried) -> (values, carried)``: the metric hands itself one tensor a layer from one
             record to the next (None at the first). It is part of the probe's state in a checkpoint.
+        finish: ``finish(array) -> (columns, layers)``: the last part of the computation, in NumPy on the host, outside
+            the training thread. It gets what ``compute`` returned, with many steps side by side in a further dimension
+            before the layers, and works along the first dimension.
         after_update: Measured when the optimizer has moved the parameters, not before.
         reducer: For metrics of activations: what the forward hook keeps of a tensor. ``reads`` then names the reducer.
     """
@@ -43,6 +48,7 @@ class Metric:
     label: str = ""
     stride: int = 1
     carries: bool = False
+    finish: Callable[[np.ndarray], np.ndarray] | None = None
     after_update: bool = False
     reducer: Reducer | None = None
 

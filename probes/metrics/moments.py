@@ -2,78 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+import numpy as np
 import torch
 from torch import Tensor
 
-from probes.metrics.length import l2_norms
+from probes.metrics.flat import PIECE, flat
+from probes.metrics.length import host_l2_norms, l2_norms
 from probes.metrics.metric import Metric
-from probes.metrics.reducer import PIECE
 from probes.schema import Column, pa
+
+_SMALL = 4096  # elements up to which a tensor is cheaper to copy beside others than to look at alone
+_CANCELLATION = 64.0  # mean^2 / var beyond which one pass in float32 loses more than two digits
 
 
 def moments(tensors: list[Tensor]) -> Tensor:
     """Return mean, population variance, l2 norm and the count of non-finite entries: ``(4, layers)`` float64.
 
-    ``mean = sum(x) / n``, ``var = sum((x - mean)^2) / n``, ``l2 = sqrt(sum(x^2))``. Two passes: the difference
-    ``E[x^2] - E[x]^2`` would cancel in float32 and go negative. NaN or an infinity gives NaN or an infinity, and is
-    counted beside; a constant has variance 0; no elements: mean and variance NaN, l2 norm 0.
+    ``mean = sum(x) / n``, ``var = sum((x - mean)^2) / n``, ``l2 = sqrt(sum(x^2))``. The difference ``E[x^2] - E[x]^2``
+    is used only where it cannot cancel; elsewhere a second pass sums the squares about the mean. NaN or an infinity
+    gives NaN or an infinity, and is counted beside; a constant has variance 0; no elements: mean and variance NaN, l2
+    norm 0.
     """
-    counts = _counts(tensors)
-    means = torch.stack([tensor.sum() for tensor in tensors]).double() / counts
-    squares = _squares_about(tensors, means)
-    l2 = torch.where(counts > 0, (squares + counts * means.square()).sqrt(), 0.0)
-    return torch.stack([means, squares / counts, l2, _nonfinite(tensors, means, counts)])
+    return _on_device(tensors) if tensors[0].is_cuda else torch.from_numpy(_on_host(tensors))
 
 
-def mean_and_variance(tensors: list[Tensor]) -> Tensor:
-    """Return the first two rows of :func:`moments`: ``(2, layers)`` float64."""
-    return moments(tensors)[:2]
+def _on_device(tensors: list[Tensor]) -> Tensor:
+    """Two passes over everything, and no look at a value."""
+    device = tensors[0].device
+    n = torch.tensor([tensor.numel() for tensor in tensors], dtype=torch.float64).to(device, non_blocking=True)
+    means = torch.stack([tensor.sum(dtype=torch.float64) for tensor in tensors]) / n
+    squares = torch.cat([_squares_about(tensor, mean) for tensor, mean in zip(tensors, means, strict=True)])
+    l2 = torch.where(n > 0, (squares + n * means.square()).sqrt(), 0.0)
+    nonfinite = n - torch.stack([torch.count_nonzero(tensor.isfinite()) for tensor in tensors])
+    return torch.stack([means, squares / n, l2, nonfinite])
 
 
-def mean_variance_and_l2_norm(tensors: list[Tensor]) -> Tensor:
-    """Return the first three rows of :func:`moments`: ``(3, layers)`` float64."""
-    return moments(tensors)[:3]
+def _squares_about(tensor: Tensor, mean: Tensor) -> Tensor:
+    """Return ``sum((x - mean)^2)``, ``(1,)``, with scratch memory for ``PIECE`` elements."""
+    centre = mean.to(tensor.dtype)
+    parts = [l2_norms([part - centre]) for part in flat(tensor).split(PIECE)]
+    return torch.cat(parts).square().sum(0, keepdim=True)
 
 
-def _counts(tensors: list[Tensor]) -> Tensor:
-    counts = torch.tensor([tensor.numel() for tensor in tensors], dtype=torch.float64)
-    return counts.to(tensors[0].device, non_blocking=True)
+def _on_host(tensors: list[Tensor]) -> np.ndarray:
+    n = np.array([tensor.numel() for tensor in tensors], dtype=np.float64)
+    means, squares = np.full(len(n), np.nan), np.zeros(len(n))
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        small, large = np.flatnonzero((n > 0) & (n <= _SMALL)), np.flatnonzero(n > _SMALL)
+        if small.size:
+            means[small], squares[small] = _of_small([tensors[i] for i in small], n[small].astype(np.int64))
+        if large.size:
+            means[large], squares[large] = _of_large([tensors[i] for i in large], n[large])
+        l2 = np.where(n > 0, np.sqrt(squares + n * means**2), 0.0)
+        nonfinite = np.zeros(len(n))
+        for i in np.flatnonzero(~np.isfinite(means) & (n > 0)):  # finite sums prove that all elements are finite
+            nonfinite[i] = n[i] - int(torch.count_nonzero(tensors[i].isfinite()))
+        return np.stack([means, squares / n, l2, nonfinite])
 
 
-def _squares_about(tensors: list[Tensor], means: Tensor) -> Tensor:
-    """Return ``sum((x - mean)^2)`` of each tensor; the differences of at most ``PIECE`` elements exist at a time."""
-    centres = [mean.to(tensor.dtype) for mean, tensor in zip(means.unbind(), tensors, strict=True)]
-    squares = []
-    for first, last in _batches(tensors):
-        batch = tensors[first:last]
-        if batch[0].numel() > PIECE:
-            parts = batch[0].reshape(-1).split(PIECE)
-            squares.append(
-                torch.cat([l2_norms([part - centres[first]]) for part in parts]).square().sum(0, keepdim=True)
-            )
-        else:
-            squares.append(l2_norms(list(torch._foreach_sub(batch, centres[first:last]))).square())
-    return torch.cat(squares)
+def _of_small(tensors: list[Tensor], n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return means and squares about them, all tensors side by side in float64."""
+    values = torch.cat([flat(tensor) for tensor in tensors]).numpy().astype(np.float64)
+    starts = np.cumsum(n) - n
+    means = np.add.reduceat(values, starts) / n
+    values -= np.repeat(means, n)
+    values *= values
+    return means, np.add.reduceat(values, starts)
 
 
-def _batches(tensors: list[Tensor]) -> Iterator[tuple[int, int]]:
-    """Yield ranges of indices whose tensors have at most ``PIECE`` elements together; a larger one comes alone."""
-    first, elements = 0, 0
-    for index, tensor in enumerate(tensors):
-        if index > first and elements + tensor.numel() > PIECE:
-            yield first, index
-            first, elements = index, 0
-        elements += tensor.numel()
-    yield first, len(tensors)
-
-
-def _nonfinite(tensors: list[Tensor], means: Tensor, counts: Tensor) -> Tensor:
-    # A finite mean of elements proves that all are finite. On the CPU that look is free; on CUDA it would be a sync.
-    if not means.is_cuda and bool(means.isfinite().all()):
-        return torch.zeros_like(means)
-    return counts - torch.stack([torch.count_nonzero(tensor.isfinite()) for tensor in tensors])
+def _of_large(tensors: list[Tensor], n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return means and squares about them; one pass each for sum and length, one more where these would cancel."""
+    sums = np.array([tensor.sum().item() for tensor in tensors])
+    means = sums / n
+    squares = host_l2_norms(tensors) ** 2 - sums * means
+    for i in np.flatnonzero(~(n * means**2 <= _CANCELLATION * squares) & np.isfinite(sums)):
+        squares[i] = _squares_about(tensors[i], torch.tensor(means[i])).item()
+    return means, squares
 
 
 def _columns(prefix: str, tensor: str) -> tuple[Column, ...]:
@@ -87,18 +91,11 @@ def _columns(prefix: str, tensor: str) -> tuple[Column, ...]:
 
 WEIGHT = "effective weight"
 GRADIENT = "gradient of the parameter, as the optimizer uses it"
+_RAW = "parameter under a parametrization; null where it is the effective weight"
+_BIAS = "bias of the layer, a norm's beta or m"
 
+# All four share one function, which is then called once for all their tensors; each takes the rows it has columns for.
 WEIGHT_MOMENTS = Metric("weight_moments", "weights", "weight", moments, _columns("weight", WEIGHT))
-RAW_WEIGHT_MOMENTS = Metric(
-    "raw_weight_moments",
-    "weights",
-    "raw_weight",
-    mean_and_variance,
-    _columns("raw_weight", "parameter under a parametrization; null where it is the effective weight")[:2],
-)
-BIAS_MOMENTS = Metric(
-    "bias_moments", "weights", "bias", mean_and_variance, _columns("bias", "bias of the layer, a norm's beta or m")[:2]
-)
-GRADIENT_MOMENTS = Metric(
-    "grad_moments", "gradients", "gradient", mean_variance_and_l2_norm, _columns("grad", GRADIENT)[:3]
-)
+RAW_WEIGHT_MOMENTS = Metric("raw_weight_moments", "weights", "raw_weight", moments, _columns("raw_weight", _RAW)[:2])
+BIAS_MOMENTS = Metric("bias_moments", "weights", "bias", moments, _columns("bias", _BIAS)[:2])
+GRADIENT_MOMENTS = Metric("grad_moments", "gradients", "gradient", moments, _columns("grad", GRADIENT)[:3])

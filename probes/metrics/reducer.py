@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-PIECE = 1 << 20  # elements worked on at a time where scratch memory is needed
+from probes.metrics.flat import PIECE
 
 
 @dataclass(frozen=True)

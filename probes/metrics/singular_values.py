@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,31 +51,34 @@ def gram(matrix: Tensor) -> Tensor:
     return wide @ wide.mT
 
 
-def spectrum_statistics(spectra: list[Tensor]) -> Tensor:
-    """Return mean, largest, stable rank, effective rank and condition number: ``(5, layers)`` float64.
+def spectrum_statistics(spectra: np.ndarray) -> np.ndarray:
+    """Return mean, largest, stable rank, effective rank and condition number, ``(5, layers)``, of ``(sides, layers)``.
 
     ``mean = sum(sigma) / r``, ``stable rank = sum(sigma^2) / sigma_1^2``, ``effective rank = exp(-sum p log p)`` with
     ``p = sigma / sum(sigma)`` (Roy and Vetterli 2007), ``condition number = sigma_1 / sigma_r``, infinite where the
     smallest is within rounding of 0 (3e-8 of the largest). A zero matrix gives 0, 0, NaN, NaN, NaN; a NaN spectrum
     gives NaN.
     """
-    lengths = [len(s) for s in spectra]
-    padded = torch.nn.utils.rnn.pad_sequence(spectra, batch_first=True)  # (layers, largest side), zeros behind
-    count = torch.tensor(lengths, dtype=torch.float64, device=padded.device)
-    total = padded.sum(1)
-    largest = padded.amax(1)
-    share = padded / total.unsqueeze(1)
-    entropy = -torch.special.xlogy(share, share).sum(1)
-    smallest = padded[torch.arange(len(spectra)), torch.tensor(lengths) - 1]
-    smallest = torch.where(smallest <= _FLOOR * largest, 0.0, smallest)
-    return torch.stack(
-        [total / count, largest, padded.square().sum(1) / largest.square(), entropy.exp(), largest / smallest]
-    )
+    present = spectra != PADDING
+    sigma = np.where(present, spectra, 0.0)
+    largest = spectra.max(axis=0)
+    smallest = np.where(present, spectra, np.inf).min(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = sigma / sigma.sum(axis=0)
+        entropy = -np.where(share > 0, share * np.log(share), np.where(share == 0, 0.0, np.nan)).sum(axis=0)
+        condition = largest / np.where(smallest <= _FLOOR * largest, 0.0, smallest)
+        stable_rank = (sigma**2).sum(axis=0) / largest**2
+    return np.stack([sigma.sum(axis=0) / present.sum(axis=0), largest, stable_rank, np.exp(entropy), condition])
 
 
 def padded_spectra(spectra: list[Tensor]) -> Tensor:
     """Return the spectra as rows of one matrix, ``(layers, largest side)``, filled up with ``PADDING``."""
     return torch.nn.utils.rnn.pad_sequence(spectra, batch_first=True, padding_value=PADDING)
+
+
+def spectra_in_columns(spectra: list[Tensor]) -> Tensor:
+    """Return the padded spectra as ``(largest side, layers)``; statistics are taken on the host, many steps at once."""
+    return padded_spectra(spectra).mT
 
 
 _MATRIX = "effective weight, unfolded to (out, in*kh*kw)"
@@ -84,7 +88,7 @@ SINGULAR_VALUES = Metric(
     "singular_values",
     "singular_values",
     "singular_values",
-    spectrum_statistics,
+    spectra_in_columns,
     (
         Column("singular_value_mean", "1", "sum_i sigma_i / r", _MATRIX),
         Column("spectral_norm", "1", "sigma_1", _MATRIX, _MIYATO),
@@ -94,5 +98,6 @@ SINGULAR_VALUES = Metric(
         ),
         Column("condition_number", "1", "sigma_1 / sigma_r; inf where sigma_r <= 3e-8 sigma_1", _MATRIX),
     ),
+    finish=spectrum_statistics,
 )
 SPECTRUM = Metric("spectrum", "spectra", "singular_values", padded_spectra, table=SPECTRA, label="unfolded", stride=10)

@@ -10,7 +10,7 @@ from torch import nn
 
 from probes.layers import select_layers
 from probes.metrics import METRICS
-from probes.metrics.histogram import exponent_histogram
+from probes.metrics.histogram import exponent_histograms
 from probes.records import Record, Result, Tables, steps_batch
 from probes.schema import HISTOGRAM_COLUMNS, KEYS, arrow_schema, bin_edges
 
@@ -57,7 +57,7 @@ def test_counts_are_whole_numbers_and_values_beyond_float32_infinite():
 
 def test_a_histogram_is_cut_to_its_filled_window_and_adds_up():
     x = torch.tensor([-3.0, -2.5, 0.0, 1e-3, 7.0, torch.nan, -torch.inf])
-    histograms = torch.stack(exponent_histogram([x, torch.zeros(3)]))
+    histograms = exponent_histograms([x, torch.zeros(3)])
     records = [Record(0, None, [Result(METRICS["gradient_histogram"], [0, 1], histograms)])]
     found = batch("histograms", records, "gradient_histogram")
     assert found.schema.equals(arrow_schema("histograms", HISTOGRAM_COLUMNS))
@@ -72,7 +72,7 @@ def test_a_histogram_is_cut_to_its_filled_window_and_adds_up():
 
 
 def test_a_histogram_of_nothing_finite_has_no_counts():
-    histograms = torch.stack(exponent_histogram([torch.full((4,), torch.nan)]))
+    histograms = exponent_histograms([torch.full((4,), torch.nan)])
     records = [Record(0, None, [Result(METRICS["gradient_histogram"], [0], histograms)])]
     (row,) = batch("histograms", records, "gradient_histogram").to_pylist()
     assert (row["counts"], row["n"], row["n_nonfinite"]) == ([], 4, 4)

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from probes.metrics.singular_values import PADDING, padded_spectra, singular_values, spectrum_statistics
+from probes.metrics.singular_values import (
+    PADDING,
+    padded_spectra,
+    singular_values,
+    spectra_in_columns,
+    spectrum_statistics,
+)
 
 
 def with_spectrum(values, rows, columns):
@@ -49,21 +55,25 @@ def test_a_nan_spoils_its_own_layer_alone(side):
     assert found[2].isnan().all()
 
 
+def statistics(*spectra):
+    return spectrum_statistics(spectra_in_columns(list(spectra)).numpy())
+
+
 def test_statistics_follow_their_formulas():
     sigma = np.array([4.0, 2.0, 1.0])
     share = sigma / sigma.sum()
-    found = spectrum_statistics([torch.tensor(sigma), torch.ones(5, dtype=torch.float64)])[:, 0].numpy()
+    found = statistics(torch.tensor(sigma), torch.ones(5, dtype=torch.float64))[:, 0]
     expected = [sigma.mean(), 4.0, (sigma**2).sum() / 16, np.exp(-(share * np.log(share)).sum()), 4.0]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_an_orthogonal_matrix_has_full_stable_and_effective_rank():
-    assert spectrum_statistics([torch.ones(7, dtype=torch.float64)])[:, 0].tolist() == pytest.approx([1, 1, 7, 7, 1])
+    assert statistics(torch.ones(7, dtype=torch.float64))[:, 0].tolist() == pytest.approx([1, 1, 7, 7, 1])
 
 
 def test_a_rank_one_matrix_has_rank_one_and_an_infinite_condition_number():
     matrix = torch.outer(torch.arange(1.0, 33), torch.arange(1.0, 65))
-    _, largest, stable, effective, condition = spectrum_statistics(singular_values([matrix]))[:, 0].tolist()
+    _, largest, stable, effective, condition = statistics(*singular_values([matrix]))[:, 0].tolist()
     assert largest == pytest.approx(torch.linalg.norm(matrix).item(), rel=1e-6)
     assert stable == pytest.approx(1, abs=1e-6)
     assert effective == pytest.approx(1, abs=1e-4)
@@ -71,7 +81,7 @@ def test_a_rank_one_matrix_has_rank_one_and_an_infinite_condition_number():
 
 
 def test_a_zero_matrix_has_no_rank():
-    mean, largest, *ranks = spectrum_statistics(singular_values([torch.zeros(20, 30)]))[:, 0].tolist()
+    mean, largest, *ranks = statistics(*singular_values([torch.zeros(20, 30)]))[:, 0].tolist()
     assert (mean, largest) == (0, 0)
     assert np.isnan(ranks).all()
 

@@ -1,0 +1,31 @@
+"""Many tensors as a few flat ones: views where memory allows, batches of bounded size where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+PIECE = 1 << 20  # elements worked on at a time where scratch memory is needed
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """Return all elements as one dimension, in any order; a view of a tensor that is dense in channels-last order."""
+    if tensor.is_contiguous():
+        return tensor.view(-1)
+    if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.permute(0, 2, 3, 1).view(-1)
+    return tensor.reshape(-1)
+
+
+def batches(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield ranges of indices with at most ``PIECE`` elements together; a larger tensor comes alone."""
+    first = elements = 0
+    for index, size in enumerate(sizes):
+        if index > first and elements + size > PIECE:
+            yield first, index
+            first, elements = index, 0
+        elements += size
+    if sizes:
+        yield first, len(sizes)
