@@ -29,7 +29,9 @@ def gan(
         "mnist-subset"
     ),
     data_dir: Annotated[Path, _option(DATA, "Folder that holds the data sets.")] = Path("data"),
-    download: Annotated[bool, _option(DATA, "Fetch a data set not there.")] = False,
+    download: Annotated[bool, typer.Option("--download", help="Fetch a data set not there.", rich_help_panel=DATA)] = (
+        False
+    ),
     loss: Annotated[
         str, _option(TRAINING, "softplus, hinge, or wasserstein with gradient penalty.", show_default="by norm")
     ] = "",

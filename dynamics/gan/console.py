@@ -57,7 +57,8 @@ def _lines(progress: Iterator[Progress], run: str, steps: int) -> Progress:
     for now in progress:
         if now.scores:
             seconds = time.monotonic() - since
-            print(f"{run} step {now.step:,}/{steps:,}: {_told(now.scores)}, {seconds:.0f} s", flush=True)
+            told = _told(_of_images(now.scores) or now.scores)
+            print(f"{run} step {now.step:,}/{steps:,}: {told}, {seconds:.0f} s", flush=True)
     return now
 
 
@@ -76,12 +77,15 @@ def _bar(progress: Iterator[Progress], run: str, steps: int) -> Progress:
         task = bar.add_task(run, total=steps, scores="")
         for now in progress:
             if now.scores:
-                bar.update(task, scores=_told(now.scores))
+                bar.update(task, scores=_told(_of_images(now.scores)))
             bar.update(task, completed=now.step)
     return now
 
 
+def _of_images(scores: dict[str, float]) -> dict[str, float]:
+    """Return inception scores and Frechet distances alone."""
+    return {name: value for name, value in scores.items() if name.startswith(("is_", "fid_"))}
+
+
 def _told(scores: dict[str, float]) -> str:
-    """Return inception scores and Frechet distances, or else the critic's gradients, as text."""
-    named = {name: value for name, value in scores.items() if name.startswith(("is", "fid"))} or scores
-    return ", ".join(f"{name} {value:.4g}" for name, value in named.items() if not name.endswith("_std"))
+    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if not name.endswith("_std"))
