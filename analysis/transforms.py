@@ -55,6 +55,31 @@ def smoothed(table: pd.DataFrame, *columns: str, window: int) -> pd.DataFrame:
     return ordered.assign(**{name: smooth(ordered, column=name, window=window, by=[RUN, LAYER]) for name in columns})
 
 
+def block_means(table: pd.DataFrame, *, column: str, by: Sequence[str], most: int) -> tuple[pd.DataFrame, int]:
+    """Return a long series as means of equal blocks of records, and how many records a block has.
+
+    The longest series gets at most ``most`` blocks, the others blocks of the same size; the last one may be shorter. A
+    block stands at its last step; one with a NaN in it is NaN. Series short enough are returned as they are, with 1.
+
+    Args:
+        table: Rows with a column ``step``.
+        column: What to average.
+        by: Columns that name a series.
+        most: Number of blocks of the longest series.
+    """
+    groups = table.sort_values(STEP, kind="stable").groupby(list(by), observed=True, sort=False)
+    size = max(1, -(-int(groups.size().max()) // most)) if len(table) else 1
+    if size == 1:
+        return table, 1
+    ordered = table.sort_values(STEP, kind="stable")
+    place = groups.cumcount().loc[ordered.index] // size
+    blocks = ordered.assign(_block=place).groupby([*by, "_block"], observed=True, sort=False)
+    last = blocks.tail(1)
+    means = blocks[column].agg(lambda values: values.to_numpy("float64").mean()).to_numpy()
+    order = blocks.ngroup().loc[last.index].to_numpy()
+    return last.assign(**{column: means[order]}), size
+
+
 def _trailing_mean(values: pd.Series, *, window: int) -> np.ndarray:
     # A running sum, as rolling() does it, would carry a NaN or a rounding error on; each window is summed afresh.
     numbers = values.to_numpy("float64")

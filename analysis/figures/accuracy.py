@@ -13,16 +13,20 @@ from analysis.arms import ARM, ARM_ORDER, NORM
 from analysis.figures.by_arm import draw_by_arm
 from analysis.figures.page import axis_label, definition, with_smoothing
 from analysis.figures.picture import Picture, Prepared
-from analysis.transforms import MEAN, over_runs, smooth
+from analysis.transforms import MEAN, block_means, over_runs, smooth
 from probes.schema import RUN, SPLIT, STEP, STEPS
 
 COLUMN = "accuracy"
+MOST_RECORDS = 200  # a line
 MOST_NAMED = 6  # of more arms only the best of each norm is named
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy(Picture):
     """Accuracy over steps; one panel a split, one line a norm, the best value of each in the corner.
+
+    The accuracy of single batches is too noisy to read: a split of more than 200 records is shown as means of blocks
+    of records, and its panel says so.
 
     Attributes:
         smooth: Number of records a trailing mean takes; 1 smooths nothing.
@@ -37,18 +41,22 @@ class Accuracy(Picture):
     across_models = True
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the accuracy over runs, a row for each arm, split and step."""
+        """Return the accuracy over runs, a row for each arm, split and step; ``block`` is the records in each mean."""
         rows = rows.sort_values(STEP, kind="stable")
         rows = rows.assign(**{COLUMN: smooth(rows, column=COLUMN, window=self.smooth, by=[RUN, SPLIT])})
-        return over_runs(rows, column=COLUMN, by=(SPLIT, STEP))
+        parts = []
+        for split in _in_order(rows):
+            of_split, size = block_means(rows[rows[SPLIT] == split], column=COLUMN, by=[RUN], most=MOST_RECORDS)
+            parts.append(over_runs(of_split, column=COLUMN, by=(SPLIT, STEP)).assign(block=size))
+        return pd.concat(parts, ignore_index=True)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw a panel a split, test data first."""
         table, column = prepared.table, prepared.columns[COLUMN]
-        splits = sorted(table[SPLIT].astype(str).unique(), key=lambda name: (name != "test", name))
+        splits = _in_order(table)
         grid = draw_by_arm(
             figure,
-            {f"{split} data": table[table[SPLIT] == split] for split in splits},
+            {_title(table[table[SPLIT] == split]): table[table[SPLIT] == split] for split in splits},
             title=self.title,
             note=with_smoothing(definition(column), self.smooth),
             xlabel="step",
@@ -57,6 +65,16 @@ class Accuracy(Picture):
         for axes in grid:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         _write_best(grid[0], table[table[SPLIT] == splits[0]])
+
+
+def _in_order(table: pd.DataFrame) -> list[str]:
+    """Return the splits, test data first."""
+    return sorted(table[SPLIT].astype(str).unique(), key=lambda name: (name != "test", name))
+
+
+def _title(rows: pd.DataFrame) -> str:
+    size = int(rows["block"].iloc[0])
+    return f"{rows[SPLIT].iloc[0]} data" + (f", means of {size} records" if size > 1 else "")
 
 
 def _write_best(axes: Axes, table: pd.DataFrame) -> None:

@@ -12,6 +12,7 @@ from analysis.arms import ARM, ARM_ORDER, NORM
 from analysis.figures.by_arm import draw_by_arm
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import weight_layers
+from analysis.operator_norms import with_operator_norms
 from analysis.transforms import over_runs
 from probes.schema import RUN, STEP
 
@@ -30,11 +31,12 @@ class Lipschitz(Picture):
 
     name = "lipschitz"
     title = "Lipschitz bound and spectral complexity of the network"
-    columns = ("operator_norm", "spectral_norm", "stable_rank")
+    columns = ("spectral_norm", "stable_rank")
+    patterns = ("operator_norm", "spectral_norm")  # a network without convolutions has no operator norms of its own
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return log10 of both over runs, a row for each arm, ``quantity`` and step."""
-        rows = weight_layers(rows, self.layers)
+        rows = with_operator_norms(weight_layers(rows, self.layers))
         logs = rows[[RUN, ARM, ARM_ORDER, NORM, STEP]].copy()
         logs["operator"] = log10(rows["operator_norm"])
         logs["spectral"] = log10(rows["spectral_norm"])

@@ -12,15 +12,16 @@ from matplotlib.figure import Figure
 from analysis.arms import ARM, arms_of
 from analysis.figures.by_layer import arm_looks
 from analysis.figures.curves import robust_limits
-from analysis.figures.page import definition, head, key, name_panel, panels
+from analysis.figures.page import head, key, name_panel, panels, shortened
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, weight_layers
+from analysis.operator_norms import OPERATOR, SPECTRAL, with_operator_norms
 from analysis.style import INK
 from analysis.tables import records
 from analysis.transforms import last_record, over_runs
 from probes.schema import LAYER, STEP
 
-UNFOLDED, OPERATOR = "spectral_norm", "operator_norm"
+NORMS = (SPECTRAL, OPERATOR)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,24 +30,25 @@ class NormsByLayer(Picture):
 
     name = "norms_by_layer"
     title = "Spectral norm of the matrix against operator norm of the layer"
-    columns = (UNFOLDED, OPERATOR)
+    columns = (SPECTRAL,)
+    patterns = (OPERATOR, SPECTRAL)  # a network without convolutions has no operator norms of its own
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return both norms over runs, a row for each arm and layer: ``spectral_norm``, ``operator_norm``, ``step``."""
-        last = last_record(weight_layers(rows, self.layers))
+        last = last_record(with_operator_norms(weight_layers(rows, self.layers)))
         steps = last.groupby(ARM, observed=True)[STEP].max()
-        tables = [over_runs(last, column=column, by=(LAYER,)).set_index([ARM, LAYER]) for column in self.columns]
+        tables = [over_runs(last, column=column, by=(LAYER,)).set_index([ARM, LAYER]) for column in NORMS]
         table = tables[0].drop(columns=["mean", "spread", "survivors", "nan_runs"])
-        for column, each in zip(self.columns, tables, strict=True):
+        for column, each in zip(NORMS, tables, strict=True):
             table[column] = each["mean"]
         return table.reset_index().assign(step=lambda frame: frame[ARM].map(steps))
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw a panel an arm, the layers from input to output."""
-        table, columns = prepared.table, prepared.columns
+        table = prepared.table
         names, arms, looks = in_depth_order(table), records(arms_of(table)), arm_looks(table)
         grid = panels(figure, len(arms), height=2.3)
-        limits = robust_limits(table[list(self.columns)].to_numpy().ravel())
+        limits = robust_limits(table[list(NORMS)].to_numpy().ravel())
         for axes, arm in zip(grid, arms, strict=True):
             name_panel(axes, arm[ARM])
             axes.axhline(1.0, color="#9a9a9a", linewidth=0.7, zorder=1)
@@ -57,8 +59,8 @@ class NormsByLayer(Picture):
         figure.supylabel("norm", fontsize=8)
         step = table[STEP].max()
         legend = [
-            key(f"spectral norm: {definition(columns[UNFOLDED])}", INK, "", marker="o", markersize=4),
-            key(f"operator norm: {definition(columns[OPERATOR])}", INK, "", marker="^", markersize=5, fillstyle="none"),
+            key("spectral norm of the unfolded matrix", INK, "", marker="o", markersize=4),
+            key("operator norm, padding and stride included", INK, "", marker="^", markersize=5, fillstyle="none"),
         ]
         head(figure, self.title, f"last record, step {step}; grey: 1", legend)
 
@@ -66,8 +68,8 @@ class NormsByLayer(Picture):
 def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], color: str) -> None:
     place = rows[LAYER].astype(str).map({name: i for i, name in enumerate(names)}).to_numpy()
     size = 26 if len(names) <= 12 else 9
-    axes.vlines(place, rows[UNFOLDED], rows[OPERATOR], color=color, alpha=0.35, linewidth=0.8)
-    axes.scatter(place, rows[UNFOLDED], s=size, color=color, linewidths=0, zorder=3)
+    axes.vlines(place, rows[SPECTRAL], rows[OPERATOR], color=color, alpha=0.35, linewidth=0.8)
+    axes.scatter(place, rows[SPECTRAL], s=size, color=color, linewidths=0, zorder=3)
     axes.scatter(
         place, rows[OPERATOR], s=1.3 * size, facecolors="white", edgecolors=color, marker="^", linewidths=0.9, zorder=3
     )
@@ -77,5 +79,7 @@ def name_places(axes: Axes, names: list[str]) -> None:
     """Name the layers below an axis of depth: all of a few, five of many."""
     shown = np.arange(len(names)) if len(names) <= 8 else np.linspace(0, len(names) - 1, 5).round().astype(int)
     axes.set_xlim(-0.6, len(names) - 0.4)
-    axes.set_xticks(shown, labels=[names[i] for i in shown], rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_xticks(
+        shown, labels=[shortened(names[i], 16) for i in shown], rotation=35, ha="right", rotation_mode="anchor"
+    )
     axes.grid(visible=False, axis="x")

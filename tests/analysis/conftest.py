@@ -117,6 +117,10 @@ def layers_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> d
     weight_only = ("singular", "kernel", "spectral", "operator", "stable")
     for name, values in columns.items():
         values[is_norm & np.full(rows, name.startswith(weight_only))] = np.inf  # replaced by null below
+    is_linear = np.tile([kind == "Linear" for _, kind in named], records)
+    columns["operator_norm"][is_linear] = (
+        np.inf
+    )  # a matrix's operator norm is its spectral norm: null, as a probe has it
     if run in spec.nan_from:
         bad = np.repeat(np.arange(records), count) >= spec.nan_from[run]
         for values in columns.values():

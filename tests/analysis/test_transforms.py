@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.transforms import compare, drift, last_record, over_runs, require, smooth, smoothed
+from analysis.transforms import block_means, compare, drift, last_record, over_runs, require, smooth, smoothed
 
 
 def table(values: list[float], *, run: str = "a", layer: str = "x", arm: str = "A") -> pd.DataFrame:
@@ -133,3 +133,31 @@ def test_compare_by_a_missing_setting_raises() -> None:
 def test_require_names_each_missing_column_once() -> None:
     with pytest.raises(ValueError, match="no column p, q; it has: a"):
         require(pd.DataFrame({"a": []}), ["p", "a", "q", "p"])
+
+
+def test_blocks_are_means_of_equal_numbers_of_records() -> None:
+    means, size = block_means(table([1.0, 3.0, 5.0, 7.0, 9.0]), column="weight_mean", by=["run"], most=3)
+    assert size == 2
+    assert means["weight_mean"].tolist() == [2.0, 6.0, 9.0]
+    assert means["step"].tolist() == [10, 30, 40]
+
+
+def test_a_block_with_nan_is_nan_and_its_neighbours_are_not() -> None:
+    means, _ = block_means(table([1.0, np.nan, 5.0, 7.0]), column="weight_mean", by=["run"], most=2)
+    assert means["weight_mean"].isna().tolist() == [True, False]
+
+
+def test_blocks_do_not_reach_over_runs_and_have_one_size() -> None:
+    rows = pd.concat([table([1.0, 3.0, 5.0, 7.0], run="a"), table([8.0, 0.0, 2.0], run="b")], ignore_index=True)
+    means, size = block_means(rows.sample(frac=1, random_state=1), column="weight_mean", by=["run"], most=2)
+    assert size == 2
+    assert means[means["run"] == "a"].sort_values("step")["weight_mean"].tolist() == [2.0, 6.0]
+    assert means[means["run"] == "b"].sort_values("step")["weight_mean"].tolist() == [4.0, 2.0]
+
+
+def test_a_short_series_is_left_as_it_is() -> None:
+    rows = table([1.0, 2.0])
+    means, size = block_means(rows, column="weight_mean", by=["run"], most=2)
+    assert size == 1
+    pd.testing.assert_frame_equal(means, rows)
+    assert block_means(rows.iloc[:0], column="weight_mean", by=["run"], most=2)[1] == 1

@@ -14,7 +14,8 @@ def test_accuracy_is_averaged_over_seeds_by_split_and_step(seeds_store: Path) ->
     rows = pd.read_parquet(seeds_store / "steps").astype({"run": str})
     rows = rows[rows["run"].str.startswith("msn-") & rows["accuracy"].notna()]
     expected = rows.groupby(["split", "step"], observed=True)["accuracy"].agg(["mean", "std"])
-    table = prepare("accuracy", seeds_store, runs="msn-*").table.set_index(["split", "step"])
+    table = prepare("accuracy", seeds_store, runs="msn-*").table.astype({"split": str}).set_index(["split", "step"])
+    expected = expected.reset_index().astype({"split": str}).set_index(["split", "step"]).loc[table.index]
     np.testing.assert_allclose(table["mean"], expected["mean"])
     np.testing.assert_allclose(table["spread"], expected["std"])
 
@@ -58,3 +59,14 @@ def test_runs_of_different_networks_stand_together(make_store: Any, read: Any) -
         "SN, model cnn3",
         "MSN, model cnn3",
     ]
+
+
+def test_single_batches_are_shown_as_means_of_blocks_and_the_panel_says_so(make_store: Any, read: Any) -> None:
+    store = make_store(norms=["bn"], records=450)
+    prepared = prepare("accuracy", store)
+    assert list(read.panels(prepared.draw())) == ["test data", "train data, means of 3 records"]
+    rows = pd.read_parquet(store / "steps").query("split == 'train'").sort_values("step")
+    expected = rows["accuracy"].to_numpy().reshape(150, 3).mean(axis=1)
+    train = prepared.table[prepared.table["split"] == "train"]
+    np.testing.assert_allclose(train["mean"], expected)
+    np.testing.assert_array_equal(train["step"], rows["step"].to_numpy()[2::3])

@@ -1,0 +1,34 @@
+"""The operator norm of every layer, of which the store holds only those that differ from the spectral norm."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from probes.schema import LAYER_TYPE, RUN, STEP
+
+SPECTRAL, OPERATOR = "spectral_norm", "operator_norm"
+
+
+def with_operator_norms(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the steps at which operator norms were measured, with one in every row.
+
+    A layer that is no convolution multiplies by its matrix: its operator norm is the spectral norm. Steps at which a
+    spectral norm is not finite are kept too: there the network has no bound.
+
+    Args:
+        rows: Table ``layers`` with ``spectral_norm`` and, unless the network has no convolution, ``operator_norm``.
+
+    Raises:
+        ValueError: The network has convolutions and the table has no operator norm of them.
+    """
+    convolution = rows[LAYER_TYPE].astype(str).str.startswith("Conv")
+    measured = rows[OPERATOR].astype("float64") if OPERATOR in rows else pd.Series(np.nan, rows.index)
+    if convolution.any() and not measured.notna().any():
+        raise ValueError(
+            "the operator norm of the convolutions was not measured (column operator_norm of table 'layers')"
+        )
+    known = measured.notna() | ~np.isfinite(rows[SPECTRAL]) | (not convolution.any())
+    at_step = known.groupby([rows[RUN], rows[STEP]]).transform("any")
+    operator = measured.where(convolution, rows[SPECTRAL].astype("float64"))
+    return rows.assign(**{OPERATOR: operator})[at_step]
