@@ -22,6 +22,7 @@ def test_no_record_is_lost_or_doubled_by_sigkill():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_no_record_is_lost_or_doubled_by_300_sigkills():
     report = kill_report(300)
     assert report["kills"] == 300

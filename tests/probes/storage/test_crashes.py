@@ -23,6 +23,7 @@ def test_death_before_any_file_operation_loses_and_doubles_nothing(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and counts on flock, as on Linux")
 def test_death_before_any_file_operation_of_recovery_loses_and_doubles_nothing(tmp_path):
     report = crash_report(tmp_path, every=1)
