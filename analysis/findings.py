@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from analysis.layer_choice import weight_layers
 from analysis.selection import Patterns
 from analysis.store_files import parts_by_run
 from analysis.tables import StorePath, fields, load
 from analysis.transforms import drift
-from probes.schema import LAYER, LAYERS, RUN, STEP, STEPS
+from probes.schema import LAYER, LAYER_TYPE, LAYERS, RUN, STEP, STEPS
 
 KIND, FROM_STEP, VALUE, MESSAGE = "kind", "from_step", "value", "message"
 KINDS = ("NaN", "exploding", "vanishing", "dying", "drift")  # the gravest first
@@ -153,9 +154,12 @@ def vanishing(layers: pd.DataFrame, *, share: float) -> pd.DataFrame:
 
 
 def drifting(layers: pd.DataFrame, *, deviations: float) -> pd.DataFrame:
-    """Return the layers whose weight mean has drifted by a share of the weights' standard deviation."""
+    """Return the layers whose weight mean has drifted by a share of the weights' standard deviation.
+
+    Normalisation layers are left out: their scales start out all equal, with no deviation to measure by.
+    """
     return _first(
-        layers,
+        weight_layers(layers, None) if LAYER_TYPE in layers else layers,
         ["weight_mean", "weight_var"],
         lambda rows: drift(rows).abs() / np.sqrt(rows["weight_var"].astype("float64")),
         above=deviations,

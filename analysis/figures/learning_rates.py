@@ -60,7 +60,8 @@ class LearningRates(Picture):
         looks = arm_looks(table)
         for place, (arm, (color, dashes)) in enumerate(looks.items()):
             mine = table[table[ARM] == arm].sort_values(RATE)
-            x = mine[RATE].to_numpy("float64") * 10 ** (0.03 * (place - (len(looks) - 1) / 2))  # beside each other, not over each other
+            aside = 10 ** (0.03 * (place - (len(looks) - 1) / 2))  # beside each other, not over each other
+            x = mine[RATE].to_numpy("float64") * aside
             axes.errorbar(
                 x, mine[MEAN], yerr=mine[SPREAD], color=color, linestyle=dashes, marker="o", markersize=4, capsize=2
             )

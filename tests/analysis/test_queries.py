@@ -1,0 +1,30 @@
+"""The page of queries and the examples in docstrings print what they say they print."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import analysis
+
+PAGE = Path(analysis.__file__).parent / "QUERIES.md"
+MODULES = sorted(module.name for module in pkgutil.walk_packages(analysis.__path__, "analysis."))
+
+
+def test_ten_queries_print_what_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parent / "recorded")
+    with pd.option_context("display.width", 120):
+        result = doctest.testfile(str(PAGE), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+    assert result.attempted > 30
+    assert PAGE.read_text().count("\n## ") == 11  # ten questions, and SQL
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_are_true(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0

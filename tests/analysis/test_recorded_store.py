@@ -1,0 +1,57 @@
+"""Drawing from a store that was committed gives, on any machine, the very numbers it gave when it was committed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from analysis.drawing import prepare
+from analysis.figures import FIGURES
+from analysis.findings import findings_of
+from analysis.provenance import table_hash
+
+HERE = Path(__file__).parent / "recorded"
+STORE, HASHES = HERE / "runs", HERE / "prepared_tables.json"
+# The store has one learning rate, and no GAN.
+NAMES = [name for name in FIGURES if name != "learning_rates" and not name.startswith("gan_")]
+COMMITTED = Path(__file__).parents[2] / "figures"
+
+
+def prepared(name: str, store: Path = STORE) -> str:
+    return table_hash(prepare(name, store).table)
+
+
+def test_every_figure_has_its_hash() -> None:
+    if os.environ.get("MEANDRIFT_REWRITE_HASHES"):
+        HASHES.write_text(json.dumps({name: prepared(name) for name in NAMES}, indent=2) + "\n")
+    assert list(json.loads(HASHES.read_text())) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_regenerating_gives_the_committed_table_byte_for_byte(name: str) -> None:
+    assert prepared(name) == json.loads(HASHES.read_text())[name]
+
+
+def test_real_runs_that_went_well_have_no_findings() -> None:
+    assert findings_of(STORE).empty
+
+
+def made_from_a_committed_store() -> list[Path]:
+    """Return the provenance files in ``figures/`` whose store lies beside them."""
+    found = sorted(COMMITTED.rglob("*.json"))
+    facts = {path: json.loads(path.read_text()) for path in found}
+    return [
+        path
+        for path, fact in facts.items()
+        if isinstance(fact, dict) and "table_hash" in fact and (COMMITTED / fact["store"] / "layers").is_dir()
+    ]
+
+
+@pytest.mark.parametrize("path", made_from_a_committed_store(), ids=lambda path: path.stem)
+def test_the_committed_figures_regenerate_from_the_committed_store(path: Path) -> None:
+    facts = json.loads(path.read_text())
+    again = prepare(facts["figure"], COMMITTED / facts["store"], runs=facts["runs"], **facts["options"])
+    assert table_hash(again.table) == facts["table_hash"]
