@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynamics.events import Failed
+from dynamics.events import Ended, Failed
 from dynamics.options import with_config_options
 
 if TYPE_CHECKING:
@@ -86,6 +86,13 @@ def sweep(
     *,
     protocol: Protocol = "",
     workers: Workers = 0,
+    cluster: Annotated[
+        str,
+        typer.Option(
+            help="Train on a Ray cluster: auto, an address, or local (needs the extra ray).", rich_help_panel="Machine"
+        ),
+    ] = "",
+    gpus: Annotated[float, typer.Option(help="GPUs a run takes on the cluster.", rich_help_panel="Machine")] = 0.0,
     store: Store = "runs",
     overwrite: Overwrite = False,
     data_dir: DataDir = Path("data"),
@@ -106,7 +113,18 @@ def sweep(
     base = recipe(first, store=store, protocol_name=protocol)
     tasks = [task_for(store, run, config, overwrite=overwrite) for run, config in grid(base, axes).items()]
     again = f"the same command{' without --overwrite' if overwrite else ''}"
-    _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, again=again)
+    if not cluster:
+        _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, again=again)
+        return
+    from dynamics.cluster import sweep_on_ray
+    from dynamics.progress import watching
+
+    address = "" if cluster == "local" else cluster
+    with watching() as watch:
+        ends = sweep_on_ray(
+            tasks, store=store, data_dir=data_dir, download=download, address=address, gpus=gpus, watch=watch
+        )
+    _leave_if_any_failed(ends)
 
 
 @app.command()
@@ -146,9 +164,10 @@ def reproduce(
     again = f"meandrift reproduce --experiment {experiment}{' --quick' * quick} --store {store} --data-dir {data_dir}"
     _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, again=again)
     drawn = draw(store, list(configs), out=out or Path(store) / "figures")
+    console = Console(soft_wrap=True)
     for name, one in chosen.items():
-        table = results(store, list(one.runs(quick=quick)))
-        Console().print(as_text(table, title=f"{name}: {one.title}"))
+        table = results(store, one.runs(quick=quick), settings=list(one.axes))
+        console.print(as_text(table, title=f"{name}: {one.title}"))
     for files in drawn.files:
         typer.echo("  ".join(map(str, files)))
     if drawn.refused:
@@ -202,6 +221,10 @@ def _train_side_by_side(
     except KeyboardInterrupt:
         _say_how_to_go_on(store, again)
         raise
+    _leave_if_any_failed(ends)
+
+
+def _leave_if_any_failed(ends: Sequence[Ended | Failed]) -> None:
     if any(isinstance(end, Failed) for end in ends):
         raise typer.Exit(1)
 

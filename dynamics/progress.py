@@ -94,4 +94,6 @@ def _verdict(event: Event) -> str | None:
         return f"{event.run} failed: {event.reason}"
     if isinstance(event, Ended) and event.diverged:
         return f"{event.run} diverged: its loss is no finite number at step {event.steps:,}; the run ends there"
+    if isinstance(event, Ended):
+        return f"{event.run} finished: {event.steps:,} steps, {event.seconds:.0f} s"
     return None

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
 
+from analysis.figures import FIGURES
 from analysis.gallery import write_figures
 from analysis.table_book import write_tables
+from dynamics.config import RunConfig
 from dynamics.stored import stored_run
 
 FORMATS = {
-    "run": "{}",
     "best accuracy": "{:.2%}",
     "last accuracy": "{:.2%}",
     "last loss": "{:.4f}",
@@ -36,17 +37,26 @@ class Reproduction:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def results(store: str, runs: Sequence[str]) -> pd.DataFrame:
-    """Return a row a run, read back from the store: test accuracies in 0..1, training loss, steps, parameters."""
+def results(store: str, runs: Mapping[str, RunConfig], *, settings: Sequence[str]) -> pd.DataFrame:
+    """Return a row a run, read back from the store.
+
+    Args:
+        store: The store.
+        runs: The configuration of each run by its id.
+        settings: The settings that tell the runs apart; they are the first columns.
+
+    Returns:
+        The settings; the best and the last test accuracy, 0 to 1; the last training loss; steps; parameters.
+    """
     steps = pd.read_parquet(f"{store}/steps", filters=[("run", "in", list(runs))])
     rows = []
-    for run in runs:
+    for run, config in runs.items():
         own = steps[steps["run"] == run].sort_values("step")
         tests, training = own[own["split"] == "test"], own[own["split"] == "train"]
         found = stored_run(store, run)
         rows.append(
-            {
-                "run": run,
+            {name: getattr(config, name) for name in settings}
+            | {
                 "best accuracy": tests["accuracy"].max(),
                 "last accuracy": tests["accuracy"].iloc[-1],
                 "last loss": training["loss"].iloc[-1],
@@ -54,22 +64,26 @@ def results(store: str, runs: Sequence[str]) -> pd.DataFrame:
                 "parameters": found.settings["parameters"] if found else 0,
             }
         )
-    return pd.DataFrame(rows, columns=list(FORMATS))
+    return pd.DataFrame(rows, columns=[*settings, *FORMATS])
 
 
 def as_text(table: pd.DataFrame, *, title: str) -> Table:
     """Return the results as a table for the terminal."""
     shown = Table(title=title, title_justify="left")
     for column in table.columns:
-        shown.add_column(column, justify="left" if column == "run" else "right", overflow="fold")
+        shown.add_column(column.replace("_", " "), justify="right" if column in FORMATS else "left")
     for row in table.itertuples(index=False):
-        shown.add_row(*(formatted.format(value) for formatted, value in zip(FORMATS.values(), row, strict=True)))
+        cells = zip(table.columns, row, strict=True)
+        shown.add_row(*(FORMATS.get(column, "{}").format(value) for column, value in cells))
     return shown
 
 
 def draw(store: str, runs: Sequence[str], *, out: Path) -> Reproduction:
-    """Draw every figure and write every table of the paper that these runs allow."""
-    gallery = write_figures(store, out, runs=runs)
+    """Draw every figure and write every table of the paper that these runs allow.
+
+    Save one: runs that were trained side by side share the machine, and their times do not compare.
+    """
+    gallery = write_figures(store, out, runs=runs, only=[name for name in FIGURES if name != "accuracy_time"])
     book = write_tables(store, runs=runs, formats=("md", "csv"), out=out)
     files = [*gallery.written.values(), *([path] for path in book.written)]
     return Reproduction(files, {**gallery.refused, **book.refused})

@@ -81,6 +81,8 @@ def run(
             overwrite=overwrite,
         )
         with probe:
+            if not resume and ranks.first:
+                place.unlink(missing_ok=True)  # of a run of that name that was deleted: not to be resumed by mistake
             if saved is not None:
                 setup.load_state_dict(saved)
                 probe.load_state_dict(saved["probe"])

@@ -41,7 +41,8 @@ def test_reproduce_trains_draws_and_reports(
     tiny_experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ["reproduce", "--store", str(tmp_path), "--workers", "1"]
-    monkeypatch.setattr("analysis.gallery.FIGURES", {name: FIGURES[name] for name in PAPER_FIGURES})
+    for module in ("analysis.gallery", "dynamics.reproduce"):
+        monkeypatch.setattr(f"{module}.FIGURES", {name: FIGURES[name] for name in PAPER_FIGURES})
     assert cli.run(arguments) == 0
     first = capsys.readouterr().out
     figures = tmp_path / "figures"
@@ -51,7 +52,7 @@ def test_reproduce_trains_draws_and_reports(
         assert pd.read_csv(figures / f"{table}.csv")["norm"].is_unique
     for run_id in tiny_experiment.runs():
         assert f"{run_id} begins" in first
-    for accuracy in results(str(tmp_path), list(tiny_experiment.runs()))["best accuracy"]:
+    for accuracy in results(str(tmp_path), tiny_experiment.runs(), settings=["norm"])["best accuracy"]:
         assert f"{accuracy:.2%}" in first
     assert str(figures / "mean_drift.png") in first
 
@@ -96,10 +97,10 @@ def test_results_are_those_in_the_store(tiny_experiment: Experiment, tmp_path: P
     run(config, store=tmp_path, name=name)
     steps = pd.read_parquet(tmp_path / "steps")
     tests = steps[steps["split"] == "test"].sort_values("step")
-    row = results(str(tmp_path), [name]).iloc[0]
+    row = results(str(tmp_path), {name: config}, settings=["norm", "learning_rate"]).iloc[0]
     assert row["best accuracy"] == tests["accuracy"].max()
     assert row["last accuracy"] == tests["accuracy"].iloc[-1]
-    assert row["steps"] == 8
+    assert (row["norm"], row["learning_rate"], row["steps"]) == ("bn", 0.001, 8)
     assert row["parameters"] == (
         (1 * 25 + 1) * 16 + (16 * 9 + 1) * 32 + (32 * 16 + 1) * 32 + (32 * 36 + 1) * 4 + 2 * 80
     )  # three convolutions, a classifier of four classes on 6x6 pixels, and batch norm's gamma and beta

@@ -159,6 +159,19 @@ def test_overwrite_begins_anew(config: RunConfig, tmp_path: Path) -> None:
     assert_same_run(tmp_path, "new", "whole")
 
 
+def test_a_run_begun_anew_is_never_resumed_from_the_checkpoint_of_the_old(config: RunConfig, tmp_path: Path) -> None:
+    def stop_in_the_first_epoch(event: Event) -> None:
+        if isinstance(event, Stepped):
+            raise RuntimeError("power cut")
+
+    run(config, store=tmp_path, name="whole")
+    run(config, store=tmp_path, name="twice")
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(config, store=tmp_path, name="twice", overwrite=True, watch=stop_in_the_first_epoch)
+    run(config, store=tmp_path, name="twice", resume=True)
+    assert_same_run(tmp_path, "whole", "twice")
+
+
 def test_a_run_that_diverges_is_recorded_and_ends_there(config: RunConfig, tmp_path: Path) -> None:
     ended = run(replace(config, norm="none", learning_rate=1e30, epochs=5), store=tmp_path, name="wild")
     assert ended.diverged
