@@ -8,7 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.arms import ARM, arms_of
 from analysis.figures.by_arm import draw_by_arm
+from analysis.figures.by_layer import arm_curve, band_note, set_steps, whose_nan
+from analysis.figures.curves import draw_curves, extent, mark_nan, robust_limits, set_limits
+from analysis.figures.page import head, key, name_panel, panels
+from analysis.style import GREY, INK
 from analysis.transforms import over_runs, smooth
 from probes.schema import RUN, STEP
 
@@ -59,4 +64,34 @@ def draw_quantities(
     if level is not None:
         for axes in grid:
             axes.axhline(level, color="#9a9a9a", linewidth=0.7, zorder=1)
+    return grid
+
+
+def draw_networks(
+    figure: Figure, table: pd.DataFrame, lines: Mapping[str, str], *, title: str, note: str, ylabel: str
+) -> list[Axes]:
+    """Draw a panel an arm with a line a quantity, each panel on a scale of its own.
+
+    Args:
+        figure: An empty figure.
+        table: :func:`by_quantity`.
+        lines: Words by quantity, two at most: the first solid, the second dashed.
+        title: What is shown.
+        note: How it was computed.
+        ylabel: Quantity and unit.
+    """
+    looks = dict(zip(lines, ((INK, (0, ())), (GREY, (0, (4, 1.5)))), strict=True))
+    arms = [str(arm) for arm in arms_of(table)[ARM]]
+    grid = panels(figure, len(arms), height=2.4, sharey=False)
+    for axes, arm in zip(grid, arms, strict=True):
+        mine = table[table[ARM] == arm]
+        curves = [arm_curve(mine[mine[QUANTITY] == name], *looks[name]) for name in lines]
+        name_panel(axes, arm)
+        draw_curves(axes, curves)
+        set_limits(axes, robust_limits(extent(curves)), curves)
+        mark_nan(axes, mine, whose_nan(mine), x=STEP, curves=curves)
+    set_steps(grid, table)
+    figure.supxlabel("step", fontsize=8)
+    figure.supylabel(ylabel, fontsize=8)
+    head(figure, title, band_note(note, table), [key(words, *looks[name]) for name, words in lines.items()])
     return grid

@@ -21,6 +21,7 @@ from dynamics.seeding import seed_everything
 from dynamics.setup import choose_device
 from dynamics.stored import stored_run
 from probes import Probe
+from probes.metrics import METRICS
 from probes.schema import check_run_id
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def run_gan(
             both.optimizers(),
             store=store,
             run=run,
-            every=config.every,
+            every=_cadence(config),
             config={**config.to_dict(), **measuring.description()},
             resume_step=None if saved is None else start,
             overwrite=overwrite,
@@ -163,6 +164,12 @@ def _saved(place: Path, config: GanConfig, device: torch.device) -> dict[str, An
     if saved["step"] > config.steps:
         raise ValueError(f"checkpoint {place} is at step {saved['step']}: --steps {config.steps} lies before it.")
     return saved
+
+
+def _cadence(config: GanConfig) -> dict[str, int]:
+    """Return when each metric is recorded: the operator norms, which bound the critic, with every score."""
+    usual = {name: config.every * metric.stride for name, metric in METRICS.items()}
+    return usual | {"operator_norm": config.score_every}
 
 
 def _players(config: GanConfig, data: DataSet, device: torch.device) -> Players:

@@ -93,7 +93,9 @@ def test_scoring_between_steps_leaves_no_trace_in_the_records(run: Run, tmp_path
     run(replace(SMALL, steps=3, score_every=1), "scored")
     run(replace(SMALL, steps=3, score_every=100), "unscored")
     scored, unscored = (read(tmp_path, "layers", name).reset_index(drop=True) for name in ("scored", "unscored"))
-    pd.testing.assert_frame_equal(scored, unscored)
+    # Operator norms are recorded with the scores, so there alone the records differ.
+    pd.testing.assert_frame_equal(scored.drop(columns="operator_norm"), unscored.drop(columns="operator_norm"))
+    assert scored.groupby("step")["operator_norm"].any().tolist() == [True, True, True]
 
 
 @pytest.mark.parametrize("config", [SMALL, WGAN_GP], ids=["one critic step", "five"])
