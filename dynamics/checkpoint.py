@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from collections.abc import Mapping
@@ -25,14 +26,23 @@ def checkpoint_path(store: str | os.PathLike[str], run: str) -> Path:
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole or not at all: a crash leaves the one before."""
+    """Write a checkpoint whole or not at all: a crash leaves the one before.
+
+    Raises:
+        OSError: It could not be written, on a full disk for instance.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save({**state, "random": random_state()}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    buffer = io.BytesIO()  # torch, writing to a full disk, says "unexpected pos"; the file system says what it is
+    torch.save({**state, "random": random_state()}, buffer)
+    try:
+        with partial.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, *, config: Mapping[str, Any], device: torch.device | str = "cpu") -> dict[str, Any]:

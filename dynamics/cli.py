@@ -26,6 +26,7 @@ def make_app() -> typer.Typer:
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
         add_completion=False,
+        pretty_exceptions_enable=False,
     )
     for module in COMMANDS:
         app.registered_commands.extend(import_module(module).app.registered_commands)

@@ -83,7 +83,8 @@ class RunConfig:
         data = re.sub(r"[^A-Za-z0-9._-]", "_", PurePath(self.data.partition(":")[2]).stem or self.data)
         released = {"definition": "-released", "scope": "-released_scope"}
         marks = "".join(mark for setting, mark in released.items() if getattr(self, setting) == "released")
-        return f"{self.model}-{data}-{self.norm}{marks}-lr{self.learning_rate:g}-s{self.seed}"
+        rate = f"{self.learning_rate:g}".replace("+", "")
+        return f"{self.model}-{data}-{self.norm}{marks}-lr{rate}-s{self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings by name, as the store keeps them."""

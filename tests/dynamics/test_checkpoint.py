@@ -28,14 +28,13 @@ def test_a_crash_while_saving_leaves_the_checkpoint_before(tmp_path: Path, monke
     place = checkpoint_path(tmp_path, "bn")
     save_checkpoint(place, {"config": CONFIG, "step": 1})
 
-    def dies_halfway(_state: object, file: object) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
+    def no_space(_descriptor: int) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(checkpoint.torch, "save", dies_halfway)
+    monkeypatch.setattr(checkpoint.os, "fsync", no_space)
     with pytest.raises(OSError, match="no space left"):
         save_checkpoint(place, {"config": CONFIG, "step": 2})
-    monkeypatch.undo()
+    assert [path.name for path in place.parent.iterdir()] == ["bn.pt"]
     assert load_checkpoint(place, config=CONFIG)["step"] == 1
 
 

@@ -91,6 +91,31 @@ def test_train_says_how_to_resume_and_does(tiny_data: str, tmp_path: Path) -> No
     assert resumed.returncode == 130
 
 
+def test_a_full_disk_is_one_line_and_leaves_a_readable_store(tiny_data: str, tmp_path: Path) -> None:
+    """No file may grow past 100 kB: the store's parts fit, the checkpoint does not."""
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        "from dynamics.cli import run; sys.exit(run(sys.argv[1:]))"
+    )
+    arguments = ["train", "--data", tiny_data, "--batch-size", "16", "--epochs", "2", "--every", "2", "--run", "bn"]
+    result = subprocess.run(
+        [sys.executable, "-c", limited, *arguments, "--store", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert "too large" in result.stderr
+    found = stored_run(tmp_path, "bn")
+    assert found is not None
+    assert found.status == "failed"
+    assert len(pd.read_parquet(tmp_path / "layers")) > 0
+    assert not list((tmp_path / "_checkpoints").glob("*.pt"))
+
+
 def killed_and_resumed(arguments: list[str], *, kills: int, within: float, chance: random.Random) -> int:
     """Start a command again and again and kill its whole process group at a random moment; then let it finish.
 

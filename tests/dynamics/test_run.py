@@ -191,6 +191,29 @@ def test_a_second_signal_interrupts_at_once(config: RunConfig, tmp_path: Path) -
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"accumulate": 4}, {"norm": "bn", "accumulate": 2}])
+def test_every_way_of_computing_resumes_bit_for_bit(
+    config: RunConfig, tmp_path: Path, settings: dict[str, object], watch_every_step: None
+) -> None:
+    config = replace(config, **settings)  # type: ignore[arg-type]
+    run(config, store=tmp_path, name="whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(config, store=tmp_path, name="parted", watch=interrupt_after(5))  # type: ignore[arg-type]
+    run(config, store=tmp_path, name="parted", resume=True)
+    assert_same_run(tmp_path, "whole", "parted")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_a_compiled_run_records_what_a_plain_one_does(config: RunConfig, tmp_path: Path) -> None:
+    run(config, store=tmp_path, name="plain")
+    run(replace(config, compile=True), store=tmp_path, name="compiled")
+    plain, compiled = (table(tmp_path, "layers", name) for name in ("plain", "compiled"))
+    columns = ["weight_mean", "weight_l2_norm", "grad_l2_norm", "activation_mean", "spectral_norm"]
+    assert plain[columns].notna().any(axis=0).all()
+    pd.testing.assert_frame_equal(plain[columns], compiled[columns], check_exact=False, rtol=1e-2, atol=1e-4)
+
+
 def test_an_unknown_device_is_told(config: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"device 'gpu': .*Expected auto, cpu, or a GPU of this machine"):
         run(replace(config, device="gpu"), store=tmp_path)

@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -88,6 +89,16 @@ def test_ctrl_c_stops_every_run_with_a_checkpoint(tiny_data: str, tmp_path: Path
     assert {(end.run, end.reason) for end in failed} == {(task.run, "interrupted") for task in todo}
     assert statuses(tmp_path, todo) == ["interrupted", "interrupted"]
     assert len(list((tmp_path / "_checkpoints").glob("*.pt"))) == 2
+
+
+def test_a_rate_that_diverges_is_reported_and_the_sweep_goes_on(tiny_data: str, tmp_path: Path) -> None:
+    todo = tasks(tmp_path, tiny_data, norm=["none"], learning_rate=[1e30, 0.001])
+    wild, tame = sweep(todo, store=tmp_path, workers=1)
+    assert isinstance(wild, Ended)
+    assert isinstance(tame, Ended)
+    assert (wild.diverged, tame.diverged) == (True, False)
+    losses = pd.read_parquet(tmp_path / "steps", filters=[("run", "==", todo[0].run)])["loss"]
+    assert not np.isfinite(losses).all()
 
 
 def test_what_is_there_with_other_settings_is_not_written_over(tiny_data: str, tmp_path: Path) -> None:
