@@ -101,7 +101,7 @@ def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]],
             made[module] = exchange(module, _batch_norm_class(module, kind))
             made[module].train(module.training)
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent._modules.items()):  # named_children names a shared module once
             if child in made:
                 setattr(parent, name, made[child])
     return made.get(model, model)

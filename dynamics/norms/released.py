@@ -26,7 +26,8 @@ def released_spectral_norm(layer: nn.Module) -> nn.Module:
     Raises:
         TypeError: The module is no linear or convolution layer.
     """
-    matrix = unfold_weight(cast(Tensor, layer.weight).detach(), dim=output_dimension(layer))
+    dim = output_dimension(layer)
+    matrix = unfold_weight(cast(Tensor, layer.weight).detach(), dim=dim)
     layer.register_buffer("released_u", F.normalize(matrix.new_empty(matrix.shape[0]).normal_(), dim=0))
     layer.register_buffer("released_v", F.normalize(matrix.new_empty(matrix.shape[1]).normal_(), dim=0))
     layer.register_parameter("renorm", nn.Parameter(matrix.new_ones(1)))

@@ -1,0 +1,85 @@
+"""Two processes under DistributedDataParallel: what agrees on all ranks, and the mean over all of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+# Run as a program of its own: a test module under importlib mode cannot be imported by a spawned process.
+PROGRAM = """
+import sys
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dynamics.norms import MeanCentring, spectral_norm
+
+rank, store = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+
+def agrees(tensor):
+    both = [torch.empty_like(tensor) for _ in range(2)]
+    dist.all_gather(both, tensor.detach().contiguous())
+    return torch.equal(*both)
+
+def network(sync):
+    torch.manual_seed(0)
+    conv = spectral_norm(nn.Conv2d(2, 3, 3))
+    return nn.Sequential(conv, MeanCentring(3, inplace=True, sync=sync), nn.LeakyReLU(0.1, inplace=True)).double()
+
+torch.manual_seed(1)
+batch = torch.randn(6, 2, 5, 5, dtype=torch.float64) + 1
+mine = batch[:2] if rank == 0 else batch[2:]  # two samples here, four there
+
+for sync in (False, True):
+    model = DistributedDataParallel(network(sync))
+    for _ in range(3):
+        model.zero_grad()
+        model(mine).square().sum().backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= 1e-3 * parameter.grad
+    model(mine)
+    if sync:
+        assert agrees(model.module[1].running_mean)
+    model.eval()(mine)  # DDP hands out rank 0's buffers before every forward
+    for name, tensor in model.module.state_dict().items():
+        assert agrees(tensor), name
+
+# The synchronised mean gives what one process gives on all samples.
+whole, parted = network(sync=False), DistributedDataParallel(network(sync=True))
+whole(batch).square().sum().backward()
+parted(mine).square().sum().backward()
+for (name, expected), found in zip(whole.named_parameters(), parted.module.parameters()):
+    torch.testing.assert_close(2 * found.grad, expected.grad, msg=name)  # DDP takes the mean of two sums
+torch.testing.assert_close(parted.module[1].running_mean, whole[1].running_mean)
+dist.destroy_process_group()
+print("agreed")
+"""
+
+
+@pytest.mark.timeout(240)
+def test_vectors_and_means_agree_on_all_ranks(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    store = tmp_path / "store"
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(program), str(rank), str(store)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in ranks:
+        output, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+        assert output == "agreed\n"
