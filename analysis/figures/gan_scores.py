@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.gan_curves import QUANTITY, by_quantity, draw_quantities
 from analysis.figures.picture import Picture, Prepared
 from analysis.style import GREY
+from analysis.transforms import MEAN
 from probes.schema import SPLIT, STEPS
 
 BETTER = {"fid": "↓", "is": "↑", "kid": "↓"}  # a column is `<measure>_<extractor>`
@@ -52,11 +54,23 @@ class GanScores(Picture):
         note = "named after the extractor of the features; arrows point to better; the grey line is real test images"
         grid = draw_quantities(figure, table, panels, title=self.title, note=note)
         for axes, name in zip(grid, panels, strict=True):
-            real = table.loc[table[QUANTITY] == name, REAL].iloc[0]
-            axes.axhline(real, color=GREY, linewidth=1.0, zorder=1)
-            low, high = axes.get_ylim()
-            air = 0.04 * (high - low)
-            axes.set_ylim(min(low, real - air), max(high, real + air))
+            mine = table[table[QUANTITY] == name]
+            axes.axhline(mine[REAL].iloc[0], color=GREY, linewidth=1.0, zorder=1)
+            _fit(axes, name, pd.concat([mine[MEAN], mine[REAL]]))
+
+
+def _fit(axes: Axes, name: str, values: pd.Series) -> None:
+    """Show generated and real images in one panel; distances fall over decades, so theirs is logarithmic."""
+    low, high = float(values.min()), float(values.max())
+    if name.startswith("fid") and low > 0:
+        axes.set_yscale("log")
+        axes.set_ylim(low / 1.4, high * 1.4)
+    elif name.startswith("kid") and high > 0:
+        axes.set_yscale("symlog", linthresh=high / 1000)  # unbiased: real images may come out below zero
+        axes.set_ylim(min(low, 0.0) - high / 1000, high * 1.4)
+    elif low < high:
+        air = 0.04 * (high - low)
+        axes.set_ylim(low - air, high + air)
 
 
 def _is_score(name: str) -> bool:

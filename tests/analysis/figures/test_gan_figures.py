@@ -145,6 +145,7 @@ def test_scores_of_real_images_are_a_line_and_no_part_of_the_curves(tmp_path: Pa
     assert levels(axes) == [0.25]
     low, high = axes.get_ylim()
     assert low < 0.25 < high
+    assert axes.get_yscale() == "log"
 
 
 def test_gradients_are_drawn_with_the_line_of_one(tmp_path: Path) -> None:
