@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from dynamics.allocator import keep_freed_memory
 from dynamics.events import Ended, Failed, Watch, unwatched
 from dynamics.stored import Task, task_for
 from probes.storage.files import open_store
@@ -73,6 +74,7 @@ def train_on_worker(task: Task, store: str, data_dir: str, download: bool) -> En
     """Train a run, or what is left of it when a worker has died at it; None if nothing is left."""
     from dynamics.run import run
 
+    keep_freed_memory()
     # Ray may be trying again: what the store holds of the run is the last worker's, which is dead. Where file locks
     # work, even force takes nothing from a writer that lives.
     recover_dead(open_store(store), [task.run], force=True)

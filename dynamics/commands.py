@@ -50,6 +50,7 @@ def train(
 
     Example: `meandrift train --norm bn --epochs 3 --run bn-s0`
     """
+    from dynamics.allocator import keep_freed_memory
     from dynamics.progress import watching
     from dynamics.ranks import environment
     from dynamics.recipe import recipe
@@ -59,6 +60,7 @@ def train(
         raise ValueError("--resume: say which run goes on with --run ID; `meandrift runs` lists those there are.")
     config = recipe(settings, store=store, from_run=from_run, protocol_name=protocol, resumed=run if resume else "")
     name, speaks = run or config.name, environment().first
+    keep_freed_memory()
     try:
         with watching(speaks=speaks) as watch:
             train_run(

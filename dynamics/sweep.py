@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
 
+from dynamics.allocator import keep_freed_memory
 from dynamics.events import Ended, Event, Failed, Watch, unwatched
 from dynamics.stored import Task
 
@@ -119,6 +120,7 @@ def _train(
     """Train a run: the life of a process."""
     from dynamics.run import run
 
+    keep_freed_memory()
     # Ctrl-C reaches every process of the terminal; the first among them passes it on, once, as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

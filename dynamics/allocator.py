@@ -1,0 +1,25 @@
+"""Keep freed memory for the next step, instead of giving it back to the kernel and faulting it in again."""
+
+from __future__ import annotations
+
+import ctypes
+
+# glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_NEVER, _HEADROOM = 2**31 - 1, 64 << 20
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc's malloc to keep large blocks; return whether it was told.
+
+    By default each tensor of more than a few hundred kB is a mapping of its own, made and unmade at every step. Kept,
+    the same numbers come 1.05 to 1.4 times as fast on a CPU (`tests/benchmarks/training.py` measures it); the process
+    holds on to its peak memory until it ends. For processes that do nothing but train: it holds for all of the process,
+    for good. Elsewhere than on glibc nothing happens.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library; Windows
+        return False
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _HEADROOM))
+    return all(mallopt(name, value) == 1 for name, value in settings)
