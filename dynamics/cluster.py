@@ -9,7 +9,7 @@ from typing import Any
 
 from dynamics.allocator import keep_freed_memory
 from dynamics.events import Ended, Failed, Watch, unwatched
-from dynamics.stored import Task, task_for
+from dynamics.task import Task, task_for
 from probes.storage.files import open_store
 from probes.storage.recovery import recover_dead
 from probes.storage.removal import remove_run
@@ -54,7 +54,9 @@ def sweep_on_ray(
             remove_run(open_store(store), task.run)
     try:
         waiting = {
-            ray.remote(max_retries=RETRIES, num_cpus=task.config.threads or 1, num_gpus=gpus)(train_on_worker)
+            ray.remote(max_retries=RETRIES, num_cpus=getattr(task.config, "threads", 1) or 1, num_gpus=gpus)(
+                train_on_worker
+            )
             .options(name=task.run)
             .remote(task, os.fspath(store), os.fspath(data_dir), download): task.run
             for task in todo
@@ -72,16 +74,14 @@ def sweep_on_ray(
 
 def train_on_worker(task: Task, store: str, data_dir: str, download: bool) -> Ended | None:
     """Train a run, or what is left of it when a worker has died at it; None if nothing is left."""
-    from dynamics.run import run
-
     keep_freed_memory()
     # Ray may be trying again: what the store holds of the run is the last worker's, which is dead. Where file locks
     # work, even force takes nothing from a writer that lives.
     recover_dead(open_store(store), [task.run], force=True)
-    left = task_for(store, task.run, task.config)
+    left = task_for(store, task.run, task.config, extractor=task.extractor)
     if left.done:
         return None
-    return run(task.config, store=store, name=task.run, data_dir=data_dir, download=download, resume=left.resume)
+    return left.train(store=store, data_dir=data_dir, download=download)
 
 
 def _end(ray: Any, ready: Any, run: str) -> Ended | Failed:

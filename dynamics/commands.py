@@ -13,7 +13,7 @@ from dynamics.events import Ended, Failed
 from dynamics.options import with_config_options
 
 if TYPE_CHECKING:
-    from dynamics.stored import Task
+    from dynamics.task import Task
 
 app = typer.Typer()
 
@@ -108,7 +108,7 @@ def sweep(
     """
     from dynamics.grid import grid, parse_axes
     from dynamics.recipe import recipe
-    from dynamics.stored import task_for
+    from dynamics.task import task_for
 
     axes = parse_axes(settings)
     first = {name: values[0] for name, values in axes.items()}
@@ -135,10 +135,14 @@ def reproduce(
     experiment: Annotated[
         str,
         typer.Option(
-            help="cnn3-subset (shipped digits), cnn3-mnist, vgg7-svhn, vgg7-cifar10, densenet-cifar10 or all."
+            help="cnn3-subset (shipped), cnn3-mnist, vgg7-svhn, vgg7-cifar10, densenet-cifar10, gan-cifar10, all."
         ),
     ] = "cnn3-subset",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer epochs, for a machine without a GPU.")] = False,
+    extractor: Annotated[
+        str,
+        typer.Option(help="What a GAN's samples are scored with: see meandrift gan --help.", rich_help_panel="Data"),
+    ] = "trained",
     store: Store = "runs",
     out: Annotated[
         Path | None,
@@ -157,19 +161,18 @@ def reproduce(
     from rich.console import Console
 
     from dynamics.experiments import experiments_named
-    from dynamics.reproduce import as_text, draw, results
-    from dynamics.stored import task_for
+    from dynamics.reproduce import as_text, draw, results_of
+    from dynamics.task import task_for
 
     chosen = experiments_named(experiment)
     configs = {run: config for one in chosen.values() for run, config in one.runs(quick=quick).items()}
-    tasks = [task_for(store, run, config, overwrite=overwrite) for run, config in configs.items()]
+    tasks = [task_for(store, run, config, overwrite=overwrite, extractor=extractor) for run, config in configs.items()]
     again = f"meandrift reproduce --experiment {experiment}{' --quick' * quick} --store {store} --data-dir {data_dir}"
     _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, again=again)
     drawn = draw(store, list(configs), out=out or Path(store) / "figures")
     console = Console(soft_wrap=True)
     for name, one in chosen.items():
-        table = results(store, one.runs(quick=quick), settings=list(one.axes))
-        console.print(as_text(table, title=f"{name}: {one.title}"))
+        console.print(as_text(results_of(store, one, quick=quick), title=f"{name}: {one.title}"))
     for files in drawn.files:
         typer.echo("  ".join(map(str, files)))
     if drawn.refused:
@@ -209,11 +212,13 @@ def _train_side_by_side(
     download: bool = False,
 ) -> None:
     """Train runs with progress on the console; leave with status 1 if one has failed."""
+    from dynamics.config import RunConfig
     from dynamics.progress import watching
     from dynamics.setup import check
     from dynamics.sweep import sweep
 
-    check([task.config for task in tasks if not task.done], data_dir=data_dir, download=download)
+    classifiers = [task.config for task in tasks if isinstance(task.config, RunConfig) and not task.done]
+    check(classifiers, data_dir=data_dir, download=download)
     for task in tasks:
         if task.done:
             typer.echo(f"{task.run} is finished in {store}: kept (--overwrite would delete it and train it again)")

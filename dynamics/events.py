@@ -12,7 +12,7 @@ class Began:
 
     Attributes:
         run: Its id.
-        epochs: Epochs in all.
+        epochs: Epochs in all; 0 for a run that counts steps alone.
         steps: Optimizer steps in all.
         start: Optimizer steps already taken.
     """
@@ -58,6 +58,19 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """A run has something to say that has no form of its own.
+
+    Attributes:
+        run: Its id.
+        text: What, in a line.
+    """
+
+    run: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Ended:
     """A run has come to its end.
 
@@ -87,7 +100,7 @@ class Failed:
     reason: str
 
 
-Event = Began | Stepped | Scored | Ended | Failed
+Event = Began | Stepped | Scored | Noted | Ended | Failed
 Watch = Callable[[Event], None]
 
 

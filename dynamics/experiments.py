@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dynamics.config import LEARNING_RATES, RunConfig, protocol
+from dynamics.gan.config import DEFAULT_LOSS, LOSS_OF_NORM, GanConfig
+from dynamics.gan.losses import loss_named
 from dynamics.grid import grid
 
 NORMS = ("bn", "sn", "msn")
@@ -37,7 +39,33 @@ class Experiment:
         return grid(replace(self.base, **self.quick), {**self.axes, **self.quick_axes})
 
 
-EXPERIMENTS = {
+@dataclass(frozen=True)
+class GanExperiment:
+    """The paper's three critics, each with its loss.
+
+    Attributes:
+        title: What is compared, on what.
+        base: The settings that all runs share.
+        quick: Settings of a shorter version.
+    """
+
+    title: str
+    base: GanConfig
+    quick: Mapping[str, Any]
+    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: {"norm": NORMS})
+
+    def runs(self, *, quick: bool = False) -> dict[str, GanConfig]:
+        """Return the configuration of each run by its id."""
+        base = replace(self.base, **self.quick) if quick else self.base
+        losses = {norm: LOSS_OF_NORM.get(norm, DEFAULT_LOSS) for norm in self.axes["norm"]}
+        configs = [
+            replace(base, norm=norm, loss=loss, critic_steps=loss_named(loss).critic_steps)
+            for norm, loss in losses.items()
+        ]
+        return {config.name: config for config in configs}
+
+
+EXPERIMENTS: dict[str, Experiment | GanExperiment] = {
     "cnn3-subset": Experiment(
         "3-layer CNN, 5,000 training and 1,000 test digits of MNIST",
         RunConfig(epochs=10, every=6),
@@ -69,10 +97,15 @@ EXPERIMENTS = {
         quick={"epochs": 3, "train_images": 1000, "every": 10},
         quick_axes={"learning_rate": (0.001,)},
     ),
+    "gan-cifar10": GanExperiment(
+        "GAN, CIFAR-10: WGAN-GP with batch norm, SNGAN, MSNGAN",
+        GanConfig(data="cifar10", steps=100_000, sample_every=2000, score_every=5000),
+        quick={"steps": 2000, "width": 16, "sample_every": 500, "score_every": 500, "reference_images": 10_000},
+    ),
 }
 
 
-def experiments_named(name: str) -> dict[str, Experiment]:
+def experiments_named(name: str) -> dict[str, Experiment | GanExperiment]:
     """Return the experiment of that name, or with ``all`` every one but the shipped subset's.
 
     Raises:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dynamics.events import Began, Ended, Event, Failed, Scored, Stepped, Watch, unwatched
+from dynamics.events import Began, Ended, Event, Failed, Noted, Scored, Stepped, Watch, unwatched
 
 
 @contextmanager
@@ -55,7 +55,8 @@ class Lines:
         if isinstance(event, Began):
             self._since[event.run], self._epochs[event.run] = time.monotonic(), event.epochs
             where = f"goes on at step {event.start:,}" if event.start else "begins"
-            self._console.print(f"{event.run} {where}: {event.epochs} epochs, {event.steps:,} steps")
+            epochs = f"{event.epochs} epochs, " if event.epochs else ""
+            self._console.print(f"{event.run} {where}: {epochs}{event.steps:,} steps")
         elif isinstance(event, Scored):
             self._console.print(
                 f"{event.run} epoch {event.epoch + 1}/{self._epochs[event.run]}: test loss {event.loss:.4f}, "
@@ -71,14 +72,19 @@ class Bars:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._bars: dict[str, TaskID] = {}
-        self._epochs: dict[str, int] = {}
+        self._epochs: dict[str, int | str] = {}
 
     def __call__(self, event: Event) -> None:
         """Move the run's bar."""
         if isinstance(event, Began):
-            self._epochs[event.run] = event.epochs
+            self._epochs[event.run] = event.epochs or "-"
             self._bars[event.run] = self._progress.add_task(
-                event.run, total=event.steps, completed=event.start, epoch=f"-/{event.epochs}", loss="-", accuracy="-"
+                event.run,
+                total=event.steps,
+                completed=event.start,
+                epoch=f"-/{self._epochs[event.run]}",
+                loss="-",
+                accuracy="-",
             )
         elif isinstance(event, Stepped):
             epoch = f"{event.epoch + 1}/{self._epochs[event.run]}"
@@ -90,6 +96,8 @@ class Bars:
 
 
 def _verdict(event: Event) -> str | None:
+    if isinstance(event, Noted):
+        return f"{event.run} {event.text}"
     if isinstance(event, Failed):
         return f"{event.run} failed: {event.reason}"
     if isinstance(event, Ended) and event.diverged:

@@ -11,8 +11,10 @@ from rich.table import Table
 
 from analysis.figures import FIGURES
 from analysis.gallery import write_figures
+from analysis.score_table import score_table
 from analysis.table_book import write_tables
 from dynamics.config import RunConfig
+from dynamics.experiments import Experiment, GanExperiment
 from dynamics.stored import stored_run
 
 FORMATS = {
@@ -35,6 +37,13 @@ class Reproduction:
 
     files: list[list[Path]] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+
+
+def results_of(store: str, experiment: Experiment | GanExperiment, *, quick: bool) -> pd.DataFrame:
+    """Return what came out of an experiment: :func:`results`, or of GANs their scores."""
+    if isinstance(experiment, GanExperiment):
+        return score_table(store, runs=list(experiment.runs(quick=quick)))
+    return results(store, experiment.runs(quick=quick), settings=list(experiment.axes))
 
 
 def results(store: str, runs: Mapping[str, RunConfig], *, settings: Sequence[str]) -> pd.DataFrame:

@@ -8,7 +8,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from dynamics.checkpoint import MAY_CHANGE
 from dynamics.config import RunConfig
 from probes.storage.files import open_store
 from probes.storage.run_row import read_run_row
@@ -31,15 +30,6 @@ class StoredRun:
     status: str
     settings: dict[str, Any]
     last_step: int
-
-    def differences(self, config: RunConfig) -> list[str]:
-        """Return the settings that keep this run from being the given configuration's, each with both values."""
-        wanted = config.to_dict()
-        return [
-            f"{name} {self.settings.get(name)!r}, not {wanted.get(name)!r}"
-            for name in sorted((set(wanted) | set(self.settings)) - MAY_CHANGE - DERIVED)
-            if wanted.get(name) != self.settings.get(name)
-        ]
 
 
 def stored_run(store: str | PathLike[str], run: str) -> StoredRun | None:
@@ -78,40 +68,3 @@ def stored_config(store: str | PathLike[str], run: str) -> RunConfig:
         return RunConfig.from_dict({name: value for name, value in found.settings.items() if name not in DERIVED})
     except ValueError as error:
         raise ValueError(f"run {run!r} cannot be repeated: {error}") from error
-
-
-@dataclass(frozen=True)
-class Task:
-    """A run to be trained, and what is to become of what the store holds of it.
-
-    Attributes:
-        run: Its id.
-        config: Its settings.
-        resume: Go on with it.
-        overwrite: Delete it first.
-        done: It is finished: there is nothing to do.
-    """
-
-    run: str
-    config: RunConfig
-    resume: bool = False
-    overwrite: bool = False
-    done: bool = False
-
-
-def task_for(store: str | PathLike[str], run: str, config: RunConfig, *, overwrite: bool = False) -> Task:
-    """Return what is left to do of a run: all of it, what was not reached when it stopped, or nothing.
-
-    Raises:
-        ValueError: The store holds a run of that id with other settings, and ``overwrite`` is not given.
-    """
-    found = stored_run(store, run)
-    if found is None or overwrite:
-        return Task(run, config, overwrite=overwrite and found is not None)
-    if unlike := found.differences(config):
-        raise ValueError(
-            f"store {store} holds a run {run!r} with {'; '.join(unlike)}: name another store, or delete that run by "
-            "--overwrite."
-        )
-    finished = found.status == "finished" and found.settings.get("epochs", 0) >= config.epochs
-    return Task(run, config, resume=not finished, done=finished)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dynamics.allocator import keep_freed_memory
 from dynamics.events import Ended, Event, Failed, Watch, unwatched
-from dynamics.stored import Task
+from dynamics.task import Task
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
@@ -118,22 +118,14 @@ def _train(
     task: Task, store: str | os.PathLike[str], data_dir: str | os.PathLike[str], download: bool, events: Connection
 ) -> None:
     """Train a run: the life of a process."""
-    from dynamics.run import run
+    import torch
 
+    torch.set_num_threads(1)  # unless the run's own settings say otherwise
     keep_freed_memory()
     # Ctrl-C reaches every process of the terminal; the first among them passes it on, once, as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        run(
-            task.config,
-            store=store,
-            name=task.run,
-            data_dir=data_dir,
-            download=download,
-            resume=task.resume,
-            overwrite=task.overwrite,
-            watch=events.send,
-        )
+        task.train(store=store, data_dir=data_dir, download=download, watch=events.send)
     except KeyboardInterrupt:
         events.send(Failed(task.run, "interrupted"))
     except BrokenPipeError:

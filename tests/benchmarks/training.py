@@ -223,8 +223,8 @@ def sweep(arguments: argparse.Namespace) -> None:
     """Train runs on the shipped digits, with one process at a time and with several."""
     from dynamics.config import RunConfig
     from dynamics.grid import grid
-    from dynamics.stored import task_for
     from dynamics.sweep import sweep as train_all
+    from dynamics.task import task_for
 
     base = RunConfig(model="cnn3", epochs=1, train_images=arguments.images_a_class, every=10)
     configs = grid(base, {"norm": ["bn", "sn", "msn", "none"]})

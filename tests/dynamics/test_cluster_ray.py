@@ -16,7 +16,8 @@ import pytest
 from dynamics.config import RunConfig
 from dynamics.events import Ended, Failed
 from dynamics.grid import grid
-from dynamics.stored import stored_run, task_for
+from dynamics.stored import stored_run
+from dynamics.task import task_for
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = [

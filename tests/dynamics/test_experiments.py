@@ -7,7 +7,7 @@ import pytest
 from dynamics.experiments import EXPERIMENTS, experiments_named
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "gan-cifar10"])
 @pytest.mark.parametrize("quick", [False, True])
 def test_every_experiment_compares_the_papers_three_norms(name: str, quick: bool) -> None:
     runs = EXPERIMENTS[name].runs(quick=quick)
@@ -20,6 +20,15 @@ def test_every_experiment_compares_the_papers_three_norms(name: str, quick: bool
 def test_the_papers_rates_are_tried_on_full_data() -> None:
     rates = {config.learning_rate for config in EXPERIMENTS["cnn3-mnist"].runs().values()}
     assert rates == {0.1, 0.001, 0.0001}
+
+
+def test_the_papers_critics_have_the_papers_losses() -> None:
+    runs = EXPERIMENTS["gan-cifar10"].runs()
+    assert {(config.norm, config.loss) for config in runs.values()} == {
+        ("bn", "wasserstein"),
+        ("sn", "softplus"),
+        ("msn", "softplus"),
+    }
 
 
 def test_quick_is_the_same_comparison_made_shorter() -> None:

@@ -11,8 +11,9 @@ import pytest
 from dynamics.config import RunConfig
 from dynamics.events import Began, Ended, Event, Failed, Stepped
 from dynamics.grid import grid
-from dynamics.stored import Task, stored_run, task_for
+from dynamics.stored import stored_run
 from dynamics.sweep import sweep
+from dynamics.task import Task, task_for
 
 
 def tasks(store: Path, data: str, **axes: list[object]) -> list[Task]:
