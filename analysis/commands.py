@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,7 +49,8 @@ def figures(
             layers=layers,
             formats=formats.split(","),
             paper=paper,
-            progress=lambda stem: status.update(f"drawing {stem}"),
+            progress=lambda stem: status.update(f"drew {stem}"),
+            workers=min(os.cpu_count() or 1, 4),
         )
     for paths in gallery.written.values():
         typer.echo("  ".join(str(path) for path in paths))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from analysis.saving import check_formats, save
 from analysis.selection import Patterns, matching
 from analysis.tables import Steps, StorePath, records
 from probes import schema
+
+FEW = 4  # figures that are drawn sooner than a second process has started
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ def write_figures(
     paper: bool = False,
     options: Mapping[str, Any] | None = None,
     progress: Callable[[str], object] = str,
+    workers: int = 1,
 ) -> Gallery:
     """Write every figure that a store's columns allow, with its provenance, into a folder.
 
@@ -58,39 +63,69 @@ def write_figures(
         formats: Of png, pdf and svg.
         paper: Whether to take the published layers, smoothing and bands.
         options: Further options, given to the figures that have them.
-        progress: Called with each file stem before it is drawn.
+        progress: Called with each file stem once it is done with.
+        workers: Processes to draw in; with more than one, a script must keep its own work under ``__main__``.
 
     Raises:
         FileNotFoundError: There is no such store.
         ValueError: No such figure, format or run, or the store is empty. What one figure lacks is no error here.
     """
-    check_formats(formats)
     names = matching(only, list(FIGURES), what="figure")
     run_table = read_runs(store, runs=runs)
+    parts = [(name, stem, chosen) for name in names for stem, chosen in _parts(name, run_table)]
+    task = _Task(store, Path(out), layers, steps, tuple(check_formats(formats)), paper, dict(options or {}))
     gallery = Gallery()
-    for name in names:
-        for suffix, chosen in _parts(name, run_table).items():
-            stem = f"{name}{suffix}"
-            progress(stem)
-            try:
-                kept = {key: value for key, value in (options or {}).items() if hasattr(FIGURES[name], key)}
-                ready = prepare(name, store, runs=chosen, steps=steps, paper=paper, layers=layers, **kept)
-                gallery.written[stem] = save(ready, store, Path(out), stem=stem, formats=formats)
-            except ValueError as reason:
-                gallery.refused[stem] = str(reason)
+    for stem, written, refused in _each(task, parts, workers):
+        progress(stem)
+        if refused is None:
+            gallery.written[stem] = written
+        else:
+            gallery.refused[stem] = refused
     return gallery
 
 
-def _parts(name: str, runs: pd.DataFrame) -> dict[str, list[str]]:
-    """Return run ids by file suffix: one part, unless networks or data sets differ and the figure compares layers."""
+@dataclass(frozen=True)
+class _Task:
+    store: StorePath
+    out: Path
+    layers: Patterns
+    steps: Steps
+    formats: tuple[str, ...]
+    paper: bool
+    options: dict[str, Any]
+
+    def __call__(self, part: tuple[str, str, list[str]]) -> tuple[str, list[Path], str | None]:
+        """Draw one figure; return its stem, the files written, and why it could not be drawn."""
+        name, stem, runs = part
+        kept = {key: value for key, value in self.options.items() if hasattr(FIGURES[name], key)}
+        try:
+            ready = prepare(name, self.store, runs=runs, steps=self.steps, layers=self.layers, paper=self.paper, **kept)
+            return stem, save(ready, self.store, self.out, stem=stem, formats=self.formats), None
+        except ValueError as reason:
+            return stem, [], str(reason)
+
+
+def _each(
+    task: _Task, parts: list[tuple[str, str, list[str]]], workers: int
+) -> Iterator[tuple[str, list[Path], str | None]]:
+    if workers <= 1 or len(parts) < FEW:
+        yield from map(task, parts)
+        return
+    # Not forked: the caller may have threads, of torch or of Arrow, which a fork would cut short.
+    with ProcessPoolExecutor(min(workers, len(parts)), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(task, parts)
+
+
+def _parts(name: str, runs: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Return file stems with run ids: one, unless networks or data sets differ and the figure compares layers."""
     varying = [key for key in ("model", "data") if key in runs and runs[key].nunique(dropna=False) > 1]
     if FIGURES[name].across_models or not varying:
-        return {"": list(runs[schema.RUN])}
+        return [(name, list(runs[schema.RUN]))]
     parts: dict[str, list[str]] = {}
     for row in records(runs):
-        suffix = "".join(f".{_file_word(row[key])}" for key in varying)
-        parts.setdefault(suffix, []).append(row[schema.RUN])
-    return parts
+        stem = name + "".join(f".{_file_word(row[key])}" for key in varying)
+        parts.setdefault(stem, []).append(row[schema.RUN])
+    return list(parts.items())
 
 
 def _file_word(value: object) -> str:

@@ -45,6 +45,7 @@ def save(prepared: Prepared, store: StorePath, out: Path, *, stem: str, formats:
     written = []
     for extension in check_formats(formats):
         written.append(write_whole(out / f"{stem}.{extension}", rendered(figure, extension)))
+        figure.set_layout_engine(None)  # the places were found for the first format and hold for all
     written.append(write_whole(out / f"{stem}.json", provenance_text(prepared, store).encode()))
     return written
 

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 
 from analysis.arms import ARM
 from analysis.figures.by_layer import arm_curve, arm_keys, arm_looks, band_note, set_steps, whose_nan
-from analysis.figures.curves import draw_curves, extent, mark_nan, robust_limits, set_limits
+from analysis.figures.curves import draw_curves, extent
+from analysis.figures.limits import robust_limits, set_limits
+from analysis.figures.nan_marks import mark_nan
 from analysis.figures.page import head, name_panel, panels
 from probes.schema import STEP
 

@@ -8,16 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.arms import ARM, ARM_ORDER, NORM, arms_of
-from analysis.figures.curves import (
-    HALF_WIDTH_OF_ONE_STEP,
-    Curve,
-    draw_curves,
-    extent,
-    mark_nan,
-    robust_limits,
-    runs_with_nan,
-    set_limits,
-)
+from analysis.figures.curves import HALF_WIDTH_OF_ONE_STEP, Curve, draw_curves, extent
+from analysis.figures.limits import robust_limits, set_limits
+from analysis.figures.nan_marks import mark_nan, runs_with_nan
 from analysis.figures.page import head, key, name_panel, panels
 from analysis.layer_choice import in_depth_order
 from analysis.style import Dashes, look, tint

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from analysis.arms import ARM, arms_of
 from analysis.figures.by_arm import draw_by_arm
 from analysis.figures.by_layer import arm_curve, band_note, set_steps, whose_nan
-from analysis.figures.curves import draw_curves, extent, mark_nan, robust_limits, set_limits
+from analysis.figures.curves import draw_curves, extent
+from analysis.figures.limits import robust_limits, set_limits
+from analysis.figures.nan_marks import mark_nan
 from analysis.figures.page import head, key, name_panel, panels
 from analysis.style import GREY, INK
 from analysis.transforms import over_runs, smooth

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 
 from analysis.arms import ARM
 from analysis.figures.by_layer import arm_keys, arm_looks, band_note
-from analysis.figures.curves import robust_limits
+from analysis.figures.limits import robust_limits
 from analysis.figures.page import head, panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.transforms import MEAN, SPREAD, over_runs

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.arms import ARM, arms_of
 from analysis.figures.by_layer import arm_looks
-from analysis.figures.curves import robust_limits
+from analysis.figures.limits import robust_limits
 from analysis.figures.page import head, key, name_panel, panels, shortened
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, weight_layers

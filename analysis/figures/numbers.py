@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogFormatterSciNotation, ScalarFormatter
+from matplotlib.ticker import LogFormatterSciNotation, NullLocator, ScalarFormatter
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -57,6 +57,10 @@ def write_plainly(axes: Axes) -> None:
         labels = axis.get_major_formatter()
         if isinstance(labels, LogFormatterSciNotation):
             axis.set_major_formatter(Decades())
-            axis.set_minor_formatter(Decades(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
+            low, high = sorted(axis.get_view_interval())
+            if high < 10 * low:
+                axis.set_minor_formatter(Decades(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
+            else:
+                axis.set_minor_locator(NullLocator())  # ticks that the style does not show cost as much as others
         elif isinstance(labels, ScalarFormatter):
             axis.set_major_formatter(Plain())

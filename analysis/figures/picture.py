@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.letters import separate_letters
 from analysis.figures.numbers import write_plainly
 from analysis.selection import Patterns
 from analysis.style import house_style
@@ -96,4 +97,5 @@ class Prepared:
             self.picture.draw(figure, self)
             for axes in figure.axes:
                 write_plainly(axes)
+            separate_letters(figure)
         return figure

@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.arms import ARM, arms_of
-from analysis.figures.curves import robust_limits
+from analysis.figures.limits import robust_limits
 from analysis.figures.page import head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, readable, weight_layers

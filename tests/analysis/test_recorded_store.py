@@ -40,18 +40,14 @@ def test_real_runs_that_went_well_have_no_findings() -> None:
 
 
 def made_from_a_committed_store() -> list[Path]:
-    """Return the provenance files in ``figures/`` whose store lies beside them."""
-    found = sorted(COMMITTED.rglob("*.json"))
-    facts = {path: json.loads(path.read_text()) for path in found}
-    return [
-        path
-        for path, fact in facts.items()
-        if isinstance(fact, dict) and "table_hash" in fact and (COMMITTED / fact["store"] / "layers").is_dir()
-    ]
+    """Return the provenance files under ``figures/`` whose store lies beside them."""
+    facts = {path: json.loads(path.read_text()) for path in sorted(COMMITTED.rglob("*.json"))}
+    made = {path: fact for path, fact in facts.items() if isinstance(fact, dict) and "table_hash" in fact}
+    return [path for path, fact in made.items() if (path.parent / fact["store"] / "runs").is_dir()]
 
 
 @pytest.mark.parametrize("path", made_from_a_committed_store(), ids=lambda path: path.stem)
 def test_the_committed_figures_regenerate_from_the_committed_store(path: Path) -> None:
     facts = json.loads(path.read_text())
-    again = prepare(facts["figure"], COMMITTED / facts["store"], runs=facts["runs"], **facts["options"])
+    again = prepare(facts["figure"], path.parent / facts["store"], runs=facts["runs"], **facts["options"])
     assert table_hash(again.table) == facts["table_hash"]

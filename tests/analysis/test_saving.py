@@ -32,6 +32,12 @@ def test_fonts_are_embedded_in_pdf_as_outlines_of_text(small_store: Path) -> Non
     assert any(b"Tf" in stream and b"BT" in stream for stream in streams)
 
 
+def test_letters_are_not_joined_so_that_a_search_finds_them(small_store: Path) -> None:
+    pdf = rendered(prepare("accuracy", small_store).draw(), "pdf")
+    drift = rendered(prepare("mean_drift", small_store).draw(), "pdf")  # "classifier", "Drift"
+    assert drift.count(b"/FontFile2") == pdf.count(b"/FontFile2") == 2
+
+
 @pytest.mark.parametrize("extension", ["png", "pdf", "svg"])
 def test_files_carry_no_date(extension: str, small_store: Path) -> None:
     content = rendered(prepare("accuracy", small_store).draw(), extension)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.figures.curves import Curve, draw_curves, robust_limits, set_limits, stretches
+from analysis.figures.curves import Curve, draw_curves, stretches
+from analysis.figures.limits import robust_limits, set_limits
 
 NAN = np.nan
 
