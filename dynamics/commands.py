@@ -55,11 +55,15 @@ def train(
     from dynamics.ranks import environment
     from dynamics.recipe import recipe
     from dynamics.run import run as train_run
+    from dynamics.task import task_for
 
     if resume and not run:
         raise ValueError("--resume: say which run goes on with --run ID; `meandrift runs` lists those there are.")
     config = recipe(settings, store=store, from_run=from_run, protocol_name=protocol, resumed=run if resume else "")
     name, speaks = run or config.name, environment().first
+    if resume and task_for(store, name, config).done:
+        typer.echo(f"{name} is finished in {store}: nothing to go on with (--epochs N trains it for longer)")
+        return
     keep_freed_memory()
     try:
         with watching(speaks=speaks) as watch:

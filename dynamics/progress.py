@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from dynamics.events import Began, Ended, Event, Failed, Noted, Scored, Stepped, Watch, unwatched
 
@@ -28,15 +29,15 @@ def watching(console: Console | None = None, *, speaks: bool = True) -> Iterator
         yield Lines(console)
         return
     progress = Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("epoch {task.fields[epoch]}"),
-        TextColumn("loss {task.fields[loss]}"),
-        TextColumn("test accuracy {task.fields[accuracy]}"),
-        TimeElapsedColumn(),
+        TextColumn("[bold]{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        BarColumn(bar_width=9),
+        TextColumn("epoch {task.fields[epoch]}", table_column=Column(no_wrap=True)),
+        TextColumn("loss {task.fields[loss]}", table_column=Column(no_wrap=True)),
+        TextColumn("test {task.fields[accuracy]}", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True),
         TextColumn("left"),
-        TimeRemainingColumn(),
         console=console,
+        expand=True,
     )
     with progress:
         yield Bars(progress)

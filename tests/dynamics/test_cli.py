@@ -46,7 +46,7 @@ def trained(trained_once: Path, tmp_path: Path) -> Path:
         (["train", "--from-run", "bn-s9"], r"run 'bn-s9' is not in store"),
         (["train", "--resume"], r"--resume: say which run goes on with --run ID"),
         (["train", "--resume", "--run", "bn-s9"], r"run 'bn-s9' is not in store"),
-        (["train", "--resume", "--run", "bn-s0", "--norm", "sn"], r"of a run with norm 'bn', not 'sn'"),
+        (["train", "--resume", "--run", "bn-s0", "--norm", "sn"], r"holds a run 'bn-s0' with norm 'bn', not 'sn'"),
         (["train", "--from-run", "bn-s0", "--protocol", "paper"], r"--from-run and --protocol were given"),
         (["train", "--protocol", "papers"], r"protocol 'papers': expected one of paper, released"),
         (["sweep", "--norm", "bn,bnn"], r"no norm 'bnn'"),
@@ -112,6 +112,13 @@ def test_options_go_before_the_settings_of_a_stored_run(trained: Path) -> None:
 def test_a_finished_run_goes_on_for_more_epochs(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["train", "--resume", "--run", "bn-s0", "--epochs", "2", "--store", str(trained)]) == 0
     assert "bn-s0 goes on at step 4: 2 epochs, 8 steps" in capsys.readouterr().out
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(trained)
+    assert cli.run(["train", "--resume", "--run", "bn-s0", "--store", str(trained)]) == 0
+    assert "bn-s0 is finished" in capsys.readouterr().out
+    assert contents(trained) == before
 
 
 def test_sweep_trains_what_is_missing_and_leaves_what_is_there(

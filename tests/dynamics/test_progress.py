@@ -42,7 +42,7 @@ def test_a_terminal_gets_a_bar_for_each_run() -> None:
         "bn-s0",
         "epoch 1/2",
         "loss 1.5000",
-        "test accuracy 87.50%",
+        "test 87.50%",
         "left",
         "bn-s0 diverged",
         "sn-s0 failed",
