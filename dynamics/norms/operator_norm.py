@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from dynamics.norms.layers import LAYERS
 from dynamics.norms.linear_map import LinearMap
 from dynamics.norms.norm import Norm
-from dynamics.norms.power_iteration import EPS, replace_direction
+from dynamics.norms.power_iteration import MEMORY, normalise
 
 
 class OperatorNormBound(nn.Module):
@@ -50,14 +50,14 @@ class OperatorNormBound(nn.Module):
         weight = cast(Tensor, layer.weight).detach()
         v = torch.nn.functional.normalize(weight.new_empty(self._map.input_shape).normal_().flatten(), dim=0)
         self.register_buffer("_v", v.view(self._map.input_shape))
-        self.register_buffer("_u", torch.zeros_like(self._map(self._v, weight)))
+        self.register_buffer("_u", torch.ones_like(self._map(self._v, weight)))
         self._iterate(weight, 15)
 
     @torch.no_grad()
     def _iterate(self, weight: Tensor, times: int) -> None:
         for _ in range(times):
-            replace_direction(self._u, self._map(self._v, weight), eps=EPS)
-            replace_direction(self._v, self._map.transpose(self._u, weight), eps=EPS)
+            normalise(self._u.mul_(MEMORY).add_(self._map(self._v, weight)))
+            normalise(self._v.mul_(MEMORY).add_(self._map.transpose(self._u, weight)))
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight, divided by sigma / beta where that is above 1."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dynamics.norms.layers import output_dimension, unfold_weight
 from dynamics.norms.mean_centring import MeanCentring, channel_view
 from dynamics.norms.norm import Norm
-from dynamics.norms.power_iteration import iterate
+from dynamics.norms.power_iteration import EPS, iterate
 
 POWER_ITERATIONS = 100
 
@@ -42,7 +42,7 @@ def _project(layer: nn.Module, _inputs: tuple[Any, ...]) -> None:
     u, v = cast(Tensor, layer.released_u), cast(Tensor, layer.released_v)
     for _ in range(POWER_ITERATIONS):
         sigma = iterate(matrix, u, v)
-    weight.div_(sigma.clamp_min(torch.finfo(sigma.dtype).tiny))
+    weight.div_(sigma.clamp_min(EPS))
 
 
 class ReleasedMeanCentring(nn.Module):

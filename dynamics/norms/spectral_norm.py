@@ -11,33 +11,46 @@ from torch.nn.utils import parametrize
 
 from dynamics.norms.layers import output_dimension, unfold_weight
 from dynamics.norms.norm import Norm
+from dynamics.norms.ownership import is_ours
 from dynamics.norms.power_iteration import EPS, iterate, multiply
 
 
 class _Divide(torch.autograd.Function):
     """``W -> W / sigma`` whose backward knows that sigma = u^T W v: ``(G - <G, W/sigma> u v^T) / sigma`` (Eq. 9).
 
-    u and v come shaped to broadcast to W. Returns sigma too: a second derivative reaches W through it.
+    u and v come shaped so that their product has the shape of W. Returns sigma too, at least ``eps``: a second
+    derivative reaches W through it.
     """
 
     @staticmethod
-    def forward(ctx: Any, W: Tensor, u: Tensor, v: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(  # noqa: PLR0917 - autograd passes arguments by position
+        ctx: Any, W: Tensor, u: Tensor, v: Tensor, sigma: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        sigma = sigma.clone()
+        sigma = sigma.clamp_min(eps)
         # Not W / sigma: that forgets the channels-last strides of a one-channel weight, and the network follows suit.
         W_hat = torch.div(W, sigma, out=torch.empty_like(W))
         ctx.save_for_backward(W_hat, u, v, sigma)
         return W_hat, sigma
 
     @staticmethod
-    def backward(ctx: Any, G: Tensor | None, g_sigma: Tensor | None) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, G: Tensor | None, g_sigma: Tensor | None) -> tuple[Tensor | None, ...]:
+        overwrite = G is not None and is_ours(G)
         W_hat, u, v, sigma = ctx.saved_tensors
-        if G is None:
-            return (None if g_sigma is None else u * g_sigma * v), None, None, None
-        along = -(G * W_hat).sum() / sigma  # coefficient of u v^T
-        if g_sigma is not None:
-            along = along + g_sigma
-        return torch.addcmul(G / sigma, u * along, v), None, None, None
+        grad = None if g_sigma is None else u * g_sigma * v
+        if G is not None:
+            along = u * inner_product(G, W_hat)
+            slope = G.addcmul_(along, v, value=-1).div_(sigma) if overwrite else (G - along * v) / sigma
+            grad = slope if grad is None else grad + slope
+        return grad, None, None, None, None
+
+
+def inner_product(G: Tensor, W: Tensor) -> Tensor:
+    """Return the sum of products; without a copy if it needs no derivative and both are laid out alike."""
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or G.stride() != W.stride():
+        return (G * W).sum()
+    flat = (W.numel(),), (1,)  # a weight fills its storage, so the elements of both stand in the same order
+    return torch.dot(G.as_strided(*flat), W.as_strided(*flat))
 
 
 class SpectralNorm(nn.Module):
@@ -77,26 +90,47 @@ class SpectralNorm(nn.Module):
         self.register_buffer("_u", F.normalize(matrix.new_empty(rows).normal_(), dim=0, eps=eps))
         self.register_buffer("_v", F.normalize(matrix.new_empty(columns).normal_(), dim=0, eps=eps))
         for _ in range(15):
-            iterate(matrix, self._u, self._v, eps=eps)
+            iterate(matrix, self._u, self._v)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W / sigma(W), in the shape and memory format of the weight."""
         with torch.no_grad():
-            matrix = unfold_weight(weight.detach(), dim=self.dim)
-            if self.training:
-                for _ in range(self.n_power_iterations):
-                    sigma = iterate(matrix, self._u, self._v, eps=self.eps)
-            else:
-                sigma = torch.dot(self._u, multiply(matrix, self._v))
-            # Clones: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
-            u, v = self._broadcast(weight, self._u.clone(), self._v.clone())
-        normalised, _ = cast(tuple[Tensor, Tensor], _Divide.apply(weight, u, v, sigma.clamp_min(self.eps)))
+            sigma = self._sigma(weight)
+            # Copies: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
+            u, v = self._like(weight)
+        normalised, _ = cast(tuple[Tensor, Tensor], _Divide.apply(weight, u, v, sigma, self.eps))
         return normalised
 
-    def _broadcast(self, weight: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return u and v shaped so that ``u * v`` is ``u v^T`` in the shape of the weight."""
-        rest = [size for d, size in enumerate(weight.shape) if d != self.dim]
-        return u.view(-1, *(1 for _ in rest[self.dim :])), v.view(rest).unsqueeze(self.dim)
+    def _sigma(self, weight: Tensor) -> Tensor:
+        """Return sigma, in training after moving u and v."""
+        if self.dim == 0 and not weight.is_contiguous():
+            return self._sigma_channels_last(weight)
+        matrix = unfold_weight(weight, dim=self.dim)
+        if not self.training:
+            return torch.dot(self._u, multiply(matrix, self._v))
+        for _ in range(self.n_power_iterations):
+            sigma = iterate(matrix, self._u, self._v)
+        return sigma
+
+    def _sigma_channels_last(self, weight: Tensor) -> Tensor:
+        """Return the same from a view: v is put in the order of the weight's memory, not the weight in that of v."""
+        matrix = weight.movedim(1, -1).flatten(1)  # (out, kh*kw*in)
+        v = self._v.view(weight.shape[1:]).movedim(0, -1).flatten()
+        if not self.training:
+            return torch.dot(self._u, multiply(matrix, v))
+        for _ in range(self.n_power_iterations):
+            sigma = iterate(matrix, self._u, v)
+        kernel_first = (*weight.shape[2:], weight.shape[1])
+        self._v.copy_(v.view(kernel_first).movedim(-1, 0).flatten())
+        return sigma
+
+    def _like(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return copies of u and v, shaped and laid out so that ``u * v`` is ``u v^T`` as the weight is stored."""
+        before, after = weight.shape[: self.dim], weight.shape[self.dim + 1 :]
+        u = self._u.clone().view(-1, *(1 for _ in after))
+        v = self._v.view(*before, 1, *after)
+        channels_last = weight.ndim == 4 and not weight.is_contiguous()
+        return u, v.clone(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Return the weight to store when one is assigned: itself."""
