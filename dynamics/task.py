@@ -13,6 +13,7 @@ from dynamics.gan.config import MAY_CHANGE as GAN_MAY_CHANGE
 from dynamics.gan.config import GanConfig
 from dynamics.stored import StoredRun, stored_run
 
+SHOWN = 4  # differences that a message names
 LENGTHS = ("epochs", "steps")  # the setting that says how long a run is: of a classifier, of a GAN
 
 
@@ -81,9 +82,9 @@ def task_for(
     if found is None or overwrite:
         return Task(run, config, overwrite=overwrite and found is not None, extractor=extractor)
     if unlike := differences(found, config):
+        shown = "; ".join(unlike[:SHOWN]) + (f" and {len(unlike) - SHOWN} more" if len(unlike) > SHOWN else "")
         raise ValueError(
-            f"store {store} holds a run {run!r} with {'; '.join(unlike)}: name another store, or delete that run by "
-            "--overwrite."
+            f"store {store} holds a run {run!r} with {shown}: name another store, or delete that run by --overwrite."
         )
     wanted = config.to_dict()
     long_enough = all(found.settings.get(name, 0) >= wanted[name] for name in LENGTHS if name in wanted)
