@@ -63,7 +63,7 @@ def stored_config(store: str | PathLike[str], run: str) -> RunConfig:
     """
     found = stored_run(store, run)
     if found is None:
-        raise ValueError(f"run {run!r} is not in store {store}: `meandrift runs --store {store}` lists those that are.")
+        raise ValueError(f"run {run!r} is not in store {store}: `meandrift runs {store}` lists those that are.")
     try:
         return RunConfig.from_dict({name: value for name, value in found.settings.items() if name not in DERIVED})
     except ValueError as error:

@@ -21,12 +21,14 @@ def _open(store: str) -> StoreFiles:
 
     files = open_store(store)
     if not files.runs() and not files.workspaces():
-        raise FileNotFoundError(f"store {store!r} holds no run: check --store, or record one with a Probe first")
+        raise FileNotFoundError(f"store {store!r} holds no run: check its path, or record one with a Probe first")
     return files
 
 
 @app.command()
-def runs(store: Store = "runs") -> None:
+def runs(
+    store: Annotated[str, typer.Argument(help="Folder or URL of the store.", show_default=True)] = "runs",
+) -> None:
     """List the runs of a store."""
     from rich.console import Console
     from rich.table import Table

@@ -56,7 +56,7 @@ def trained(trained_once: Path, tmp_path: Path) -> Path:
         (["train", "--nrom", "bn"], r"No such option: --nrom"),
         (["figures", "{empty}"], r"empty"),
         (["figures", "{nowhere}"], r"nowhere"),
-        (["runs", "--store", "{empty}"], r"holds no run"),
+        (["runs", "{empty}"], r"holds no run"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written_over(
