@@ -153,7 +153,7 @@ def histogram_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -
     named = layer_list(spec.model, norm)
     records = spec.stop_after.get(run, spec.records)
     noise = np.random.default_rng([seed, 7, sum(run.encode())])
-    kept = range(0, records, max(records // 8, 1))
+    kept = range(0, records, max(records // 4, 1))
     length, first = 4 * 44, 4 * 100
     edges = schema.bin_edges(first, length, mantissa_bits=2)
     out: dict[str, list[Any]] = {key: [] for key in ("step", "layer", "index", "kind", "first", "counts", "n", "zero")}
@@ -196,7 +196,7 @@ def spectra_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> 
     """Return spectra that decay as a power and flatten for BN as training goes on."""
     named = [(i, n, k) for i, (n, k) in enumerate(layer_list(spec.model, norm)) if k in ("Conv2d", "Linear")]
     records = spec.stop_after.get(run, spec.records)
-    kept = range(0, records, max(records // 8, 1))
+    kept = range(0, records, max(records // 4, 1))
     rows = [(r, i, n, k) for r in kept for i, n, k in named]
     rank = np.arange(1, 25)
     top = {r: 1.0 if norm in ("sn", "msn") else 0.6 + 1.5 * r / spec.records for r in kept}
