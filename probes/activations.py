@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from probes.batch_norm import WORTH, ChannelMoments, UntouchedOutput, moments_from_batch_norm
 from probes.compiled import Lookout, heed_hooks
 from probes.gaps import Gaps
 from probes.layers import Layer, innermost
@@ -53,6 +54,10 @@ class ActivationWatch:
         self._evaluation = evaluation
         self._count = len(layers)
         self._armed: list[tuple[str, Reducer]] = []
+        self._of_output: list[tuple[str, Reducer]] = []
+        self._of_gradient: list[tuple[str, Reducer]] = []
+        self._untouched = UntouchedOutput()
+        self._waiting: tuple[Layer, Tensor, int] | None = None  # an output whose moments a batch norm is about to say
         self._vectors: dict[str, dict[int, list[Tensor]]] = {}
         self._marks: dict[str, dict[int, int]] = {}  # how many vectors there were at the last optimizer step
         self._outside: set[int] = set()  # layers seen outside a backward pass since the last step
@@ -69,7 +74,11 @@ class ActivationWatch:
         """Forget what was collected, all of it or all before the last mark, and collect these sources from now on."""
         kept = self._since_mark() if keep_since_mark else {}
         self._armed = [(name, reducer) for name, reducer in self._reducers.items() if name in sources]
+        self._of_output = [(name, reducer) for name, reducer in self._armed if reducer.of == "output"]
+        self._of_gradient = [(name, reducer) for name, reducer in self._armed if reducer.of == "output_gradient"]
         self._vectors = {name: kept.get(name, {}) for name, _ in self._armed}
+        self._waiting = None
+        self._untouched.forget()
         self._marks.clear()
         self._outside.clear()
         self.passed = self.fired = keep_since_mark
@@ -90,6 +99,9 @@ class ActivationWatch:
 
     def take(self, source: str, ranks: Ranks) -> dict[int, Tensor]:
         """Return one vector a layer, those of several passes and ranks merged."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._catch_up(*waiting)
         merge = self._reducers[source].merge
         collected = self._vectors.get(source, {})
         passes = {i: v[0] if len(v) == 1 else merge(torch.stack(v)) for i, v in sorted(collected.items())}
@@ -148,11 +160,11 @@ class ActivationWatch:
         return hook
 
     def _see_compiled(self, layer: Layer, output: Tensor, given: Tensor) -> None:
-        """Look from inside a compiled graph, whose recomputing of activations does not come by here."""
+        """Look from inside a compiled graph, which has no place for a hook on the gradient."""
         self.fired = True
         if self._armed and (self._evaluation or self._root.training):
             self.shapes[layer.index] = tuple(given.shape), tuple(output.shape)
-            self._collect(layer, output)
+            self._collect(layer, output, self._of_output)
 
     def _see(self, layer: Layer, args: Any, output: Any) -> None:
         self.fired = True
@@ -161,9 +173,65 @@ class ActivationWatch:
             return
         given = first_tensor(args)
         self.shapes[layer.index] = tuple((tensor if given is None else given).shape), tuple(tensor.shape)
-        self._collect(layer, tensor.detach())
-        if tensor.requires_grad:
-            self._await_gradient(layer, tensor)
+        try:
+            with torch.no_grad():
+                if not self._take_shortcut(layer, given, tensor):
+                    self._reduce(layer, tensor.detach(), self._of_output)
+        except Exception as failure:
+            self._report(f"output of layer {layer.name!r}", failure)
+        if self._of_gradient and tensor.requires_grad:
+            # A hook on the tensor, not a backward hook of the module: those forbid in-place operations on the output.
+            tensor.register_hook(lambda gradient: self._collect(layer, gradient, self._of_gradient))
+
+    def _take_shortcut(self, layer: Layer, given: Tensor | None, output: Tensor) -> bool:
+        """Let a batch norm say its own moments and those of the layer before it; True if this layer is settled."""
+        fed = self._untouched.recognise(given)
+        self._untouched.forget()
+        waiting, self._waiting = self._waiting, None
+        known = moments_from_batch_norm(layer.module, output) if output.numel() >= WORTH else None
+        if waiting is not None:
+            if known is not None and fed is waiting[0]:
+                self._reduce_known(fed, known[0], waiting[1])
+            else:
+                self._catch_up(*waiting)
+        if known is not None:
+            self._reduce_known(layer, known[1], output)
+            return True
+        if output.numel() >= WORTH and output.device.type == "cpu":
+            self._untouched.remember(layer, output)
+            if self._untouched.feeds_batch_norm(layer):
+                self._waiting = layer, output, output._version
+                return True
+        return False
+
+    def _catch_up(self, layer: Layer, output: Tensor, version: int) -> None:
+        """Reduce an output that waited for a batch norm which did not come."""
+        if output._version != version:
+            raise RuntimeError(
+                "a batch norm followed at earlier steps and now something else wrote to the output first"
+            )
+        self._reduce(layer, output.detach(), self._of_output)
+
+    def _reduce_known(self, layer: Layer, known: ChannelMoments, output: Tensor) -> None:
+        for source, reducer in self._of_output:
+            if reducer.from_channels is not None:
+                self._vectors[source].setdefault(layer.index, []).append(reducer.from_channels(known))
+        others = [(source, reducer) for source, reducer in self._of_output if reducer.from_channels is None]
+        self._reduce(layer, output.detach(), others)
+
+    def _collect(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
+        try:
+            with torch.no_grad():
+                self._reduce(layer, tensor.detach(), reducers)
+        except Exception as failure:
+            self._report(f"output of layer {layer.name!r}, or its gradient,", failure)
+
+    def _reduce(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
+        local = local_part(tensor)
+        if local.is_floating_point():
+            for source, reducer in reducers:
+                vector = reducer.reduce(local, channel_dim(layer.module, local.ndim))
+                self._vectors[source].setdefault(layer.index, []).append(vector)
 
     def _counts(self, layer: Layer) -> bool:
         """Whether this forward is one of training, and not a second time for the same activation."""
@@ -177,22 +245,6 @@ class ActivationWatch:
         # Recomputed for a checkpoint. The first forward has counted, unless it ran under no_grad (reentrant
         # checkpoints).
         return layer.index not in self._outside
-
-    def _collect(self, layer: Layer, output: Tensor, of: str = "output") -> None:
-        try:
-            with torch.no_grad():
-                local = local_part(output)
-                for source, reducer in self._armed:
-                    if reducer.of == of and local.is_floating_point():
-                        vector = reducer.reduce(local, channel_dim(layer.module, local.ndim))
-                        self._vectors[source].setdefault(layer.index, []).append(vector)
-        except Exception as failure:
-            self._report(f"{of} of layer {layer.name!r}", failure)
-
-    def _await_gradient(self, layer: Layer, output: Tensor) -> None:
-        # A hook on the tensor, not a backward hook of the module: those forbid in-place operations on the output.
-        if any(reducer.of == "output_gradient" for _, reducer in self._armed):
-            output.register_hook(lambda gradient: self._collect(layer, gradient.detach(), "output_gradient"))
 
 
 def channel_dim(module: nn.Module, ndim: int) -> int:

@@ -17,7 +17,7 @@ from probes.metrics.singular_values import PADDING
 from probes.observation import Observation, Reading
 from probes.ranks import Ranks
 from probes.records import Record, Result
-from probes.schema import LAYERS, SPECTRA
+from probes.schema import HISTOGRAMS, LAYERS, SPECTRA
 from probes.transfer import arrival, to_host
 
 Carried = dict[str, dict[int, Tensor]]
@@ -103,7 +103,7 @@ class Recording:
         parts: list[Tensor] = []
         for metric in self.due:
             dense = torch.zeros(len(self._layers), self._width(metric) + 1, dtype=torch.float64, device=ranks.device)
-            for result in map(_finished, self._record.results):
+            for result in self._record.results:
                 if result.metric is metric and (metric.reducer is None or ranks.rank == 0):
                     dense[result.indices, :-1] += _rows(result, self._width(metric)).to(ranks.device)
                     dense[result.indices, -1] = 1
@@ -135,23 +135,15 @@ def _result(metric: Metric, indices: list[int], values: Tensor) -> Result:
     return Result(metric, indices, values[: len(metric.columns)] if own else values)
 
 
-def _finished(result: Result) -> Result:
-    """Return a result whose last part, due on the host, is done."""
-    finish = result.metric.finish
-    if finish is None:
-        return result
-    return Result(result.metric, result.indices, torch.from_numpy(finish(result.values.cpu().numpy())), finished=True)
-
-
 def _rows(result: Result, width: int) -> Tensor:
-    """Return a result with a row a layer."""
-    if result.metric.table == LAYERS:
-        return result.values.mT
-    return F.pad(result.values.double(), (0, width - result.values.shape[1]), value=PADDING)
+    """Return a finished result with a row a layer."""
+    values = torch.from_numpy(result.finish()).double()
+    rows = values if result.metric.table == HISTOGRAMS else values.mT
+    return F.pad(rows, (0, width - rows.shape[1]), value=PADDING)
 
 
 def _sparse(metric: Metric, dense: Tensor) -> Result:
     indices = dense[:, -1].nonzero().squeeze(1)
     rows = dense[indices, :-1]
-    values = rows.mT if metric.table == LAYERS else rows if metric.table == SPECTRA else rows.long()
+    values = rows.long() if metric.table == HISTOGRAMS else rows.mT
     return Result(metric, indices.tolist(), values, finished=True)

@@ -36,6 +36,11 @@ class Result:
     values: Tensor
     finished: bool = False  # the metric's last part, due on the host, is done
 
+    def finish(self) -> np.ndarray:
+        """Return the values with the metric's last part done."""
+        values: np.ndarray = self.values.cpu().numpy()
+        return values if self.finished or self.metric.finish is None else self.metric.finish(values)
+
 
 @dataclass
 class Record:
@@ -127,7 +132,7 @@ class Tables:
         if not found:
             return None
         rows, layers, labels = _places(found)
-        lists = [values[values != PADDING] for _, result in found for values in result.values.numpy()]
+        lists = [values[values != PADDING] for _, result in found for values in result.finish().T]
         offsets = np.concatenate([[0], np.cumsum([len(values) for values in lists])]).astype(np.int32)
         spectra = pa.ListArray.from_arrays(offsets, np.concatenate(lists).astype(np.float32))
         keys = [*self._keys(records, rows, layers), _words(labels)]

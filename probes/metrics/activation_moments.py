@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from probes.batch_norm import ChannelMoments
 from probes.metrics.metric import Metric
 from probes.metrics.reducer import Reducer, channel_planes, channels_last_rows, pieces
 from probes.schema import Column, pa
@@ -89,24 +91,43 @@ def merge_moments(vectors: Tensor) -> Tensor:
     return torch.cat([head, weights @ vectors[:, _HEAD:]])
 
 
+def vector_from_channels(known: ChannelMoments) -> Tensor:
+    """Return the vector of :func:`reduce_moments` from the moments of the channels, all of the same size."""
+    mean = known.means.mean()
+    squares = known.n * (known.variances.mean() + ((known.means - mean) ** 2).mean())
+    return torch.from_numpy(np.concatenate([[known.n, mean, squares, 0.0], known.means]))
+
+
 def activation_statistics(vectors: list[Tensor], first: list[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
-    """Return mean, variance, non-finite count and mean drift, ``(4, layers)``, and the first channel means.
+    """Return mean, variance, non-finite count and mean drift, ``(4, layers)``, and the first record's vectors.
 
     ``drift = sqrt(mean_c (mu_c - mu_c(first))^2)`` over channels ``c``: the root mean square shift of the channel means
     since the first record; 0 there. No elements: NaN, NaN, 0, NaN.
     """
-    references = [vector[_HEAD:] if old is None else old for vector, old in zip(vectors, first, strict=True)]
-    padded = torch.nn.utils.rnn.pad_sequence(vectors, batch_first=True)
-    reference = torch.nn.utils.rnn.pad_sequence(references, batch_first=True).to(padded.device)
-    channels = torch.tensor([len(vector) - _HEAD for vector in vectors], device=padded.device)
-    drift = ((padded[:, _HEAD:] - reference).square().sum(1) / channels).sqrt()
-    n, mean, squares, nonfinite = padded[:, :_HEAD].unbind(1)
-    empty = n == 0
-    values = [torch.where(empty, torch.nan, mean), squares / n, nonfinite, torch.where(empty, torch.nan, drift)]
-    return torch.stack(values), references
+    references = [vector if old is None else old for vector, old in zip(vectors, first, strict=True)]
+    sizes = tuple(len(vector) for vector in vectors)
+    heads, owners, channels = _layout(sizes, vectors[0].device)
+    now = torch.cat(vectors)
+    shifts = (now - torch.cat(references).to(now.device, non_blocking=True)).square()
+    sums = now.new_zeros(len(vectors) + 1).index_add_(0, owners, shifts)[:-1]  # the last collects the heads
+    n, mean, squares, nonfinite = now[heads].unbind()
+    present = torch.where(n > 0, 1.0, torch.nan)
+    return torch.stack([mean * present, squares / n, nonfinite, (sums / channels).sqrt() * present]), references
 
 
-MOMENTS = Reducer(reduce_moments, merge_moments)
+@lru_cache(maxsize=8)
+def _layout(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where the heads of vectors in one row are, whose each entry is, and how many channels each has."""
+    starts = np.cumsum(sizes) - sizes
+    heads = starts + np.arange(_HEAD)[:, None]  # (4, layers)
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    owners[heads] = len(sizes)
+    parts = heads, owners, np.array(sizes) - _HEAD
+    on_device = [torch.from_numpy(part).to(device, non_blocking=True) for part in parts]
+    return on_device[0], on_device[1], on_device[2]
+
+
+MOMENTS = Reducer(reduce_moments, merge_moments, from_channels=vector_from_channels)
 
 _OUTPUT = "output of the module, before the nonlinearity"
 

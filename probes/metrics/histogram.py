@@ -6,8 +6,6 @@ and no pass over the data looks for a range first.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -49,23 +47,15 @@ def exponent_histograms(tensors: list[Tensor]) -> Tensor:
 
 def _count(values: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """Count the slots of tensors that lie one after the other: ``(tensors, SLOTS)``."""
-    # An arithmetic shift leaves negative floats 2 HALF below where their magnitude stands: adding HALF orders all
-    # slots.
-    slots = (values.view(torch.int32) >> _SHIFT).add_(_offsets(sizes, values.device))
+    slots = values.view(torch.int32) >> _SHIFT
+    # The shift leaves negative floats 2 HALF below where their magnitude stands: adding HALF orders all slots.
+    for index, part in enumerate(slots.split(sizes)):
+        part.add_(SLOTS * index + HALF)
     if not values.is_cuda:
         return torch.bincount(slots, minlength=SLOTS * len(sizes)).view(len(sizes), SLOTS)
     # bincount waits for the device to know how many bins there are.
     counts = values.new_zeros(SLOTS * len(sizes), dtype=torch.int64)
     return counts.scatter_add_(0, slots.long(), counts.new_ones(1).expand(len(values))).view(len(sizes), SLOTS)
-
-
-@lru_cache(maxsize=8)
-def _offsets(sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return for each element the slot of its tensor's bin 0: the same at every step, for at most PIECE elements."""
-    if len(sizes) == 1:
-        return torch.tensor(HALF, dtype=torch.int32, device=device)
-    first_slots = np.arange(len(sizes), dtype=np.int32) * SLOTS + HALF
-    return torch.from_numpy(np.repeat(first_slots, sizes)).to(device)
 
 
 def _zeros(flats: list[Tensor], counts: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from probes.metrics.metric import Metric
+from probes.metrics.top_eigenvalue import top_eigenvalue
 from probes.schema import Column
 
 
@@ -13,8 +14,7 @@ def largest_slice_mean(slices: list[Tensor]) -> Tensor:
     """Return the mean over slices ``W[o, i]`` of the slice's largest singular value: ``(1, layers)`` float64.
 
     The slices of all layers with the same kernel size are solved together: in closed form where the smaller side is at
-    most 3, else by ``eigvalsh``. A slice with a NaN or an infinity makes its layer's mean NaN. Source: the paper, Fig.
-    6.
+    most 3, else by repeated squaring. A slice with a NaN or an infinity makes its layer's mean NaN. Source: the paper.
     """
     means: list[Tensor] = [torch.empty(0)] * len(slices)
     groups: dict[tuple[int, ...], list[int]] = {}
@@ -64,10 +64,7 @@ def _of_three(rows: Tensor) -> Tensor:
 
 
 def _of_many(rows: Tensor) -> Tensor:
-    grams = torch.einsum("ikn,jkn->nij", rows, rows)
-    finite = grams.diagonal(dim1=1, dim2=2).sum(1).isfinite()
-    largest = torch.linalg.eigvalsh(torch.where(finite[:, None, None], grams, 0.0))[:, -1]
-    return torch.where(finite, largest, torch.nan)
+    return top_eigenvalue(torch.einsum("ikn,jkn->nij", rows, rows))[0]
 
 
 KERNEL_SLICES = Metric(

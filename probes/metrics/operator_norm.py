@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from probes.metrics.metric import Metric
+from probes.metrics.top_eigenvalue import top_eigenvalue
 from probes.schema import Column
 
 _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 _WARM_ITERATIONS = 10  # from the last record's vector; a few optimizer steps move it little
 _TINY = 1e-300  # 0 / _TINY = 0 where the bidiagonalisation has come to its end
-_SQUARINGS = 40  # separates two eigenvalues that differ by 1e-12 of their size
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,13 @@ def largest_singular_value(
         weight, operator.input_shape, operator.stride, operator.padding, operator.dilation, operator.groups
     )
     with torch.no_grad():
-        v = (_pseudo_random(operator) if start is None else start.to(weight)).unsqueeze(0)
+        v = (_pseudo_random(operator) if start is None else start.to(weight, non_blocking=True)).unsqueeze(0)
         alphas, betas, right = _bidiagonalise(operator, _adjoint(operator), v, iterations)
         square = _tridiagonal(alphas, betas)
-        projector = _top_projector(square)
-        value = (projector * square).sum().sqrt()
+        eigenvalue, projector = top_eigenvalue(square)
         direction = projector.index_select(1, projector.diagonal().argmax().reshape(1)).squeeze(1)
         vector = torch.einsum("k,kbc...->bc...", direction.to(weight.dtype), torch.stack(right))
-        return value, vector.squeeze(0)
+        return eigenvalue.sqrt(), vector.squeeze(0)
 
 
 def _pseudo_random(operator: Convolution) -> Tensor:
@@ -153,15 +152,6 @@ def _tridiagonal(alphas: list[Tensor], betas: list[Tensor]) -> Tensor:
     if betas:
         bidiagonal = bidiagonal + torch.diag(torch.stack(betas), 1)
     return bidiagonal.mT @ bidiagonal
-
-
-def _top_projector(square: Tensor) -> Tensor:
-    """Return the projector on the top eigenvectors, by repeated squaring: no LAPACK, which raises on NaN."""
-    projector = square
-    for _ in range(_SQUARINGS):
-        projector = projector / projector.diagonal().sum().clamp_min(_TINY)
-        projector = projector @ projector
-    return projector / projector.diagonal().sum().clamp_min(_TINY)
 
 
 def operator_norms(operators: list[Convolution], starts: list[Tensor | None]) -> tuple[Tensor, list[Tensor]]:

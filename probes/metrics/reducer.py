@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from probes.batch_norm import ChannelMoments
 from probes.metrics.flat import PIECE
 
 
@@ -19,12 +20,15 @@ class Reducer:
         reduce: ``reduce(tensor, channel_dim) -> vector``; may not keep or change the tensor.
         merge: ``merge(vectors) -> vector``: of several, ``(parts, size)``, the vector that the whole would have given.
             A part of zeros is one that saw nothing.
+        from_channels: ``from_channels(moments) -> vector``: the same vector, where the moments of the channels are
+            known already; None where they do not suffice.
         of: ``output`` of the layer, or ``output_gradient``: the gradient that arrives at it in the backward pass.
     """
 
     reduce: Callable[[Tensor, int], Tensor]
     merge: Callable[[Tensor], Tensor]
     of: str = "output"
+    from_channels: Callable[[ChannelMoments], Tensor] | None = None
 
 
 def pieces(tensor: Tensor) -> Iterator[Tensor]:

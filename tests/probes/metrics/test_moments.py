@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from probes.metrics.moments import moments
+from probes.metrics.moments import _on_device, moments
 
 
 def tensors():
@@ -19,8 +19,9 @@ def tensors():
     }
 
 
-def test_moments_equal_numpy_in_float64():
-    found = moments(list(tensors().values())).numpy()
+@pytest.mark.parametrize("compute", [moments, _on_device])
+def test_moments_equal_numpy_in_float64(compute):
+    found = compute(list(tensors().values())).numpy()
     for column, tensor in zip(found.T, tensors().values(), strict=True):
         x = tensor.double().numpy()
         scale = np.abs(x).max()
@@ -42,8 +43,9 @@ def test_variance_survives_a_mean_far_from_zero():
     assert abs(difference_of_squares - truth) > 0.01 * truth  # what the two passes are for
 
 
-def test_an_empty_tensor_has_no_mean_and_no_length():
-    mean, variance, l2_norm, nonfinite = moments([torch.empty(0), torch.ones(3)])[:, 0].tolist()
+@pytest.mark.parametrize("compute", [moments, _on_device])
+def test_an_empty_tensor_has_no_mean_and_no_length(compute):
+    mean, variance, l2_norm, nonfinite = compute([torch.empty(0), torch.ones(3)])[:, 0].tolist()
     assert np.isnan(mean)
     assert np.isnan(variance)
     assert (l2_norm, nonfinite) == (0, 0)

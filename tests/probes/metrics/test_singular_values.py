@@ -4,9 +4,10 @@ import torch
 
 from probes.metrics.singular_values import (
     PADDING,
-    padded_spectra,
+    gram,
+    in_columns,
     singular_values,
-    spectra_in_columns,
+    spectra_of,
     spectrum_statistics,
 )
 
@@ -39,6 +40,29 @@ def test_singular_values_are_within_1e_6_of_lapack(name, wide):
     assert np.abs(found - truth).max() <= 1e-6 * truth[0]
 
 
+@pytest.mark.parametrize("shape", [(64, 300), (128, 1152), (300, 160), (256, 256)])
+@pytest.mark.parametrize("name", SPECTRA)
+def test_large_matrices_are_within_1e_6_of_lapack_whatever_their_spectrum(name, shape):
+    side = min(shape)
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(5))
+    if SPECTRA[name] is not None:
+        values = {"rank 1": [1.0] + [0.0] * (side - 1), "1/i": [1 / (i + 1) for i in range(side)]}
+        matrix = with_spectrum(values.get(name, list(np.logspace(0, -8, side))), side, max(shape)).float()
+        matrix = matrix if shape[0] < shape[1] else matrix.mT
+    truth = np.linalg.svd(matrix.double().numpy(), compute_uv=False)
+    found = singular_values([matrix])[0].numpy()
+    assert np.abs(found - truth).max() <= 1e-6 * truth[0]
+    assert found.mean() == pytest.approx(truth.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("condition", [2.0, 5.0, 7.9, 8.1, 50.0])
+def test_single_precision_is_used_only_where_it_is_good_enough(condition):
+    values = list(np.linspace(1, 1 / condition, 128))
+    matrix = with_spectrum(values, 128, 1024).float()
+    found = singular_values([matrix])[0].numpy()
+    np.testing.assert_allclose(found, np.linalg.svd(matrix.double().numpy(), compute_uv=False), atol=1e-6, rtol=0)
+
+
 def test_matrices_of_one_batch_keep_their_order_and_sides():
     shapes = [(3, 40), (20, 7), (16, 16), (40, 3), (1, 5), (20, 300)]
     matrices = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i, shape in enumerate(shapes)]
@@ -56,7 +80,7 @@ def test_a_nan_spoils_its_own_layer_alone(side):
 
 
 def statistics(*spectra):
-    return spectrum_statistics(spectra_in_columns(list(spectra)).numpy())
+    return spectrum_statistics(in_columns(list(spectra)).numpy())
 
 
 def test_statistics_follow_their_formulas():
@@ -86,6 +110,17 @@ def test_a_zero_matrix_has_no_rank():
     assert np.isnan(ranks).all()
 
 
-def test_padded_spectra_are_told_apart_by_a_value_no_singular_value_has():
-    padded = padded_spectra([torch.tensor([2.0]), torch.tensor([3.0, 0.0])])
-    assert padded.tolist() == [[2.0, PADDING], [3.0, 0.0]]
+def test_columns_hold_spectra_of_different_lengths():
+    columns = in_columns([torch.tensor([2.0]), torch.tensor([3.0, 0.0])]).numpy()
+    assert spectra_of(columns).T.tolist() == [[2.0, PADDING], [3.0, 0.0]]
+
+
+def test_gram_matrices_solved_later_give_the_same_spectra():
+    generator = torch.Generator().manual_seed(6)
+    matrices = [torch.randn(shape, generator=generator) for shape in ((3, 8), (70, 90), (9, 5))]
+    matrices.append(torch.full((4, 4), torch.nan))
+    later = spectra_of(in_columns([gram(matrix) for matrix in matrices]).numpy())
+    now = spectra_of(in_columns(singular_values(matrices)).numpy())
+    np.testing.assert_allclose(later, now, atol=1e-6)
+    stacked = np.stack([in_columns([gram(m) for m in matrices]).numpy()] * 3, axis=1)  # three steps at once
+    np.testing.assert_array_equal(spectra_of(stacked)[:, 1], later)

@@ -1,0 +1,52 @@
+"""The data dictionary: every table and column, from the declarations that the writer itself uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from probes.metrics import METRICS
+from probes.schema import (
+    HISTOGRAM_COLUMNS,
+    HISTOGRAMS,
+    KEYS,
+    LAYERS,
+    RUNS,
+    RUNS_COLUMNS,
+    SPECTRA,
+    SPECTRA_COLUMNS,
+    STEPS,
+    STEPS_COLUMNS,
+    Column,
+)
+
+
+def columns_by_table() -> dict[str, tuple[Column, ...]]:
+    """Return each table's keys and columns, those of table ``layers`` in the order of ``METRICS``."""
+    measured = tuple(column for metric in METRICS.values() for column in metric.columns)
+    own = {
+        LAYERS: measured,
+        HISTOGRAMS: HISTOGRAM_COLUMNS,
+        SPECTRA: SPECTRA_COLUMNS,
+        STEPS: STEPS_COLUMNS,
+        RUNS: RUNS_COLUMNS,
+    }
+    return {table: (*KEYS[table], *columns) for table, columns in own.items()}
+
+
+def data_dictionary() -> str:
+    """Return all tables as Markdown: a section each, a row a column with unit, formula, tensor and reference."""
+    return "\n".join(_section(table, columns) for table, columns in columns_by_table().items())
+
+
+def _section(table: str, columns: Iterable[Column]) -> str:
+    head = f"### `{table}`\n\n| column | type | unit | what | taken on | reference |\n|---|---|---|---|---|---|\n"
+    return head + "".join(_row(column) for column in columns)
+
+
+def _row(column: Column) -> str:
+    cells = (f"`{column.name}`", str(column.type), column.unit, column.formula, column.tensor, column.reference)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+if __name__ == "__main__":
+    print(data_dictionary())

@@ -1,0 +1,31 @@
+"""The largest eigenvalue of small symmetric matrices without LAPACK, which raises on NaN and waits for CUDA."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_SQUARINGS = 40  # separates two eigenvalues that differ by 1e-12 of their size
+_TINY = 1e-300  # 0 / _TINY = 0 for a zero matrix
+
+
+def top_eigenvalue(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the largest eigenvalue of each matrix, and the projector on its eigenvectors divided by their number.
+
+    By repeated squaring: ``P -> P^2 / tr(P^2)`` leaves of a matrix only its top eigenvectors, and ``lambda = tr(P M)``.
+    Good for small matrices, float64. A NaN gives NaN for its own matrix, zeros give 0.
+
+    Args:
+        matrices: ``(..., n, n)``, symmetric and positive semidefinite.
+    """
+    projector = matrices
+    for _ in range(_SQUARINGS):
+        projector = _of_trace_one(projector)
+        projector = projector @ projector
+    projector = _of_trace_one(projector)
+    return (projector * matrices).sum((-2, -1)), projector
+
+
+def _of_trace_one(matrices: Tensor) -> Tensor:
+    trace = matrices.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return matrices / torch.where(trace.isnan(), trace, trace.clamp_min(_TINY))[..., None, None]
