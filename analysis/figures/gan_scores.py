@@ -51,26 +51,30 @@ class GanScores(Picture):
         """Draw a panel a score, and where real images stand."""
         table = prepared.table
         panels = {name: f"{name} {BETTER[name.partition('_')[0]]}" for name in dict.fromkeys(table[QUANTITY])}
-        note = "named after the extractor of the features; arrows point to better; the grey line is real test images"
+        note = "named after the extractor of the features; arrows point to better; grey: real test images"
         grid = draw_quantities(figure, table, panels, title=self.title, note=note)
         for axes, name in zip(grid, panels, strict=True):
             mine = table[table[QUANTITY] == name]
-            axes.axhline(mine[REAL].iloc[0], color=GREY, linewidth=1.0, zorder=1)
-            _fit(axes, name, pd.concat([mine[MEAN], mine[REAL]]))
+            _mark_real(axes, mine[MEAN], float(mine[REAL].iloc[0]), log=not name.startswith("is"))
 
 
-def _fit(axes: Axes, name: str, values: pd.Series) -> None:
-    """Show generated and real images in one panel; distances fall over decades, so theirs is logarithmic."""
-    low, high = float(values.min()), float(values.max())
-    if name.startswith("fid") and low > 0:
+def _mark_real(axes: Axes, generated: pd.Series, real: float, *, log: bool) -> None:
+    """Draw the score of real images as a line, or write it where the line would lie far below the curves.
+
+    Distances fall over decades: their scale is logarithmic, unless one is not positive.
+    """
+    log = log and bool((generated > 0).all())
+    near = not log or real >= generated.min() / 10
+    low, high = (f(generated.min(), generated.max(), *([real] if near else [])) for f in (min, max))
+    if log:
         axes.set_yscale("log")
-        axes.set_ylim(low / 1.4, high * 1.4)
-    elif name.startswith("kid") and high > 0:
-        axes.set_yscale("symlog", linthresh=high / 1000)  # unbiased: real images may come out below zero
-        axes.set_ylim(min(low, 0.0) - high / 1000, high * 1.4)
+        axes.set_ylim(low / 1.3, high * 1.3)
     elif low < high:
-        air = 0.04 * (high - low)
-        axes.set_ylim(low - air, high + air)
+        axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
+    if near:
+        axes.axhline(real, color=GREY, linewidth=1.0, zorder=1)
+    else:
+        axes.annotate(f"real images: {real:.2g}", (0.03, 0.03), xycoords="axes fraction", color=GREY, fontsize=7)
 
 
 def _is_score(name: str) -> bool:

@@ -30,7 +30,7 @@ SCORED = ("fid_resnet20", "is_resnet20", *GRADIENTS, "critic_lipschitz_bound", "
 NORMS = ("bn", "sn", "msn")
 
 
-def steps_of(norm: str, seed: int, *, steps: int = 60) -> pd.DataFrame:
+def steps_of(norm: str, seed: int, *, steps: int = 60, real_distance: float) -> pd.DataFrame:
     """Table ``steps`` of a made-up run: a row a step, scores every twentieth, real images' scores at the start."""
     rng = np.random.default_rng([NORMS.index(norm), seed])
     train = pd.DataFrame({"step": np.arange(steps), "split": "train"})
@@ -40,17 +40,19 @@ def steps_of(norm: str, seed: int, *, steps: int = 60) -> pd.DataFrame:
     test = pd.DataFrame({"step": scored, "split": "test"})
     for name in SCORED:
         test[name] = np.exp(rng.normal(0, 0.3, len(scored)))
-    real = pd.DataFrame({"step": [0], "split": ["real"], "fid_resnet20": [0.25], "is_resnet20": [8.0]})
+    real = pd.DataFrame({"step": [0], "split": ["real"], "fid_resnet20": [real_distance], "is_resnet20": [8.0]})
     return pd.concat([real, train, test], ignore_index=True).assign(epoch=0)
 
 
-def write_store(store: Path, *, seeds: int = 1, grids: bool = True) -> dict[str, pd.DataFrame]:
+def write_store(
+    store: Path, *, seeds: int = 1, grids: bool = True, real_distance: float = 0.25
+) -> dict[str, pd.DataFrame]:
     """Write a store of GAN runs; return its tables ``steps`` by run."""
     written = {}
     columns = (*STEPS_COLUMNS, *(Column(name, "1", "logged", type=pa.float64()) for name in (*TRAINING, *SCORED)))
     for norm in NORMS:
         for seed in range(seeds):
-            run, rows = f"gan-{norm}-s{seed}", steps_of(norm, seed)
+            run, rows = f"gan-{norm}-s{seed}", steps_of(norm, seed, real_distance=real_distance)
             rows = rows.reindex(columns=[field.name for field in arrow_schema(STEPS, columns)])
             tables = {
                 "steps": pa.Table.from_pandas(rows, schema=arrow_schema(STEPS, columns), preserve_index=False),
@@ -146,6 +148,13 @@ def test_scores_of_real_images_are_a_line_and_no_part_of_the_curves(tmp_path: Pa
     low, high = axes.get_ylim()
     assert low < 0.25 < high
     assert axes.get_yscale() == "log"
+
+
+def test_real_images_far_below_the_curves_are_written_not_drawn(tmp_path: Path) -> None:
+    write_store(tmp_path, real_distance=1e-4)
+    axes = next(a for a in panels(drawn("gan_scores", tmp_path)) if a.get_title(loc="left").startswith("fid_resnet20"))
+    assert levels(axes) == []
+    assert [text.get_text() for text in axes.texts] == ["real images: 0.0001"]
 
 
 def test_gradients_are_drawn_with_the_line_of_one(tmp_path: Path) -> None:
