@@ -54,7 +54,10 @@ def assert_same_store(one: Path, other: Path) -> None:
         assert all(torch.equal(tensor, states[1][run][name]) for name, tensor in state.items())
 
 
-@pytest.mark.parametrize("everyone", [True, False], ids=["terminal", "one-process"])
+@pytest.mark.parametrize(
+    "everyone",
+    [pytest.param(True, id="terminal"), pytest.param(False, id="one-process", marks=pytest.mark.slow)],
+)
 def test_ctrl_c_leaves_a_readable_store_and_says_how_to_go_on(tiny_data: str, tmp_path: Path, everyone: bool) -> None:
     """A terminal sends SIGINT to every process of the group; `kill -INT` to one."""
     arguments = ["sweep", "--data", tiny_data, "--batch-size", "16", "--epochs", "100000", "--norm", "bn,sn"]

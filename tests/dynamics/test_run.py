@@ -98,8 +98,9 @@ def test_a_stored_configuration_repeats_its_run(config: RunConfig, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("watch_every_step")
-@pytest.mark.parametrize("steps", [1, 3, 4, 6, 7])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("steps", "number"), [(1, signal.SIGINT), (4, signal.SIGINT), (6, signal.SIGTERM), (7, signal.SIGINT)]
+)
 def test_a_run_that_is_stopped_and_resumed_is_the_run_never_stopped(
     config: RunConfig, tmp_path: Path, steps: int, number: int
 ) -> None:
