@@ -73,7 +73,7 @@ def histogram_density(rows: pd.DataFrame, edges: np.ndarray) -> np.ndarray:
 
 
 def rebinned(histogram: Histogram, edges: np.ndarray) -> pd.DataFrame:
-    """Return ``left``, ``right``, ``density`` of each new bin, and ``share_zero``: the share of exact zeros."""
+    """Return ``left``, ``right`` and ``density`` of each new bin, ``share_zero`` and ``share_nonfinite`` of all."""
     edges = np.asarray(edges, "float64")
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
         raise ValueError(f"edges must ascend and be at least 2, got {edges!r}")
@@ -87,32 +87,36 @@ def rebinned(histogram: Histogram, edges: np.ndarray) -> pd.DataFrame:
             "right": edges[1:],
             "density": inside / (all_elements * np.diff(edges)),
             "share_zero": histogram.n_zero / all_elements,
+            "share_nonfinite": histogram.n_nonfinite / all_elements,
         }
     )
 
 
 def central_range(rows: pd.DataFrame, *, share: float) -> float:
-    """Return the least bin edge r such that each row has at least ``share`` of its finite elements in [-r, r]."""
-    return max((_reach(pooled(rows.iloc[[place]]), share) for place in range(len(rows))), default=1.0)
+    """Return the least bin edge r such that each row has at least ``share`` of its finite elements in [-r, r].
+
+    A row without a finite element asks for nothing; 1 if there is no other.
+    """
+    return max((_reach(pooled(rows.iloc[[place]]), share) for place in range(len(rows))), default=0.0) or 1.0
 
 
 def _reach(histogram: Histogram, share: float) -> float:
     total = histogram.counts.sum()
     if not total:
-        return 1.0
+        return 0.0
     outer = np.maximum(np.abs(histogram.edges[:-1]), np.abs(histogram.edges[1:]))
     order = np.argsort(outer, kind="stable")
     within = np.cumsum(histogram.counts[order]) >= share * total
-    return float(outer[order][np.argmax(within)]) or 1.0
+    return float(outer[order][np.argmax(within)])
 
 
 def shares_by_octave(rows: pd.DataFrame, *, by: list[str], octaves: int) -> pd.DataFrame:
     """Return the share of all elements in each signed octave of magnitude, a row for each group and octave.
 
-    Columns beside ``by``: ``octave`` from ``-octaves`` to ``octaves``, ``share``, and ``top``, the exponent of the
-    smallest power of two that no element of the whole table exceeds. Octave ``k > 0`` holds the values from
-    ``2**(top - octaves + k - 1)`` to twice that, octave ``-k`` their negatives, octave 0 all that is smaller. NaN
-    elements are in no octave.
+    Columns beside ``by``: ``octave`` from ``-octaves`` to ``octaves``, ``share``, ``share_nonfinite`` of the group, and
+    ``top``, the exponent of the smallest power of two that no element of the whole table exceeds. Octave ``k > 0``
+    holds the values from ``2**(top - octaves + k - 1)`` to twice that, octave ``-k`` their negatives, octave 0 all
+    that is smaller. NaN elements are in no octave.
 
     Args:
         rows: Rows of :func:`analysis.histograms`.
@@ -128,6 +132,7 @@ def shares_by_octave(rows: pd.DataFrame, *, by: list[str], octaves: int) -> pd.D
         below = np.concatenate([[0], np.cumsum(histogram.counts)])
         inside = np.diff(np.interp(edges, histogram.edges, below))
         part = {"octave": np.arange(-octaves, octaves + 1), "share": inside / (histogram.n or np.nan), "top": top}
+        part["share_nonfinite"] = histogram.n_nonfinite / (histogram.n or np.nan)
         parts.append(pd.DataFrame(dict(zip(by, keys, strict=True)) | part))
     return pd.concat(parts, ignore_index=True)
 

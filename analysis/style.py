@@ -58,8 +58,8 @@ def tint(color: str, place: int, among: int) -> str:
 
 
 def depth_colormap() -> Colormap:
-    """Return the colours of depth, dark at the input: viridis without its palest end, which vanishes on white."""
-    return LinearSegmentedColormap.from_list("depth", mpl.colormaps["viridis"].resampled(256)([*range(0, 222, 13)]))
+    """Return the colours of depth, dark at the input: viridis without its palest quarter, which fades on white."""
+    return LinearSegmentedColormap.from_list("depth", mpl.colormaps["viridis"].resampled(256)([*range(0, 196, 13)]))
 
 
 def depth_colors(count: int) -> list[tuple[float, float, float, float]]:

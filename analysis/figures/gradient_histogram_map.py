@@ -19,6 +19,7 @@ from analysis.figures.overview import step_edges
 from analysis.figures.page import head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, readable, weight_layers
+from analysis.style import ALARM
 from analysis.tables import records
 from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER, LAYER_INDEX, STEP, TENSOR
 
@@ -75,7 +76,9 @@ class GradientHistogramMap(Picture):
         figure.supxlabel("step", fontsize=8)
         figure.supylabel(f"{self.tensor} entry, octaves of magnitude", fontsize=8)
         smallest = 2.0 ** (int(table["top"].iloc[0]) - self.octaves)
-        head(figure, self.title.replace("gradient", self.tensor), f"0: zero or smaller than {scientific(smallest)}")
+        note = f"0: zero or smaller than {scientific(smallest)}"
+        note += "; red at the foot: NaN or infinite entries" if table["share_nonfinite"].gt(0).any() else ""
+        head(figure, self.title.replace("gradient", self.tensor), note)
 
 
 _ARM_KEYS = ["arm_order", "arm", "norm"]
@@ -87,6 +90,11 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame) -> QuadMesh:
     places = np.append(shares.index.to_numpy("float64") - 0.5, shares.index.max() + 0.5)
     cells = np.ma.masked_less_equal(shares.to_numpy("float64"), 0)
     axes.grid(visible=False)
+    broken = rows.groupby(STEP)["share_nonfinite"].max().gt(0)
+    foot = np.zeros(int(broken.sum()))
+    axes.scatter(
+        broken.index[broken], foot, s=9, marker="s", color=ALARM, clip_on=False, transform=axes.get_xaxis_transform()
+    )
     return axes.pcolormesh(edges, places, cells, norm=LogNorm(1e-5, 0.5), cmap="viridis", rasterized=True)
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from analysis.arms import ARM, ARM_ORDER, NORM, arms_of
 from analysis.densities import central_range, pooled, rebinned
 from analysis.figures.by_layer import arm_keys, arm_looks
+from analysis.figures.nan_marks import mark_nan_share
 from analysis.figures.page import head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, readable, weight_layers
@@ -46,7 +47,7 @@ class GradientHistograms(Picture):
     published_convolutions = (44, 75)
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return a row for each arm, layer and bin: ``left``, ``right``, ``density``, ``step``, ``share_zero``.
+        """Return ``density`` between ``left`` and ``right`` for each arm, layer and bin, and the shares of 0 and NaN.
 
         Raises:
             ValueError: No histogram of that tensor, or none at that step.
@@ -63,7 +64,7 @@ class GradientHistograms(Picture):
                 part = rebinned(pooled(group), edges).assign(layer=name, **arm)
                 parts.append(part.assign(layer_index=group[LAYER_INDEX].min(), step=group[STEP].max()))
         keys = [ARM_ORDER, ARM, NORM, LAYER, LAYER_INDEX, STEP]
-        return pd.concat(parts, ignore_index=True)[[*keys, "left", "right", "density", "share_zero"]]
+        return pd.concat(parts, ignore_index=True)[[*keys, "left", "right", "density", "share_zero", "share_nonfinite"]]
 
     def _of_tensor(self, rows: pd.DataFrame) -> pd.DataFrame:
         found = rows[rows[TENSOR] == self.tensor]
@@ -112,5 +113,7 @@ class GradientHistograms(Picture):
                 axes.stairs(density, edges, color=color, alpha=0.12, fill=True)
         if self.log:
             axes.set_yscale("log")
+        broken = rows[rows["share_nonfinite"] > 0].drop_duplicates(ARM)
+        mark_nan_share(axes, [f"{row[ARM]}: {row['share_nonfinite']:.2g} NaN" for row in records(broken)])
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
         axes.locator_params(axis="x", nbins=4)

@@ -49,7 +49,7 @@ class LearningRates(Picture):
             )
         if found[RATE].nunique() < 2:
             raise ValueError(f"figure {self.name!r} compares learning rates; all runs have {found[RATE].iloc[0]:g}")
-        best = found.sort_values(ACCURACY, kind="stable").drop_duplicates(RUN, keep="last")
+        best = found.sort_values(ACCURACY, kind="stable", na_position="first").drop_duplicates(RUN, keep="last")
         return over_runs(best, column=ACCURACY, by=(RATE,))
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:

@@ -12,6 +12,8 @@ from analysis.figures.curves import Curve, stretches
 from analysis.style import ALARM
 from analysis.transforms import NAN_RUNS, RUNS
 
+_POINTS = 6.5  # of the note
+
 
 def mark_nan(axes: Axes, table: pd.DataFrame, note: str, *, x: str, curves: Sequence[Curve] = ()) -> None:
     """Hatch each stretch of records at which something was NaN or infinite, and say what beside the first.
@@ -34,32 +36,60 @@ def mark_nan(axes: Axes, table: pd.DataFrame, note: str, *, x: str, curves: Sequ
 
 
 def _write_beside(axes: Axes, x: float, note: str, curves: Sequence[Curve]) -> None:
-    to_the_left = x > sum(axes.get_xlim()) / 2
-    below = _crowded_above(axes, x, curves, to_the_left=to_the_left)
+    """Write a note at the top or the foot of the panel, left or right of ``x``, where it covers the fewest points."""
+    to_scale = axes.transScale + axes.transLimits
+    place = float(to_scale.transform((x, axes.get_ylim()[0]))[0])
+    lines = note.splitlines()
+    width = 0.6 * _POINTS * max(map(len, lines)) / 72 / (axes.bbox.width / axes.figure.dpi)
+    height = 1.4 * _POINTS * len(lines) / 72 / (axes.bbox.height / axes.figure.dpi)
+    boxes = {
+        (left, below): (place - width if left else place, 0.0 if below else 1.0 - height)
+        for left in (True, False)
+        for below in (False, True)
+    }
+    inside = {corner: at for corner, at in boxes.items() if at[0] >= 0 and at[0] + width <= 1} or boxes
+    points = _in_panel(axes, curves)
+    left, below = min(inside, key=lambda corner: _covered(points, inside[corner], width, height))
     axes.annotate(
         note,
         (x, 0 if below else 1),
         xycoords=axes.get_xaxis_transform(),
-        xytext=(-3 if to_the_left else 3, 3 if below else -3),
+        xytext=(-3 if left else 3, 3 if below else -3),
         textcoords="offset points",
-        ha="right" if to_the_left else "left",
+        ha="right" if left else "left",
         va="bottom" if below else "top",
-        fontsize=6.5,
+        fontsize=_POINTS,
         color=ALARM,
         bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8},
     )
 
 
-def _crowded_above(axes: Axes, x: float, curves: Sequence[Curve], *, to_the_left: bool) -> bool:
-    """Tell whether more points lie in the upper third than in the lower one, where a note beside ``x`` would stand."""
-    points = np.concatenate([np.empty((0, 2)), *(np.column_stack([curve.x, curve.y]) for curve in curves)])
-    with np.errstate(invalid="ignore"):
-        across, up = (axes.transScale + axes.transLimits).transform(points).T
-        place = float((axes.transScale + axes.transLimits).transform((x, axes.get_ylim()[0]))[0])
-        near = (
-            (across >= place - 0.5) & (across <= place) if to_the_left else (across >= place) & (across <= place + 0.5)
+def _in_panel(axes: Axes, curves: Sequence[Curve]) -> np.ndarray:
+    """Return the points of curves and of their survivors as shares of the panel, ``(points, 2)``."""
+    shown = [y for curve in curves for y in (curve.y, curve.survivors) if y is not None]
+    over = [curve.x for curve in curves for y in (curve.y, curve.survivors) if y is not None]
+    points = np.concatenate([np.empty((0, 2)), *(np.column_stack(pair) for pair in zip(over, shown, strict=True))])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (axes.transScale + axes.transLimits).transform(points)
+
+
+def _covered(points: np.ndarray, corner: tuple[float, float], width: float, height: float) -> int:
+    (left, foot), (across, up) = corner, points.T
+    return int(((across >= left) & (across <= left + width) & (up >= foot) & (up <= foot + height)).sum())
+
+
+def mark_nan_share(axes: Axes, lines: Sequence[str]) -> None:
+    """Write into the upper left corner what was NaN, where there is no axis of steps to mark it on."""
+    if lines:
+        axes.annotate(
+            "\n".join(lines),
+            (0.02, 0.97),
+            xycoords="axes fraction",
+            va="top",
+            fontsize=_POINTS,
+            color=ALARM,
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8},
         )
-        return bool((up[near] > 2 / 3).sum() > (up[near] < 1 / 3).sum())
 
 
 def runs_with_nan(table: pd.DataFrame) -> str:

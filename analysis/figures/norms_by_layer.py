@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from analysis.arms import ARM, arms_of
 from analysis.figures.by_layer import arm_looks
 from analysis.figures.limits import robust_limits
+from analysis.figures.nan_marks import mark_nan_share, runs_with_nan
 from analysis.figures.page import head, key, name_panel, panels, shortened
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, weight_layers
 from analysis.operator_norms import OPERATOR, SPECTRAL, with_operator_norms
 from analysis.style import INK
 from analysis.tables import records
-from analysis.transforms import last_record, over_runs
+from analysis.transforms import MEAN, NAN_RUNS, SPREAD, SURVIVORS, last_record, over_runs
 from probes.schema import LAYER, STEP
 
 NORMS = (SPECTRAL, OPERATOR)
@@ -34,13 +35,13 @@ class NormsByLayer(Picture):
     patterns = (OPERATOR, SPECTRAL)  # a network without convolutions has no operator norms of its own
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return both norms over runs, a row for each arm and layer: ``spectral_norm``, ``operator_norm``, ``step``."""
+        """Return both norms for each arm and layer, averaged over the finite runs; ``nan_runs`` are not finite."""
         last = last_record(with_operator_norms(weight_layers(rows, self.layers)))
         steps = last.groupby(ARM, observed=True)[STEP].max()
         tables = [over_runs(last, column=column, by=(LAYER,)).set_index([ARM, LAYER]) for column in NORMS]
-        table = tables[0].drop(columns=["mean", "spread", "survivors", "nan_runs"])
+        table = tables[0].drop(columns=[MEAN, SPREAD, SURVIVORS])
         for column, each in zip(NORMS, tables, strict=True):
-            table[column] = each["mean"]
+            table[column] = each[SURVIVORS]
         return table.reset_index().assign(step=lambda frame: frame[ARM].map(steps))
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
@@ -56,13 +57,15 @@ class NormsByLayer(Picture):
             if limits:
                 axes.set_ylim(*limits)
             name_places(axes, names)
+            mine = table[table[ARM] == arm[ARM]]
+            mark_nan_share(axes, [runs_with_nan(mine).replace("\n", " ")] if (mine[NAN_RUNS] > 0).any() else [])
         figure.supylabel("norm", fontsize=8)
         step = table[STEP].max()
         legend = [
             key("spectral norm of the unfolded matrix", INK, "", marker="o", markersize=4),
             key("operator norm, padding and stride included", INK, "", marker="^", markersize=5, fillstyle="none"),
         ]
-        head(figure, self.title, f"last record, step {step}; grey: 1", legend)
+        head(figure, self.title, f"last record of each run, up to step {step}; grey: 1", legend)
 
 
 def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], color: str) -> None:

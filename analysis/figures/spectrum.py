@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 
 from analysis.arms import ARM, arms_of
 from analysis.figures.limits import robust_limits
+from analysis.figures.nan_marks import mark_nan_share
 from analysis.figures.page import head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, readable, weight_layers
 from analysis.style import depth_colormap
 from analysis.tables import records
-from analysis.transforms import MEAN, over_runs
+from analysis.transforms import MEAN, NAN_RUNS, over_runs
 from probes.schema import LAYER, SPECTRA, STEP, VIEW
 
 VALUES, INDEX = "singular_values", "index"
@@ -69,6 +70,7 @@ class Spectrum(Picture):
             name_panel(axes, f"{arm}: {name}")
             mine = table[table[LAYER] == name]
             _draw_panel(axes, mine[mine[ARM] == arm], steps, log=self.log)
+            mark_nan_share(axes, _broken(mine[mine[ARM] == arm]))
             limits = robust_limits(mine[MEAN].to_numpy(), log=self.log)
             if limits:
                 axes.set_ylim(limits[0] if self.log else min(0.0, limits[0]), limits[1])
@@ -80,6 +82,11 @@ class Spectrum(Picture):
         figure.supxlabel("index of the singular value, largest first", fontsize=8)
         figure.supylabel("singular value", fontsize=8)
         head(figure, self.title, f"{self.view} matrix; colour: step")
+
+
+def _broken(rows: pd.DataFrame) -> list[str]:
+    by_step = rows.groupby(STEP)[NAN_RUNS].max().gt(0)
+    return [f"NaN at {by_step.sum()} of {len(by_step)} records"] if by_step.any() else []
 
 
 def _draw_panel(axes: Axes, rows: pd.DataFrame, steps: Normalize, *, log: bool) -> None:

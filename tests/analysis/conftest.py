@@ -156,7 +156,9 @@ def histogram_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -
     kept = range(0, records, max(records // 4, 1))
     length, first = 4 * 44, 4 * 100
     edges = schema.bin_edges(first, length, mantissa_bits=2)
-    out: dict[str, list[Any]] = {key: [] for key in ("step", "layer", "index", "kind", "first", "counts", "n", "zero")}
+    out: dict[str, list[Any]] = {
+        key: [] for key in ("step", "layer", "index", "kind", "first", "counts", "n", "zero", "nonfinite")
+    }
     for record in kept:
         for index, (name, kind) in enumerate(named):
             scale = 2e-3 * np.exp(-1.2 * record / spec.records) * {"bn": 2.0, "sn": 0.6, "msn": 0.5}.get(norm, 1)
@@ -173,8 +175,12 @@ def histogram_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -
             out["kind"].append(kind)
             out["first"].append(-first - length)
             out["counts"].append(counts)
+            broken = run in spec.nan_from and record >= spec.nan_from[run]
             out["n"].append(int(counts.sum()))
-            out["zero"].append(zero)
+            out["zero"].append(0 if broken else zero)
+            out["nonfinite"].append(int(counts.sum()) if broken else 0)
+            if broken:
+                counts[:] = 0
     rows = len(out["step"])
     return {
         schema.STEP: pa.array(out["step"], pa.int64()),
@@ -188,7 +194,7 @@ def histogram_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -
         "counts": pa.array(out["counts"], pa.list_(pa.int32())),
         "n": pa.array(out["n"], pa.int64()),
         "n_zero": pa.array(out["zero"], pa.int64()),
-        "n_nonfinite": pa.array([0] * rows, pa.int64()),
+        "n_nonfinite": pa.array(out["nonfinite"], pa.int64()),
     }
 
 
@@ -200,6 +206,7 @@ def spectra_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> 
     rows = [(r, i, n, k) for r in kept for i, n, k in named]
     rank = np.arange(1, 25)
     top = {r: 1.0 if norm in ("sn", "msn") else 0.6 + 1.5 * r / spec.records for r in kept}
+    top |= {r: np.nan for r in kept if r >= spec.nan_from.get(run, records)}
     return {
         schema.STEP: pa.array([r * spec.every for r, *_ in rows], pa.int64()),
         schema.EPOCH: pa.array([0] * len(rows), pa.int32()),

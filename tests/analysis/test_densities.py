@@ -99,8 +99,12 @@ def test_the_central_range_holds_its_share_of_every_row(rng: np.random.Generator
     assert reach < 3
 
 
-def test_the_central_range_of_nothing_finite_is_one() -> None:
-    assert central_range(recorded(np.array([np.nan])), share=0.9) == 1.0
+def test_a_tensor_of_nan_asks_for_no_range() -> None:
+    broken = recorded(np.array([np.nan]))
+    assert central_range(broken, share=0.9) == 1.0
+    small = recorded(np.full(9, 1e-3))
+    together = pd.concat([small, broken], ignore_index=True)
+    assert central_range(together, share=0.9) == central_range(small, share=0.9) < 2e-3
 
 
 def test_shares_by_octave_equal_a_naive_count(values: np.ndarray) -> None:

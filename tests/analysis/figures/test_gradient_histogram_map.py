@@ -39,6 +39,14 @@ def test_there_is_a_panel_for_each_layer_and_norm(deep_store: Path, read: Any) -
     assert panels[:3] == ["BN: stem", "SN: stem", "MSN: stem"]
 
 
+def test_steps_with_nan_entries_are_red_at_the_foot(make_store: Callable[..., Path], read: Any) -> None:
+    store = make_store(norms=["sn"], records=8, nan_from={"sn-s0": 4})
+    picture = figure("gradient_histogram_map", store)
+    (marks,) = [c for c in read.panels(picture)["SN: classifier"].collections if len(c.get_offsets()) == 2]
+    np.testing.assert_array_equal(marks.get_offsets()[:, 0], [200, 300])
+    assert any("red at the foot" in text.get_text() for text in picture.texts)
+
+
 def test_a_tensor_without_histogram_raises(small_store: Path) -> None:
     with pytest.raises(ValueError, match="no histograms of tensor 'activation'; the store has histograms of: gradient"):
         prepare("gradient_histogram_map", small_store, tensor="activation")

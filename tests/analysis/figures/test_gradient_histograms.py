@@ -61,6 +61,14 @@ def test_the_stairs_are_the_prepared_numbers(small_store: Path, read: Any) -> No
         np.testing.assert_allclose(patch.get_data().values, rows["density"])
 
 
+def test_nan_entries_are_named_in_the_panel(make_store: Callable[..., Path], read: Any) -> None:
+    store = make_store(norms=["bn", "sn"], records=8, nan_from={"sn-s0": 4})
+    table = prepare("gradient_histograms", store).table
+    assert set(table[table["norm"] == "sn"]["share_nonfinite"]) == {1.0}
+    for axes in read.panels(figure("gradient_histograms", store)).values():
+        assert read.texts(axes) == ["SN: 1 NaN"]
+
+
 def test_a_recorded_step_can_be_chosen(small_store: Path) -> None:
     assert set(prepare("gradient_histograms", small_store, at=500).table["step"]) == {500}
 

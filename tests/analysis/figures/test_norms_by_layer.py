@@ -26,6 +26,16 @@ def test_both_norms_are_those_of_the_last_step_at_which_both_were_measured(
         )
 
 
+def test_a_nan_run_is_named_and_the_others_are_drawn(seeds_store: Path, read: Any) -> None:
+    prepared = prepare("norms_by_layer", seeds_store)
+    sn = prepared.table[prepared.table["norm"] == "sn"]
+    assert set(sn["nan_runs"]) == {1}
+    assert sn["operator_norm"].notna().all()
+    panels = read.panels(prepared.draw())
+    assert read.texts(panels["SN"]) == ["NaN in 1 of 10 runs"]
+    assert read.texts(panels["MSN"]) == []
+
+
 def test_few_layers_are_all_named_and_many_five_of_them(small_store: Path, deep_store: Path, read: Any) -> None:
     for store, count in ((small_store, 4), (deep_store, 5)):
         picture = figure("norms_by_layer", store)

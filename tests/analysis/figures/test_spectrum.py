@@ -30,6 +30,12 @@ def test_each_panel_has_a_line_a_step_that_grows_lighter(small_store: Path, read
     np.testing.assert_allclose(lines[0], first[["index", "mean"]])
 
 
+def test_spectra_that_are_nan_are_counted_in_the_panel(make_store: Any, read: Any) -> None:
+    store = make_store(norms=["sn"], records=20, nan_from={"sn-s0": 10})
+    for axes in read.panels(figure("spectrum", store)).values():
+        assert read.texts(axes) == ["NaN at 2 of 4 records"]
+
+
 def test_a_view_that_was_not_recorded_raises(small_store: Path) -> None:
     with pytest.raises(ValueError, match="no spectra of view 'slices'; the store has: unfolded"):
         prepare("spectrum", small_store, view="slices")
