@@ -35,8 +35,10 @@ def runs(
 
     from probes.storage.listing import list_runs
 
+    rows = list(list_runs(_open(store)))
     listed = Table("run", "status", "started", "updated", "last step", "device", "rows", "size", box=None)
-    for row in list_runs(_open(store)):
+    listed.columns[0].min_width = max(len(row[0]) for row in rows)  # an id cut short could not be used
+    for row in rows:
         listed.add_row(*row)
     Console().print(listed)
 
