@@ -56,6 +56,8 @@ class ActivationWatch:
         self._armed: list[tuple[str, Reducer]] = []
         self._of_output: list[tuple[str, Reducer]] = []
         self._of_gradient: list[tuple[str, Reducer]] = []
+        self._of_unknown: list[tuple[str, Reducer]] = []  # those of output for which a batch norm's word is not enough
+        self._known: list[tuple[int, ChannelMoments]] = []
         self._untouched = UntouchedOutput()
         self._waiting: tuple[Layer, Tensor, int] | None = None  # an output whose moments a batch norm is about to say
         self._vectors: dict[str, dict[int, list[Tensor]]] = {}
@@ -72,11 +74,15 @@ class ActivationWatch:
 
     def arm(self, sources: Collection[str], *, keep_since_mark: bool = False) -> None:
         """Forget what was collected, all of it or all before the last mark, and collect these sources from now on."""
+        if keep_since_mark:
+            self._settle()
+        self._known.clear()
         kept = self._since_mark() if keep_since_mark else {}
         self._armed = [(name, reducer) for name, reducer in self._reducers.items() if name in sources]
         self._of_output = [(name, reducer) for name, reducer in self._armed if reducer.of == "output"]
         self._of_gradient = [(name, reducer) for name, reducer in self._armed if reducer.of == "output_gradient"]
         self._vectors = {name: kept.get(name, {}) for name, _ in self._armed}
+        self._of_unknown = [(name, reducer) for name, reducer in self._of_output if reducer.from_channels is None]
         self._waiting = None
         self._untouched.forget()
         self._marks.clear()
@@ -85,6 +91,7 @@ class ActivationWatch:
 
     def mark(self) -> None:
         """Note that an optimizer has stepped: what comes from now on may belong to the next step."""
+        self._settle()
         self._marks = {
             name: {index: len(vectors) for index, vectors in collected.items()}
             for name, collected in self._vectors.items()
@@ -99,9 +106,7 @@ class ActivationWatch:
 
     def take(self, source: str, ranks: Ranks) -> dict[int, Tensor]:
         """Return one vector a layer, those of several passes and ranks merged."""
-        if self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            self._catch_up(*waiting)
+        self._settle()
         merge = self._reducers[source].merge
         collected = self._vectors.get(source, {})
         passes = {i: v[0] if len(v) == 1 else merge(torch.stack(v)) for i, v in sorted(collected.items())}
@@ -213,11 +218,21 @@ class ActivationWatch:
         self._reduce(layer, output.detach(), self._of_output)
 
     def _reduce_known(self, layer: Layer, known: ChannelMoments, output: Tensor) -> None:
+        self._known.append((layer.index, known))
+        if self._of_unknown:
+            self._reduce(layer, output.detach(), self._of_unknown)
+
+    def _settle(self) -> None:
+        """Work out what batch norms have said, for all layers together, and reduce what waits for one in vain."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._catch_up(*waiting)
+        known, self._known = self._known, []
         for source, reducer in self._of_output:
-            if reducer.from_channels is not None:
-                self._vectors[source].setdefault(layer.index, []).append(reducer.from_channels(known))
-        others = [(source, reducer) for source, reducer in self._of_output if reducer.from_channels is None]
-        self._reduce(layer, output.detach(), others)
+            if known and reducer.from_channels is not None:
+                vectors = reducer.from_channels([one for _, one in known])
+                for (index, _), vector in zip(known, vectors, strict=True):
+                    self._vectors[source].setdefault(index, []).append(vector)
 
     def _collect(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
         try:

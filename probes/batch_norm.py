@@ -8,7 +8,8 @@ input is the untouched output of an observed layer.
 from __future__ import annotations
 
 import weakref
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,35 +22,48 @@ _KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class ChannelMoments(NamedTuple):
-    """Mean and population variance of each channel, and the number of elements of all channels together."""
+    """What a batch norm knows of the channels of an activation, not yet worked out.
 
-    n: int
+    Variance ``gain^2 (1 - eps scale^2)`` with ``scale = 1 / sqrt(v + eps)`` as the norm keeps it; its input is the case
+    ``gain = 1 / scale``, None here.
+    """
+
+    n: int  # elements of all channels together
     means: np.ndarray
-    variances: np.ndarray
+    scales: np.ndarray
+    eps: float
+    gains: np.ndarray | None
 
 
 def moments_from_batch_norm(module: nn.Module, output: Tensor) -> tuple[ChannelMoments, ChannelMoments] | None:
-    """Return the moments of a batch norm's input and of its output; None where it does not know them well enough.
+    """Return what a batch norm knows of its input and of its output; None where it does not know them well enough.
 
-    With ``mu`` and ``s = 1 / sqrt(v + eps)`` as kept: input ``mu, v = s^-2 - eps``; output ``beta, gamma^2 v s^2``. Not
-    known: in eval mode, on an accelerator (where asking would wait for it), under hooks on saved tensors (asking would
-    call them), for variances near eps (rounding of ``s`` would show), for a NaN.
+    With mean ``mu`` and ``scale`` as kept: input ``mu, scale^-2 - eps``; output ``beta, gamma^2 scale^2 (scale^-2 -
+    eps)``. Not known: in eval mode, on an accelerator (where asking would wait for it), under hooks on saved tensors
+    (asking would call them), for variances near eps (rounding of ``scale`` would show), for a NaN.
     """
     node: Any = output.grad_fn  # its saved tensors are not in torch's type hints
     if type(module) not in _KINDS or output.device.type != "cpu" or node is None or _saved_tensors_are_hooked():
         return None
     if node.name() != "NativeBatchNormBackward0" or not node._saved_training:
         return None
-    norm = cast(nn.BatchNorm2d, module)
-    means, scales = (_array(saved) for saved in (node._saved_result1, node._saved_result2))
-    with np.errstate(all="ignore"):
-        variances = scales**-2.0 - norm.eps
-    if not (variances > norm.eps).all():  # false for NaN too
+    eps: float = node._saved_eps
+    means, scales = node._saved_result1.numpy(), node._saved_result2.numpy()
+    if not scales.max() ** 2 < 0.5 / eps:  # false for NaN too
         return None
-    gains = np.ones_like(means) if norm.weight is None else _array(norm.weight)
-    shifts = np.zeros_like(means) if norm.bias is None else _array(norm.bias)
+    gamma, beta = (module._parameters[name] for name in ("weight", "bias"))
+    gains = np.ones_like(scales) if gamma is None else gamma.detach().numpy()
+    shifts = np.zeros_like(means) if beta is None else beta.detach().numpy()
     n = output.numel()
-    return ChannelMoments(n, means, variances), ChannelMoments(n, shifts, (gains * scales) ** 2 * variances)
+    return ChannelMoments(n, means, scales, eps, None), ChannelMoments(n, shifts, scales, eps, gains)
+
+
+def worked_out(known: Sequence[ChannelMoments]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means and the population variances of all channels of several activations, one after the other."""
+    scales = np.concatenate([one.scales for one in known]).astype(np.float64)
+    gains = np.concatenate([1 / one.scales if one.gains is None else one.gains for one in known]).astype(np.float64)
+    eps = np.repeat([one.eps for one in known], [len(one.scales) for one in known])
+    return np.concatenate([one.means for one in known]).astype(np.float64), gains**2 * (1 - eps * scales**2)
 
 
 class UntouchedOutput:
@@ -80,10 +94,6 @@ class UntouchedOutput:
     def forget(self) -> None:
         """Forget the last output."""
         self._last = None
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().double().numpy()
 
 
 def _saved_tensors_are_hooked() -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from probes.batch_norm import ChannelMoments
+from probes.batch_norm import ChannelMoments, worked_out
 from probes.metrics.metric import Metric
 from probes.metrics.reducer import Reducer, channel_planes, channels_last_rows, pieces
 from probes.schema import Column, pa
@@ -68,8 +69,9 @@ def _partial_sums(activation: Tensor, channel_dim: int) -> tuple[np.ndarray, flo
     """Return the sum of each channel and the sum of all squares; float32 within a sample's channel, float64 beyond."""
     rows = channels_last_rows(activation, channel_dim)
     if rows is not None:
-        channel_sums = rows.sum(0, dtype=torch.float32).numpy().astype(np.float64)
-        norms = torch.linalg.vector_norm(rows.reshape(len(activation), -1), dim=1, dtype=torch.float32)
+        samples = rows.view(len(activation), -1, rows.shape[1])
+        channel_sums = samples.sum(1, dtype=torch.float32).numpy().sum(0, dtype=np.float64)
+        norms = torch.linalg.vector_norm(samples.flatten(1), dim=1, dtype=torch.float32)
     else:
         planes = channel_planes(activation, channel_dim)
         channel_sums = planes.sum(2, dtype=torch.float32).numpy().sum(0, dtype=np.float64)
@@ -91,11 +93,19 @@ def merge_moments(vectors: Tensor) -> Tensor:
     return torch.cat([head, weights @ vectors[:, _HEAD:]])
 
 
-def vector_from_channels(known: ChannelMoments) -> Tensor:
-    """Return the vector of :func:`reduce_moments` from the moments of the channels, all of the same size."""
-    mean = known.means.mean()
-    squares = known.n * (known.variances.mean() + ((known.means - mean) ** 2).mean())
-    return torch.from_numpy(np.concatenate([[known.n, mean, squares, 0.0], known.means]))
+def vectors_from_channels(known: Sequence[ChannelMoments]) -> Sequence[Tensor]:
+    """Return the vectors of :func:`reduce_moments` from the moments of channels, all of one size."""
+    means, variances = worked_out(known)
+    channels = np.array([len(one.means) for one in known])
+    n = np.array([one.n for one in known], dtype=np.float64)
+    starts = np.cumsum(channels) - channels
+    mean = np.add.reduceat(means, starts) / channels
+    spread = variances + (means - np.repeat(mean, channels)) ** 2
+    vectors = np.empty(len(means) + _HEAD * len(known))
+    heads = starts + _HEAD * np.arange(len(known)) + np.arange(_HEAD)[:, None]  # (4, activations)
+    vectors[heads] = n, mean, np.add.reduceat(spread, starts) / channels * n, np.zeros(len(known))
+    vectors[np.arange(len(means)) + _HEAD * (1 + np.repeat(np.arange(len(known)), channels))] = means
+    return torch.from_numpy(vectors).split((channels + _HEAD).tolist())
 
 
 def activation_statistics(vectors: list[Tensor], first: list[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
@@ -127,7 +137,7 @@ def _layout(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tenso
     return on_device[0], on_device[1], on_device[2]
 
 
-MOMENTS = Reducer(reduce_moments, merge_moments, from_channels=vector_from_channels)
+MOMENTS = Reducer(reduce_moments, merge_moments, from_channels=vectors_from_channels)
 
 _OUTPUT = "output of the module, before the nonlinearity"
 

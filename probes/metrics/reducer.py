@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -20,7 +20,7 @@ class Reducer:
         reduce: ``reduce(tensor, channel_dim) -> vector``; may not keep or change the tensor.
         merge: ``merge(vectors) -> vector``: of several, ``(parts, size)``, the vector that the whole would have given.
             A part of zeros is one that saw nothing.
-        from_channels: ``from_channels(moments) -> vector``: the same vector, where the moments of the channels are
+        from_channels: ``from_channels(known) -> vectors``: the same vectors, where the moments of the channels are
             known already; None where they do not suffice.
         of: ``output`` of the layer, or ``output_gradient``: the gradient that arrives at it in the backward pass.
     """
@@ -28,7 +28,7 @@ class Reducer:
     reduce: Callable[[Tensor, int], Tensor]
     merge: Callable[[Tensor], Tensor]
     of: str = "output"
-    from_channels: Callable[[ChannelMoments], Tensor] | None = None
+    from_channels: Callable[[Sequence[ChannelMoments]], Sequence[Tensor]] | None = None
 
 
 def pieces(tensor: Tensor) -> Iterator[Tensor]:
