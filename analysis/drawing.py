@@ -13,6 +13,7 @@ from analysis import tables
 from analysis.arms import arms
 from analysis.figures import FIGURES
 from analysis.figures.picture import Picture, Prepared
+from analysis.layer_choice import in_depth_order, weight_layers
 from analysis.run_table import runs as read_runs
 from analysis.selection import Patterns, abbreviated
 from analysis.tables import Steps, StorePath
@@ -64,7 +65,8 @@ def prepare(
     if not picture.across_models:
         _one_model(picture, run_table)
     rows, columns = _read(picture, store, run_table, steps)
-    return Prepared(picture, picture.prepare(rows), columns, run_table, store)
+    of_layers = len(in_depth_order(weight_layers(rows, picture.layers))) if schema.LAYER in rows else 0
+    return Prepared(picture, picture.prepare(rows), columns, run_table, of_layers, store)
 
 
 def choose(name: str, **options: Any) -> Picture:

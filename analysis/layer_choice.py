@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import pandas as pd
 
@@ -48,9 +47,10 @@ def readable(table: pd.DataFrame, asked: Patterns, *, most: int) -> pd.DataFrame
     return table[table[LAYER].astype(str).isin(spread_over(in_depth_order(table), most=most))]
 
 
-def counted(shown: Sequence[str], total: int) -> str:
-    """Return how many of the layers a figure shows, for its note; empty if it is all of them."""
-    return f"{len(shown)} of {total} layers" if len(shown) < total else ""
+def with_choice(note: str, table: pd.DataFrame, *, of: int) -> str:
+    """Return a note that says how many of the layers a figure shows, where it is not all of them."""
+    shown = table[LAYER].nunique()
+    return f"{note}; {shown} of {of} layers" if shown < of else note
 
 
 def pre_activation_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:

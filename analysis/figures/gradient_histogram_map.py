@@ -18,7 +18,7 @@ from analysis.figures.numbers import power_of_ten, scientific
 from analysis.figures.overview import step_edges
 from analysis.figures.page import head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
-from analysis.layer_choice import in_depth_order, readable, weight_layers
+from analysis.layer_choice import in_depth_order, readable, weight_layers, with_choice
 from analysis.style import ALARM
 from analysis.tables import records
 from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER, LAYER_INDEX, STEP, TENSOR
@@ -78,6 +78,7 @@ class GradientHistogramMap(Picture):
         smallest = 2.0 ** (int(table["top"].iloc[0]) - self.octaves)
         note = f"0: zero or smaller than {scientific(smallest)}"
         note += "; red at the foot: NaN or infinite entries" if table["share_nonfinite"].gt(0).any() else ""
+        note = with_choice(note, table, of=prepared.of_layers)
         head(figure, self.title.replace("gradient", self.tensor), note)
 
 

@@ -16,7 +16,7 @@ from analysis.figures.by_layer import arm_keys, arm_looks
 from analysis.figures.nan_marks import mark_nan_share
 from analysis.figures.page import head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
-from analysis.layer_choice import in_depth_order, readable, weight_layers
+from analysis.layer_choice import in_depth_order, readable, weight_layers, with_choice
 from analysis.tables import records
 from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER, LAYER_INDEX, STEP, TENSOR
 
@@ -98,7 +98,8 @@ class GradientHistograms(Picture):
         figure.supxlabel(f"{self.tensor} entry", fontsize=8)
         figure.supylabel("density", fontsize=8)
         note = f"{when}, {self.at} record of each run" if self.at in (FIRST, LAST) else when
-        head(figure, self._title(), f"{note}; central 99.8 % of the widest", arm_keys(table))
+        note = with_choice(f"{note}; central 99.8 % of the widest", table, of=prepared.of_layers)
+        head(figure, self._title(), note, arm_keys(table))
 
     def _title(self) -> str:
         return self.title.replace("gradient", self.tensor)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from analysis.figures.by_layer import draw_by_layer
 from analysis.figures.page import axis_label, definition, with_smoothing
 from analysis.figures.picture import Picture, Prepared
-from analysis.layer_choice import readable, weight_layers
+from analysis.layer_choice import readable, weight_layers, with_choice
 from analysis.transforms import over_runs, smoothed
 
 
@@ -43,4 +43,5 @@ class GradientSparsity(Picture):
         """Draw a panel a layer."""
         column = prepared.columns[self.column]
         note = with_smoothing(definition(column), self.smooth)
+        note = with_choice(note, prepared.table, of=prepared.of_layers)
         draw_by_layer(figure, prepared.table, title=self.title, note=note, ylabel=axis_label(column))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis.figures.by_layer import draw_by_layer
 from analysis.figures.page import axis_label, definition, with_smoothing
 from analysis.figures.picture import Picture, Prepared
-from analysis.layer_choice import readable, weight_layers
+from analysis.layer_choice import readable, weight_layers, with_choice
 from analysis.transforms import drift, over_runs, smoothed
 
 COLUMN = "weight_mean"
@@ -47,4 +47,5 @@ class MeanDrift(Picture):
         column = prepared.columns[COLUMN]
         since, what = (", minus its value at the first record", "drift of the ") if self.from_start else ("", "")
         note = with_smoothing(definition(column) + since, self.smooth)
+        note = with_choice(note, prepared.table, of=prepared.of_layers)
         draw_by_layer(figure, prepared.table, title=self.title, note=note, ylabel=what + axis_label(column), zero=True)

@@ -81,6 +81,7 @@ class Prepared:
         table: What is drawn.
         columns: Unit, formula and reference of the columns it was made from, as the store describes them.
         runs: :func:`analysis.runs` of the runs in it.
+        of_layers: How many layers a figure that shows a readable choice had to choose from.
         store: Where it was read, for a figure that shows files beside the tables.
     """
 
@@ -88,6 +89,7 @@ class Prepared:
     table: pd.DataFrame
     columns: Mapping[str, Column]
     runs: pd.DataFrame
+    of_layers: int = 0
     store: str | Path = ""
 
     def draw(self) -> Figure:

@@ -17,7 +17,7 @@ from analysis.figures.limits import robust_limits
 from analysis.figures.nan_marks import mark_nan_share
 from analysis.figures.page import head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
-from analysis.layer_choice import in_depth_order, readable, weight_layers
+from analysis.layer_choice import in_depth_order, readable, weight_layers, with_choice
 from analysis.style import depth_colormap
 from analysis.tables import records
 from analysis.transforms import MEAN, NAN_RUNS, over_runs
@@ -81,7 +81,8 @@ class Spectrum(Picture):
         bar.ax.tick_params(labelsize=6.5, length=2)
         figure.supxlabel("index of the singular value, largest first", fontsize=8)
         figure.supylabel("singular value", fontsize=8)
-        head(figure, self.title, f"{self.view} matrix; colour: step")
+        note = with_choice(f"{self.view} matrix; colour: step", table, of=prepared.of_layers)
+        head(figure, self.title, note)
 
 
 def _broken(rows: pd.DataFrame) -> list[str]:

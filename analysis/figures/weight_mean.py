@@ -13,7 +13,7 @@ from analysis.arms import ARM
 from analysis.figures.by_norm import draw_by_norm
 from analysis.figures.page import definition, with_smoothing
 from analysis.figures.picture import Picture, Prepared
-from analysis.layer_choice import readable, weight_layers
+from analysis.layer_choice import readable, weight_layers, with_choice
 from analysis.transforms import MEAN, over_runs, smoothed
 from probes.schema import LAYER, STEP
 
@@ -54,7 +54,7 @@ class WeightMean(Picture):
             figure,
             prepared.table.assign(band=self.deviations * prepared.table[DEVIATION]),
             title=self.title,
-            note=note,
+            note=with_choice(note, prepared.table, of=prepared.of_layers),
             ylabel="weight",
             level=0.0,
             band="band",

@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 
 from analysis.layer_choice import (
-    counted,
     in_depth_order,
     is_normalisation,
     pre_activation_layers,
     readable,
     weight_layers,
+    with_choice,
 )
 
 
@@ -74,5 +74,5 @@ def test_a_single_layer_is_not_left_out() -> None:
 
 
 def test_a_choice_says_how_many_it_leaves_out() -> None:
-    assert counted(["a", "b"], 5) == "2 of 5 layers"
-    assert counted(["a"], 1) == ""
+    assert with_choice("mean(W)", readable(BN, None, most=2), of=5) == "mean(W); 2 of 5 layers"
+    assert with_choice("mean(W)", readable(BN, None, most=9), of=5) == "mean(W)"

@@ -77,6 +77,12 @@ def test_a_hundred_layers_give_six_panels_from_input_to_output(deep_store: Path,
     assert (panels[0], panels[-1]) == ("stem", "classifier")
 
 
+def test_a_choice_of_layers_is_owned_up_to(deep_store: Path, small_store: Path) -> None:
+    notes = [text.get_text() for text in figure("mean_drift", deep_store).texts]
+    assert any(note.endswith("; 6 of 100 layers") for note in notes)
+    assert not any("layers" in text.get_text() for text in figure("mean_drift", small_store).texts)
+
+
 def test_layers_asked_for_are_all_drawn(deep_store: Path, read: Any) -> None:
     assert len(read.panels(figure("mean_drift", deep_store, layers="block1.*.conv1"))) == 16
 
