@@ -2,8 +2,8 @@
 
     python tests/probes/rank_training.py <folder>
 
-needs torchrun's variables. Rank 0 leaves losses and final weights in ``<folder>/<way>.pt`` and ``<folder>/<way>-bare.pt``,
-and the store in ``<folder>/runs``.
+needs torchrun's variables. Rank 0 leaves losses and final weights in ``<folder>/<way>.pt`` and
+``<folder>/<way>-bare.pt``, and the store in ``<folder>/runs``.
 """
 
 import sys
