@@ -34,7 +34,7 @@ NON_EXPANSIVE = (
 )
 # Nor do maxima and averages of windows that do not overlap.
 WINDOWED = (nn.MaxPool2d, nn.AvgPool2d)
-REARRANGING = {"flatten", "view", "reshape", "contiguous", "mean", "getitem", "relu", "relu_", "avg_pool2d"}
+REARRANGING = {"flatten", "view", "reshape", "contiguous", "clone", "mean", "getitem", "relu", "relu_", "avg_pool2d"}
 
 
 def unfolded_norms(model: nn.Module) -> dict[str, float]:

@@ -12,6 +12,7 @@ from dynamics.models.densenet_bc import DenseNetBC
 from dynamics.models.gan import Critic, Generator
 from dynamics.models.vgg7 import VGG7
 from dynamics.norms import norm_named
+from dynamics.norms.sweep import sweep_before_forward
 
 __all__ = ["MODELS", "build"]
 
@@ -49,4 +50,6 @@ def build(
     network = MODELS[model](kind, in_channels=in_channels, image_size=image_size, **model_options)
     # Convolutions and poolings read channels-last images 1.1 to 1.4 times as fast here, with every norm.
     network = network.to(memory_format=torch.channels_last)
-    return network if kind.whole_model is None else kind.whole_model(network, network.example_input())
+    if kind.whole_model is not None:
+        return kind.whole_model(network, network.example_input())
+    return sweep_before_forward(network)

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dynamics.models.activation import LeakyReLU
+from dynamics.models.concatenation import Concatenation
 from dynamics.models.scope import check_scope
 from dynamics.norms.batch_norm import BATCH_NORM
+from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.norm import Norm
 
 BLOCKS = 3
@@ -42,9 +44,11 @@ class DenseLayer(nn.Module):
         self.conv2 = norm.weight(nn.Conv2d(middle, growth, 3, padding=1, bias=False))
         self.centring = _producers(norm, growth)
 
-    def forward(self, features: list[Tensor]) -> Tensor:
+    def forward(self, features: Concatenation) -> Tensor:
         """Return the new channels; ``features`` are those before, which stay as they are."""
-        bottleneck = self.conv1(self.activation1(self.norm1(torch.cat(features, 1))))
+        # Adding m makes a copy, any other norm needs one.
+        copied = self.norm1(features.value if isinstance(self.norm1, ChannelBias) else features.copy())
+        bottleneck = self.conv1(self.activation1(copied))
         return self.centring(self.conv2(self.activation2(self.norm2(bottleneck))))
 
 
@@ -53,13 +57,14 @@ class DenseBlock(nn.ModuleList):
 
     def __init__(self, norm: Norm, *, channels: int, growth: int, layers: int) -> None:
         super().__init__(DenseLayer(norm, channels=channels + i * growth, growth=growth) for i in range(layers))
+        self.out_channels = channels + layers * growth
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the input's channels and all new ones."""
-        features = [x]
+        features = Concatenation(x, channels=self.out_channels)
         for layer in self:
             features.append(layer(features))
-        return torch.cat(features, 1)
+        return features.copy()
 
 
 class Transition(nn.Module):

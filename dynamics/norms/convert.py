@@ -15,6 +15,7 @@ from dynamics.norms.layers import LAYERS
 from dynamics.norms.mean_centring import MeanCentring
 from dynamics.norms.plain import is_reparametrised, make_plain, original_weight
 from dynamics.norms.spectral_norm import SpectralNorm, spectral_norm
+from dynamics.norms.sweep import sweep_before_forward
 
 KINDS = ("none", "bn", "sn", "msn")
 NORMS = (_BatchNorm, MeanCentring, ChannelBias)
@@ -56,7 +57,7 @@ def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
     for module in model.modules():
         if isinstance(module, LAYERS):
             _set_weight(module, spectral=norm in {"sn", "msn"})
-    return model
+    return sweep_before_forward(model)
 
 
 def _check(model: nn.Module, norm: str) -> None:

@@ -18,8 +18,20 @@ def channel_view(vector: Tensor, *, like: Tensor) -> Tensor:
 
 def channel_sum(h: Tensor) -> Tensor:
     """Return the sum of each channel, ``(C,)``, over batch and space of ``h``, ``(N, C, ...)``; float32 at least."""
-    dims = [d for d in range(h.ndim) if d != 1]
-    return h.sum(dims, dtype=torch.promote_types(h.dtype, torch.float32))
+    return h.sum(_all_but_channels(h), dtype=_at_least_float32(h))
+
+
+def channel_mean(h: Tensor) -> Tensor:
+    """Return the mean of each channel, ``(C,)``, over batch and space of ``h``, ``(N, C, ...)``; float32 at least."""
+    return h.mean(_all_but_channels(h), dtype=_at_least_float32(h))
+
+
+def _all_but_channels(h: Tensor) -> tuple[int, ...]:
+    return (0, *range(2, h.ndim))
+
+
+def _at_least_float32(h: Tensor) -> torch.dtype:
+    return torch.float64 if h.dtype == torch.float64 else torch.float32
 
 
 class _Recentre(torch.autograd.Function):
@@ -101,30 +113,30 @@ class MeanCentring(nn.Module):
         self._check(h)
         if not self.training:
             return self._shift(h, self.running_mean)
-        ranks = self.sync and dist.is_initialized() and dist.get_world_size() > 1
-        if torch.compiler.is_compiling() and not ranks:
-            # The compiler fuses the plain formula; the Function below is for eager mode.
-            mean = channel_sum(h) / (h.numel() // h.shape[1])
-            self._remember(mean.detach())
+        if self.sync and dist.is_initialized() and dist.get_world_size() > 1:
+            return self._recentre(h, *self._mean_over_ranks(h), ranks=True)
+        if torch.compiler.is_compiling():
+            # The compiler fuses the plain formula; the Function above is for eager mode.
+            mean = channel_mean(h)
+            self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), self.momentum)
             return self._shift(h, mean, inplace=False)
         with torch.no_grad():
-            mean, count = self._mean(h, ranks=ranks)
-            self._remember(mean)
+            mean = channel_mean(h)
+        return self._recentre(h, mean, h.numel() // h.shape[1], ranks=False)
+
+    def _recentre(self, h: Tensor, mean: Tensor, count: Tensor | int, *, ranks: bool) -> Tensor:
+        """Return h on its learned mean and remember the mean it had."""
+        with torch.no_grad():
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             shift = -mean if self.bias is None else self.bias - mean
         return cast(Tensor, _Recentre.apply(h, shift, self.bias, count, self.inplace, ranks))
 
-    def _mean(self, h: Tensor, *, ranks: bool) -> tuple[Tensor, Tensor | int]:
-        """Return E[h] and the number of values it was taken over."""
-        count = h.numel() // h.shape[1]
-        total = channel_sum(h)
-        if not ranks:
-            return total / count, count
-        packed = _sum_over_ranks(torch.cat([total, total.new_tensor([count])]))
-        return packed[:-1] / packed[-1], packed[-1]
-
     @torch.no_grad()
-    def _remember(self, mean: Tensor) -> None:
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+    def _mean_over_ranks(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Return E[h] over all processes and the number of values it was taken over."""
+        total = channel_sum(h)
+        packed = _sum_over_ranks(torch.cat([total, total.new_tensor([h.numel() // h.shape[1]])]))
+        return packed[:-1] / packed[-1], packed[-1]
 
     def _shift(self, h: Tensor, mean: Tensor, *, inplace: bool | None = None) -> Tensor:
         """Return ``h - mean + m`` by plain operations."""

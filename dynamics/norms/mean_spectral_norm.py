@@ -21,8 +21,8 @@ def centring_where_made(channels: int, _dimensions: int) -> nn.Module:
 
 
 def bias_where_read(channels: int, _dimensions: int) -> nn.Module:
-    """Return ``h + m``, for each of those layers, which overwrites its own copy of them."""
-    return ChannelBias(channels, inplace=True)
+    """Return ``h + m``, for each of those layers."""
+    return ChannelBias(channels)
 
 
 MEAN_SPECTRAL_NORM = Norm(

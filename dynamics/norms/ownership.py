@@ -11,6 +11,7 @@ from torch import Tensor
 
 Owners = tuple[int, int, int]
 UNKNOWN = (-1, -1, -1)
+WORTH_COUNTING = 1 << 14  # elements; a smaller tensor is copied sooner than its owners are counted
 
 
 def is_ours(gradient: Tensor) -> bool:
@@ -20,12 +21,12 @@ def is_ours(gradient: Tensor) -> bool:
     in place: one owner of the tensor, one of its storage. A hook that kept the gradient or a view of it,
     ``torch.autograd.grad`` with respect to the very tensor, a residual sum that hands one gradient to two branches:
     each is one owner more, and the answer is False. So it is whenever the owners cannot be counted, while a second
-    derivative is being recorded, under torch.compile, under a debugger, for subclasses of Tensor, and for gradients
-    that do not fill their storage (``sum`` hands back one number, expanded).
+    derivative is being recorded, under torch.compile, under a debugger, for subclasses of Tensor, for small gradients,
+    and for gradients that do not fill their storage (``sum`` hands back one number, expanded).
 
     Why it pays: on CPU a fresh tensor of 8 MB costs 2,000 page faults, more time than the arithmetic on it.
     """
-    if torch.compiler.is_compiling() or torch.is_grad_enabled():
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or gradient.numel() < WORTH_COUNTING:
         return False
     if type(gradient) is not Tensor or sys.gettrace() is not None:
         return False

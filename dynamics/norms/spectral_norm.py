@@ -84,6 +84,7 @@ class SpectralNorm(nn.Module):
         if n_power_iterations < 1:
             raise ValueError(f"n_power_iterations: expected at least 1, got {n_power_iterations}")
         self.n_power_iterations, self.dim, self.eps = n_power_iterations, dim, eps
+        self.ready: Tensor | None = None  # see dynamics.norms.sweep
         matrix = unfold_weight(weight.detach(), dim=dim)
         rows, columns = matrix.shape
         # The random numbers are drawn as torch draws them: the same seed gives the same u and v.
@@ -94,6 +95,16 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W / sigma(W), in the shape and memory format of the weight."""
+        if self.training and self.ready is not None:
+            ready, self.ready = self.ready, None
+            return ready
+        return self._normalise(weight)
+
+    def prepare(self, weight: Tensor) -> None:
+        """Compute the normalised weight now, for the next training forward to take."""
+        self.ready = self._normalise(weight)
+
+    def _normalise(self, weight: Tensor) -> Tensor:
         with torch.no_grad():
             sigma = self._sigma(weight)
             # Copies: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).

@@ -16,6 +16,7 @@ from dynamics.models.activation import LeakyReLU
 from dynamics.norms import MeanCentring, ownership
 from dynamics.norms.ownership import is_ours
 
+SHAPE = (8, 3, 32, 32)  # large enough to be worth counting
 answers: list[bool] = []
 held: list[Any] = []
 
@@ -39,7 +40,7 @@ def _forget() -> None:
 
 def ask(use: Callable[[Tensor, Tensor], object]) -> bool:
     """Return the answer in the backward of a y that is used as told."""
-    x = torch.randn(2, 3, 4, 4, requires_grad=True)
+    x = torch.randn(SHAPE, requires_grad=True)
     use(x, Asks.apply(x * 1))
     return answers[-1]
 
@@ -63,7 +64,7 @@ def test_a_fresh_gradient_is_ours() -> None:
 
 
 def test_it_is_ours_in_channels_last_too() -> None:
-    x = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    x = torch.randn(SHAPE).contiguous(memory_format=torch.channels_last).requires_grad_()
     leaky(Asks.apply(x)).backward()
     assert answers == [True]
 
@@ -99,6 +100,12 @@ def test_the_callers_own_gradient_is_not() -> None:
     assert not ask(lambda _, y: y.backward(torch.ones_like(y)))
 
 
+def test_a_small_gradient_is_not_worth_counting() -> None:
+    x = torch.randn(2, 3, 4, 4, requires_grad=True)
+    leaky(Asks.apply(x)).backward()
+    assert answers == [False]
+
+
 def test_one_number_expanded_is_not() -> None:
     assert not ask(lambda _, y: y.sum().backward())
 
@@ -132,7 +139,7 @@ def test_none_is_where_torch_cannot_count(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("hooked", [False, True])
 def test_what_a_hook_keeps_stays_as_it_was(module: torch.nn.Module, hooked: bool, seed: int) -> None:
     torch.manual_seed(seed)
-    x = torch.randn(2, 3, 4, 4, requires_grad=True)
+    x = torch.randn(SHAPE, requires_grad=True)
     output = copy.deepcopy(module)(x * 1)
     if hooked:
         output.register_hook(lambda G: held.append((G, G.clone())))

@@ -1,0 +1,61 @@
+"""Channels that pile up in one piece of memory: DenseNet's concatenation, a copy a channel."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+
+class Concatenation:
+    """``x``, and channels appended to it one by one; ``value`` is all of them.
+
+    The numbers and gradients of ``torch.cat``, which would copy every channel again for every layer that reads it, in
+    rows of a few channels, and add up as many gradients. Here one piece of memory holds the channels of a block; each
+    ``value`` is a view of it, and its gradient comes back whole.
+
+    A view: whoever changes ``value`` in place, or saves it for a backward, must copy it first.
+
+    Args:
+        x: The first channels, ``(N, C, h, w)``.
+        channels: All channels there will be.
+    """
+
+    def __init__(self, x: Tensor, *, channels: int) -> None:
+        # A compiler plans memory itself, and a traced graph (torch.fx) must show what is concatenated.
+        self._plain = torch.compiler.is_compiling() or isinstance(x, torch.fx.Proxy)
+        self.value = x
+        if not self._plain:
+            shape = (x.shape[0], channels, *x.shape[2:])
+            memory_format = torch.contiguous_format if x.is_contiguous() else torch.channels_last
+            self._memory = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
+            self.value = cast(Tensor, _Append.apply(x[:, :0], x, self._memory))
+
+    def append(self, new: Tensor) -> None:
+        """Add channels, ``(N, k, h, w)``."""
+        if self._plain:
+            self.value = torch.cat([self.value, new], 1)
+        else:
+            self.value = cast(Tensor, _Append.apply(self.value, new, self._memory))
+
+    def copy(self) -> Tensor:
+        """Return ``value`` in memory of its own."""
+        if self._plain or self._memory.is_contiguous():
+            return self.value.clone(memory_format=torch.contiguous_format)
+        return self.value.clone(memory_format=torch.channels_last)
+
+
+class _Append(torch.autograd.Function):
+    """Copy new channels behind the old ones, which stand in ``memory`` already; return the view of both."""
+
+    @staticmethod
+    def forward(ctx: Any, old: Tensor, new: Tensor, memory: Tensor) -> Tensor:
+        ctx.old = old.shape[1]
+        end = ctx.old + new.shape[1]
+        memory[:, ctx.old : end].copy_(new)
+        return memory[:, :end]
+
+    @staticmethod
+    def backward(ctx: Any, G: Tensor) -> tuple[Tensor, Tensor, None]:
+        return G[:, : ctx.old], G[:, ctx.old :], None

@@ -1,0 +1,94 @@
+"""Weights computed before the forward: the same numbers."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
+
+from dynamics.models import build
+from dynamics.norms import SpectralNorm, spectral_norm
+from dynamics.norms.sweep import sweep_before_forward
+
+
+def layer_by_layer(model: nn.Module) -> nn.Module:
+    """Return a copy that computes each weight when it is read."""
+    twin = copy.deepcopy(model)
+    twin._forward_pre_hooks.clear()
+    twin._forward_hooks.clear()
+    return twin
+
+
+def train(model: nn.Module, x: torch.Tensor, steps: int) -> torch.Tensor:
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        output = model(x)
+        output.square().sum().backward()
+        optimizer.step()
+    return output.detach()
+
+
+@pytest.mark.parametrize("norm", ["sn", "msn"])
+def test_training_is_the_same_bit_for_bit(norm: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    swept, x = build("cnn3", norm, image_size=8), torch.randn(4, 1, 8, 8)
+    plain = layer_by_layer(swept)
+    assert swept._forward_pre_hooks
+    assert torch.equal(train(swept, x, 4), train(plain, x, 4))
+    assert all(torch.equal(a, b) for a, b in zip(swept.state_dict().values(), plain.state_dict().values(), strict=True))
+
+
+def test_it_makes_the_weights_before_the_first_layer_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, order = build("cnn3", "sn", image_size=8), []
+    prepare = SpectralNorm.prepare
+    monkeypatch.setattr(SpectralNorm, "prepare", lambda norm, weight: (order.append("weight"), prepare(norm, weight)))
+    for layer in (model.features.block1, model.features.block2):
+        layer.register_forward_hook(lambda *_: order.append("layer"))
+    model(torch.randn(2, 1, 8, 8))
+    assert order == ["weight"] * 4 + ["layer"] * 2
+
+
+def test_a_second_use_makes_an_iteration_of_its_own(seed: int) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = spectral_norm(nn.Linear(3, 3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(self.linear(x))
+
+    torch.manual_seed(seed)
+    swept = sweep_before_forward(Twice())
+    plain, x = layer_by_layer(swept), torch.randn(2, 3)
+    for _ in range(3):
+        assert torch.equal(swept(x), plain(x))
+
+
+def test_nothing_is_left_over(seed: int) -> None:
+    torch.manual_seed(seed)
+    model = build("cnn3", "sn", image_size=8)
+    norms = [module for module in model.modules() if isinstance(module, SpectralNorm)]
+    norms[0].prepare(next(m for m in model.modules() if isinstance(m, ParametrizationList)).original)
+    model(torch.randn(2, 1, 8, 8))
+    with pytest.raises(RuntimeError):
+        model(torch.randn(2, 5, 8, 8))  # five channels: the first layer fails, the weights of the others are not used
+    assert all(norm.ready is None for norm in norms)
+    copy.deepcopy(model)
+
+
+def test_evaluation_takes_no_prepared_weight() -> None:
+    model = build("cnn3", "sn", image_size=8).eval()
+    before = copy.deepcopy(model.state_dict())
+    model(torch.randn(2, 1, 8, 8))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_asking_twice_changes_nothing() -> None:
+    model = build("cnn3", "sn", image_size=8)
+    hooks = len(model._forward_pre_hooks), len(model._forward_hooks)
+    sweep_before_forward(model)
+    assert (len(model._forward_pre_hooks), len(model._forward_hooks)) == hooks
