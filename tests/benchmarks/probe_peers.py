@@ -60,7 +60,7 @@ class Delve:
 
         folder.mkdir(parents=True)
         self.tracker = SaturationTracker(
-            str(folder / "delve"), save_to="csv", modules=training.model, stats=["lsat", "idim"], log_interval=1
+            str(folder / "delve"), save_to="csv", modules=training.model, stats=["lsat", "idim"], device="cpu"
         )
 
     def step(self, _loss: Tensor) -> None:
@@ -92,19 +92,26 @@ class WeightWatcher:
 
 
 class TorchLens:
-    """torchlens's watch of parameters, gradients and activations with histograms, to a JSON-lines file."""
+    """torchlens's watch of parameters and gradients with histograms, to a JSON-lines file."""
 
     def __init__(self, training: Training, folder: Path) -> None:
-        from torchlens import observability, trackers
+        from torchlens import trackers
 
         folder.mkdir(parents=True)
-        sink = observability.JSONLSink(str(folder / "watch.jsonl"))
+        self.steps = 0
         self.watch = trackers.watch(
-            training.model, optimizer=training.optimizer, every=1, sinks=[sink], histograms=True
+            training.model,
+            to=trackers.JSONLSink(str(folder / "watch.jsonl")),
+            signals=("parameters", "gradients"),
+            optimizer=training.optimizer,
+            every=1,
+            hist_every=1,
+            step=lambda: self.steps,
         )
 
     def step(self, _loss: Tensor) -> None:
-        """It logs by itself."""
+        """Count; it logs by itself."""
+        self.steps += 1
 
     def close(self) -> None:
         """End the watch."""
