@@ -35,17 +35,17 @@ def _at_least_float32(h: Tensor) -> torch.dtype:
 
 
 class _Recentre(torch.autograd.Function):
-    """``h + shift`` where shift = m - E[h]; backward ``G - E[G]`` and, for m, the sum of G. Saves no activation.
+    """``h - mean + m`` where mean = E[h]; backward ``G - E[G]`` and, for m, the sum of G. Saves no activation.
 
     ``count`` is the number of values a channel had in E; with ``ranks``, of all processes together.
     """
 
     @staticmethod
     def forward(  # noqa: PLR0917 - autograd passes arguments by position
-        ctx: Any, h: Tensor, shift: Tensor, bias: Tensor | None, count: Tensor | int, inplace: bool, ranks: bool
+        ctx: Any, h: Tensor, mean: Tensor, m: Tensor | None, count: Tensor | int, inplace: bool, ranks: bool
     ) -> Tensor:
-        ctx.count, ctx.has_bias, ctx.ranks = count, bias is not None, ranks
-        shift = channel_view(shift, like=h)
+        ctx.count, ctx.has_bias, ctx.ranks = count, m is not None, ranks
+        shift = channel_view(-mean if m is None else m - mean, like=h)
         if not inplace:
             return (h + shift).to(h.dtype)
         ctx.mark_dirty(h)
@@ -120,16 +120,13 @@ class MeanCentring(nn.Module):
             mean = channel_mean(h)
             self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), self.momentum)
             return self._shift(h, mean, inplace=False)
-        with torch.no_grad():
-            mean = channel_mean(h)
-        return self._recentre(h, mean, h.numel() // h.shape[1], ranks=False)
+        return self._recentre(h, channel_mean(h.detach()), h.numel() // h.shape[1], ranks=False)
 
     def _recentre(self, h: Tensor, mean: Tensor, count: Tensor | int, *, ranks: bool) -> Tensor:
         """Return h on its learned mean and remember the mean it had."""
-        with torch.no_grad():
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            shift = -mean if self.bias is None else self.bias - mean
-        return cast(Tensor, _Recentre.apply(h, shift, self.bias, count, self.inplace, ranks))
+        running_mean, bias = self.running_mean, self.bias
+        running_mean.lerp_(mean.to(running_mean.dtype), self.momentum)
+        return cast(Tensor, _Recentre.apply(h, mean, bias, count, self.inplace, ranks))
 
     @torch.no_grad()
     def _mean_over_ranks(self, h: Tensor) -> tuple[Tensor, Tensor]:

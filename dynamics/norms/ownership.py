@@ -11,7 +11,7 @@ from torch import Tensor
 
 Owners = tuple[int, int, int]
 UNKNOWN = (-1, -1, -1)
-WORTH_COUNTING = 1 << 14  # elements; a smaller tensor is copied sooner than its owners are counted
+WORTH_COUNTING = 1 << 16  # elements; a smaller tensor is copied sooner than its owners are counted
 
 
 def is_ours(gradient: Tensor) -> bool:

@@ -16,7 +16,7 @@ from dynamics.models.activation import LeakyReLU
 from dynamics.norms import MeanCentring, ownership
 from dynamics.norms.ownership import is_ours
 
-SHAPE = (8, 3, 32, 32)  # large enough to be worth counting
+SHAPE = (32, 3, 32, 32)  # large enough to be worth counting
 answers: list[bool] = []
 held: list[Any] = []
 
