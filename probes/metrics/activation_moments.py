@@ -47,6 +47,7 @@ def _from_channel_variances(activation: Tensor, channel_dim: int) -> Tensor:
     return torch.cat([head, means])
 
 
+@np.errstate(invalid="ignore", over="ignore")  # NaN in, NaN out: divergence is a finding, not a warning of NumPy's
 def _from_partial_sums(activation: Tensor, channel_dim: int) -> Tensor:
     channel_sums, squares = _partial_sums(activation, channel_dim)
     n = activation.numel()
@@ -93,6 +94,7 @@ def merge_moments(vectors: Tensor) -> Tensor:
     return torch.cat([head, weights @ vectors[:, _HEAD:]])
 
 
+@np.errstate(invalid="ignore", over="ignore")  # NaN in, NaN out: divergence is a finding, not a warning of NumPy's
 def vectors_from_channels(known: Sequence[ChannelMoments]) -> Sequence[Tensor]:
     """Return the vectors of :func:`reduce_moments` from the moments of channels, all of one size."""
     means, variances = worked_out(known)

@@ -16,7 +16,7 @@ from probes.metrics.moments import GRADIENT
 from probes.metrics.reducer import Reducer
 from probes.schema import HISTOGRAMS, Column, pa
 
-MANTISSA_BITS = 0
+MANTISSA_BITS = 1  # two bins an octave: 70 bytes a layer and step in the closed store; one bin 44, four bins 115
 OCTAVE = 1 << MANTISSA_BITS
 HALF = 256 * OCTAVE  # bins of one sign, NaN and infinities in the last octave
 SLOTS = 2 * HALF

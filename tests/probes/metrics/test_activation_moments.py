@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,12 @@ def test_float32_partial_sums_lose_nothing_over_a_large_activation():
     _, mean, squares, _ = reduce_moments(x, 1)[:4].tolist()
     assert mean == pytest.approx(x.double().mean().item(), rel=1e-6)
     assert squares / x.numel() == pytest.approx(x.double().var(correction=0).item(), rel=2e-6)
+
+
+@pytest.mark.parametrize("channel_dim", [1, -1])
+def test_infinities_of_both_signs_are_counted_without_a_warning(channel_dim: int) -> None:
+    activation = torch.zeros(4, 3, 5)
+    activation[0, 0, 0], activation[1, 0, 0], activation[2, 0, 0] = torch.inf, -torch.inf, torch.nan
+    n, mean, _, nonfinite = reduce_moments(activation, channel_dim)[:4].tolist()
+    assert (n, nonfinite) == (60, 3)
+    assert math.isnan(mean)
