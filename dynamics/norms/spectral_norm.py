@@ -40,7 +40,9 @@ class _Divide(torch.autograd.Function):
         grad = None if g_sigma is None else u * g_sigma * v
         if G is not None:
             along = u * inner_product(G, W_hat)
-            slope = G.addcmul_(along, v, value=-1).div_(sigma) if overwrite else (G - along * v) / sigma
+            # One formula in both ways: whether a hook looks on must not change a bit.
+            across = G.addcmul_(along, v, value=-1) if overwrite else torch.addcmul(G, along, v, value=-1)
+            slope = across.div_(sigma) if overwrite else across / sigma
             grad = slope if grad is None else grad + slope
         return grad, None, None, None, None
 

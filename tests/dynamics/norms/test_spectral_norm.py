@@ -185,6 +185,19 @@ def test_two_forwards_before_one_backward_each_keep_their_vectors(seed: int) -> 
     torch.testing.assert_close(original(together).grad, original(apart).grad)
 
 
+def test_a_hook_that_keeps_the_gradient_changes_no_bit(seed: int) -> None:
+    torch.manual_seed(seed)
+    layer = spectral_norm(nn.Linear(300, 300, bias=False))  # large enough for its gradient to be overwritten
+    twin, x, kept = copy.deepcopy(layer), torch.randn(5, 300), []
+    for module, hooked in ((layer, False), (twin, True)):
+        weight = module.weight
+        if hooked:
+            weight.register_hook(lambda G: kept.append((G, G.clone())))
+        torch.nn.functional.linear(x, weight).square().sum().backward()
+    assert torch.equal(original(layer).grad, original(twin).grad)
+    assert torch.equal(*kept[0])
+
+
 def test_checkpoints_go_to_torch_and_back(seed: int) -> None:
     for kind in LAYERS:
         ours, theirs, x = pair(kind, seed, torch.float64)
