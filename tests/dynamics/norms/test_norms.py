@@ -133,3 +133,34 @@ def test_instance_norm_takes_moments_of_one_channel_of_one_sample(seed: int) -> 
 def test_instance_norm_without_space_is_refused() -> None:
     with pytest.raises(ValueError, match="instance norm needs 1 to 3 dimensions of space to average over, got 0"):
         instance_norm(4, 0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["bn", "sn", "msn"])
+def test_a_gpu_gives_the_numbers_of_the_cpu(name: str, seed: int) -> None:
+    model, x = network(name, seed)
+    model, x = model.double(), x.double()
+    twin = copy.deepcopy(model).cuda()
+    for _ in range(3):
+        here, there = model(x), twin(x.cuda())
+        here.square().sum().backward()
+        there.square().sum().backward()
+    torch.testing.assert_close(there.cpu(), here)
+    for (key, p), q in zip(model.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(q.grad.cpu(), p.grad, msg=key)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["bn", "sn", "msn"])
+def test_the_default_compiler_gives_the_numbers_of_eager_mode(name: str, seed: int) -> None:
+    model, x = network(name, seed)
+    twin = copy.deepcopy(model)
+    compiled = torch.compile(twin, fullgraph=True)
+    for _ in range(3):
+        eager, found = model(x), compiled(x)
+        eager.square().sum().backward()
+        found.square().sum().backward()
+    torch.testing.assert_close(found, eager, rtol=1e-4, atol=1e-4)
+    for (key, p), q in zip(model.named_parameters(), twin.named_parameters(), strict=True):
+        torch.testing.assert_close(q[1].grad, p.grad, rtol=1e-3, atol=1e-3, msg=key)
