@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from dynamics.models.densenet_bc import DenseNetBC
 from dynamics.models.gan import Critic, Generator
 from dynamics.models.vgg7 import VGG7
 from dynamics.norms import norm_named
+from dynamics.norms.norm import Norm
 from dynamics.norms.sweep import sweep_before_forward
 
 __all__ = ["MODELS", "build"]
@@ -31,6 +33,8 @@ def build(
 ) -> nn.Module:
     """Return a freshly initialised network of the paper, normalised as asked.
 
+    At one state of torch's generator all norms start from the same weights.
+
     Args:
         model: One of ``MODELS``.
         norm: One of ``dynamics.norms.NORMS``.
@@ -44,7 +48,7 @@ def build(
     """
     if model not in MODELS:
         raise ValueError(f"no model {model!r}: expected one of {', '.join(MODELS)}")
-    kind = norm_named(norm)
+    kind = _drawing_aside(norm_named(norm))
     if model in CLASSIFIERS:
         model_options["num_classes"] = num_classes
     network = MODELS[model](kind, in_channels=in_channels, image_size=image_size, **model_options)
@@ -53,3 +57,13 @@ def build(
     if kind.whole_model is not None:
         return kind.whole_model(network, network.example_input())
     return sweep_before_forward(network)
+
+
+def _drawing_aside(norm: Norm) -> Norm:
+    """Return the norm, its random vectors drawn without moving the stream that the next layer's weights come from."""
+
+    def weight(layer: nn.Module) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            return norm.weight(layer)
+
+    return replace(norm, weight=weight) if norm.changes_weight else norm

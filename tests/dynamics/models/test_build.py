@@ -68,6 +68,18 @@ def test_memory_format_is_no_part_of_the_numbers(seed: int) -> None:
     torch.testing.assert_close(other(x), net(x))
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("norm", ["sn", "msn", "released_sn", "released_msn", "sn_beta"])
+def test_at_one_seed_every_norm_starts_from_the_same_weights(model: str, norm: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    plain = network(model, "none")
+    torch.manual_seed(seed)
+    other = network(model, norm)
+    theirs = {name.replace("parametrizations.weight.original", "weight"): p for name, p in other.named_parameters()}
+    for name, weight in plain.named_parameters():
+        torch.testing.assert_close(theirs[name], weight, rtol=0, atol=0)
+
+
 def test_an_unknown_model_is_refused_with_those_there_are() -> None:
     with pytest.raises(
         ValueError, match="no model 'resnet': expected one of cnn3, vgg7, densenet_bc, critic, generator"
