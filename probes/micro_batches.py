@@ -1,30 +1,35 @@
-"""The lengths of the micro-batches' contributions to a gradient, for the gradient noise."""
+"""The lengths of the contributions to a gradient, by micro-batch and rank, for the gradient noise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.variable import Variable
 
 from probes.layers import Layer, raw_parameter
+from probes.ranks import Ranks
+
+_SAME = 1e-3  # how far the lengths of one gradient may lie apart on two ranks that are said to share it
 
 
 class MicroBatchWatch:
     """Hooks on the parameters that see each backward pass's contribution before it is added to the gradient.
 
-    With a single backward pass a step nothing is computed. Sharded parameters (FSDP2) do not call such hooks, and their
-    noise stays null.
+    With a single backward pass a step on a single rank nothing is computed. With several ranks each rank's passes
+    contribute, and the gradient is the one that DDP has averaged by the end of the last backward pass. Sharded
+    parameters (FSDP2) do not call such hooks, and their noise stays null.
     """
 
-    def __init__(self, layers: Sequence[Layer], *, report: Callable[[str, Exception], None]) -> None:
+    def __init__(self, layers: Sequence[Layer], *, ranks: Ranks, report: Callable[[str, Exception], None]) -> None:
         """Attach a hook to each observed parameter that is trained."""
+        self._ranks = ranks
         self._report = report
         self._armed = False
-        self._counts: dict[int, int] = {}
-        self._arriving: dict[int, tuple[Tensor, Tensor]] = {}  # |d_1 + ... |^2 before and |d_i|^2, not yet added
-        self._squares: dict[int, tuple[Tensor, Tensor]] = {}  # sum |d_i|^2 and |sum d_i|^2, by layer
+        self._size = 1 + max((layer.index for layer in layers), default=-1)
         self._handles = []
+        self._forget()
         for layer in layers:
             parameter = raw_parameter(layer)
             if parameter is not None and parameter.requires_grad:
@@ -35,25 +40,45 @@ class MicroBatchWatch:
     def arm(self, wanted: bool) -> None:
         """Forget the last step; measure in the next one if wanted."""
         self._armed = wanted
-        self._counts.clear()
-        self._arriving.clear()
-        self._squares.clear()
+        self._forget()
 
-    def take(self, layer: Layer, gradient: Tensor) -> Tensor | None:
-        """Return ``[N, sum |d_i|^2, |sum d_i|^2, |g|^2 as used, n]`` of a layer; None where ``N < 2``."""
-        if layer.index not in self._squares:
-            return None
-        each, whole = self._squares[layer.index]
-        count = torch.tensor(float(self._counts[layer.index]), dtype=torch.float64)
-        n = torch.tensor(float(gradient.numel()), dtype=torch.float64)
-        device = each.device
-        return torch.stack([_there(count, device), each, whole, _square(gradient), _there(n, device)])
+    def take(self, gradients: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Return ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]`` of each layer that had ``K >= 2`` contributions.
+
+        ``N`` passes on each rank make ``K``. Where the ranks passed unlike numbers of times, or do not share one
+        gradient at the end of the backward pass (a loop that averages by itself), ``K`` is NaN.
+
+        Args:
+            gradients: The gradients as the optimizer will use them, by layer.
+        """
+        each, whole = self._each, self._whole
+        agreed: dict[int, Tensor] = {}
+        if self._ranks.count > 1:
+            each, agreed = self._united()
+        found = {}
+        for index, gradient in gradients.items():
+            if index in each and index in whole:
+                device = whole[index].device
+                passes, n = self._counts[index], gradient.numel()
+                count = agreed.get(index, torch.tensor(float(passes), dtype=torch.float64))
+                known = [count, torch.tensor(float(passes), dtype=torch.float64), each[index]]
+                size = torch.tensor(float(n), dtype=torch.float64)
+                parts = [*known, whole[index], _square(gradient), size]
+                found[index] = torch.stack([_there(part, device) for part in parts])
+        return found
 
     def remove(self) -> None:
         """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+    def _forget(self) -> None:
+        self._counts: dict[int, int] = {}
+        self._arriving: dict[int, Tensor] = {}  # |d_i|^2 of what is not yet added
+        self._each: dict[int, Tensor] = {}  # sum |d_i|^2, of this rank
+        self._whole: dict[int, Tensor] = {}  # |g|^2
+        self._grown: dict[int, Tensor] = {}  # parameters that this backward pass has given to
 
     def _guarded(
         self, act: Callable[[int, Tensor, Tensor], None], layer: Layer, parameter: Tensor
@@ -70,16 +95,50 @@ class MicroBatchWatch:
 
     def _arrive(self, index: int, parameter: Tensor, contribution: Tensor) -> None:
         """Measure a contribution. Whether it will be added is not known yet: autograd.grad calls this hook too."""
-        if self._counts.get(index) and parameter.grad is not None:
-            self._arriving[index] = _square(parameter.grad), _square(contribution)
+        if self._ranks.count > 1:
+            self._arriving[index] = _square(contribution)
+        elif self._counts.get(index) and parameter.grad is not None:
+            first = {} if index in self._each else {index: _square(parameter.grad)}
+            self._each |= first
+            self._arriving[index] = _square(contribution)
 
     def _add(self, index: int, parameter: Tensor, _: Tensor) -> None:
         self._counts[index] = self._counts.get(index, 0) + 1
         arrived = self._arriving.pop(index, None)
-        if arrived is not None and parameter.grad is not None:
-            before, contribution = arrived
-            each = self._squares[index][0] if index in self._squares else before
-            self._squares[index] = each + contribution, _square(parameter.grad)
+        if arrived is None or parameter.grad is None:
+            return
+        self._each[index] = self._each[index] + arrived if index in self._each else arrived
+        if self._ranks.count == 1:
+            self._whole[index] = _square(parameter.grad)
+            return
+        if not self._grown:
+            # Called at the end of this backward pass, in the order of the queue: it goes to its end once more there,
+            # to come after DDP, which averages there.
+            queue = Variable._execution_engine.queue_callback
+            queue(lambda: queue(self._look))
+        self._grown[index] = parameter
+
+    def _look(self) -> None:
+        """Measure the gradients when the ranks have averaged them."""
+        try:
+            with torch.no_grad():
+                self._whole |= {i: _square(p.grad) for i, p in self._grown.items() if p.grad is not None}
+        except Exception as failure:
+            self._report("gradients at the end of the backward pass", failure)
+        self._grown = {}
+
+    def _united(self) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Return over all ranks the sum of ``|d_i|^2``, and ``K``: NaN where the ranks do not agree."""
+        device, ranks = self._ranks.device, self._ranks.count
+        mine = torch.zeros(3, self._size, dtype=torch.float64, device=device)
+        measured: tuple[Mapping[int, int | Tensor], ...] = self._counts, self._each, self._whole
+        for row, values in enumerate(measured):
+            for index, value in values.items():
+                mine[row, index] = value
+        total = self._ranks.add([mine])[0]
+        alike = (total[0] == ranks * mine[0]) & ((total[2] - ranks * mine[2]).abs() <= _SAME * total[2])
+        count = torch.where(alike, total[0], torch.nan)
+        return {index: total[1, index] for index in self._each}, {index: count[index] for index in self._counts}
 
 
 def _square(tensor: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ from probes.metrics.singular_values import singular_values
 from probes.micro_batches import MicroBatchWatch
 from probes.ranks import Ranks
 
+CONVOLUTION_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
+
 
 class Reading(NamedTuple):
     """What a metric is given: the indices of the layers that have such a tensor at this step, and the tensors."""
@@ -140,11 +142,12 @@ def _convolutions(observation: Observation) -> Reading:
     found = {}
     for index, weight in zip(*observation.read("weight"), strict=True):
         module, shapes = observation.layers[index].module, observation.activations.shapes.get(index)
-        if isinstance(module, nn.modules.conv._ConvNd) and shapes and module.padding_mode == "zeros":
+        if isinstance(module, nn.modules.conv._ConvNd) and shapes:
             # A transposed convolution is the adjoint of the convolution of its output with the same kernel.
             given = shapes[1] if observation.layers[index].transposed else shapes[0]
             shape = given[-weight.ndim + 1 :]
-            found[index] = Convolution(weight, shape, module.stride, module.padding, module.dilation, module.groups)
+            settings = {name: getattr(module, name) for name in CONVOLUTION_SETTINGS}
+            found[index] = Convolution(weight, shape, **settings)
     return Reading(list(found), list(found.values()))
 
 
@@ -159,11 +162,7 @@ def _updates(observation: Observation) -> Reading:
 def _micro_batches(observation: Observation) -> Reading:
     if observation.micro_batches is None:
         return Reading([], [])
-    parts = {
-        index: observation.micro_batches.take(observation.layers[index], gradient)
-        for index, gradient in zip(*observation.read("gradient"), strict=True)
-    }
-    found = {index: part for index, part in parts.items() if part is not None}
+    found = observation.micro_batches.take(dict(zip(*observation.read("gradient"), strict=True)))
     return Reading(list(found), list(found.values()))
 
 

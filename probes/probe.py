@@ -200,7 +200,7 @@ class Probe:
             self._model, self._layers, reducers, shapes=shaped, report=self._fail, evaluation=self._evaluation
         )
         counted = self._layers if any(metric.reads == "micro_batches" for metric in metrics) else ()
-        self._micro_batches = MicroBatchWatch(counted, report=self._fail)
+        self._micro_batches = MicroBatchWatch(counted, ranks=self._ranks, report=self._fail)
         steps = OptimizerSteps(
             self._optimizers,
             self._layers,

@@ -12,15 +12,17 @@ from probes.schema import Column
 def gradient_noise(parts: list[Tensor]) -> Tensor:
     """Return the unbiased variance between micro-batches, averaged over elements: ``(1, layers)`` float64.
 
-    With ``N`` micro-batches whose contributions ``d_i`` add up to the gradient, ``g_i = N d_i`` estimates it alone, and
-    ``noise = sum_i |g_i - g|^2 / (N - 1) / n = (N^2 sum |d_i|^2 - N |g|^2) / (N - 1) / n``. It is stated in the units
+    Each of ``R`` ranks makes ``N`` passes; their ``K = R N`` contributions ``d_i`` make up the gradient
+    ``g = sum_i d_i / R``, so that ``g_i = N d_i`` estimates it alone, and
+    ``noise = sum_i |g_i - g|^2 / (K - 1) / n = (N^2 sum |d_i|^2 - K |g|^2) / (K - 1) / n``. It is stated in the units
     of the gradient that the optimizer uses: what a GradScaler or clipping did to the length of the sum is divided out.
+    NaN where ``K`` is, see :meth:`probes.micro_batches.MicroBatchWatch.take`.
 
     Args:
-        parts: For each layer ``[N, sum |d_i|^2, |sum d_i|^2, |g|^2 as used, n]``.
+        parts: For each layer ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]``.
     """
-    count, each, whole, used, n = torch.stack(parts).unbind(1)
-    spread = (count.square() * each - count * whole).clamp_min(0) / (count - 1) / n
+    count, passes, each, whole, used, n = torch.stack(parts).unbind(1)
+    spread = (passes.square() * each - count * whole).clamp_min(0) / (count - 1) / n
     return (spread * used / whole).unsqueeze(0)
 
 
@@ -33,8 +35,8 @@ GRADIENT_NOISE = Metric(
         Column(
             "grad_noise",
             "1",
-            "sum_i |g_i - g|^2 / (N - 1) / n over N micro-batches; null where N = 1",
-            "gradient of the parameter, by micro-batch",
+            "sum_i |g_i - g|^2 / (K - 1) / n over K micro-batches of all ranks; null where K = 1",
+            "gradient of the parameter, by micro-batch and rank",
             "McCandlish et al. 2018, appendix A",
         ),
     ),

@@ -7,6 +7,7 @@ needs torchrun's variables. Rank 0 leaves losses and final weights in ``<folder>
 """
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -64,6 +65,21 @@ def spread(model: nn.Module, way: str) -> nn.Module:
     return fully_shard(model, mesh=mesh)
 
 
+def accumulate(model: nn.Module, folder: Path, *, passes: int, run: str) -> None:
+    """Make one step of some backward passes of 2 samples each, loss scaled and gradient clipped."""
+    rank, count = dist.get_rank(), dist.get_world_size()
+    x = make_batches().flatten(0, 1)[: 2 * passes * count].unflatten(0, (count, passes, 2))[rank]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    with Probe(model, optimizer, store=folder / "runs", run=run, every=1, strict=True):
+        for number, part in enumerate(x, start=1):
+            with nullcontext() if number == passes else model.no_sync():
+                scaler.scale(model(part).square().mean() / passes).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+        scaler.step(optimizer)
+
+
 def main(folder: Path) -> None:
     """Train as one rank, in all ways."""
     dist.init_process_group("gloo")
@@ -76,6 +92,9 @@ def main(folder: Path) -> None:
                 left[name] = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
             if rank == 0:
                 torch.save(left, folder / f"{way if run else way + '-bare'}.pt")
+    for passes in (1, 2):
+        accumulate(spread(make_model(), "ddp"), folder, passes=passes, run=f"noise-{passes}")
+    accumulate(make_model(), folder, passes=1, run="noise-unshared")
     dist.destroy_process_group()
 
 

@@ -62,12 +62,34 @@ def test_every_column_equals_the_single_process_on_the_whole_batch(way, folder):
     single, several = rows(folder, "layers", "single"), rows(folder, "layers", way)
     assert several[["step", "layer"]].equals(single[["step", "layer"]])  # once each: rank 0 alone writes
     averaged = ["activation_grad_var"]  # each rank's loss is the mean over its own half
-    for column in single.columns.difference([*averaged, "step", "epoch", "layer", "layer_type"]):
+    between = ["grad_noise"]  # a single pass of a single process has none
+    for column in single.columns.difference([*averaged, *between, "step", "epoch", "layer", "layer_type"]):
         np.testing.assert_array_equal(several[column].isna(), single[column].isna(), err_msg=column)
         found, truth = (t[column].to_numpy(float, na_value=np.nan) for t in (several, single))
         np.testing.assert_allclose(found, truth, rtol=2e-4, atol=2e-7, err_msg=column)
     # The ranks' losses are means over half as many samples, so that their gradients are twice as large.
     np.testing.assert_allclose(several["activation_grad_var"], 4 * single["activation_grad_var"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_gradient_noise_is_that_between_the_passes_of_all_ranks(passes, folder):
+    found = rows(folder, "layers", f"noise-{passes}").set_index("layer")
+    script = runpy.run_path(str(SCRIPT))
+    model, gradients = script["make_model"](), []
+    for x in script["make_batches"]().flatten(0, 1)[: 4 * passes].unflatten(0, (2 * passes, 2)):
+        loss = model(x).square().mean()
+        gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+    length = torch.stack([torch.stack(each).mean(0).norm() for each in zip(*gradients, strict=True)]).norm()
+    clipped = 0.01 / (length + 1e-6)
+    for name, parameter in enumerate(n for n, _ in model.named_parameters()):
+        if parameter.endswith("weight"):
+            each = torch.stack([g[name] for g in gradients]) * clipped
+            noise = each.var(dim=0, correction=1).mean().item()
+            assert found.loc[parameter.removesuffix(".weight"), "grad_noise"] == pytest.approx(noise, rel=1e-4)
+
+
+def test_ranks_that_share_no_gradient_have_no_noise_between_them(folder):
+    assert rows(folder, "layers", "noise-unshared")["grad_noise"].isna().all()
 
 
 @pytest.mark.parametrize("way", WAYS)

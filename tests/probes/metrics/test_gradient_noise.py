@@ -5,10 +5,11 @@ import torch
 from probes.metrics.gradient_noise import gradient_noise
 
 
-def parts(contributions, used):
-    whole = contributions.sum(0)
+def parts(contributions, used, *, ranks=1):
+    whole = contributions.sum(0) / ranks
     squares = [(contributions**2).sum(), (whole**2).sum(), (used**2).sum()]
-    return torch.tensor([float(len(contributions)), *squares, float(whole.size)], dtype=torch.float64)
+    count = float(len(contributions))
+    return torch.tensor([count, count / ranks, *squares, float(whole.size)], dtype=torch.float64)
 
 
 @pytest.mark.parametrize("factor", [1.0, 1 / 65536, 0.01])  # as is, unscaled by a GradScaler, clipped
@@ -22,3 +23,9 @@ def test_noise_is_the_variance_between_micro_batches_in_units_of_the_gradient_us
 
 def test_equal_micro_batches_have_no_noise():
     assert gradient_noise([parts(np.ones((3, 8)), np.full(8, 3.0))]).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_passes_on_several_ranks_estimate_the_gradient_as_micro_batches_of_one_do():
+    single = np.random.default_rng(0).normal(size=(6, 30)) + 1  # 2 ranks, 3 passes each
+    found = gradient_noise([parts(single / 3, single.mean(axis=0), ranks=2)])
+    assert found.item() == pytest.approx(single.var(axis=0, ddof=1).mean(), rel=1e-9)
