@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from probes.metrics import METRICS, Metric
@@ -20,9 +21,10 @@ class Plan:
 
         Args:
             metrics: Names of metrics or groups, or metrics of one's own; None takes all of ``METRICS``.
-            cadence: A whole number ``n``: every ``n`` steps, dear metrics at every ``stride``-th of those. A schedule:
-                all metrics follow it. A mapping from metric or group to either: those follow it exactly, and whatever
-                it does not name is recorded as under ``every=50``.
+            cadence: A whole number ``n``: every ``n`` steps, bulky metrics at every ``stride``-th of those, dear ones
+                ``apart`` or more steps from each other. A schedule: all metrics follow it. A mapping from metric or
+                group to either: those follow it exactly, and whatever it does not name is recorded as under
+                ``every=50``.
 
         Raises:
             ValueError: A metric or group is unknown, two metrics fill the same column, or a step count is not positive.
@@ -74,4 +76,8 @@ def _schedules(metrics: Sequence[Metric], cadence: Cadence) -> Iterable[tuple[Me
             own |= {metric.name: as_schedule(value) for metric in _named(name, metrics, "every")}
         cadence = EVERY
     every(cadence)  # refuses what is no step count, even where a mapping names every metric
-    return [(metric, own.get(metric.name) or every(cadence * metric.stride)) for metric in metrics]
+    return [(metric, own.get(metric.name) or every(cadence * _records_between(metric, cadence))) for metric in metrics]
+
+
+def _records_between(metric: Metric, cadence: int) -> int:
+    return max(metric.stride, math.ceil(metric.apart / cadence))

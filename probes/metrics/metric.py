@@ -29,7 +29,8 @@ class Metric:
         columns: The columns it fills in table ``layers``; empty where it has a table of its own.
         table: ``layers``, ``histograms`` or ``spectra``.
         label: In the other tables: the ``tensor`` or ``view`` its rows are about.
-        stride: Recorded at every ``stride``-th step that is due, under a plain ``every=n``: more for dear metrics.
+        stride: Recorded at every ``stride``-th step that is due, under a plain ``every=n``: more for bulky metrics.
+        apart: Optimizer steps between two records, at least, under a plain ``every=n``: more for dear metrics.
         carries: ``compute(tensors, carried) -> (values, carried)``: the metric hands itself one tensor a layer from one
             record to the next (None at the first). It is part of the probe's state in a checkpoint.
         finish: ``finish(array) -> (columns, layers)``: the last part of the computation, in NumPy on the host, outside
@@ -47,6 +48,7 @@ class Metric:
     table: str = LAYERS
     label: str = ""
     stride: int = 1
+    apart: int = 1
     carries: bool = False
     finish: Callable[[np.ndarray], np.ndarray] | None = None
     after_update: bool = False

@@ -12,11 +12,17 @@ def due(plan, step):
 def test_without_a_word_everything_is_recorded_dear_metrics_more_rarely():
     plan = Plan()
     assert due(plan, 0) == set(METRICS)
-    cheap = {name for name, metric in METRICS.items() if metric.stride == 1}
+    cheap = {name for name, metric in METRICS.items() if metric.stride == metric.apart == 1}
     assert due(plan, 50) == cheap
     assert due(plan, 51) == set()
     assert "operator_norm" not in cheap
     assert "spectrum" in due(plan, 500)
+
+
+@pytest.mark.parametrize(("cadence", "steps"), [(1, 100), (6, 102), (50, 100), (300, 300)])
+def test_a_dear_metric_keeps_its_distance_in_steps_not_in_records(cadence, steps):
+    plan = Plan(["operator_norm"], cadence)
+    assert [step for step in range(0, 3 * steps, cadence) if due(plan, step)] == [0, steps, 2 * steps]
 
 
 def test_one_schedule_holds_for_all_metrics_dear_or_not():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from probes.metrics.operator_norm import Convolution, conv_operator_norm, largest_singular_value, operator_norms
 
@@ -10,14 +11,22 @@ CASES = [
     ((4, 3, 3, 2), (3, 6, 7), {"stride": (2, 1), "padding": (0, 1), "dilation": (1, 2)}),
     ((4, 2, 3), (2, 11), {"dilation": 2, "padding": "same"}),
     ((3, 2, 2, 2, 2), (2, 3, 4, 3), {}),
+    ((4, 3, 3, 3), (3, 6, 5), {"padding": 1, "padding_mode": "circular"}),
+    ((4, 2, 3, 2), (4, 6, 7), {"padding": (2, 1), "stride": 2, "groups": 2, "padding_mode": "reflect"}),
+    ((4, 3, 4), (3, 9), {"padding": "same", "dilation": 2, "padding_mode": "replicate"}),
+    ((2, 2, 3, 3), (2, 5, 5), {"padding": "valid", "padding_mode": "circular"}),
 ]
+MODULES = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 
 
 def dense(weight, shape, settings):
     """The convolution as a matrix: its action on every unit input."""
     n = torch.Size(shape).numel()
-    convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[weight.ndim]
-    return convolve(torch.eye(n, dtype=torch.float64).reshape(n, *shape), weight, **settings).flatten(1)
+    out_channels, _, *kernel = weight.shape
+    layer = MODULES[weight.ndim](shape[0], out_channels, kernel, bias=False, dtype=torch.float64, **settings)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        return layer(torch.eye(n, dtype=torch.float64).reshape(n, *shape)).flatten(1)
 
 
 @pytest.mark.parametrize(("weight_shape", "input_shape", "settings"), CASES)
