@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from probes.gaps import Gaps
@@ -72,6 +73,8 @@ class Output:
             writer.close()
             if (failure := writer.take_failure()) is not None:
                 self._gaps.fail("the last block of records", failure, -1)
+            if (lost := writer.lost) is not None:
+                self._gaps.note(what="lost rows", **asdict(lost))
             self._describe()
         finally:
             self._recorder.close(status)

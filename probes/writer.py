@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import deque
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from probes.records import Record, Tables, steps_batch
 
 STALENESS = 1.0  # seconds a record may wait for company
 MAX_WAITING = 32 << 20  # bytes of records waiting before the training thread waits for the writer
+MAX_REFUSED = 32 << 20  # bytes of rows kept while the store refuses them; what comes on top of it is lost
 
 
 class Sink(Protocol):
@@ -25,12 +27,39 @@ class Sink(Protocol):
         """Take rows of a table."""
 
 
+@dataclass
+class Lost:
+    """Rows that the store refused until there was no room left for them, or until the end.
+
+    Attributes:
+        rows: How many, of all tables.
+        first_step: The first step that lacks some.
+        last_step: The last.
+        why: What the store said at the last of them.
+    """
+
+    rows: int = 0
+    first_step: int = 0
+    last_step: int = 0
+    why: str = ""
+
+    def add(self, batch: pa.RecordBatch, why: str) -> None:
+        """Count a batch in."""
+        steps = batch.column("step")
+        first, last = steps[0].as_py(), steps[-1].as_py()
+        self.first_step = min(first, self.first_step) if self.rows else first
+        self.last_step = max(last, self.last_step)
+        self.rows += batch.num_rows
+        self.why = why
+
+
 class Writer:
     """Moves records and rows of table ``steps`` to a recorder, in order, from a thread of its own.
 
     The thread wakes once in ``STALENESS`` seconds rather than for each record: a training thread with steps of a few
     milliseconds would feel every change of hands. Memory is bounded: with ``MAX_WAITING`` bytes waiting, :meth:`put`
-    waits, and says so once.
+    waits, and says so once. Rows that the store refuses, for want of space say, are kept and tried again each second;
+    training does not wait for that.
     """
 
     def __init__(self, sink: Sink, tables: Tables) -> None:
@@ -45,6 +74,8 @@ class Writer:
         self._closing = False
         self._warned = False
         self._failure: Exception | None = None
+        self._refused: deque[tuple[str, pa.RecordBatch]] = deque()
+        self._lost, self._reason = Lost(), ""
         self._thread = threading.Thread(target=self._run, name="probe-writer", daemon=True)
         self._thread.start()
 
@@ -66,8 +97,13 @@ class Writer:
         failure, self._failure = self._failure, None
         return failure
 
+    @property
+    def lost(self) -> Lost | None:
+        """The rows that never reached the store, if any."""
+        return self._lost if self._lost.rows else None
+
     def flush(self) -> None:
-        """Return when everything put so far has been handed to the recorder."""
+        """Return when everything put so far has been handed to the recorder, or refused by it."""
         self._write_waiting()
 
     def close(self) -> None:
@@ -77,6 +113,9 @@ class Writer:
             self._changed.notify_all()
         self._thread.join()
         self._write_waiting()
+        for _, batch in self._refused:
+            self._lost.add(batch, self._reason)
+        self._refused.clear()
 
     def _wait_for_room(self, size: int) -> None:
         if not self._warned:
@@ -105,16 +144,35 @@ class Writer:
                 self._records.clear()
                 for _ in rows:
                     self._rows.popleft()
+            self._write()  # what was refused first: it makes room
             try:
-                self._write(records, rows)
-            except Exception as failure:  # the training thread reports it at its next step
+                self._take(records, rows)
+            except Exception as failure:
                 self._failure = failure
+            self._write()
             with self._changed:
                 self._bytes -= sum(record.nbytes for record in records)
                 self._changed.notify_all()
 
-    def _write(self, records: list[Record], rows: list[dict[str, Any]]) -> None:
-        for table, batch in self._tables.batches(records) if records else ():
-            self._sink.write(table, batch)
+    def _take(self, records: list[Record], rows: list[dict[str, Any]]) -> None:
+        """Turn records into batches, behind those that were refused before."""
+        batches = list(self._tables.batches(records)) if records else []
         if rows:
-            self._sink.write("steps", steps_batch(rows))
+            batches.append(("steps", steps_batch(rows)))
+        held = sum(batch.nbytes for _, batch in self._refused)
+        for table, batch in batches:
+            held += batch.nbytes
+            if held > MAX_REFUSED and self._refused:
+                self._lost.add(batch, self._reason)
+            else:
+                self._refused.append((table, batch))
+
+    def _write(self) -> None:
+        """Hand over batch by batch; the training thread reports a refusal at its next step."""
+        try:
+            while self._refused:
+                self._sink.write(*self._refused[0])
+                self._refused.popleft()
+        except Exception as failure:
+            self._failure = failure
+            self._reason = f"{type(failure).__name__}: {failure}"

@@ -81,16 +81,59 @@ def test_a_slow_store_makes_training_wait_and_says_so_instead_of_growing_or_losi
     assert sink.steps == list(range(20))
 
 
-def test_a_failure_is_kept_until_it_is_taken_and_the_thread_goes_on(writer, sink, monkeypatch):
-    def refuse(*_):
-        raise OSError("disk gone")
+def refuse(*_):
+    raise OSError("disk full")
 
+
+def test_what_the_store_refuses_is_kept_in_order_and_written_once_it_takes_it(writer, sink, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr(sink, "write", refuse)
-        writer.put(record(0))
-        writer.flush()
-    assert "disk gone" in str(writer.take_failure())
+        for step in range(3):
+            writer.put(record(step))
+            writer.flush()
+    assert "disk full" in str(writer.take_failure())
     assert writer.take_failure() is None
-    writer.put(record(1))
+    writer.put(record(3))
     writer.flush()
-    assert sink.steps == [1]
+    assert sink.steps == [0, 1, 2, 3]
+    writer.close()
+    assert writer.lost is None
+
+
+def test_a_table_that_was_written_before_another_was_refused_is_not_written_twice(writer, sink, monkeypatch):
+    written = []
+
+    def refuse_steps(table, batch):
+        if table == "steps":
+            refuse()
+        written.append((table, batch.column("step").to_pylist()))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sink, "write", refuse_steps)
+        writer.put(record(0))
+        writer.put_row({"step": 0, "epoch": 0, "split": "train", "loss": 1.0})
+        writer.flush()
+    monkeypatch.setattr(sink, "write", lambda table, batch: written.append((table, batch.column("step").to_pylist())))
+    writer.flush()
+    assert written == [("layers", [0]), ("steps", [0])]
+
+
+def test_rows_beyond_the_room_for_refused_ones_are_lost_and_named(writer, sink, monkeypatch):
+    monkeypatch.setattr(writer_module, "MAX_REFUSED", 1)  # room for one batch
+    with monkeypatch.context() as broken:
+        broken.setattr(sink, "write", refuse)
+        for step in range(4):
+            writer.put(record(step))
+            writer.flush()
+    writer.put(record(4))
+    writer.flush()
+    assert sink.steps == [0, 4]
+    assert (writer.lost.rows, writer.lost.first_step, writer.lost.last_step) == (3, 1, 3)
+    assert writer.lost.why == "OSError: disk full"
+
+
+def test_rows_refused_to_the_end_are_lost_and_named(writer, sink, monkeypatch):
+    monkeypatch.setattr(sink, "write", refuse)
+    writer.put(record(7))
+    writer.close()
+    assert (writer.lost.rows, writer.lost.first_step, writer.lost.last_step) == (1, 7, 7)
