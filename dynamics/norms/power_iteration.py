@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,21 +14,37 @@ MEMORY = 1e-18
 
 
 def iterate(matrix: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Make one power iteration on u and v, in place, and return sigma.
+    """Make one power iteration on u and v, in place, and return sigma: :func:`iterate_all` for one matrix."""
+    return iterate_all([matrix], [u], [v])[0]
+
+
+def iterate_all(matrices: Sequence[Tensor], us: Sequence[Tensor], vs: Sequence[Tensor]) -> list[Tensor]:
+    """Make one power iteration for each matrix on its u and v, in place, and return every sigma.
 
     ``u <- Wv / |Wv|``, ``v <- W^T u / |W^T u|``; then u^T W v = |W^T u|, so sigma needs no product of its own. An
-    all-zero matrix leaves u and v as they are, and sigma is 1e-18. A NaN in the matrix gives NaN.
+    all-zero matrix leaves u and v as they are, and sigma is 1e-18. A NaN in a matrix gives NaN.
 
     Args:
-        matrix: W, ``(rows, columns)``, without gradient.
-        u: Left vector, ``(rows,)``.
-        v: Right vector, ``(columns,)``.
+        matrices: W, ``(rows, columns)``, without gradient.
+        us: Left vectors, ``(rows,)``.
+        vs: Right vectors, ``(columns,)``.
 
     Source: Miyato et al. 2018, algorithm 1.
     """
     # Autocast leaves operations in place alone: sigma is taken in the weight's own precision.
-    normalise(u.addmv_(matrix, v, beta=MEMORY))
-    return normalise(v.addmv_(matrix.mT, u, beta=MEMORY))
+    for W, u, v in zip(matrices, us, vs, strict=True):
+        u.addmv_(W, v, beta=MEMORY)
+    _normalise_all(us)
+    for W, u, v in zip(matrices, us, vs, strict=True):
+        v.addmv_(W.mT, u, beta=MEMORY)
+    return _normalise_all(vs)
+
+
+def _normalise_all(vectors: Sequence[Tensor]) -> list[Tensor]:
+    """Divide each vector by its length, in place; return the lengths."""
+    lengths = list(torch._foreach_norm(list(vectors)))
+    torch._foreach_div_(list(vectors), lengths)
+    return lengths
 
 
 def normalise(vector: Tensor) -> Tensor:

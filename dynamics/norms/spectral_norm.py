@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -11,40 +12,49 @@ from torch.nn.utils import parametrize
 
 from dynamics.norms.layers import output_dimension, unfold_weight
 from dynamics.norms.norm import Norm
-from dynamics.norms.ownership import is_ours
-from dynamics.norms.power_iteration import EPS, iterate, multiply
+from dynamics.norms.power_iteration import EPS, iterate, iterate_all, multiply
 
 
 class _Divide(torch.autograd.Function):
-    """``W -> W / sigma`` whose backward knows that sigma = u^T W v: ``(G - <G, W/sigma> u v^T) / sigma`` (Eq. 9).
+    """``W -> W / sigma`` of several weights, whose backward knows that sigma = u^T W v (Eq. 9).
 
-    u and v come shaped so that their product has the shape of W. Returns sigma too, at least ``eps``: a second
-    derivative reaches W through it.
+    The gradient is ``(G - <G, W/sigma> u v^T) / sigma``. u and v come shaped so that their product has the shape of W.
+    Returns each sigma too, at least ``eps``, behind the weights: a second derivative reaches W through it.
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0917 - autograd passes arguments by position
-        ctx: Any, W: Tensor, u: Tensor, v: Tensor, sigma: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, eps: float, us: list[Tensor], vs: list[Tensor], sigmas: list[Tensor], *Ws: Tensor
+    ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        sigma = sigma.clamp_min(eps)
+        sigmas = list(torch._foreach_clamp_min(sigmas, eps))
         # Not W / sigma: that forgets the channels-last strides of a one-channel weight, and the network follows suit.
-        W_hat = torch.div(W, sigma, out=torch.empty_like(W))
-        ctx.save_for_backward(W_hat, u, v, sigma)
-        return W_hat, sigma
+        W_hats = [torch.empty_like(W) for W in Ws]
+        torch._foreach_copy_(W_hats, Ws)
+        torch._foreach_div_(W_hats, sigmas)
+        ctx.us, ctx.vs = us, vs
+        ctx.save_for_backward(*W_hats, *sigmas)
+        return *W_hats, *sigmas
 
     @staticmethod
-    def backward(ctx: Any, G: Tensor | None, g_sigma: Tensor | None) -> tuple[Tensor | None, ...]:
-        overwrite = G is not None and is_ours(G)
-        W_hat, u, v, sigma = ctx.saved_tensors
-        grad = None if g_sigma is None else u * g_sigma * v
-        if G is not None:
-            along = u * inner_product(G, W_hat)
-            # One formula in both ways: whether a hook looks on must not change a bit.
-            across = G.addcmul_(along, v, value=-1) if overwrite else torch.addcmul(G, along, v, value=-1)
-            slope = across.div_(sigma) if overwrite else across / sigma
-            grad = slope if grad is None else grad + slope
-        return grad, None, None, None, None
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        us, vs, count = ctx.us, ctx.vs, len(ctx.us)
+        W_hats, sigmas = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        found: list[Tensor | None] = [None] * count
+        reached = [i for i, G in enumerate(grads[:count]) if G is not None]
+        if reached:
+            Gs = [cast(Tensor, grads[i]) for i in reached]
+            products = [inner_product(G, W_hats[i]) for G, i in zip(Gs, reached, strict=True)]
+            alongs = torch._foreach_mul([us[i] for i in reached], products)
+            across = torch._foreach_addcmul(Gs, alongs, [vs[i] for i in reached], -1)
+            torch._foreach_div_(across, [sigmas[i] for i in reached])
+            for i, grad in zip(reached, across, strict=True):
+                found[i] = grad
+        for i, g_sigma in enumerate(grads[count:]):  # of a second derivative
+            if g_sigma is not None:
+                so_far, through_sigma = found[i], us[i] * g_sigma * vs[i]
+                found[i] = through_sigma if so_far is None else so_far + through_sigma
+        return None, None, None, None, *found
 
 
 def inner_product(G: Tensor, W: Tensor) -> Tensor:
@@ -86,7 +96,7 @@ class SpectralNorm(nn.Module):
         if n_power_iterations < 1:
             raise ValueError(f"n_power_iterations: expected at least 1, got {n_power_iterations}")
         self.n_power_iterations, self.dim, self.eps = n_power_iterations, dim, eps
-        self.ready: Tensor | None = None  # see dynamics.norms.sweep
+        self.ready: list[Tensor] = []  # the weight that the next forward takes, see dynamics.norms.sweep
         matrix = unfold_weight(weight.detach(), dim=dim)
         rows, columns = matrix.shape
         # The random numbers are drawn as torch draws them: the same seed gives the same u and v.
@@ -97,45 +107,27 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W / sigma(W), in the shape and memory format of the weight."""
-        if self.training and self.ready is not None:
-            ready, self.ready = self.ready, None
-            return ready
-        return self._normalise(weight)
+        if self.training and self.ready:
+            return self.ready.pop()
+        return normalise([self], [weight])[0]
 
-    def prepare(self, weight: Tensor) -> None:
-        """Compute the normalised weight now, for the next training forward to take."""
-        self.ready = self._normalise(weight)
+    def _view(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weight as a matrix, and v in the order of its columns: as views where they can be.
 
-    def _normalise(self, weight: Tensor) -> Tensor:
-        with torch.no_grad():
-            sigma = self._sigma(weight)
-            # Copies: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
-            u, v = self._like(weight)
-        normalised, _ = cast(tuple[Tensor, Tensor], _Divide.apply(weight, u, v, sigma, self.eps))
-        return normalised
+        A channels-last weight is viewed as ``(out, kh*kw*in)``, and v is copied into that order, not the weight.
+        """
+        if not self._reordered(weight):
+            return unfold_weight(weight, dim=self.dim), self._v
+        return weight.movedim(1, -1).flatten(1), self._v.view(weight.shape[1:]).movedim(0, -1).flatten()
 
-    def _sigma(self, weight: Tensor) -> Tensor:
-        """Return sigma, in training after moving u and v."""
-        if self.dim == 0 and not weight.is_contiguous():
-            return self._sigma_channels_last(weight)
-        matrix = unfold_weight(weight, dim=self.dim)
-        if not self.training:
-            return torch.dot(self._u, multiply(matrix, self._v))
-        for _ in range(self.n_power_iterations):
-            sigma = iterate(matrix, self._u, self._v)
-        return sigma
+    def _remember(self, weight: Tensor, v: Tensor) -> None:
+        """Keep a v that :meth:`_view` had copied."""
+        if self._reordered(weight):
+            kernel_first = (*weight.shape[2:], weight.shape[1])
+            self._v.copy_(v.view(kernel_first).movedim(-1, 0).flatten())
 
-    def _sigma_channels_last(self, weight: Tensor) -> Tensor:
-        """Return the same from a view: v is put in the order of the weight's memory, not the weight in that of v."""
-        matrix = weight.movedim(1, -1).flatten(1)  # (out, kh*kw*in)
-        v = self._v.view(weight.shape[1:]).movedim(0, -1).flatten()
-        if not self.training:
-            return torch.dot(self._u, multiply(matrix, v))
-        for _ in range(self.n_power_iterations):
-            sigma = iterate(matrix, self._u, v)
-        kernel_first = (*weight.shape[2:], weight.shape[1])
-        self._v.copy_(v.view(kernel_first).movedim(-1, 0).flatten())
-        return sigma
+    def _reordered(self, weight: Tensor) -> bool:
+        return self.dim == 0 and not weight.is_contiguous()
 
     def _like(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return copies of u and v, shaped and laid out so that ``u * v`` is ``u v^T`` as the weight is stored."""
@@ -152,6 +144,31 @@ class SpectralNorm(nn.Module):
     def extra_repr(self) -> str:
         """Return the settings that ``repr`` shows."""
         return f"n_power_iterations={self.n_power_iterations}, dim={self.dim}, eps={self.eps}"
+
+
+def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return each W / sigma(W); in training after the norm's power iterations.
+
+    The numbers are those of one norm after the other, and many small weights take half the time together.
+
+    Args:
+        norms: Norms that are all in training or all in evaluation, with one ``n_power_iterations`` and ``eps``.
+        weights: The weight of each.
+    """
+    with torch.no_grad():
+        views = [norm._view(weight) for norm, weight in zip(norms, weights, strict=True)]
+        matrices, vs = [matrix for matrix, _ in views], [v for _, v in views]
+        if norms[0].training:
+            for _ in range(norms[0].n_power_iterations):
+                sigmas = iterate_all(matrices, [norm._u for norm in norms], vs)
+            for norm, weight, v in zip(norms, weights, vs, strict=True):
+                norm._remember(weight, v)
+        else:
+            sigmas = [torch.dot(norm._u, multiply(W, v)) for norm, W, v in zip(norms, matrices, vs, strict=True)]
+        # Copies: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
+        shaped = [norm._like(weight) for norm, weight in zip(norms, weights, strict=True)]
+    us, vs = [u for u, _ in shaped], [v for _, v in shaped]
+    return list(_Divide.apply(norms[0].eps, us, vs, sigmas, *weights)[: len(norms)])
 
 
 def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float = EPS) -> nn.Module:

@@ -2,43 +2,59 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from dynamics.norms.spectral_norm import SpectralNorm
+from dynamics.norms.spectral_norm import SpectralNorm, normalise
+
+TOGETHER = 16  # layers whose gradients come at once; DDP sends those of later layers while the backward goes on
 
 
 def sweep_before_forward(model: nn.Module) -> nn.Module:
     """Let every training forward of the model begin with the power iterations of all its layers; return the model.
 
     A layer's twenty small operations cost three to four times as much between two convolutions, which push their code
-    and data out of the caches, as one layer after the other. Each layer's first use in a forward takes the weight that
-    is ready; a second use makes a power iteration of its own, as ever. Calling it twice changes nothing.
+    and data out of the caches, as for all layers together. Each layer's first use in a forward takes the weight that is
+    ready; a second use makes a power iteration of its own, as ever. Calling it twice changes nothing.
     """
-    if _prepare not in model._forward_pre_hooks.values():
-        model.register_forward_pre_hook(_prepare)
-        model.register_forward_hook(_forget, always_call=True)
+    hooks = model._forward_pre_hooks.values()
+    if not any(isinstance(getattr(hook, "__self__", None), _Sweep) for hook in hooks):
+        sweep = _Sweep()
+        model.register_forward_pre_hook(sweep.prepare)
+        model.register_forward_hook(sweep.forget, always_call=True)
     return model
 
 
-def _norms(model: nn.Module) -> list[tuple[SpectralNorm, ParametrizationList]]:
-    lists = [module for module in model.modules() if isinstance(module, ParametrizationList)]
-    return [(chain[0], chain) for chain in lists if isinstance(chain[0], SpectralNorm) and len(chain) == 1]
+class _Sweep:
+    """The two hooks of one model."""
+
+    def __init__(self) -> None:
+        self._prepared: list[SpectralNorm] = []
+
+    def prepare(self, model: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        if torch.compiler.is_compiling():  # a compiler orders the work itself
+            return
+        for _, pairs in groupby(_norms(model), key=lambda pair: (pair[0].n_power_iterations, pair[0].eps)):
+            alike = list(pairs)
+            for first in range(0, len(alike), TOGETHER):
+                norms, weights = zip(*alike[first : first + TOGETHER], strict=True)
+                for norm, weight in zip(norms, normalise(norms, weights), strict=True):
+                    norm.ready[:] = [weight]
+                self._prepared += norms
+
+    def forget(self, _model: nn.Module, _inputs: tuple[Any, ...], _output: Any) -> None:
+        # What a forward did not use must not reach the next one, nor keep a graph alive.
+        if not torch.compiler.is_compiling():
+            for norm in self._prepared:
+                norm.ready.clear()
+            self._prepared.clear()
 
 
-def _prepare(model: nn.Module, _inputs: tuple[Any, ...]) -> None:
-    if torch.compiler.is_compiling():  # a compiler orders the work itself
-        return
-    for norm, chain in _norms(model):
-        if norm.training:
-            norm.prepare(chain.original)
-
-
-def _forget(model: nn.Module, _inputs: tuple[Any, ...], _output: Any) -> None:
-    # What a forward did not use must not reach the next one, nor keep a graph alive.
-    if not torch.compiler.is_compiling():
-        for norm, _ in _norms(model):
-            norm.ready = None
+def _norms(model: nn.Module) -> list[tuple[SpectralNorm, Tensor]]:
+    """Return the norms in training that alone compute a weight, and what they compute it from."""
+    chains = [module for module in model.modules() if isinstance(module, ParametrizationList) and len(module) == 1]
+    return [(chain[0], chain.original) for chain in chains if isinstance(chain[0], SpectralNorm) and chain[0].training]

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from dynamics.allocator import keep_freed_memory
 from dynamics.models import MODELS, build
 from dynamics.norms import NORMS, Norm
 
@@ -184,7 +185,7 @@ def machine(arguments: argparse.Namespace) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "allocator": tuned or "default",
+        "allocator": "kept" if arguments.keep_memory else tuned or "default",
         "load": os.getloadavg()[0],
         "memory_format": arguments.memory_format,
         "compiled": arguments.compile,
@@ -214,9 +215,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="through torch.compile")
     parser.add_argument("--memory-format", choices=["channels_last", "contiguous_format"], default="channels_last")
+    parser.add_argument("--keep-memory", action="store_true", help="malloc as `meandrift train` sets it on glibc")
     parser.add_argument("--json", type=Path, help="write the result here, too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.keep_memory and not keep_freed_memory():
+        parser.error("--keep-memory: this C library has no mallopt")
     rounds = arguments.rounds
     result: dict[str, Any] = {"machine": machine(arguments), "models": {}}
     print(" ".join(f"{key}={value}" for key, value in result["machine"].items()))

@@ -7,10 +7,10 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils.parametrize import ParametrizationList
 
 from dynamics.models import build
-from dynamics.norms import SpectralNorm, spectral_norm
+from dynamics.norms import SpectralNorm, spectral_norm, sweep
+from dynamics.norms.spectral_norm import normalise
 from dynamics.norms.sweep import sweep_before_forward
 
 
@@ -44,12 +44,11 @@ def test_training_is_the_same_bit_for_bit(norm: str, seed: int) -> None:
 
 def test_it_makes_the_weights_before_the_first_layer_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     model, order = build("cnn3", "sn", image_size=8), []
-    prepare = SpectralNorm.prepare
-    monkeypatch.setattr(SpectralNorm, "prepare", lambda norm, weight: (order.append("weight"), prepare(norm, weight)))
+    monkeypatch.setattr(sweep, "normalise", lambda norms, W: (order.append(len(norms)), normalise(norms, W))[1])
     for layer in (model.features.block1, model.features.block2):
         layer.register_forward_hook(lambda *_: order.append("layer"))
     model(torch.randn(2, 1, 8, 8))
-    assert order == ["weight"] * 4 + ["layer"] * 2
+    assert order == [4, "layer", "layer"]
 
 
 def test_a_second_use_makes_an_iteration_of_its_own(seed: int) -> None:
@@ -72,11 +71,10 @@ def test_nothing_is_left_over(seed: int) -> None:
     torch.manual_seed(seed)
     model = build("cnn3", "sn", image_size=8)
     norms = [module for module in model.modules() if isinstance(module, SpectralNorm)]
-    norms[0].prepare(next(m for m in model.modules() if isinstance(m, ParametrizationList)).original)
     model(torch.randn(2, 1, 8, 8))
     with pytest.raises(RuntimeError):
         model(torch.randn(2, 5, 8, 8))  # five channels: the first layer fails, the weights of the others are not used
-    assert all(norm.ready is None for norm in norms)
+    assert not any(norm.ready for norm in norms)
     copy.deepcopy(model)
 
 
