@@ -102,19 +102,26 @@ def margin_bound(
 
 
 def margin_bound_of(
-    logits: Tensor, labels: Tensor, *, weights: Sequence[Tensor], references: Sequence[Tensor], input_norm: float
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    weights: Sequence[Tensor],
+    references: Sequence[Tensor],
+    input_norm: float,
+    samples: int | None = None,
 ) -> float:
     """Return Theorem 1's bound for a network at one step, at the margin that makes it smallest.
 
-    The margin is chosen among the training inputs' own margins; delta is 0.05. Record it at any step with
-    ``probe.log(margin_bound=...)``.
+    The margin is chosen among the training inputs' own margins; delta is 0.05. :class:`dynamics.margins.MarginBound`
+    records it along a run.
 
     Args:
-        logits: Of all training inputs, ``(n, classes)``, two classes or more.
-        labels: Their classes, ``(n,)``.
+        logits: Of all training inputs or a fair sample of them, ``(m, classes)``, two classes or more.
+        labels: Their classes, ``(m,)``.
         weights: Matrices of the layers, see :func:`layer_matrices`.
         references: The same at initialisation.
         input_norm: The square root of the sum of squares of all training inputs.
+        samples: n, how many training inputs there are; by default as many as logits.
 
     Returns:
         The bound, float; infinite if no input is classified right, NaN if R is NaN.
@@ -135,7 +142,7 @@ def margin_bound_of(
             complexity,
             margin=float(margin),
             input_norm=input_norm,
-            samples=len(margins),
+            samples=len(margins) if samples is None else samples,
             width=width,
             ramp_loss=float((margins <= margin).double().mean()),
         )

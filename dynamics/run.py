@@ -15,6 +15,7 @@ from dynamics.data.batches import in_order
 from dynamics.evaluation import evaluate
 from dynamics.events import Began, Ended, Scored, Stepped, Watch, unwatched
 from dynamics.interruption import deferred_interrupt
+from dynamics.margins import MarginBound
 from dynamics.parameters import count_parameters
 from dynamics.ranks import Ranks, environment, joined
 from dynamics.setup import Setup, set_up
@@ -63,6 +64,7 @@ def run(
     check_store(store)
     check_shares(config, ranks)
     setup = set_up(config, data_dir=data_dir, download=download, ranks=ranks)
+    margin_bound = MarginBound(setup.model, setup.data)  # before a checkpoint is loaded: it refers to the first weights
     place = checkpoint_path(store, name)
     saved = load_checkpoint(place, config=config.to_dict(), device=setup.device) if resume and place.exists() else None
     start = 0 if saved is None else saved["step"]
@@ -88,7 +90,7 @@ def run(
                 probe.load_state_dict(saved["probe"])
                 restore_random_state(saved["random"])
             watch(Began(name, config.epochs, config.epochs * len(setup.batches), start))
-            sitting = _Sitting(name, setup, probe, ranks, place, watch, interrupted)
+            sitting = _Sitting(name, setup, margin_bound, probe, ranks, place, watch, interrupted)
             steps, diverged = sitting.follow(start)
     ended = Ended(name, steps, time.monotonic() - began, diverged)
     watch(ended)
@@ -101,6 +103,7 @@ class _Sitting:
 
     run: str
     setup: Setup
+    margin_bound: MarginBound
     probe: Probe
     ranks: Ranks
     place: Path
@@ -162,7 +165,8 @@ class _Sitting:
         images = in_order(data.test, mean=data.mean, std=data.std, batch_size=EVALUATION_BATCH)
         score = evaluate(self.setup.model, images)
         self.probe.epoch = epoch
-        self.probe.log(split="test", loss=score.loss, accuracy=score.accuracy)
+        bound = self.margin_bound.of(self.setup.model)
+        self.probe.log(split="test", loss=score.loss, accuracy=score.accuracy, **bound)
         self.watch(Scored(self.run, epoch, score.loss, score.accuracy))
 
 
