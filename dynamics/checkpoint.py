@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from probes.storage.files import open_store
+from probes.storage.files import CHECKPOINTS, open_store
 
 # Settings a resumed run may change: how long it goes on and what is observed; neither alters the steps already taken.
 MAY_CHANGE = frozenset({"epochs", "every", "include", "exclude", "device"})
@@ -22,7 +22,7 @@ def checkpoint_path(store: str | os.PathLike[str], run: str) -> Path:
 
     The checkpoint of a run that records to a URL stays on this machine, where the store's logs are.
     """
-    return open_store(store).spool / "_checkpoints" / f"{run}.pt"
+    return open_store(store).spool / CHECKPOINTS / f"{run}.pt"
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

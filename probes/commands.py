@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,13 +30,17 @@ def _open(store: str) -> StoreFiles:
 def runs(
     store: Annotated[str, typer.Argument(help="Folder or URL of the store.", show_default=True)] = "runs",
 ) -> None:
-    """List the runs of a store."""
+    """List the runs of a store; what a killed writer left behind is brought in first."""
     from rich.console import Console
     from rich.table import Table
 
     from probes.storage.listing import list_runs
+    from probes.storage.recovery import recover_dead
 
-    rows = list(list_runs(_open(store)))
+    files = _open(store)
+    with suppress(OSError):  # a store that may only be read is listed as it is
+        recover_dead(files)
+    rows = list(list_runs(files))
     listed = Table("run", "status", "started", "updated", "last step", "device", "rows", "size", box=None)
     listed.columns[0].min_width = max(len(row[0]) for row in rows)  # an id cut short could not be used
     for row in rows:
@@ -95,7 +100,7 @@ def rm(
     store: Store = "runs",
     force: Force = False,
 ) -> None:
-    """Delete runs: their rows in every table, and their logs."""
+    """Delete runs: their rows in every table, their logs, checkpoints and samples."""
     from probes.storage.removal import remove_run
 
     files = _open(store)

@@ -16,6 +16,7 @@ import torch
 from dynamics.evaluation import evaluating
 from dynamics.gan.images import to_bytes
 from dynamics.seeding import generator as stream
+from probes.storage.files import SAMPLES
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,7 +62,7 @@ def grid(pixels: Tensor, *, columns: int = COLUMNS) -> Tensor:
 
 def samples_folder(store: Path | str, run: str) -> Path:
     """Return the folder of a run's sample grids."""
-    return Path(store) / "samples" / f"run={run}"
+    return Path(store) / SAMPLES / f"run={run}"
 
 
 def write_grid(folder: Path, pixels: Tensor, *, step: int) -> Path:

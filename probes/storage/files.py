@@ -19,6 +19,8 @@ from probes.storage.durability import sync
 from probes.storage.parts import segment_range, write_parquet
 
 WORKSPACES = "_writers"  # begins with "_": readers of a Parquet folder pass over it
+CHECKPOINTS = "_checkpoints"  # in the spool, <id>.pt each: not the store's own, but deleted with their run
+SAMPLES = "samples"  # beside the tables, run=<id> each: likewise
 _OBJECT_STORES = {"s3", "s3a", "gcs", "gs", "abfs", "abfss", "az"}
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 

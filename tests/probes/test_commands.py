@@ -30,11 +30,17 @@ def meandrift(*words: object, store: Path) -> Result:
     return CliRunner().invoke(app, [*map(str, words), *told])
 
 
-def test_runs_lists_every_run_with_its_rows(store, monkeypatch):
+def test_runs_lists_every_run_with_its_rows_those_of_dead_writers_too(store, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     lines = meandrift("runs", store=store).stdout.splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [["a", "finished"], ["dead", "running"]]
-    assert lines[1].split()[-3] == "3"
+    assert [line.split()[:2] for line in lines[1:]] == [["a", "finished"], ["dead", "interrupted"]]
+    assert [line.split()[-3] for line in lines[1:]] == ["3", "5"]
+
+
+def test_runs_of_a_live_writer_are_listed_as_running(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    with Recorder(tmp_path, "live"):
+        assert meandrift("runs", store=tmp_path).stdout.splitlines()[1].split()[:2] == ["live", "running"]
 
 
 def test_runs_shows_a_question_mark_for_a_part_it_cannot_count(store, monkeypatch):
@@ -77,7 +83,10 @@ def test_compact_leaves_a_live_run_alone_and_says_so(tmp_path):
     assert "left alone: run 'live' is being written by process" in result.stderr
 
 
-def test_rm_deletes_a_run_from_every_table_and_its_log(store):
+def test_rm_deletes_a_run_from_every_table_its_log_checkpoint_and_samples(store):
+    for kept in (store / "_checkpoints" / "a.pt", store / "samples" / "run=a" / "step-00000000.png"):
+        kept.parent.mkdir(parents=True)
+        kept.touch()
     assert meandrift("rm", "dead", "a", store=store).stdout == "deleted dead\ndeleted a\n"
     assert [path for path in store.rglob("*") if path.is_file()] == []
 
