@@ -238,7 +238,19 @@ def questions(store: Path, *, layer: str, step: int) -> dict[str, dict[str, Call
             ),
         }
 
-    return {"pandas": pandas_(), "duckdb": duckdb_(), "polars": polars_()}
+    def analysis_() -> dict[str, Callable[[], Any]]:
+        import analysis
+
+        return {
+            "open": lambda: analysis.layers(store, runs=run, steps=(0, 0), columns=[]),
+            "one layer of one run": lambda: analysis.layers(store, runs=run, layers=layer),
+            "one metric of all runs at one step": lambda: analysis.layers(
+                store, columns=["weight_mean"], steps=(step, step)
+            ),
+            "group by run and layer": lambda: grouped(analysis.layers(store, columns=["weight_mean"])),
+        }
+
+    return {"analysis": analysis_(), "pandas": pandas_(), "duckdb": duckdb_(), "polars": polars_()}
 
 
 def ask(stores: tuple[Path, Path], named: tuple[str, str], rounds: int, scale: dict[str, Any], back: Any) -> None:
@@ -306,7 +318,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=100)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5, help="read: timed answers a question")
-    parser.add_argument("--engines", default="pandas,duckdb,polars")
+    parser.add_argument("--engines", default="analysis,pandas,duckdb,polars")
     parser.add_argument("--at", type=Path, help="read: where the store is made and kept; a temporary folder otherwise")
     parser.add_argument("--result", type=Path, help="write the JSON here too")
     arguments = parser.parse_args()
