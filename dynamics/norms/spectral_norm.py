@@ -29,9 +29,7 @@ class _Divide(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         sigmas = list(torch._foreach_clamp_min(sigmas, eps))
         # Not W / sigma: that forgets the channels-last strides of a one-channel weight, and the network follows suit.
-        W_hats = [torch.empty_like(W) for W in Ws]
-        torch._foreach_copy_(W_hats, Ws)
-        torch._foreach_div_(W_hats, sigmas)
+        W_hats = [torch.div(W, sigma, out=torch.empty_like(W)) for W, sigma in zip(Ws, sigmas, strict=True)]
         ctx.us, ctx.vs = us, vs
         ctx.save_for_backward(*W_hats, *sigmas)
         return *W_hats, *sigmas
