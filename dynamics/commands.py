@@ -161,6 +161,8 @@ def reproduce(
 
     Without options: the 3-layer CNN on digits that ship with the package, two minutes on two cores, no download. Run
     again, it goes on where it stopped, and draws the figures anew.
+
+    Example: `meandrift reproduce --experiment cnn3-mnist --quick --download`
     """
     from rich.console import Console
 
@@ -186,7 +188,10 @@ def reproduce(
 
 @app.command()
 def params(*, formats: Annotated[str, typer.Option("--format", help="table or csv.")] = "table") -> None:
-    """Count the parameters of the paper's networks beside its Table III, with the reason of each difference."""
+    """Count the parameters of the paper's networks beside its Table III, with the reason of each difference.
+
+    Example: `meandrift params --format csv`
+    """
     from rich.console import Console
     from rich.table import Table
 

@@ -30,7 +30,10 @@ def _open(store: str) -> StoreFiles:
 def runs(
     store: Annotated[str, typer.Argument(help="Folder or URL of the store.", show_default=True)] = "runs",
 ) -> None:
-    """List the runs of a store; what a killed writer left behind is brought in first."""
+    """List the runs of a store; what a killed writer left behind is brought in first.
+
+    Example: `meandrift runs runs`
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -55,7 +58,10 @@ def recover(
     store: Store = "runs",
     force: Force = False,
 ) -> None:
-    """Bring what dead writers left in their logs into the tables. Live writers are left alone."""
+    """Bring what dead writers left in their logs into the tables. Live writers are left alone.
+
+    Example: `meandrift recover --store runs`
+    """
     from probes.storage.recovery import recover_dead
 
     if force and not run:
@@ -73,7 +79,10 @@ def compact(
     *,
     store: Store = "runs",
 ) -> None:
-    """Join the small parts of finished runs into large ones. Readers may go on reading."""
+    """Join the small parts of finished runs into large ones. Readers may go on reading.
+
+    Example: `meandrift compact --store runs`
+    """
     from probes.storage.compaction import compact_run
     from probes.storage.ownership import Ownership, RunIsOwnedError
     from probes.storage.recovery import recover_dead
@@ -100,7 +109,10 @@ def rm(
     store: Store = "runs",
     force: Force = False,
 ) -> None:
-    """Delete runs: their rows in every table, their logs, checkpoints and samples."""
+    """Delete runs: their rows in every table, their logs, checkpoints and samples.
+
+    Example: `meandrift rm bn-s0 sn-s0 --store runs`
+    """
     from probes.storage.removal import remove_run
 
     files = _open(store)
@@ -115,7 +127,10 @@ def verify(
     *,
     store: Store = "runs",
 ) -> None:
-    """Read every file and check it; name the bad ones and exit with status 1 if there are any."""
+    """Read every file and check it; name the bad ones and exit with status 1 if there are any.
+
+    Example: `meandrift verify --store runs`
+    """
     from probes.storage.verify import verify as verify_store
 
     found = verify_store(_open(store), run)
