@@ -18,6 +18,7 @@ class Gaps:
 
     def __init__(self, notes: Iterable[dict[str, Any]] = (), *, strict: bool = False) -> None:
         self._entries: dict[tuple[str, str], dict[str, Any]] = {}
+        self._delays: set[str] = set()
         self._strict = strict
         self._lock = threading.Lock()
         self.changed = False
@@ -52,6 +53,20 @@ class Gaps:
             message = f"probe: {what} could not be recorded at step {step}: {why}. Training goes on; the gap is kept"
             warnings.warn(
                 f"{message} in the run's row, further ones like it are only counted.", RuntimeWarning, stacklevel=3
+            )
+
+    def delay(self, failure: Exception) -> None:
+        """Say once that rows wait because the store refuses them: no gap yet. Raise it if strict."""
+        if self._strict:
+            raise failure
+        why = f"{type(failure).__name__}: {failure}"
+        if why not in self._delays:
+            self._delays.add(why)
+            warnings.warn(
+                f"probe: the store refuses rows: {why}. Training goes on; they are kept in memory and tried again each "
+                "second.",
+                RuntimeWarning,
+                stacklevel=3,
             )
 
     def entries(self) -> list[dict[str, Any]]:

@@ -48,9 +48,12 @@ class Output:
             self._writer.put_row(dict(row))
 
     def report(self, step: int) -> None:
-        """Turn a failure of the writer thread into a gap."""
+        """Tell of a failure of the writer thread."""
         if self._writer is not None and (failure := self._writer.take_failure()) is not None:
-            self._gaps.fail("a block of records", failure, step)
+            if isinstance(failure, OSError):
+                self._gaps.delay(failure)
+            else:
+                self._gaps.fail("a block of records", failure, step)
 
     def flush(self) -> None:
         """Bring everything put so far into finished parts of the store."""
@@ -71,10 +74,11 @@ class Output:
         writer, self._writer = self._writer, None
         try:
             writer.close()
-            if (failure := writer.take_failure()) is not None:
+            failure, lost = writer.take_failure(), writer.lost
+            if lost is not None:
+                self._gaps.warn(what="rows that the store refused to the end are lost", **asdict(lost))
+            elif failure is not None and not isinstance(failure, OSError):
                 self._gaps.fail("the last block of records", failure, -1)
-            if (lost := writer.lost) is not None:
-                self._gaps.note(what="lost rows", **asdict(lost))
             self._describe()
         finally:
             self._recorder.close(status)

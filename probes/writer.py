@@ -169,10 +169,13 @@ class Writer:
 
     def _write(self) -> None:
         """Hand over batch by batch; the training thread reports a refusal at its next step."""
-        try:
-            while self._refused:
+        while self._refused:
+            try:
                 self._sink.write(*self._refused[0])
-                self._refused.popleft()
-        except Exception as failure:
-            self._failure = failure
-            self._reason = f"{type(failure).__name__}: {failure}"
+            except Exception as failure:
+                self._failure = failure
+                self._reason = f"{type(failure).__name__}: {failure}"
+                if isinstance(failure, OSError):
+                    return  # it may pass: all is kept, in order
+                self._lost.add(self._refused[0][1], self._reason)
+            self._refused.popleft()

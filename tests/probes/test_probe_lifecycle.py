@@ -285,19 +285,37 @@ def test_strict_raises_the_failure(store):
         loop.step()
 
 
-def test_a_full_disk_is_a_gap_and_training_goes_on(store, table, monkeypatch):
+def test_a_disk_that_is_full_for_a_while_delays_rows_and_loses_none(store, table, monkeypatch):
     loop = Loop()
     with loop.probe(store, strict=False) as probe:
         loop.step()
         probe.flush()
-        monkeypatch.setattr(probe._output._recorder, "write", _no_space)
+        with monkeypatch.context() as full:
+            full.setattr(probe._output._recorder, "write", _no_space)
+            for _ in range(2):
+                loop.step()
+            with pytest.warns(RuntimeWarning, match="the store refuses rows: .* No space left") as warned:
+                probe.flush()
+            assert len(warned) == 1
         loop.step()
-        with pytest.warns(RuntimeWarning, match="a block of records could not be recorded .* No space left"):
-            probe.flush()
-        monkeypatch.undo()
+    assert table("layers", layer="0")["step"].tolist() == [0, 1, 2, 3]
+    assert table("runs")["gaps"].item() == "[]"
+
+
+def test_a_disk_that_stays_full_loses_the_rest_and_names_its_steps(store, table, monkeypatch):
+    loop = Loop()
+    probe = loop.probe(store, strict=False)
+    loop.step()
+    probe.flush()
+    monkeypatch.setattr(probe._output._recorder, "write", _no_space)
+    for _ in range(3):
         loop.step()
-    assert table("layers", layer="0")["step"].tolist() == [0, 2]
-    assert "No space left" in table("runs")["gaps"].item()
+    with pytest.warns(RuntimeWarning, match="rows that the store refused to the end are lost"):
+        probe.close()
+    assert table("layers", layer="0")["step"].tolist() == [0]
+    (gap,) = json.loads(table("runs")["gaps"].item())
+    assert (gap["first_step"], gap["last_step"]) == (1, 3)
+    assert "No space left" in gap["why"]
 
 
 def _no_space(*_):

@@ -137,3 +137,17 @@ def test_rows_refused_to_the_end_are_lost_and_named(writer, sink, monkeypatch):
     writer.put(record(7))
     writer.close()
     assert (writer.lost.rows, writer.lost.first_step, writer.lost.last_step) == (1, 7, 7)
+
+
+def test_rows_that_the_store_cannot_understand_are_lost_and_those_behind_them_written(writer, sink, monkeypatch):
+    def refuse_step_0(table, batch):
+        if batch.column("step")[0].as_py() == 0:
+            raise ValueError("no such column")
+        Sink.write(sink, table, batch)
+
+    monkeypatch.setattr(sink, "write", refuse_step_0)
+    for step in range(2):
+        writer.put(record(step))
+        writer.flush()
+    assert sink.steps == [1]
+    assert (writer.lost.rows, writer.lost.why) == (1, "ValueError: no such column")
