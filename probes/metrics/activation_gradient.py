@@ -7,14 +7,13 @@ from torch import Tensor
 
 from probes.metrics.activation_moments import merge_moments, reduce_moments
 from probes.metrics.metric import Metric
-from probes.metrics.reducer import Reducer, pieces
+from probes.metrics.reducer import Reducer, count
 from probes.schema import Column
 
 
 def reduce_gradient(gradient: Tensor, channel_dim: int) -> Tensor:
     """Return ``[n, mean, sum((g - mean)^2), nonfinite, exact zeros]`` in float64."""
-    counts = [piece.numel() - torch.count_nonzero(piece) for piece in pieces(gradient)]
-    zeros = torch.stack(counts).sum().double().reshape(1)
+    zeros = count(torch.eq, gradient, 0).reshape(1)
     return torch.cat([reduce_moments(gradient, channel_dim)[:4], zeros])
 
 
@@ -42,5 +41,6 @@ ACTIVATION_GRADIENT = Metric(
         Column("activation_grad_var", "1", "sum((g - mean)^2) / n", _OUTPUT_GRADIENT),
         Column("activation_grad_sparsity", "1", "share of elements that are exactly 0", _OUTPUT_GRADIENT),
     ),
+    apart=10,
     reducer=GRADIENT,
 )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from probes.metrics.metric import Metric
-from probes.metrics.reducer import Reducer, channel_planes, pieces
+from probes.metrics.reducer import Reducer, channel_planes, channels_last_rows, count
 from probes.schema import Column
 
 SATURATED = 3.0  # tanh has less than 1 % of its slope there
@@ -15,13 +15,25 @@ _HEAD = 2  # n, saturated entries; the channel maxima stand behind
 
 def reduce_range(activation: Tensor, channel_dim: int) -> Tensor:
     """Return ``[n, entries with |x| > 3, channel maxima...]`` in float64; no elements give 0, 0 and -inf."""
-    planes = channel_planes(activation, channel_dim)
     if not activation.numel():
-        return torch.tensor([0.0, 0.0] + [-torch.inf] * planes.shape[1], dtype=torch.float64, device=activation.device)
-    saturated = [torch.count_nonzero(piece.abs() > SATURATED) for piece in pieces(activation)]
-    maxima = planes.amax(2).amax(0).double()
-    count = torch.stack(saturated).sum().double().reshape(1)
-    return torch.cat([torch.full_like(count, activation.numel()), count, maxima])
+        channels = channel_planes(activation, channel_dim).shape[1]
+        return torch.tensor([0.0, 0.0] + [-torch.inf] * channels, dtype=torch.float64, device=activation.device)
+    saturated = count(_lies_beyond, activation, SATURATED).reshape(1)
+    maxima = _channel_maxima(activation, channel_dim).double()
+    return torch.cat([torch.full_like(saturated, activation.numel()), saturated, maxima])
+
+
+def _lies_beyond(x: Tensor, bound: float, *, out: Tensor | None = None) -> Tensor:
+    magnitudes = torch.abs(x, out=out)
+    return torch.gt(magnitudes, bound, out=out)
+
+
+def _channel_maxima(activation: Tensor, channel_dim: int) -> Tensor:
+    rows = channels_last_rows(activation, channel_dim)
+    if rows is None or not activation.ndim:
+        return channel_planes(activation, channel_dim).amax(2).amax(0)
+    # Whole samples side by side first: torch takes maxima of few columns one number at a time.
+    return rows.view(len(activation), -1).amax(0).view(-1, rows.shape[1]).amax(0)
 
 
 def merge_range(vectors: Tensor) -> Tensor:
@@ -59,5 +71,6 @@ ACTIVATION_RANGE = Metric(
         Column("dead_fraction", "1", "share of channels whose largest entry in the batch is <= 0", _OUTPUT),
         Column("saturated_fraction", "1", "share of entries with |x| > 3", _OUTPUT),
     ),
+    apart=10,
     reducer=RANGE,
 )

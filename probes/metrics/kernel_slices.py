@@ -14,7 +14,8 @@ def largest_slice_mean(slices: list[Tensor]) -> Tensor:
     """Return the mean over slices ``W[o, i]`` of the slice's largest singular value: ``(1, layers)`` float64.
 
     The slices of all layers with the same kernel size are solved together: in closed form where the smaller side is at
-    most 3, else by repeated squaring. A slice with a NaN or an infinity makes its layer's mean NaN. Source: the paper.
+    most 3, else by LAPACK, on CUDA by repeated squaring. A slice with a NaN or an infinity makes its layer's mean NaN.
+    Source: the paper.
     """
     means: list[Tensor] = [torch.empty(0)] * len(slices)
     groups: dict[tuple[int, ...], list[int]] = {}
@@ -64,7 +65,12 @@ def _of_three(rows: Tensor) -> Tensor:
 
 
 def _of_many(rows: Tensor) -> Tensor:
-    return top_eigenvalue(torch.einsum("ikn,jkn->nij", rows, rows))[0]
+    grams = torch.einsum("ikn,jkn->nij", rows, rows)
+    if grams.is_cuda:
+        return top_eigenvalue(grams)[0]
+    finite = grams.diagonal(dim1=1, dim2=2).sum(1).isfinite()  # LAPACK raises on a NaN
+    largest = torch.linalg.eigvalsh(torch.where(finite[:, None, None], grams, 0.0))[:, -1]
+    return torch.where(finite, largest, torch.nan)
 
 
 KERNEL_SLICES = Metric(

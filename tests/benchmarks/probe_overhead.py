@@ -5,7 +5,8 @@
     python tests/benchmarks/probe_overhead.py memory --models resnet18
 
 ``time`` trains equal copies of a model in one process, one copy an arm: bare, bare again (the A/A control), under a
-probe that records at every step, under one with the default schedule, and under other tools where they are installed.
+probe that records at every step, under one that records all there is (at every step, the dear metrics at every tenth
+or hundredth), under one with the default schedule, and under other tools where they are installed.
 Arms take turns in blocks of steps; a block's time includes handing its records to the store. What is reported is the
 median over rounds of an arm's block over the bare arm's block of the same round, and the bytes a layer and recorded
 step of the closed store, all tables and the run's row included.
@@ -45,6 +46,7 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "weights+gradients": {"every": 1, "metrics": ["weights", "gradients"]},
     "+activations": {"every": 1, "metrics": ["weights", "gradients", "activations"]},
     "+singular values": {"every": 1, "metrics": ["weights", "gradients", "activations", "singular_values"]},
+    "everything": {"every": 1},
     "default": {},
 }
 BARS = {"weights+gradients": 1.03, "+activations": 1.08, "+singular values": 1.12, "default": 1.01}

@@ -12,8 +12,10 @@ def example():
     return x
 
 
-def test_dead_and_saturated_shares_equal_numpy():
-    x = example()
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_dead_and_saturated_shares_equal_numpy(layout, dtype):
+    x = example().to(dtype).to(memory_format=layout)
     dead, saturated = range_shares([reduce_range(x, 1)])[:, 0].tolist()
     array = x.double().numpy()
     assert dead == np.mean(array.max(axis=(0, 2, 3)) <= 0) == 0.4
