@@ -37,7 +37,8 @@ class _Divide(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         us, vs, count = ctx.us, ctx.vs, len(ctx.us)
-        W_hats, sigmas = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        saved = ctx.saved_tensors  # once: a checkpoint recomputes at the first look and refuses a second
+        W_hats, sigmas = saved[:count], saved[count:]
         found: list[Tensor | None] = [None] * count
         reached = [i for i, G in enumerate(grads[:count]) if G is not None]
         if reached:
