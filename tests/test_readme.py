@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,29 +37,87 @@ def tree(root: Path = ROOT) -> str:
     for folder in sorted({path.parent for package in PACKAGES for path in (root / package).rglob("*.py")}):
         indent = "  " * (len(folder.relative_to(root).parts) - 1)
         about = first_sentence(folder / "__init__.py")
-        lines.append(f"{indent}{folder.name + '/':<28}{about}")
+        lines.append(f"{indent}{folder.name + '/':<30}{about}")
         for module in sorted(folder.glob("*.py")):
             if module.stem not in {"__init__", "__main__"}:
-                lines.append(f"{indent}  {module.name:<26}{first_sentence(module)}")
+                lines.append(f"{indent}  {module.name:<28}{first_sentence(module)}")
     return "\n".join(lines)
 
 
-def run_blocks(blocks: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    monkeypatch.chdir(folder)
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(block, names)
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Run every example as a user would, 21 steps in the place of each ``...``, and return the names it leaves."""
+    folder = tmp_path_factory.mktemp("readme")
+    names: dict[str, Any] = {"folder": folder}
+
+    def train() -> None:
+        for _ in range(21):
+            names["optimizer"].zero_grad()
+            names["model"](torch.randn(64, 8)).square().mean().backward()
+            names["optimizer"].step()
+
+    names["train"] = train
+    with contextlib.chdir(folder):
+        for block in code_blocks("python"):
+            exec(re.sub(r"\.\.\.  # (train|go on)", "train()", block), names)
     return names
 
 
-def test_examples_run_and_end_in_dataframes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = run_blocks(code_blocks("python"), tmp_path, monkeypatch)
-    layers, drift = names["layers"], names["drift"]
+def recorded(examples: dict[str, Any], run: str, column: str) -> list[int]:
+    """Return the steps at which a run of the examples measured a column of its first layer."""
+    rows = pd.read_parquet(examples["folder"] / "runs" / "layers" / f"run={run}")
+    return rows.loc[(rows["layer"] == "0") & rows[column].notna(), "step"].tolist()
+
+
+def test_examples_run_and_end_in_dataframes(examples: dict[str, Any]) -> None:
+    layers, drift = examples["layers"], examples["drift"]
     assert isinstance(layers, pd.DataFrame)
     assert {"run", "step", "layer", "weight_mean", "singular_value_mean", "grad_sparsity"} <= set(layers.columns)
     assert layers["spectral_norm"].notna().any()
     assert isinstance(drift, pd.DataFrame)
     assert list(drift.columns) == ["0", "2"]
+
+
+def test_each_schedule_of_the_example_records_when_its_comment_says(examples: dict[str, Any]) -> None:
+    assert recorded(examples, "scheduled", "weight_mean") == [0, 10, 20]
+    assert recorded(examples, "scheduled", "activation_mean") == [0, 1]
+    assert recorded(examples, "scheduled", "grad_mean") == [0, 1, 2, 3, 4, 7, 10, 16]
+    assert recorded(examples, "scheduled", "spectral_norm") == [0]
+    spectra = pd.read_parquet(examples["folder"] / "runs" / "spectra" / "run=scheduled")
+    assert sorted(set(spectra["step"])) == [0, 10]
+
+
+def test_the_metric_of_the_example_is_a_column_at_every_step(examples: dict[str, Any]) -> None:
+    assert recorded(examples, "own", "weight_max_abs") == list(range(21))
+    assert recorded(examples, "own", "spectral_norm") == [0]
+    from analysis import layers
+
+    every_run = layers(examples["folder"] / "runs", columns=["weight_max_abs"])
+    assert every_run["weight_max_abs"].notna().groupby(every_run["run"].astype(str)).any().to_dict() == {
+        "first": False,
+        "long": False,
+        "own": True,
+        "scheduled": False,
+    }
+
+
+def test_the_checkpoint_of_the_example_goes_on_where_it_was_taken(examples: dict[str, Any]) -> None:
+    assert examples["saved"]["probe"]["step"] == 21
+    assert recorded(examples, "long", "weight_mean") == [0, 10, 20, 30, 40]
+    drift = pd.read_parquet(examples["folder"] / "runs" / "layers" / "run=long").query("layer == '0'")
+    assert (drift["activation_drift"] == 0).tolist() == [True, False, False, False, False]
+
+
+def test_readme_names_every_group_of_metrics() -> None:
+    from probes.metrics import METRICS
+
+    assert {metric.group for metric in METRICS.values() if f"`{metric.group}`" not in README} == set()
+
+
+def test_readme_names_every_norm() -> None:
+    from dynamics.norms import NORMS
+
+    assert {name for name in NORMS if f"`{name}`" not in README} == set()
 
 
 def test_tree_is_the_tree() -> None:
@@ -69,7 +130,7 @@ def test_a_new_module_changes_the_tree(tmp_path: Path) -> None:
         (tmp_path / package / "__init__.py").write_text('"""A package."""')
     before = tree(tmp_path)
     (tmp_path / "probes" / "new.py").write_text('"""A new idea."""')
-    assert set(tree(tmp_path).splitlines()) - set(before.splitlines()) == {"  new.py                    A new idea."}
+    assert set(tree(tmp_path).splitlines()) - set(before.splitlines()) == {"  new.py                      A new idea."}
 
 
 def test_data_dictionary_is_the_metrics_own() -> None:
@@ -83,6 +144,15 @@ def test_readme_names_every_command() -> None:
 
     commands = {command.name or command.callback.__name__ for command in make_app().registered_commands}
     assert {name for name in commands if f"`meandrift {name}`" not in README} == set()
+
+
+def test_every_command_shows_an_example_as_the_readme_says(capsys: pytest.CaptureFixture[str]) -> None:
+    from dynamics.cli import make_app, run
+
+    for command in make_app().registered_commands:
+        name = command.name or command.callback.__name__
+        assert run([name, "--help"]) == 0
+        assert f"Example: meandrift {name}" in capsys.readouterr().out
 
 
 def test_readme_names_every_figure() -> None:
