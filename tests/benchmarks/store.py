@@ -196,7 +196,6 @@ def questions(store: Path, *, layer: str, step: int) -> dict[str, dict[str, Call
         return {
             "open": lambda: tables.fields(store, "layers"),
             "one layer of one run": lambda: pd.read_parquet(folder, filters=only),
-            "one layer of one run, analysis.tables": lambda: tables.layers(store, runs=run, layers=layer),
             "one metric of all runs at one step": lambda: pd.read_parquet(
                 folder, columns=["run", "layer", "weight_mean"], filters=at
             ),
