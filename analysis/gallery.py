@@ -28,7 +28,8 @@ class Gallery:
 
     Attributes:
         written: Files by figure.
-        refused: Why a figure could not be drawn, by figure.
+        refused: Why a figure could not be drawn, by figure. Figures of GANs are not in it if nobody asked for them
+            and the store has none of them.
     """
 
     written: dict[str, list[Path]] = field(default_factory=dict)
@@ -81,7 +82,15 @@ def write_figures(
             gallery.written[stem] = written
         else:
             gallery.refused[stem] = refused
-    return gallery
+    return gallery if only is not None else _without_foreign(gallery)
+
+
+def _without_foreign(gallery: Gallery) -> Gallery:
+    """Leave the refusals of GAN figures out where not one could be drawn: nobody misses them in another training."""
+    gans = {stem for stem in (*gallery.written, *gallery.refused) if FIGURES[stem.partition(".")[0]].of_gans}
+    if gans & set(gallery.written):
+        return gallery
+    return Gallery(gallery.written, {stem: why for stem, why in gallery.refused.items() if stem not in gans})
 
 
 @dataclass(frozen=True)

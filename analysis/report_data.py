@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.arms import ARM, ARM_ORDER, NORM, arms
-from analysis.figures.by_layer import arm_looks
+from analysis.figures.arm_curves import arm_looks
 from analysis.findings import FROM_STEP, KIND, MESSAGE, by_run, findings_of
 from analysis.report_charts import charts, histograms
 from analysis.run_table import runs as read_runs
@@ -65,8 +65,8 @@ def _runs(table: pd.DataFrame, named: pd.DataFrame) -> list[dict[str, Any]]:
             "arm": arm[ARM],
             "order": int(arm[ARM_ORDER]),
             "norm": arm[NORM],
-            "color": looks[arm[ARM]][0],
-            "dashes": list(looks[arm[ARM]][1][1]),
+            "color": looks[arm[ARM]].color,
+            "dashes": list(looks[arm[ARM]].dashes[1]),
             "status": row["status"],
             "lastStep": None if pd.isna(row["last_step"]) else int(row["last_step"]),
             "device": _text(row["device"]),

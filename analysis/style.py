@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 Dashes = tuple[float, tuple[float, ...]]
+
+
+class Look(NamedTuple):
+    """How an arm or a layer is told from the others: in colour by its colour, in greyscale by the other two."""
+
+    color: str | tuple[float, float, float, float]
+    dashes: Dashes
+    marker: str
+
 
 INK, GREY, PALE, ALARM = "#222222", "#6b6b6b", "#d9d9d9", "#b2182b"
 WIDTH = 7.2  # inches: the text width of a two-column page
@@ -29,6 +38,7 @@ _LOOKS: dict[str, tuple[str, str, Dashes]] = {
     "in": ("IN", "#56B4E9", (0, (2, 1))),
     "sn_beta": ("SN β", "#E69F00", (0, (6, 1, 2, 1))),
 }
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 _OTHERS = ("#56B4E9", "#E69F00", "#882255", "#117733", "#332288", "#AA4499", "#999933", "#661100")
 _OTHER_DASHES: tuple[Dashes, ...] = (_SOLID, (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (1, 1.2)))
 
@@ -45,7 +55,13 @@ def look(norm: str, *, place: int = 0) -> tuple[str, Dashes]:
     norm = norm.removeprefix("released_")
     if norm in _LOOKS:
         return _LOOKS[norm][1:]
-    return _OTHERS[place % len(_OTHERS)], _OTHER_DASHES[place // len(_OTHERS) % len(_OTHER_DASHES)]
+    dashes = _OTHER_DASHES[(place + place // len(_OTHERS)) % len(_OTHER_DASHES)]  # neighbours differ in both
+    return _OTHERS[place % len(_OTHERS)], dashes
+
+
+def marker(place: int) -> str:
+    """Return the marker of lone points, which have no line style to be told apart by."""
+    return _MARKERS[place % len(_MARKERS)]
 
 
 def tint(color: str, place: int, among: int) -> str:
@@ -70,7 +86,16 @@ def depth_colors(count: int) -> list[tuple[float, float, float, float]]:
 
 def depth_dashes(count: int) -> Sequence[Dashes]:
     """Return line styles for a few layers, so that they can be told apart in greyscale; many layers are all solid."""
-    styles: tuple[Dashes, ...] = (_SOLID, (0, (5, 1.5)), (0, (4, 1.3, 1, 1.3)), (0, (1.2, 1.2)), (0, (8, 1.5)))
+    styles: tuple[Dashes, ...] = (
+        _SOLID,
+        (0, (5, 1.5)),
+        (0, (4, 1.3, 1, 1.3)),
+        (0, (1.2, 1.2)),
+        (0, (8, 1.5)),
+        (0, (3, 1.3, 1, 1.3, 1, 1.3)),
+        (0, (2.4, 1.2)),
+        (0, (8, 1.5, 2, 1.5)),
+    )
     return [styles[i % len(styles)] if count <= len(styles) else _SOLID for i in range(count)]
 
 

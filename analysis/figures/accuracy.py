@@ -11,6 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from analysis.arms import ARM, ARM_ORDER, NORM
 from analysis.figures.by_arm import draw_by_arm
+from analysis.figures.corner_note import write_in_corner
 from analysis.figures.page import axis_label, definition, with_smoothing
 from analysis.figures.picture import Picture, Prepared
 from analysis.transforms import MEAN, block_means, over_runs, smooth
@@ -82,12 +83,4 @@ def _write_best(axes: Axes, table: pd.DataFrame) -> None:
     if len(best) > MOST_NAMED:
         best = best.sort_values(MEAN).drop_duplicates(NORM, keep="last").sort_values(ARM_ORDER)
     lines = [f"{arm}  {100 * value:.2f} %" for arm, value in zip(best[ARM], best[MEAN], strict=True)]
-    axes.annotate(
-        "\n".join(["best", *lines[:MOST_NAMED]]),
-        (0.985, 0.04),
-        xycoords="axes fraction",
-        ha="right",
-        va="bottom",
-        fontsize=7,
-        bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.5},
-    )
+    write_in_corner(axes, ["best", *lines[:MOST_NAMED]])

@@ -10,8 +10,10 @@ from matplotlib.ticker import PercentFormatter
 
 from analysis.arms import ARM, ARM_ORDER, NORM
 from analysis.figures.by_arm import draw_by_arm
+from analysis.figures.corner_note import write_in_corner
 from analysis.figures.page import axis_label
 from analysis.figures.picture import Picture, Prepared
+from analysis.figures.subsets import having
 from analysis.transforms import over_runs
 from probes.schema import SPLIT, STEP, STEPS
 
@@ -39,10 +41,7 @@ class AccuracyTime(Picture):
         Raises:
             ValueError: No accuracy on that split.
         """
-        found = rows[rows[SPLIT] == self.split]
-        if found.empty:
-            splits = ", ".join(sorted(rows[SPLIT].astype(str).unique()))
-            raise ValueError(f"figure {self.name!r}: no accuracy on split {self.split!r}; the store has: {splits}")
+        found = having(rows, SPLIT, self.split, what="accuracy on split")
         table = over_runs(found, column=ACCURACY, by=(STEP,))
         return table.assign(seconds=found.groupby([ARM_ORDER, ARM, NORM, STEP])[SECONDS].mean().to_numpy())
 
@@ -59,15 +58,7 @@ class AccuracyTime(Picture):
             x=SECONDS,
         )
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        axes.annotate(
-            "\n".join(_paces(table)),
-            (0.985, 0.04),
-            xycoords="axes fraction",
-            ha="right",
-            va="bottom",
-            fontsize=7,
-            bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.5},
-        )
+        write_in_corner(axes, _paces(table))
 
 
 def _paces(table: pd.DataFrame) -> list[str]:

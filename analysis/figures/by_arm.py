@@ -8,12 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.arms import ARM
-from analysis.figures.by_layer import arm_curve, arm_keys, arm_looks, band_note, set_steps, whose_nan
-from analysis.figures.curves import draw_curves, extent
-from analysis.figures.limits import robust_limits, set_limits
+from analysis.figures.arm_curves import arm_curves, arm_looks, band_note, whose_nan
+from analysis.figures.curve_panels import are_lone, draw_panels, set_steps
 from analysis.figures.nan_marks import mark_nan
-from analysis.figures.page import head, name_panel, panels
+from analysis.figures.page import head, keys
 from probes.schema import STEP
 
 
@@ -26,6 +24,8 @@ def draw_by_arm(
     xlabel: str,
     ylabel: str,
     log: bool = False,
+    level: float | None = None,
+    sharey: bool = False,
     x: str = STEP,
 ) -> list[Axes]:
     """Draw a panel a table with a line and a band an arm.
@@ -38,6 +38,8 @@ def draw_by_arm(
         xlabel: Abscissa and unit.
         ylabel: Quantity and unit; empty if each panel's title says it.
         log: Whether the quantity spans decades.
+        level: Where to draw a line of reference, or None.
+        sharey: Whether the panels compare: one quantity, one unit.
         x: Column of the abscissa.
 
     Returns:
@@ -45,19 +47,11 @@ def draw_by_arm(
     """
     together = pd.concat(tables.values(), ignore_index=True)
     looks = arm_looks(together)
-    grid = panels(figure, len(tables), height=2.6, sharey=False)
-    drawn = {}
-    for axes, (name, table) in zip(grid, tables.items(), strict=True):
-        name_panel(axes, name)
-        present = [arm for arm in looks if (table[ARM] == arm).any()]
-        curves = [arm_curve(table[table[ARM] == arm], *looks[arm], x=x) for arm in present]
-        drawn[name] = curves
-        draw_curves(axes, curves, log=log)
-        set_limits(axes, robust_limits(extent(curves, log=log), log=log), curves)
+    curves = {name: arm_curves(table, looks, x=x) for name, table in tables.items()}
+    grid = draw_panels(figure, curves, height=2.6, log=log, level=level, sharey=sharey)
     set_steps(grid, together, x=x)
     for axes, (name, table) in zip(grid, tables.items(), strict=True):
-        mark_nan(axes, table, whose_nan(table), x=x, curves=drawn[name])
-    figure.supxlabel(xlabel, fontsize=8)
-    figure.supylabel(ylabel, fontsize=8)
-    head(figure, title, band_note(note, together), arm_keys(together))
+        mark_nan(axes, table, whose_nan(table), x=x, curves=curves[name])
+    legend = keys(looks, lone=are_lone(curves))
+    head(figure, title, band_note(note, together), legend, xlabel=xlabel, ylabel=ylabel)
     return grid

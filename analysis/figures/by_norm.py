@@ -10,13 +10,13 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.arms import ARM, ARM_ORDER
-from analysis.figures.by_layer import band_note, set_steps
-from analysis.figures.curves import Curve, draw_curves, extent
-from analysis.figures.limits import robust_limits, set_limits
+from analysis.figures.arm_curves import band_note
+from analysis.figures.curve_panels import are_lone, draw_panels, set_steps
+from analysis.figures.curves import Curve
 from analysis.figures.nan_marks import mark_nan, runs_with_nan
-from analysis.figures.page import head, key, name_panel, panels
+from analysis.figures.page import head, keys
 from analysis.layer_choice import in_depth_order
-from analysis.style import Dashes, depth_colormap, depth_colors, depth_dashes
+from analysis.style import Look, depth_colormap, depth_colors, depth_dashes, marker
 from analysis.transforms import MEAN, NAN_RUNS, SPREAD, SURVIVORS
 from probes.schema import LAYER, STEP
 
@@ -49,58 +49,44 @@ def draw_by_norm(
         band_text: What the band is; None says what a spread over runs is.
     """
     names = in_depth_order(table)
-    arms = list(table.sort_values(ARM_ORDER)[ARM].unique())
-    grid = panels(figure, len(arms), height=2.3)
-    looks = layer_looks(names)
     few = len(names) <= MOST_NAMED
+    looks = layer_looks(names)
+    arms = list(table.sort_values(ARM_ORDER)[ARM].unique())
     curves = {arm: layer_curves(table[table[ARM] == arm], looks, band=band if few else None) for arm in arms}
-    limits = robust_limits(extent([c for group in curves.values() for c in group], log=log), log=log)
-    for axes, arm in zip(grid, arms, strict=True):
-        name_panel(axes, arm)
-        if level is not None:
-            axes.axhline(level, color="#9a9a9a", linewidth=0.7, zorder=1)
-        draw_curves(axes, curves[arm], log=log)
-        set_limits(axes, limits, curves[arm])
+    grid = draw_panels(figure, curves, height=2.3, log=log, level=level)
     set_steps(grid, table)
     mark_broken(grid, curves, table)
-    figure.supxlabel("step", fontsize=8)
-    figure.supylabel(ylabel, fontsize=8)
     if not few:
         depth_bar(figure, grid, names)
-    note = band_note(note, table) if band_text is None or not few else f"{note}; {band_text}"
-    head(figure, title, note, layer_keys(looks) if few else ())
+    note = band_note(note, table, band=few) if band_text is None or not few else f"{note}; {band_text}"
+    legend = keys(looks, lone=are_lone(curves)) if few else ()
+    head(figure, title, note, legend, xlabel="step", ylabel=ylabel)
 
 
-def layer_looks(names: list[str]) -> dict[str, tuple[tuple[float, float, float, float], Dashes]]:
-    """Return colour and line style of each layer: dark at the input, light at the output."""
-    return dict(zip(names, zip(depth_colors(len(names)), depth_dashes(len(names)), strict=True), strict=True))
+def layer_looks(names: list[str]) -> dict[str, Look]:
+    """Return the look of each layer: dark at the input, light at the output."""
+    each = zip(depth_colors(len(names)), depth_dashes(len(names)), map(marker, range(len(names))), strict=True)
+    return {name: Look(*parts) for name, parts in zip(names, each, strict=True)}
 
 
-def layer_keys(looks: dict[str, tuple[tuple[float, float, float, float], Dashes]]) -> list:
-    """Return the legend entries of a few layers."""
-    return [key(name, color, dashes) for name, (color, dashes) in looks.items()]
-
-
-def layer_curves(rows: pd.DataFrame, looks: dict, *, band: str | None) -> list[Curve]:
+def layer_curves(rows: pd.DataFrame, looks: dict[str, Look], *, band: str | None) -> list[Curve]:
     """Return a curve a layer of one arm."""
     width = 1.3 if len(looks) <= MOST_NAMED else 0.7
-    curves = []
     by_layer = dict(list(rows.sort_values(STEP).groupby(LAYER, observed=True)))
-    for name in [name for name in looks if name in by_layer]:
-        series = by_layer[name]
-        color, dashes = looks[name]
-        curves.append(
-            Curve(
-                x=series[STEP].to_numpy("float64"),
-                y=series[MEAN].to_numpy("float64"),
-                color=color,
-                dashes=dashes,
-                width=width,
-                half_band=None if band is None else series[band].to_numpy("float64"),
-                survivors=series[SURVIVORS].to_numpy("float64"),
-            )
+    return [
+        Curve(
+            x=by_layer[name][STEP].to_numpy("float64"),
+            y=by_layer[name][MEAN].to_numpy("float64"),
+            color=look.color,
+            dashes=look.dashes,
+            width=width,
+            marker=look.marker,
+            half_band=None if band is None else by_layer[name][band].to_numpy("float64"),
+            survivors=by_layer[name][SURVIVORS].to_numpy("float64"),
         )
-    return curves
+        for name, look in looks.items()
+        if name in by_layer
+    ]
 
 
 def mark_broken(grid: list[Axes], curves: dict[str, list[Curve]], table: pd.DataFrame) -> None:

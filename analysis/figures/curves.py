@@ -12,9 +12,10 @@ from matplotlib.typing import ColorType
 
 from analysis.style import Dashes
 
+FEW = 8  # curves whose lone points are large enough to show their markers
 HALF_WIDTH_OF_ONE_STEP = 1.0  # half the axis of a store with a single step, in steps
+LINES = "lines"  # names the drawn lines among a panel's collections
 _SOLID: Dashes = (0, ())
-_MARKERS = ("o", "s", "^", "D", "v", "P")  # as line styles do, they tell the norms apart in greyscale
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Curve:
         color: Of line, band and markers.
         dashes: Line style.
         width: In points.
+        marker: Of points without a neighbour.
         half_band: Half-height of the band around the line, or None.
         survivors: Drawn thin and dotted where ``y`` is not finite but this is.
     """
@@ -36,6 +38,7 @@ class Curve:
     color: ColorType
     dashes: Dashes = _SOLID
     width: float = 1.3
+    marker: str = "o"
     half_band: np.ndarray | None = None
     survivors: np.ndarray | None = None
 
@@ -104,18 +107,18 @@ def _draw_lines(axes: Axes, pieces: Iterable[tuple[np.ndarray, Curve]]) -> None:
                 linestyles=[curve.dashes for _, curve in lines],
                 linewidths=[curve.width for _, curve in lines],
                 capstyle="butt",
+                gid=LINES,
             )
         )
 
 
 def _draw_dots(axes: Axes, pieces: Iterable[tuple[np.ndarray, Curve]], curves: Sequence[Curve]) -> None:
-    few = len(curves) <= len(_MARKERS)
-    for place, curve in enumerate(curves):
+    size = 20 if len(curves) <= FEW else 8
+    for curve in curves:
         dots = [piece[0] for piece, owner in pieces if owner is curve and len(piece) == 1]
         if dots:
             x, y = np.array(dots).T
-            marker = _MARKERS[place] if few else "o"
-            axes.scatter(x, y, s=20 if few else 8, color=[curve.color], marker=marker, linewidths=0, zorder=3)
+            axes.scatter(x, y, s=size, color=[curve.color], marker=curve.marker, linewidths=0, zorder=3)
 
 
 def _side_by_side(curves: Sequence[Curve]) -> Sequence[Curve]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.arms import ARM, arms_of
+from analysis.figures.arm_curves import arm_curve, band_note, whose_nan
 from analysis.figures.by_arm import draw_by_arm
-from analysis.figures.by_layer import arm_curve, band_note, set_steps, whose_nan
-from analysis.figures.curves import draw_curves, extent
-from analysis.figures.limits import robust_limits, set_limits
+from analysis.figures.curve_panels import are_lone, draw_panels, set_steps
 from analysis.figures.nan_marks import mark_nan
-from analysis.figures.page import head, key, name_panel, panels
-from analysis.style import GREY, INK
+from analysis.figures.page import head, keys
+from analysis.figures.picture import Picture
+from analysis.style import GREY, INK, Look
 from analysis.transforms import over_runs, smooth
-from probes.schema import RUN, STEP
+from probes.schema import RUN, STEP, STEPS
 
 QUANTITY = "quantity"
+GRADIENT_UNIT = "[output / pixel value]"  # of the critic's gradient by its input, and of what bounds it
 
 
 def by_quantity(rows: pd.DataFrame, columns: Sequence[str], *, window: int = 1) -> pd.DataFrame:
@@ -38,6 +41,29 @@ def by_quantity(rows: pd.DataFrame, columns: Sequence[str], *, window: int = 1) 
     return pd.concat(parts, ignore_index=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class GanCurves(Picture):
+    """Columns of table ``steps`` over steps; a figure says in its file which, in what words, and how it draws them.
+
+    Attributes:
+        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        words: What each column is called in the figure.
+    """
+
+    smooth: int = 1
+    words: ClassVar[Mapping[str, str]]
+    reads = STEPS
+    of_gans = True
+
+    def needed(self) -> tuple[str, ...]:
+        """Return the columns that have words."""
+        return tuple(self.words)
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the columns over runs, a row for each quantity, arm and step."""
+        return by_quantity(rows, list(self.words), window=self.smooth)
+
+
 def draw_quantities(
     figure: Figure,
     table: pd.DataFrame,
@@ -48,6 +74,7 @@ def draw_quantities(
     ylabel: str = "",
     log: bool = False,
     level: float | None = None,
+    sharey: bool = False,
 ) -> list[Axes]:
     """Draw a panel a quantity with a line an arm.
 
@@ -60,13 +87,12 @@ def draw_quantities(
         ylabel: Quantity and unit; empty if each panel's title says it.
         log: Whether the quantities span decades.
         level: Where to draw a line of reference, or None.
+        sharey: Whether the quantities compare: one unit, one scale.
     """
     tables = {words: table[table[QUANTITY] == quantity] for quantity, words in panels.items()}
-    grid = draw_by_arm(figure, tables, title=title, note=note, xlabel="step", ylabel=ylabel, log=log)
-    if level is not None:
-        for axes in grid:
-            axes.axhline(level, color="#9a9a9a", linewidth=0.7, zorder=1)
-    return grid
+    return draw_by_arm(
+        figure, tables, title=title, note=note, xlabel="step", ylabel=ylabel, log=log, level=level, sharey=sharey
+    )
 
 
 def draw_networks(
@@ -82,18 +108,16 @@ def draw_networks(
         note: How it was computed.
         ylabel: Quantity and unit.
     """
-    looks = dict(zip(lines, ((INK, (0, ())), (GREY, (0, (4, 1.5)))), strict=True))
-    arms = [str(arm) for arm in arms_of(table)[ARM]]
-    grid = panels(figure, len(arms), height=2.4, sharey=False)
-    for axes, arm in zip(grid, arms, strict=True):
-        mine = table[table[ARM] == arm]
-        curves = [arm_curve(mine[mine[QUANTITY] == name], *looks[name]) for name in lines]
-        name_panel(axes, arm)
-        draw_curves(axes, curves)
-        set_limits(axes, robust_limits(extent(curves)), curves)
-        mark_nan(axes, mine, whose_nan(mine), x=STEP, curves=curves)
+    looks = dict(zip(lines, (Look(INK, (0, ()), "o"), Look(GREY, (0, (4, 1.5)), "s")), strict=True))
+    tables = {str(arm): table[table[ARM] == arm] for arm in arms_of(table)[ARM]}
+    curves = {
+        arm: [arm_curve(mine[mine[QUANTITY] == name], look) for name, look in looks.items()]
+        for arm, mine in tables.items()
+    }
+    grid = draw_panels(figure, curves, height=2.4, sharey=False)
     set_steps(grid, table)
-    figure.supxlabel("step", fontsize=8)
-    figure.supylabel(ylabel, fontsize=8)
-    head(figure, title, band_note(note, table), [key(words, *looks[name]) for name, words in lines.items()])
+    for axes, (arm, mine) in zip(grid, tables.items(), strict=True):
+        mark_nan(axes, mine, whose_nan(mine), x=STEP, curves=curves[arm])
+    legend = keys({lines[name]: look for name, look in looks.items()}, lone=are_lone(curves))
+    head(figure, title, band_note(note, table), legend, xlabel="step", ylabel=ylabel)
     return grid

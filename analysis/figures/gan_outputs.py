@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
-import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.gan_curves import by_quantity, draw_networks
+from analysis.figures.gan_curves import GanCurves, draw_networks
 from analysis.figures.page import with_smoothing
-from analysis.figures.picture import Picture, Prepared
-from probes.schema import STEPS
-
-LINES = {"critic_real": "D(x), real images", "critic_fake": "D(G(z)), generated images"}
+from analysis.figures.picture import Prepared
 
 
 @dataclass(frozen=True, kw_only=True)
-class GanOutputs(Picture):
+class GanOutputs(GanCurves):
     """The critic's mean output over steps for real and for generated images; a panel a norm, each on its own scale.
 
     Attributes:
@@ -26,14 +23,9 @@ class GanOutputs(Picture):
     smooth: int = 25
     name = "gan_outputs"
     title = "The critic's mean output"
-    reads = STEPS
-    columns = tuple(LINES)
-
-    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the outputs over runs, a row for each quantity, arm and step."""
-        return by_quantity(rows, list(LINES), window=self.smooth)
+    words = MappingProxyType({"critic_real": "D(x), real images", "critic_fake": "D(G(z)), generated images"})
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw a panel a norm."""
         note = with_smoothing("mean over the batch, before any sigmoid; each panel has its own scale", self.smooth)
-        draw_networks(figure, prepared.table, LINES, title=self.title, note=note, ylabel="output")
+        draw_networks(figure, prepared.table, self.words, title=self.title, note=note, ylabel="output")

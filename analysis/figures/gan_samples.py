@@ -28,6 +28,7 @@ class GanSamples(Picture):
     name = "gan_samples"
     title = "Generated images"
     reads = STEPS
+    of_gans = True
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return one row a run: its arm and the last step recorded, in drawing order."""

@@ -29,6 +29,7 @@ class GanScores(Picture):
     name = "gan_scores"
     title = "Scores of generated images"
     reads = STEPS
+    of_gans = True
     patterns = tuple(f"{measure}_*" for measure in BETTER)
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -74,7 +75,9 @@ def _mark_real(axes: Axes, generated: pd.Series, real: float, *, log: bool) -> N
     if near:
         axes.axhline(real, color=GREY, linewidth=1.0, zorder=1)
     else:
-        axes.annotate(f"real images: {real:.2g}", (0.03, 0.03), xycoords="axes fraction", color=GREY, fontsize=7)
+        axes.annotate(
+            f"real images: {real:.2g}".replace("-", "−"), (0.03, 0.03), xycoords="axes fraction", color=GREY, fontsize=7
+        )
 
 
 def _is_score(name: str) -> bool:

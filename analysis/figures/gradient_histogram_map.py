@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 from analysis.arms import ARM, arms_of
 from analysis.densities import shares_by_octave
-from analysis.figures.by_layer import set_steps
 from analysis.figures.numbers import power_of_ten, scientific
-from analysis.figures.overview import step_edges
-from analysis.figures.page import head, name_panel, panels
+from analysis.figures.overview import set_cell_steps, step_edges
+from analysis.figures.page import color_bar, head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
+from analysis.figures.subsets import having
 from analysis.layer_choice import in_depth_order, readable, weight_layers, with_choice
 from analysis.style import ALARM
 from analysis.tables import records
@@ -51,10 +51,7 @@ class GradientHistogramMap(Picture):
         Raises:
             ValueError: No histogram of that tensor.
         """
-        found = rows[rows[TENSOR] == self.tensor]
-        if found.empty:
-            recorded = ", ".join(sorted(rows[TENSOR].astype(str).unique()))
-            raise ValueError(f"no histograms of tensor {self.tensor!r}; the store has histograms of: {recorded}")
+        found = having(rows, TENSOR, self.tensor, what="histograms of tensor")
         found = readable(weight_layers(found, self.layers), self.layers, most=3)
         return shares_by_octave(found, by=[*_ARM_KEYS, LAYER, LAYER_INDEX, STEP], octaves=self.octaves)
 
@@ -68,18 +65,14 @@ class GradientHistogramMap(Picture):
             name_panel(axes, f"{arm}: {name}")
             meshes.append(_draw_panel(axes, table[(table[LAYER] == name) & (table[ARM] == arm)]))
         _name_decades(grid, int(table["top"].iloc[0]), self.octaves)
-        set_steps(grid, table)
-        bar = figure.colorbar(meshes[0], ax=grid, aspect=40, pad=0.015, fraction=0.03)
-        bar.set_label("share of entries in an octave", fontsize=7.5)
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(labelsize=6.5, length=2)
-        figure.supxlabel("step", fontsize=8)
-        figure.supylabel(f"{self.tensor} entry, octaves of magnitude", fontsize=8)
+        set_cell_steps(grid, table)
+        color_bar(figure, meshes[0], grid, "share of entries in an octave")
         smallest = 2.0 ** (int(table["top"].iloc[0]) - self.octaves)
         note = f"0: zero or smaller than {scientific(smallest)}"
         note += "; red at the foot: NaN or infinite entries" if table["share_nonfinite"].gt(0).any() else ""
         note = with_choice(note, table, of=prepared.of_layers)
-        head(figure, self.title.replace("gradient", self.tensor), note)
+        title, ylabel = self.title.replace("gradient", self.tensor), f"{self.tensor} entry, octaves of magnitude"
+        head(figure, title, note, xlabel="step", ylabel=ylabel)
 
 
 _ARM_KEYS = ["arm_order", "arm", "norm"]

@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 
 from analysis.arms import ARM, ARM_ORDER, NORM, arms_of
 from analysis.densities import central_range, pooled, rebinned
-from analysis.figures.by_layer import arm_keys, arm_looks
+from analysis.figures.arm_curves import arm_looks
 from analysis.figures.nan_marks import mark_nan_share
-from analysis.figures.page import head, name_panel, panels
+from analysis.figures.page import head, keys, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
+from analysis.figures.subsets import having
 from analysis.layer_choice import in_depth_order, readable, weight_layers, with_choice
+from analysis.style import Look
 from analysis.tables import records
 from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER, LAYER_INDEX, STEP, TENSOR
 
@@ -52,7 +54,7 @@ class GradientHistograms(Picture):
         Raises:
             ValueError: No histogram of that tensor, or none at that step.
         """
-        rows = self._at_step(self._of_tensor(rows))
+        rows = self._at_step(having(rows, TENSOR, self.tensor, what="histograms of tensor"))
         rows = readable(weight_layers(rows, self.layers), self.layers, most=6)
         parts = []
         for name in in_depth_order(rows):
@@ -65,13 +67,6 @@ class GradientHistograms(Picture):
                 parts.append(part.assign(layer_index=group[LAYER_INDEX].min(), step=group[STEP].max()))
         keys = [ARM_ORDER, ARM, NORM, LAYER, LAYER_INDEX, STEP]
         return pd.concat(parts, ignore_index=True)[[*keys, "left", "right", "density", "share_zero", "share_nonfinite"]]
-
-    def _of_tensor(self, rows: pd.DataFrame) -> pd.DataFrame:
-        found = rows[rows[TENSOR] == self.tensor]
-        if found.empty:
-            recorded = ", ".join(sorted(rows[TENSOR].astype(str).unique())) or "none"
-            raise ValueError(f"no histograms of tensor {self.tensor!r}; the store has histograms of: {recorded}")
-        return found
 
     def _at_step(self, rows: pd.DataFrame) -> pd.DataFrame:
         if self.at in (FIRST, LAST):
@@ -88,25 +83,24 @@ class GradientHistograms(Picture):
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw a panel a layer."""
         table = prepared.table
-        names = in_depth_order(table)
+        names, looks = in_depth_order(table), arm_looks(table)
         grid = panels(figure, len(names), height=1.9, sharex=False, sharey=False)
         for axes, name in zip(grid, names, strict=True):
             name_panel(axes, name)
-            self._draw_layer(axes, table[table[LAYER] == name])
+            self._draw_layer(axes, table[table[LAYER] == name], looks)
         first, last = table[STEP].min(), table[STEP].max()
         when = f"step {last}" if first == last else f"steps {first} to {last}"
-        figure.supxlabel(f"{self.tensor} entry", fontsize=8)
-        figure.supylabel("density", fontsize=8)
         note = f"{when}, {self.at} record of each run" if self.at in (FIRST, LAST) else when
         note = with_choice(f"{note}; central 99.8 % of the widest", table, of=prepared.of_layers)
-        head(figure, self._title(), note, arm_keys(table))
+        head(figure, self._title(), note, keys(looks), xlabel=f"{self.tensor} entry", ylabel="density")
 
     def _title(self) -> str:
         return self.title.replace("gradient", self.tensor)
 
-    def _draw_layer(self, axes: Axes, rows: pd.DataFrame) -> None:
-        for arm, (color, dashes) in arm_looks(rows).items():
+    def _draw_layer(self, axes: Axes, rows: pd.DataFrame, looks: dict[str, Look]) -> None:
+        for arm in rows.sort_values(ARM_ORDER)[ARM].unique():
             bins = rows[rows[ARM] == arm].sort_values("left")
+            color, dashes, _ = looks[arm]
             density = bins["density"].where(bins["density"] > 0) if self.log else bins["density"]
             edges = [*bins["left"], bins["right"].iloc[-1]]
             axes.stairs(density, edges, color=color, linestyle=dashes, linewidth=1.2, baseline=None)
@@ -115,6 +109,6 @@ class GradientHistograms(Picture):
         if self.log:
             axes.set_yscale("log")
         broken = rows[rows["share_nonfinite"] > 0].drop_duplicates(ARM)
-        mark_nan_share(axes, [f"{row[ARM]}: {row['share_nonfinite']:.2g} NaN" for row in records(broken)])
+        mark_nan_share(axes, [f"{row[ARM]}: {100 * row['share_nonfinite']:.3g} % NaN" for row in records(broken)])
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
         axes.locator_params(axis="x", nbins=4)

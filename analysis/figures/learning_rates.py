@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from analysis.arms import ARM
-from analysis.figures.by_layer import arm_keys, arm_looks, band_note
+from analysis.figures.arm_curves import arm_looks, band_note
 from analysis.figures.limits import robust_limits
-from analysis.figures.page import head, panels
+from analysis.figures.page import head, keys, panels
 from analysis.figures.picture import Picture, Prepared
+from analysis.figures.subsets import having
 from analysis.transforms import MEAN, SPREAD, over_runs
 from probes.schema import RUN, SPLIT, STEPS
 
@@ -42,11 +43,7 @@ class LearningRates(Picture):
         Raises:
             ValueError: No accuracy on that split, or all runs have one learning rate.
         """
-        found = rows[rows[SPLIT] == self.split]
-        if found.empty:
-            raise ValueError(
-                f"figure {self.name!r}: no accuracy on split {self.split!r}; the store has: {_splits(rows)}"
-            )
+        found = having(rows, SPLIT, self.split, what="accuracy on split")
         if found[RATE].nunique() < 2:
             raise ValueError(f"figure {self.name!r} compares learning rates; all runs have {found[RATE].iloc[0]:g}")
         best = found.sort_values(ACCURACY, kind="stable", na_position="first").drop_duplicates(RUN, keep="last")
@@ -58,12 +55,12 @@ class LearningRates(Picture):
         (axes,) = panels(figure, 1, height=2.0)
         rates = sorted(table[RATE].unique())
         looks = arm_looks(table)
-        for place, (arm, (color, dashes)) in enumerate(looks.items()):
+        for place, (arm, (color, dashes, marker)) in enumerate(looks.items()):
             mine = table[table[ARM] == arm].sort_values(RATE)
             aside = 10 ** (0.03 * (place - (len(looks) - 1) / 2))  # beside each other, not over each other
             x = mine[RATE].to_numpy("float64") * aside
             axes.errorbar(
-                x, mine[MEAN], yerr=mine[SPREAD], color=color, linestyle=dashes, marker="o", markersize=4, capsize=2
+                x, mine[MEAN], yerr=mine[SPREAD], color=color, linestyle=dashes, marker=marker, markersize=4, capsize=2
             )
         axes.set_xscale("log")
         axes.set_xticks(rates, labels=[f"{rate:g}" for rate in rates])
@@ -74,8 +71,4 @@ class LearningRates(Picture):
         axes.set_xlabel("learning rate")
         axes.set_ylabel(f"best {self.split} accuracy")
         note = band_note(f"best record of each run on {self.split} data", table)
-        head(figure, self.title, note, arm_keys(table))
-
-
-def _splits(rows: pd.DataFrame) -> str:
-    return ", ".join(sorted(rows[SPLIT].astype(str).unique()))
+        head(figure, self.title, note, keys(looks))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.figures.curves import Curve
+from analysis.figures.curves import LINES, Curve, extent
 from analysis.style import GREY
 
 
@@ -32,6 +32,19 @@ def robust_limits(values: np.ndarray, *, log: bool = False) -> tuple[float, floa
     return (10**low, 10**high) if log else (low, high)
 
 
+def limits_of(curves: Sequence[Curve], *, log: bool = False, signed: bool = False) -> tuple[float, float] | None:
+    """Return the limits of curves with their bands.
+
+    Where no curve is negative they do not go below 0: a share or a norm has no values there, whatever a margin or a
+    standard deviation says. A ``signed`` quantity is shown on both sides.
+    """
+    limits = robust_limits(extent(curves, log=log), log=log)
+    lines = np.concatenate([np.array([]), *(y for c in curves for y in (c.y, c.survivors) if y is not None)])
+    if log or signed or limits is None or (lines < 0).any():
+        return limits
+    return max(limits[0], 0.0), limits[1]
+
+
 def set_limits(axes: Axes, limits: tuple[float, float] | None, curves: Sequence[Curve]) -> None:
     """Set the vertical limits; mark at the edge, and count, what lies outside.
 
@@ -40,6 +53,8 @@ def set_limits(axes: Axes, limits: tuple[float, float] | None, curves: Sequence[
     if limits is None:
         return
     axes.set_ylim(*limits)
+    if limits[0] == 0:
+        _show_whole_width(axes, curves, limits)
     for edge, marker, beyond in ((0.0, "v", _below), (1.0, "^", _above)):
         outside = [(x, c.color) for c in curves for x in c.x[beyond(c.y, limits)]]
         if outside:
@@ -64,6 +79,15 @@ def set_limits(axes: Axes, limits: tuple[float, float] | None, curves: Sequence[
                 fontsize=6.5,
                 color=GREY,
             )
+
+
+def _show_whole_width(axes: Axes, curves: Sequence[Curve], limits: tuple[float, float]) -> None:
+    """Let lines that run along the foot of the panel be drawn over it, not cut in half by it."""
+    if not any(_above(c.y, limits).any() for c in curves):
+        for lines in axes.collections:
+            if lines.get_gid() == LINES:
+                lines.set_clip_on(False)
+                lines.set_zorder(2.6)  # an axis is drawn at 2.5
 
 
 def _below(y: np.ndarray, limits: tuple[float, float]) -> np.ndarray:

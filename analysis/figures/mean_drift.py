@@ -48,4 +48,4 @@ class MeanDrift(Picture):
         since, what = (", minus its value at the first record", "drift of the ") if self.from_start else ("", "")
         note = with_smoothing(definition(column) + since, self.smooth)
         note = with_choice(note, prepared.table, of=prepared.of_layers)
-        draw_by_layer(figure, prepared.table, title=self.title, note=note, ylabel=what + axis_label(column), zero=True)
+        draw_by_layer(figure, prepared.table, title=self.title, note=note, ylabel=what + axis_label(column), level=0.0)

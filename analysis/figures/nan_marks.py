@@ -36,28 +36,28 @@ def mark_nan(axes: Axes, table: pd.DataFrame, note: str, *, x: str, curves: Sequ
 
 
 def _write_beside(axes: Axes, x: float, note: str, curves: Sequence[Curve]) -> None:
-    """Write a note at the top or the foot of the panel, left or right of ``x``, where it covers the fewest points."""
+    """Write a note left or right of ``x``, from the top to the foot of the panel, where it covers the fewest points."""
     to_scale = axes.transScale + axes.transLimits
     place = float(to_scale.transform((x, axes.get_ylim()[0]))[0])
     lines = note.splitlines()
     width = 0.6 * _POINTS * max(map(len, lines)) / 72 / (axes.bbox.width / axes.figure.dpi)
     height = 1.4 * _POINTS * len(lines) / 72 / (axes.bbox.height / axes.figure.dpi)
     boxes = {
-        (left, below): (place - width if left else place, 0.0 if below else 1.0 - height)
+        (left, down): (place - width if left else place, (1.0 - height) * (1.0 - down))
+        for down in (0.0, 1.0, 0.25, 0.5, 0.75)  # the first of equals: rather at an edge
         for left in (True, False)
-        for below in (False, True)
     }
     inside = {corner: at for corner, at in boxes.items() if at[0] >= 0 and at[0] + width <= 1} or boxes
     points = _in_panel(axes, curves)
-    left, below = min(inside, key=lambda corner: _covered(points, inside[corner], width, height))
+    left, down = min(inside, key=lambda corner: _covered(points, inside[corner], width, height))
     axes.annotate(
         note,
-        (x, 0 if below else 1),
+        (x, 1 - down),
         xycoords=axes.get_xaxis_transform(),
-        xytext=(-3 if left else 3, 3 if below else -3),
+        xytext=(-3 if left else 3, 6 * down - 3),
         textcoords="offset points",
         ha="right" if left else "left",
-        va="bottom" if below else "top",
+        va={0.0: "top", 1.0: "bottom"}.get(down, "center"),
         fontsize=_POINTS,
         color=ALARM,
         bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8},

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 
 from analysis.arms import ARM, arms_of
-from analysis.figures.by_layer import arm_looks
+from analysis.figures.arm_curves import arm_looks
 from analysis.figures.limits import robust_limits
 from analysis.figures.nan_marks import mark_nan_share, runs_with_nan
 from analysis.figures.page import head, key, name_panel, panels, shortened
@@ -53,28 +54,27 @@ class NormsByLayer(Picture):
         for axes, arm in zip(grid, arms, strict=True):
             name_panel(axes, arm[ARM])
             axes.axhline(1.0, color="#9a9a9a", linewidth=0.7, zorder=1)
-            _draw_arm(axes, table[table[ARM] == arm[ARM]], names, looks[arm[ARM]][0])
+            _draw_arm(axes, table[table[ARM] == arm[ARM]], names, looks[arm[ARM]].color)
             if limits:
                 axes.set_ylim(*limits)
             name_places(axes, names)
             mine = table[table[ARM] == arm[ARM]]
             mark_nan_share(axes, [runs_with_nan(mine).replace("\n", " ")] if (mine[NAN_RUNS] > 0).any() else [])
-        figure.supylabel("norm", fontsize=8)
         step = table[STEP].max()
         legend = [
             key("spectral norm of the unfolded matrix", INK, "", marker="o", markersize=4),
             key("operator norm, padding and stride included", INK, "", marker="^", markersize=5, fillstyle="none"),
         ]
-        head(figure, self.title, f"last record of each run, up to step {step}; grey: 1", legend)
+        head(figure, self.title, f"last record of each run, up to step {step}; grey: 1", legend, ylabel="norm")
 
 
-def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], color: str) -> None:
+def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], color: ColorType) -> None:
     place = rows[LAYER].astype(str).map({name: i for i, name in enumerate(names)}).to_numpy()
     size = 26 if len(names) <= 12 else 9
     axes.vlines(place, rows[SPECTRAL], rows[OPERATOR], color=color, alpha=0.35, linewidth=0.8)
     axes.scatter(place, rows[SPECTRAL], s=size, color=color, linewidths=0, zorder=3)
     axes.scatter(
-        place, rows[OPERATOR], s=1.3 * size, facecolors="white", edgecolors=color, marker="^", linewidths=0.9, zorder=3
+        place, rows[OPERATOR], s=1.3 * size, facecolors="none", edgecolors=color, marker="^", linewidths=0.9, zorder=3
     )
 
 

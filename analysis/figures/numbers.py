@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogFormatterSciNotation, NullLocator, ScalarFormatter
+from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, NullLocator, ScalarFormatter
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -33,6 +35,15 @@ def scientific(value: float) -> str:
     return sign + ("" if factor == "1" else f"{factor}×") + power_of_ten(int(exponent))
 
 
+def in_digits(value: float) -> str:
+    """Return a number without an exponent.
+
+    >>> [in_digits(value) for value in (60.0, 0.05, -2.5)]
+    ['60', '0.05', '−2.5']
+    """
+    return f"{value:g}".replace("-", "−")
+
+
 class Decades(LogFormatterSciNotation):
     """Labels of a logarithmic axis; which ticks have one is matplotlib's choice."""
 
@@ -56,11 +67,32 @@ def write_plainly(axes: Axes) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         labels = axis.get_major_formatter()
         if isinstance(labels, LogFormatterSciNotation):
-            axis.set_major_formatter(Decades())
-            low, high = sorted(axis.get_view_interval())
-            if high < 10 * low:
-                axis.set_minor_formatter(Decades(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
-            else:
-                axis.set_minor_locator(NullLocator())  # ticks that the style does not show cost as much as others
+            _write_decades(axis)
         elif isinstance(labels, ScalarFormatter):
             axis.set_major_formatter(Plain())
+
+
+def _write_decades(axis: Axis) -> None:
+    """Label the powers of ten of a logarithmic axis, and their parts where it has too few powers to be read by."""
+    low, high = sorted(axis.get_view_interval())
+    decades = np.log10(high / low)
+    digits = low >= 0.01 and high <= 10_000
+    powers = np.floor(np.log10(high)) - np.ceil(np.log10(low)) + 1
+    if powers >= 2 and not (digits and decades < 2.2):
+        axis.set_major_formatter(Decades())
+        axis.set_minor_locator(NullLocator())  # ticks that the style does not show cost as much as others
+        return
+    write = in_digits if digits else scientific
+    axis.set_minor_locator(LogLocator(subs=_parts(decades)))
+    for set_formatter in (axis.set_major_formatter, axis.set_minor_formatter):
+        set_formatter(FuncFormatter(lambda value, _: write(value)))
+    looks = axis.get_tick_params(which="major")
+    axis.set_tick_params(which="minor", size=3)
+    axis.grid(visible=looks.get("gridOn", False), which="minor")
+
+
+def _parts(decades: float) -> tuple[float, ...]:
+    """Return the multiples of a power of ten that have room on an axis of so many decades."""
+    if decades > 1:
+        return 2.0, 5.0
+    return (2.0, 3.0, 4.0, 6.0) if decades > 0.4 else tuple(map(float, range(2, 10)))

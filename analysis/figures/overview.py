@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
+from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.colors import ListedColormap, LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from analysis.arms import ARM, arms_of
-from analysis.figures.by_layer import band_note, set_steps
-from analysis.figures.page import axis_label, definition, head, key, name_panel, panels
+from analysis.figures.arm_curves import band_note
+from analysis.figures.curve_panels import set_steps
+from analysis.figures.page import axis_label, color_bar, definition, head, key, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.layer_choice import in_depth_order, weight_layers
 from analysis.style import ALARM
@@ -52,17 +54,12 @@ class Overview(Picture):
         for axes, arm in zip(grid, arms, strict=True):
             name_panel(axes, arm)
             meshes.append(_draw_arm(axes, table[table[ARM] == arm], names, colors, colormap))
-        set_steps(grid, table)
-        for axes in grid:
-            axes.margins(0)
-        bar = figure.colorbar(meshes[0], ax=grid, aspect=30, pad=0.015, fraction=0.04)
-        bar.set_label(axis_label(column), fontsize=7.5)
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(labelsize=6.5, length=2)
-        figure.supxlabel("step", fontsize=8)
+        set_cell_steps(grid, table)
+        color_bar(figure, meshes[0], grid, axis_label(column))
         broken = table[NAN_RUNS].gt(0).any()
         legend = [key("NaN in at least one run", ALARM, "", marker="s", markersize=6)] if broken else []
-        head(figure, f"{self.title}: {axis_label(column)}", band_note(definition(column), table, band=False), legend)
+        note = band_note(definition(column), table, band=False)
+        head(figure, f"{self.title}: {axis_label(column)}", note, legend, xlabel="step")
 
 
 def color_scale(values: np.ndarray) -> tuple[Normalize, str]:
@@ -75,7 +72,7 @@ def color_scale(values: np.ndarray) -> tuple[Normalize, str]:
         return LogNorm(low, high), "viridis"
     if low < 0 < high:
         reach = max(-low, high)
-        return TwoSlopeNorm(0, -reach, reach), "RdBu_r"
+        return TwoSlopeNorm(0, -reach, reach), "PuOr_r"
     return Normalize(low, high if high > low else low + 1), "viridis" if high > 0 else "viridis_r"
 
 
@@ -89,11 +86,32 @@ def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], colors: Normaliz
     if broken.to_numpy().any():
         alarm = np.ma.masked_where(~broken.to_numpy(), np.ones(broken.shape))
         axes.pcolormesh(edges, places, alarm, cmap=ListedColormap([ALARM]), rasterized=True)
+        _hatch(axes, edges, broken.to_numpy())
     axes.set_ylim(len(names) - 0.5, -0.5)
     shown = np.arange(len(names)) if len(names) <= 16 else np.linspace(0, len(names) - 1, 7).round().astype(int)
     axes.set_yticks(shown, labels=[names[i] for i in shown])
     axes.grid(visible=False)
     return mesh
+
+
+def _hatch(axes: Axes, edges: np.ndarray, broken: np.ndarray) -> None:
+    """Hatch broken cells in white: in greyscale the alarm's red is but another dark value."""
+    padded = np.pad(broken.astype(np.int8), ((0, 0), (1, 1)))
+    rows, starts = np.nonzero(np.diff(padded, axis=1) == 1)
+    _, stops = np.nonzero(np.diff(padded, axis=1) == -1)
+    left, right, top, foot = edges[starts], edges[stops], rows - 0.5, rows + 0.5
+    corners = np.stack([[left, top], [right, top], [right, foot], [left, foot]]).transpose(2, 0, 1)
+    cells = PolyCollection(list(corners), hatch="////", facecolors="none", edgecolors="white", linewidths=0)
+    cells.set_rasterized(True)
+    axes.add_collection(cells)
+
+
+def set_cell_steps(grid: Sequence[Axes], table: pd.DataFrame) -> None:
+    """Give every panel of cells the same range of steps, from the edge of the first cell to that of the last."""
+    set_steps(grid, table)
+    edges = step_edges(np.sort(table[STEP].unique()).astype("float64"))
+    for axes in grid:
+        axes.set_xlim(edges[0], edges[-1])
 
 
 def step_edges(steps: np.ndarray) -> np.ndarray:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.style import GREY, WIDTH
+from analysis.style import GREY, WIDTH, Look
 from probes.schema import Column
 
 _MARGIN = 0.08  # inches, left of the text
 _TITLE, _NOTE, _LEGEND = 0.24, 0.19, 0.21  # inches a row
-_NOTE_WIDTH = 118  # letters a line
+_BELOW = 0.45  # inches of ticks and label under the panels
+_NOTE_WIDTH = 130  # letters a line
 MOST_PANELS = 24
 
 _WORDS = {
@@ -76,8 +78,16 @@ def shortened(name: str, most: int) -> str:
     return f"…{rest}" if cut_inside and dot and len(rest) >= most // 2 else f"…{tail}"
 
 
-def head(figure: Figure, title: str, note: str = "", legend: Sequence[Artist] = ()) -> None:
-    """Write title, note and legend in a strip above the panels, which the layout then leaves free."""
+def head(
+    figure: Figure,
+    title: str,
+    note: str = "",
+    legend: Sequence[Artist] = (),
+    *,
+    xlabel: str = "",
+    ylabel: str = "",
+) -> None:
+    """Write title, note and legend in a strip above the panels, and what all panels have on their axes beside them."""
     width, height = figure.get_size_inches()
     rows, lines = _legend_rows(legend, width), textwrap.wrap(note, _NOTE_WIDTH)
     strip = _TITLE + _NOTE * len(lines) + _LEGEND * len(rows) + 0.03
@@ -99,6 +109,11 @@ def head(figure: Figure, title: str, note: str = "", legend: Sequence[Artist] = 
             columnspacing=1.6,
             handletextpad=0.6,
         ).set_in_layout(False)
+    below = _BELOW if xlabel else 0.0
+    if xlabel:
+        figure.supxlabel(xlabel, fontsize=8)
+    if ylabel:
+        figure.supylabel(ylabel, fontsize=8, y=(below + height - strip) / 2 / height)
     figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - strip / height), w_pad=0.05, h_pad=0.04)
 
 
@@ -115,9 +130,26 @@ def _legend_rows(handles: Sequence[Artist], width: float) -> list[list[Artist]]:
     return rows
 
 
+def color_bar(figure: Figure, colors: ScalarMappable, grid: Sequence[Axes], label: str) -> None:
+    """Add a slim colour bar right of all panels, as tall as they are."""
+    tall = 13 * figure.get_size_inches()[1]  # more than the panels are: the layout cuts it to them
+    bar = figure.colorbar(colors, ax=list(grid), aspect=max(30.0, tall), pad=0.015, fraction=0.04)
+    bar.set_label(label, fontsize=7.5)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=6.5, length=2)
+
+
 def key(label: str, color: object, linestyle: object = "-", **settings: object) -> Line2D:
     """Return a legend entry."""
     return Line2D([], [], color=color, linestyle=linestyle, label=label, **settings)  # type: ignore[arg-type]
+
+
+def keys(looks: Mapping[str, Look], *, lone: bool = False) -> list[Line2D]:
+    """Return the legend entries of looks by name: lines, or the markers of ``lone`` points."""
+    return [
+        key(name, look.color, "", marker=look.marker, markersize=4.5) if lone else key(name, look.color, look.dashes)
+        for name, look in looks.items()
+    ]
 
 
 def in_words(name: str) -> str:

@@ -38,6 +38,7 @@ class Picture(ABC):
         published_convolutions: Published layers, by their place among the convolutions counted from 0.
         settings: Settings of the runs that are an axis of the figure: columns of the rows, and no part of the arm.
         across_models: Whether runs of different networks may stand in one figure.
+        of_gans: Whether only trainings of a generator and a critic have what it shows.
     """
 
     layers: Patterns = None
@@ -51,6 +52,7 @@ class Picture(ABC):
     published_convolutions: ClassVar[tuple[int, ...]] = ()
     settings: ClassVar[tuple[str, ...]] = ()
     across_models: ClassVar[bool] = False
+    of_gans: ClassVar[bool] = False
 
     def needed(self) -> tuple[str, ...]:
         """Return the columns to read; a figure whose option names one says so here."""

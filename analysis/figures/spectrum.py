@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from analysis.arms import ARM, arms_of
 from analysis.figures.limits import robust_limits
 from analysis.figures.nan_marks import mark_nan_share
-from analysis.figures.page import head, name_panel, panels
+from analysis.figures.page import color_bar, head, name_panel, panels
 from analysis.figures.picture import Picture, Prepared
+from analysis.figures.subsets import having
 from analysis.layer_choice import in_depth_order, readable, weight_layers, with_choice
 from analysis.style import depth_colormap
 from analysis.tables import records
@@ -48,10 +49,7 @@ class Spectrum(Picture):
         Raises:
             ValueError: No spectrum of that view.
         """
-        found = rows[rows[VIEW] == self.view]
-        if found.empty:
-            views = ", ".join(sorted(rows[VIEW].astype(str).unique()))
-            raise ValueError(f"no spectra of view {self.view!r}; the store has: {views}")
+        found = having(rows, VIEW, self.view, what="spectra of view")
         found = readable(weight_layers(found, self.layers), self.layers, most=3)
         lengths = found[VALUES].map(len)
         long = found.loc[found.index.repeat(lengths)].drop(columns=VALUES)
@@ -75,14 +73,13 @@ class Spectrum(Picture):
             if limits:
                 axes.set_ylim(limits[0] if self.log else min(0.0, limits[0]), limits[1])
             axes.set_xlim(0.5, float(mine[INDEX].max()) + 0.5)
-        bar = figure.colorbar(ScalarMappable(steps, depth_colormap()), ax=grid, aspect=40, pad=0.015, fraction=0.03)
-        bar.set_label("step", fontsize=7.5)
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(labelsize=6.5, length=2)
-        figure.supxlabel("index of the singular value, largest first", fontsize=8)
-        figure.supylabel("singular value", fontsize=8)
-        note = with_choice(f"{self.view} matrix; colour: step", table, of=prepared.of_layers)
-        head(figure, self.title, note)
+        lone = table[STEP].nunique() == 1
+        if not lone:
+            color_bar(figure, ScalarMappable(steps, depth_colormap()), grid, "step")
+        when = f"step {table[STEP].iloc[0]}" if lone else "colour: step"
+        note = with_choice(f"{self.view} matrix; {when}", table, of=prepared.of_layers)
+        xlabel = "index of the singular value, largest first"
+        head(figure, self.title, note, xlabel=xlabel, ylabel="singular value")
 
 
 def _broken(rows: pd.DataFrame) -> list[str]:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from analysis.figures import FIGURES
 from analysis.gallery import write_figures
+
+GAN_STORE = Path(__file__).parents[2] / "figures" / "gan" / "store"
 
 
 def test_what_can_be_drawn_is_drawn_and_what_cannot_is_said(make_store: Callable[..., Path], tmp_path: Path) -> None:
@@ -17,6 +20,31 @@ def test_what_can_be_drawn_is_drawn_and_what_cannot_is_said(make_store: Callable
     assert set(gallery.refused) == {"gradient_sparsity", "spectrum"}
     assert all("\n" not in reason for reason in gallery.refused.values())
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mean_drift.json", "mean_drift.svg"]
+
+
+GANS = [name for name, picture in FIGURES.items() if picture.of_gans]
+
+
+def test_a_training_without_a_critic_hears_nothing_of_gan_figures(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [name for name in FIGURES if name.startswith("gan_")] == GANS
+    drawn = {name: FIGURES[name] for name in ("mean_drift", "learning_rates", *GANS)}
+    monkeypatch.setattr("analysis.gallery.FIGURES", drawn)
+    gallery = write_figures(small_store, tmp_path, formats=["svg"])
+    assert list(gallery.written) == ["mean_drift"]
+    assert list(gallery.refused) == ["learning_rates"]
+
+
+def test_gan_figures_that_were_asked_for_are_refused_by_name(small_store: Path, tmp_path: Path) -> None:
+    assert list(write_figures(small_store, tmp_path, only="gan_*", formats=["svg"]).refused) == GANS
+
+
+def test_a_gan_hears_which_of_its_figures_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.gallery.FIGURES", {name: FIGURES[name] for name in GANS})
+    gallery = write_figures(GAN_STORE, tmp_path, formats=["svg"], runs="*mnist-sn", steps=(1, 100))
+    assert {"gan_losses", "gan_outputs"} <= set(gallery.written)
+    assert "gan_bounds" in gallery.refused
 
 
 def test_each_network_gets_figures_of_its_own(make_store: Callable[..., Path], tmp_path: Path) -> None:

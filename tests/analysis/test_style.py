@@ -47,6 +47,7 @@ def test_a_released_norm_looks_like_its_equations() -> None:
 def test_strangers_get_looks_by_their_place() -> None:
     looks = [look("mine", place=place) for place in range(32)]
     assert len(set(looks)) == 32
+    assert all(one[1] != two[1] for one, two in itertools.pairwise(looks))  # told apart in greyscale too
     assert norm_label("mine") == "mine"
 
 
@@ -70,7 +71,7 @@ def test_the_depth_colours_keep_clear_of_white() -> None:
 
 
 def test_few_layers_have_line_styles_of_their_own() -> None:
-    assert len(set(depth_dashes(5))) == 5
+    assert len(set(depth_dashes(8))) == 8
     assert len(set(depth_dashes(100))) == 1
 
 

@@ -179,6 +179,21 @@ def test_the_bound_stands_left_of_the_gradient_it_bounds(tmp_path: Path) -> None
     np.testing.assert_allclose(curves(product)[look("bn")[0]], written["critic_unfolded_product"])
 
 
+@pytest.mark.parametrize("name", ["gan_bounds", "gan_gradients"])
+def test_what_is_compared_is_on_one_scale(name: str, tmp_path: Path) -> None:
+    write_store(tmp_path)
+    figure = drawn(name, tmp_path)
+    assert len({axes.get_ylim() for axes in panels(figure)}) == 1
+    assert "[output / pixel value]" in figure.get_supylabel()
+
+
+def test_smoothed_bounds_say_so(tmp_path: Path) -> None:
+    write_store(tmp_path)
+    assert any(
+        "trailing mean of 2 records" in text.get_text() for text in drawn("gan_bounds", tmp_path, smooth=2).texts
+    )
+
+
 def test_samples_show_the_last_grid_of_each_run_side_by_side(tmp_path: Path) -> None:
     write_store(tmp_path)
     figure = drawn("gan_samples", tmp_path, rows=2, across=4)

@@ -48,5 +48,5 @@ def test_steps_with_nan_entries_are_red_at_the_foot(make_store: Callable[..., Pa
 
 
 def test_a_tensor_without_histogram_raises(small_store: Path) -> None:
-    with pytest.raises(ValueError, match="no histograms of tensor 'activation'; the store has histograms of: gradient"):
+    with pytest.raises(ValueError, match="no histograms of tensor 'activation'; the store has: gradient"):
         prepare("gradient_histogram_map", small_store, tensor="activation")

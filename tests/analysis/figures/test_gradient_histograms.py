@@ -66,7 +66,7 @@ def test_nan_entries_are_named_in_the_panel(make_store: Callable[..., Path], rea
     table = prepare("gradient_histograms", store).table
     assert set(table[table["norm"] == "sn"]["share_nonfinite"]) == {1.0}
     for axes in read.panels(figure("gradient_histograms", store)).values():
-        assert read.texts(axes) == ["SN: 1 NaN"]
+        assert read.texts(axes) == ["SN: 100 % NaN"]
 
 
 def test_a_recorded_step_can_be_chosen(small_store: Path) -> None:
@@ -81,5 +81,5 @@ def test_a_step_without_histogram_raises(small_store: Path) -> None:
 
 
 def test_a_tensor_without_histogram_raises(small_store: Path) -> None:
-    with pytest.raises(ValueError, match="no histograms of tensor 'weight'; the store has histograms of: gradient"):
+    with pytest.raises(ValueError, match="no histograms of tensor 'weight'; the store has: gradient"):
         prepare("gradient_histograms", small_store, tensor="weight")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import QuadMesh
+from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.colors import LogNorm, TwoSlopeNorm
 
 from analysis.drawing import figure, prepare
@@ -46,11 +46,26 @@ def test_any_column_can_be_chosen_and_the_title_says_which(small_store: Path) ->
     assert prepare("singular_value_map", small_store).picture.needed() == ("singular_value_mean",)
 
 
+def test_nan_cells_are_hatched_for_greyscale(make_store: Callable[..., Path], read: Any) -> None:
+    picture = figure("overview", make_store(norms=["sn"], records=10, nan_from={"sn-s0": 6}))
+    axes = read.panels(picture)["SN"]
+    (hatched,) = (c for c in axes.collections if isinstance(c, PolyCollection) and c.get_hatch())
+    boxes = [path.get_extents() for path in hatched.get_paths()]
+    assert [(box.x0, box.x1, box.y0, box.y1) for box in boxes] == [(275, 475, i - 0.5, i + 0.5) for i in range(4)]
+
+
+def test_the_cells_fill_their_panel(small_store: Path, read: Any) -> None:
+    for name in ("overview", "gradient_histogram_map"):
+        for axes in read.panels(figure(name, small_store)).values():
+            edges = next(mesh for mesh in axes.collections if isinstance(mesh, QuadMesh)).get_coordinates()[0, :, 0]
+            assert axes.get_xlim() == (edges[0], edges[-1])
+
+
 @pytest.mark.parametrize(
     ("values", "kind", "colors"),
     [
         ([1e-6, 1e-3, 1.0], LogNorm, "viridis"),
-        ([-1.0, 0.0, 3.0], TwoSlopeNorm, "RdBu_r"),
+        ([-1.0, 0.0, 3.0], TwoSlopeNorm, "PuOr_r"),
         ([1.0, 2.0, 3.0], None, "viridis"),
         ([-3.0, -2.0, -1.0], None, "viridis_r"),
         ([np.nan, np.inf], None, "viridis"),

@@ -1,9 +1,19 @@
 from __future__ import annotations
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.figures.page import axis_label, definition, in_words, panels, shortened, with_smoothing
+from analysis.figures.page import (
+    axis_label,
+    definition,
+    head,
+    in_words,
+    key,
+    panels,
+    shortened,
+    with_smoothing,
+)
 from probes.schema import Column
 
 
@@ -51,6 +61,18 @@ def test_panels_fill_rows(count: int, rows: int, across: int) -> None:
     assert len(grid) == count
     spec = grid[0].get_subplotspec().get_gridspec()
     assert (spec.nrows, spec.ncols) == (rows, across)
+
+
+def test_the_label_of_an_axis_stands_beside_its_panels_whatever_stands_above_them() -> None:
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    grid = panels(figure, 3, height=2.3)
+    legend = [key(f"a long name of a layer {i}", "k") for i in range(8)]
+    head(figure, "title", "a note " * 40, legend, xlabel="step", ylabel="quantity")
+    figure.draw_without_rendering()
+    label = figure._supylabel.get_window_extent()
+    panel = grid[0].get_window_extent()
+    assert (label.y0 + label.y1) / 2 == pytest.approx((panel.y0 + panel.y1) / 2, abs=0.05 * figure.dpi)
 
 
 def test_too_many_panels_raise() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +40,9 @@ def test_spectra_that_are_nan_are_counted_in_the_panel(make_store: Any, read: An
 def test_a_view_that_was_not_recorded_raises(small_store: Path) -> None:
     with pytest.raises(ValueError, match="no spectra of view 'slices'; the store has: unfolded"):
         prepare("spectrum", small_store, view="slices")
+
+
+def test_a_single_step_is_named_and_needs_no_bar_of_colours(make_store: Callable[..., Path], read: Any) -> None:
+    picture = figure("spectrum", make_store(norms=["sn"], records=1))
+    assert len(picture.axes) == len(read.panels(picture)) == 3
+    assert any(text.get_text().startswith("unfolded matrix; step 0") for text in picture.texts)

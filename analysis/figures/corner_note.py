@@ -1,0 +1,20 @@
+"""A few lines of text in the lower right corner of a panel, where curves that rise leave room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+
+def write_in_corner(axes: Axes, lines: Sequence[str]) -> None:
+    """Write lines into the lower right corner, readable over whatever is drawn there."""
+    axes.annotate(
+        "\n".join(lines),
+        (0.985, 0.04),
+        xycoords="axes fraction",
+        ha="right",
+        va="bottom",
+        fontsize=7,
+        bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.5},
+    )
