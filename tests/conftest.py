@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Read when torch is first imported. The tensors of tests are small, and two threads that share a core with another
+# process wait for each other ten times longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

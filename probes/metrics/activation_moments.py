@@ -114,9 +114,11 @@ def activation_statistics(vectors: list[Tensor], first: list[Tensor | None]) -> 
     """Return mean, variance, non-finite count and mean drift, ``(4, layers)``, and the first record's vectors.
 
     ``drift = sqrt(mean_c (mu_c - mu_c(first))^2)`` over channels ``c``: the root mean square shift of the channel means
-    since the first record; 0 there. No elements: NaN, NaN, 0, NaN.
+    since the first record; 0 there, and where the first had another number of channels. No elements: NaN, NaN, 0, NaN.
     """
-    references = [vector if old is None else old for vector, old in zip(vectors, first, strict=True)]
+    references = [
+        vector if old is None or len(old) != len(vector) else old for vector, old in zip(vectors, first, strict=True)
+    ]
     sizes = tuple(len(vector) for vector in vectors)
     heads, owners, channels = _layout(sizes, vectors[0].device)
     now = torch.cat(vectors)

@@ -93,6 +93,13 @@ def test_drift_is_the_rms_shift_of_the_channel_means_since_the_first_record():
     assert torch.equal(again[0], first[0])
 
 
+def test_drift_begins_anew_where_the_first_record_had_other_channels():
+    now = reduce_moments(torch.randn(4, 3), 1)
+    values, references = activation_statistics([now], [torch.zeros(9, dtype=torch.float64)])
+    assert values[3].item() == 0
+    assert references[0] is now
+
+
 def test_float32_partial_sums_lose_nothing_over_a_large_activation():
     x = torch.randn(2, 8, 300, 300, generator=torch.Generator().manual_seed(1)) * 3 + 2
     _, mean, squares, _ = reduce_moments(x, 1)[:4].tolist()
