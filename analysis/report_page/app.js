@@ -139,8 +139,12 @@ function showChart(chart) {
     lines.zoom = null;
     draw();
   });
+  const depth = add(controls, "span", "", { class: "depth" });
+  depth.append("input ", add(depth, "i"), " output");
+  depth.querySelector("i").style.background = `linear-gradient(90deg, ${[0, 1, 2, 3, 4, 5, 6, 7].map((place) => depthColor(place, 8)).join(",")})`;
   function draw() {
     const [kind, name] = select.value.split(/:(.*)/s);
+    depth.hidden = kind !== "run";
     lines.show(chart.series.filter((s) => (kind === "layer" ? s.layer === name && !hidden.has(s.run) : s.run === name)).map((s) => asLine(s, kind, chart)), { log: log.checked });
   }
   whenSeen(plot, draw);

@@ -57,8 +57,15 @@ class LineChart {
     pen.rect(MARGIN.left, MARGIN.top, scales.width - MARGIN.left - MARGIN.right, scales.height - MARGIN.top - MARGIN.bottom);
     pen.clip();
     for (const line of this.lines) drawNaN(pen, line, scales);
+    pen.restore();
+    // Two pixels wider than the axes: a line along one of them is not cut in half.
+    pen.save();
+    pen.beginPath();
+    pen.rect(MARGIN.left - 2, MARGIN.top - 2, scales.width - MARGIN.left - MARGIN.right + 4, scales.height - MARGIN.top - MARGIN.bottom + 4);
+    pen.clip();
     for (const line of this.lines) drawLine(pen, line, scales);
     pen.restore();
+    this.drawNote(pen, scales);
     if (this.drag) this.drawDrag(pen);
   }
 
@@ -67,7 +74,7 @@ class LineChart {
     pen.lineWidth = 1;
     pen.textBaseline = "middle";
     pen.textAlign = "right";
-    for (const value of ticks(y.domain, 5, this.log)) {
+    for (const value of this.lines.length ? ticks(y.domain, 6, this.log) : []) {
       const at = Math.round(y(value)) + 0.5;
       stroke(pen, "#ebebeb", [[MARGIN.left, at], [width - MARGIN.right, at]]);
       pen.fillStyle = "#444";
@@ -75,7 +82,7 @@ class LineChart {
     }
     pen.textAlign = "center";
     pen.textBaseline = "top";
-    for (const value of ticks(x.domain, Math.max(2, width / 90), false)) {
+    for (const value of this.lines.length ? ticks(x.domain, Math.max(2, width / 90), false) : []) {
       const at = Math.round(x(value)) + 0.5;
       stroke(pen, "#ebebeb", [[at, MARGIN.top], [at, height - MARGIN.bottom]]);
       pen.fillStyle = "#444";
@@ -91,6 +98,27 @@ class LineChart {
     pen.textBaseline = "top";
     pen.fillText(this.labels.ylabel, 0, 0);
     pen.restore();
+  }
+
+  // What the reader sees no line of, in words.
+  drawNote(pen, { width, height }) {
+    pen.textAlign = "center";
+    if (!this.lines.length) {
+      pen.fillStyle = "#666";
+      pen.textBaseline = "middle";
+      pen.fillText("no run is shown", (MARGIN.left + width - MARGIN.right) / 2, (MARGIN.top + height - MARGIN.bottom) / 2);
+    }
+    const broken = this.lines.filter(({ y }) => y.some((v) => !Number.isFinite(v)));
+    if (!broken.length) return;
+    pen.fillStyle = ALARM;
+    pen.textAlign = "right";
+    pen.textBaseline = "bottom";
+    const names = broken.length > 3 ? `${broken.length} of ${this.lines.length} lines` : broken.map((line) => line.name).join(", ");
+    const note = [`red: NaN in ${names}`, width - MARGIN.right - 2, height - MARGIN.bottom - 6];
+    pen.strokeStyle = "#fff";
+    pen.lineWidth = 3;
+    pen.strokeText(...note);
+    pen.fillText(...note);
   }
 
   drawDrag(pen) {

@@ -20,6 +20,8 @@ function makeScale([low, high], [from, to], log) {
 function ticks([low, high], count, log) {
   if (log && high / low >= 10) {
     const first = Math.ceil(Math.log10(low) - 1e-9), last = Math.floor(Math.log10(high) + 1e-9);
+    // Of less than two and a half decades the powers of ten alone are no scale.
+    if (Math.log10(high / low) < 2.5) return range(first - 1, last, 1).flatMap((power) => [1, 2, 5].map((n) => n * 10 ** power)).filter((v) => v >= low && v <= high);
     const step = Math.max(1, Math.ceil((last - first) / count));
     return range(first, last, step).map((power) => 10 ** power);
   }
@@ -57,5 +59,7 @@ function extent(arrays, log) {
     high = Math.min(high, at(0.98) + inner / 2);
   }
   const air = 0.05 * (high - low) || Math.abs(high) * 0.05 || 0.05;
-  return log ? [10 ** (low - air), 10 ** (high + air)] : [low - air, high + air];
+  if (log) return [10 ** (low - air), 10 ** (high + air)];
+  // Shares and norms have no values below 0: neither has their axis.
+  return [values[0] < 0 ? low - air : Math.max(0, low - air), high + air];
 }

@@ -79,9 +79,38 @@ addEventListener("load", () => setTimeout(() => {
   told.pressed = document.querySelector("#arms button").getAttribute("aria-pressed");
   told.fewer = ink(canvas) < told.ink;
   const select = [...document.querySelectorAll("select[aria-label='what to show']")].find((s) => s.options.length > 4);
+  const depth = select.parentElement.querySelector(".depth");
+  told.depth = [getComputedStyle(depth).display !== "none"];
   select.value = "run:sn-s0";
   select.dispatchEvent(new Event("change"));
+  told.depth.push(getComputedStyle(depth).display !== "none");
+  told.limits = { zero: extent([[0, 0]], false), share: extent([[0, 1]], false), signed: extent([[-1, 1]], false) };
+  told.ticks = { loss: ticks([0.3, 4], 6, true), share: ticks([0, 1.04], 6, false) };
+  told.ticks.decades = ticks([1e-6, 1e2], 5, true);
+  const words = [], fillText = CanvasRenderingContext2D.prototype.fillText;
+  CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+    if (this.canvas === canvas) words.push(text);
+    return fillText.call(this, text, ...place);
+  };
+  for (const button of document.querySelectorAll("#arms button[aria-pressed='true']")) button.click();
+  told.words = words.slice(-3);
   told.error = document.body.getAttribute("data-error");
+  document.body.innerHTML = "<pre id='told'></pre>";
+  document.getElementById("told").textContent = JSON.stringify(told);
+}, 500));
+</script>
+"""
+
+
+WORDS_OF_EACH_CHART = """
+<script>
+const words = new Map(), fillText = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+  words.set(this.canvas, [...(words.get(this.canvas) ?? []), text]);
+  return fillText.call(this, text, ...place);
+};
+addEventListener("load", () => setTimeout(() => {
+  const told = [...document.querySelectorAll("canvas")].map((canvas) => words.get(canvas) ?? []);
   document.body.innerHTML = "<pre id='told'></pre>";
   document.getElementById("told").textContent = JSON.stringify(told);
 }, 500));
@@ -102,6 +131,23 @@ def test_a_browser_draws_zooms_points_and_toggles(small_store: Path, tmp_path: P
     assert told["back"]
     assert told["pressed"] == "false"
     assert told["fewer"]
+    assert told["depth"] == [False, True]  # a bar of colours beside a line a layer alone
+    assert told["limits"] == {"zero": [0, 0.05], "share": [0, 1.05], "signed": [-1.1, 1.1]}
+    assert told["ticks"]["loss"] == [0.5, 1, 2]
+    assert told["ticks"]["decades"] == pytest.approx([1e-6, 1e-4, 1e-2, 1, 100])
+    assert told["ticks"]["share"] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert told["words"] == ["step", "accuracy", "no run is shown"]  # and no numbers on axes that show nothing
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page is not looked at in a browser")
+def test_a_browser_names_the_runs_with_nan(make_store: Callable[..., Path], tmp_path: Path) -> None:
+    store = make_store(records=8, nan_from={"sn-s0": 4})
+    written = write_report(store, tmp_path / "report.html")
+    written.write_text(written.read_text().replace("<script type=", WORDS_OF_EACH_CHART + "<script type=", 1))
+    words = json.loads(re.search(r"<pre id=\"told\">(.*?)</pre>", shown_by_browser(written, tmp_path), re.S)[1])
+    titles = [chart["title"] for chart in report_data(store)["charts"]]
+    noted = [title for title, told in zip(titles, words, strict=False) if "red: NaN in sn-s0" in told]
+    assert noted[:2] == ["Drift of the weight mean", "Sparsity of the gradient"]  # not of accuracy and loss
 
 
 def shown_by_browser(page: Path, tmp_path: Path) -> str:
