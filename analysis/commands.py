@@ -141,10 +141,14 @@ def watch(
     from analysis.watch import default_column, view
     from analysis.watch import watch as look
 
+    console = Console()
+
     def now() -> RenderableType:
-        return view(store, run=run, column=column or default_column(store, run=run), layers=layers)
+        height = None if once else console.height - 1
+        shown = column or default_column(store, run=run)
+        return view(store, run=run, column=shown, layers=layers, width=console.width, height=height)
 
     if once:
-        Console().print(now())
+        console.print(now())
     else:
-        look(now, console=Console(), every=every)
+        look(now, console=console, every=every)

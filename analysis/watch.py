@@ -24,9 +24,19 @@ from analysis.tables import StorePath, fields, load, records
 from probes.schema import LAYER, LAYERS, RUN, SPLIT, STEP, STEPS
 
 MOST_LAYERS = 24
+FEWEST_LAYERS = 3
+LEAST_SPARKLINE, BESIDE_SPARKLINE = 8, 24  # letters: a sparkline, and what stands beside it and the name of its row
 
 
-def view(store: StorePath, *, run: str | None = None, column: str, layers: Patterns = None, width: int = 40) -> Group:
+def view(
+    store: StorePath,
+    *,
+    run: str | None = None,
+    column: str,
+    layers: Patterns = None,
+    width: int = 80,
+    height: int | None = None,
+) -> Group:
     """Return what is to be seen of one run now.
 
     Args:
@@ -34,7 +44,8 @@ def view(store: StorePath, *, run: str | None = None, column: str, layers: Patte
         run: Run id or pattern; None takes the run that was updated last.
         column: Column of table ``layers`` whose sparklines are drawn.
         layers: Layer names or patterns; None shows up to 24, evenly spaced in depth.
-        width: Letters a sparkline.
+        width: Letters a line; the sparklines take what names and numbers leave.
+        height: Lines of the screen, for which layers are left out rather than warnings; None is as many as it takes.
 
     Raises:
         FileNotFoundError: There is no such store.
@@ -42,11 +53,12 @@ def view(store: StorePath, *, run: str | None = None, column: str, layers: Patte
     """
     chosen = _chosen(store, run)
     rows = load(store, LAYERS, columns=[column], runs=chosen[RUN], layers=layers, measured=[column])
-    return Group(
-        _progress(chosen, _steps(store, chosen[RUN])),
-        _layers(rows, column, asked=layers, width=width),
-        _warnings(findings_of(store, runs=chosen[RUN])),
-    )
+    progress = _progress(chosen, _steps(store, chosen[RUN]), width=width)
+    warnings = _warnings(findings_of(store, runs=chosen[RUN]))
+    around = Console(width=width).render_lines(Group(progress, warnings))
+    room = MOST_LAYERS if height is None else height - len(around) - 2  # title and head of the table
+    most = min(max(room, FEWEST_LAYERS), MOST_LAYERS)
+    return Group(progress, _layers(rows, column, asked=layers, most=most, width=width), warnings)
 
 
 def _chosen(store: StorePath, run: str | None) -> pd.Series:
@@ -61,7 +73,7 @@ def _steps(store: StorePath, run: str) -> pd.DataFrame:
     return load(store, STEPS, runs=run)
 
 
-def _progress(run: pd.Series, steps: pd.DataFrame) -> RenderableType:
+def _progress(run: pd.Series, steps: pd.DataFrame, *, width: int) -> RenderableType:
     line = Text.assemble((str(run[RUN]), "bold"), f"  {run['status']}, updated {run['updated']:%H:%M:%S} UTC")
     table = Table("split", "step", "loss", "accuracy", "", box=None, padding=(0, 2, 0, 0))
     for split, rows in steps.groupby(SPLIT, observed=True) if len(steps) else ():
@@ -72,19 +84,20 @@ def _progress(run: pd.Series, steps: pd.DataFrame) -> RenderableType:
             f"{last[STEP]:,}",
             _number(loss.iloc[-1] if len(loss) else np.nan),
             f"{last['accuracy']:.2%}" if "accuracy" in last and pd.notna(last["accuracy"]) else "",
-            sparkline(loss.to_numpy("float64"), width=30),
+            sparkline(loss.to_numpy("float64"), width=max(width - 2 * BESIDE_SPARKLINE, LEAST_SPARKLINE)),
         )
     return Group(line, table)
 
 
-def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, width: int) -> RenderableType:
+def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, most: int, width: int) -> RenderableType:
     names = in_depth_order(rows)
-    shown = names if asked is not None else spread_over(names, most=MOST_LAYERS)
+    shown = names if asked is not None else spread_over(names, most=most)
+    letters = max(width - BESIDE_SPARKLINE - max(map(len, shown), default=0), LEAST_SPARKLINE)
     title = f"{column}, {len(shown)} of {len(names)} layers, up to step {rows[STEP].max():,}" if names else column
     table = Table("layer", "", "first", "last", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in shown:
         values = rows.loc[rows[LAYER] == name].sort_values(STEP)[column].to_numpy("float64")
-        table.add_row(name, sparkline(values, width=width), _number(values[0]), _number(values[-1]))
+        table.add_row(name, sparkline(values, width=letters), _number(values[0]), _number(values[-1]))
     return table
 
 
@@ -101,7 +114,7 @@ def _warning(row: dict[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.4g}" if np.isfinite(value) else str(float(value))
+    return f"{value:.4g}".replace("nan", "NaN")
 
 
 def default_column(store: StorePath, *, run: str | None = None) -> str:

@@ -11,8 +11,8 @@ from rich.text import Text
 from analysis.watch import default_column, view, watch
 
 
-def shown(what: RenderableType) -> str:
-    console = Console(width=120, record=True, file=io.StringIO())
+def shown(what: RenderableType, width: int = 120) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
     console.print(what)
     return console.export_text()
 
@@ -37,6 +37,27 @@ def test_many_layers_are_thinned_and_counted(deep_store: Path) -> None:
     text = shown(view(deep_store, run="sn-s0", column="stable_rank"))
     assert "stable_rank, 24 of 100 layers" in text
     assert "classifier" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_sparklines_take_the_room_of_the_terminal_and_no_more(width: int, make_store: Callable[..., Path]) -> None:
+    store = make_store(norms=["sn"], records=500)
+    lines = shown(view(store, column="grad_l2_norm", width=width), width=width).splitlines()
+    assert all("…" not in line for line in lines)
+    (layer,) = (line for line in lines if line.startswith("classifier"))
+    assert width - 12 <= len(layer.rstrip()) <= width
+    (train,) = (line for line in lines if line.startswith("train"))
+    assert len(train.rstrip()) <= width
+
+
+def test_a_low_screen_shows_fewer_layers_and_every_warning(make_store: Callable[..., Path]) -> None:
+    store = make_store(model="densenet", norms=["sn"], records=20, nan_from={"sn-s0": 10})
+    text = shown(view(store, column="grad_l2_norm", width=80, height=24), width=80)
+    assert len(text.splitlines()) <= 24
+    assert " of 100 layers" in text
+    assert "NaN: stem" in text
+    assert text.splitlines()[-1].startswith("╰")
+    assert "grad_l2_norm, 3 of 100 layers" in shown(view(store, column="grad_l2_norm", width=80, height=5), width=80)
 
 
 def test_layers_asked_for_are_all_shown(deep_store: Path) -> None:
