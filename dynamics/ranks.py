@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from dynamics.norms.mean_centring import MeanCentring
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -32,8 +34,17 @@ class Ranks:
         return self.rank == 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Return the model as it is to be trained: with gradients averaged over processes, if there are several."""
-        return nn.parallel.DistributedDataParallel(model) if self.count > 1 else model
+        """Return the model as it is to be trained: alone as it is, else with gradients averaged over processes.
+
+        Mean-centring then takes its means over all processes, as one process would on the whole batch. Batch norm keeps
+        to each process's own share: torch synchronises it on GPUs only.
+        """
+        if self.count == 1:
+            return model
+        for module in model.modules():
+            if isinstance(module, MeanCentring):
+                module.sync = True
+        return nn.parallel.DistributedDataParallel(model)
 
     def mean(self, *scalars: Tensor) -> list[Tensor]:
         """Return the mean over processes of each scalar."""

@@ -24,7 +24,17 @@ def torchrun(arguments: list[str], *, processes: int = 2) -> subprocess.Complete
     )
 
 
-@pytest.mark.parametrize("norm", ["sn", pytest.param("none", marks=pytest.mark.slow)])
+def without_noise(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the state but for biases in front of a centring, and the running means that follow them.
+
+    Such a bias has no gradient but rounding, which Adam makes into whole steps; no training output depends on it.
+    """
+    centred = [name.removesuffix("norm.running_mean") for name in state if name.endswith("norm.running_mean")]
+    noisy = {f"{block}{name}" for block in centred for name in ("conv.bias", "norm.running_mean")}
+    return {name: tensor for name, tensor in state.items() if name not in noisy}
+
+
+@pytest.mark.parametrize("norm", ["msn", *(pytest.param(norm, marks=pytest.mark.slow) for norm in ("sn", "none"))])
 def test_two_processes_train_what_one_trains(norm: str, tiny_data: str, tmp_path: Path) -> None:
     settings = ["--norm", norm, "--data", tiny_data, "--batch-size", "16", "--epochs", "2", "--every", "1"]
     assert cli.run(["train", *settings, "--store", str(tmp_path), "--run", "one"]) == 0
@@ -33,8 +43,9 @@ def test_two_processes_train_what_one_trains(norm: str, tiny_data: str, tmp_path
     assert result.stdout.count("two begins: 2 epochs, 8 steps") == 1
 
     states = [torch.load(checkpoint_path(tmp_path, run), weights_only=True)["model"] for run in ("one", "two")]
-    for name, tensor in states[0].items():
-        torch.testing.assert_close(states[1][name], tensor, rtol=1e-3, atol=1e-4)
+    one, two = (without_noise(state) for state in states) if norm == "msn" else states
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-4)
     for table, columns in (("steps", ["loss", "accuracy"]), ("layers", ["weight_mean", "weight_var", "grad_l2_norm"])):
         rows = pd.read_parquet(tmp_path / table)
         order = [key for key in ("step", "split", "layer_index") if key in rows]
