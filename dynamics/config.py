@@ -29,7 +29,11 @@ class RunConfig:
     """
 
     model: str = _setting("cnn3", "Network", "Network: cnn3, vgg7 or densenet_bc.")
-    norm: str = _setting("msn", "Network", "Normalisation: none, bn, sn, msn, ...")
+    norm: str = _setting(
+        "msn",
+        "Network",
+        "Normalisation: none, bn, sn, msn, wn, wn_mean, ln, in, sn_beta, released_sn or released_msn.",
+    )
     definition: str = _setting("paper", "Network", "Norms as the paper's equations (paper) or its scripts (released).")
     scope: str = _setting(
         "full", "Network", "Layers that get the norm: full, or those of the scripts, released (densenet_bc)."

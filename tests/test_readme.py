@@ -120,6 +120,14 @@ def test_readme_names_every_norm() -> None:
     assert {name for name in NORMS if f"`{name}`" not in README} == set()
 
 
+def test_help_of_train_names_every_norm() -> None:
+    from dynamics.config import RunConfig
+    from dynamics.norms import NORMS
+
+    said = RunConfig.__dataclass_fields__["norm"].metadata["help"]
+    assert {name for name in NORMS if not re.search(rf"\b{name}\b", said)} == set()
+
+
 def test_tree_is_the_tree() -> None:
     assert tree() in README, "run `python tests/test_readme.py` and put its output into the README"
 

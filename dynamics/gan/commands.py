@@ -19,7 +19,7 @@ def _option(panel: str, text: str, **more: Any) -> Any:
 @app.command()
 def gan(
     *,
-    critic_norm: Annotated[str, _option(NETWORKS, "Normalisation of the critic: bn, sn, msn, none, ...")] = "sn",
+    critic_norm: Annotated[str, _option(NETWORKS, "Normalisation of the critic, as of meandrift train.")] = "sn",
     width: Annotated[int, _option(NETWORKS, "Channels of the critic's first layer; all others scale with it.")] = 64,
     latent: Annotated[int, _option(NETWORKS, "Length of the noise vector.")] = 128,
     ema: Annotated[
