@@ -195,7 +195,6 @@ SOURCES: dict[str, Callable[[Observation], Reading]] = {
     "gradient_histogram": _derived("gradient", exponent_histograms),
     "weight_histogram": _derived("weight", exponent_histograms),
 }
-"""What a metric may read, by name: the effective weight, the parameter under a parametrization (where there is one),
-the
+"""What a metric may read, by name: the effective weight, the parameter under a parametrization (where there is one), the
 bias, the gradient of the parameter as the optimizer will use it, and what is computed from these once for several
 metrics. Activations are read under the name of their reducer."""
