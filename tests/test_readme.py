@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+import typer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -152,6 +153,41 @@ def test_readme_names_every_command() -> None:
 
     commands = {command.name or command.callback.__name__ for command in make_app().registered_commands}
     assert {name for name in commands if f"`meandrift {name}`" not in README} == set()
+
+
+def command_lines(text: str) -> list[str]:
+    """Return the command lines in Markdown, each as the words after ``meandrift``."""
+    spans = re.findall(r"`(meandrift [a-z][^`\n]*|torchrun [^`\n]*)`", text)
+    blocks = [line for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
+    found = [re.search(r"(?:meandrift|-m dynamics) ([a-z].*)", line) for line in spans + blocks]
+    return [match[1] for match in found if match]
+
+
+def options() -> dict[str, set[str]]:
+    """Return the options of each command."""
+    from dynamics.cli import make_app
+
+    commands = typer.main.get_command(make_app()).commands
+    return {name: {option for entry in command.params for option in entry.opts} for name, command in commands.items()}
+
+
+def unknown_options(line: str) -> set[str]:
+    """Return the options of a command line that its command does not have."""
+    command, _, rest = line.partition(" ")
+    return set(re.findall(r"(?<!\S)-{1,2}[a-z][a-z-]*", rest)) - options()[command]
+
+
+def test_commands_in_the_readme_have_the_options_it_gives_them() -> None:
+    lines = command_lines(README)
+    assert "gan --critic-norm msn --width 16 --steps 500" in lines
+    assert {line: unknown for line in lines if (unknown := unknown_options(line))} == {}
+    named = set(re.findall(r"`(--[a-z-]+)", README))
+    assert "--data-dir" in named
+    assert named <= set.union(*options().values())
+
+
+def test_an_option_that_is_none_is_noticed() -> None:
+    assert unknown_options("train --nrom bn --run x") == {"--nrom"}
 
 
 def test_every_command_shows_an_example_as_the_readme_says(capsys: pytest.CaptureFixture[str]) -> None:
