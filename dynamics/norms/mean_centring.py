@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from dynamics.norms.ownership import is_ours
 
+FEW_CHANNELS = 16
+
 
 def channel_view(vector: Tensor, *, like: Tensor) -> Tensor:
     """Return ``(C,)`` as ``(C, 1, ...)``, which broadcasts against ``like``, ``(N, C, ...)``."""
@@ -18,16 +20,35 @@ def channel_view(vector: Tensor, *, like: Tensor) -> Tensor:
 
 def channel_sum(h: Tensor) -> Tensor:
     """Return the sum of each channel, ``(C,)``, over batch and space of ``h``, ``(N, C, ...)``; float32 at least."""
-    return h.sum(_all_but_channels(h), dtype=_at_least_float32(h))
+    dtype, lines = _at_least_float32(h), _lines(h)
+    if lines is None:
+        return h.sum((0, *range(2, h.ndim)), dtype=dtype)
+    return lines.sum(0, dtype=dtype).view(-1, h.shape[1]).sum(0)
 
 
 def channel_mean(h: Tensor) -> Tensor:
     """Return the mean of each channel, ``(C,)``, over batch and space of ``h``, ``(N, C, ...)``; float32 at least."""
-    return h.mean(_all_but_channels(h), dtype=_at_least_float32(h))
+    return channel_sum(h) / (h.numel() // h.shape[1])
 
 
-def _all_but_channels(h: Tensor) -> tuple[int, ...]:
-    return (0, *range(2, h.ndim))
+def add_to_channels(h: Tensor, shift: Tensor) -> Tensor:
+    """Add a number to each channel, in place: ``h += shift``, ``(N, C, ...)`` and ``(C,)``; return h."""
+    lines = _lines(h)
+    if lines is None:
+        return h.add_(channel_view(shift, like=h))
+    lines.add_(shift.repeat(lines.shape[1] // len(shift)))
+    return h
+
+
+def _lines(h: Tensor) -> Tensor | None:
+    """Return channels-last images of few channels as a view, ``(lines, width * C)``; None for anything else.
+
+    torch works along the last dimension: in rows of 12 channels it takes two to three times as long as in rows of 384.
+    """
+    if h.ndim != 4 or h.shape[1] > FEW_CHANNELS or torch.compiler.is_compiling():
+        return None
+    rows = h.permute(0, 2, 3, 1)
+    return rows.view(-1, h.shape[3] * h.shape[1]) if h.numel() and rows.is_contiguous() else None
 
 
 def _at_least_float32(h: Tensor) -> torch.dtype:
@@ -45,11 +66,11 @@ class _Recentre(torch.autograd.Function):
         ctx: Any, h: Tensor, mean: Tensor, m: Tensor | None, count: Tensor | int, inplace: bool, ranks: bool
     ) -> Tensor:
         ctx.count, ctx.has_bias, ctx.ranks = count, m is not None, ranks
-        shift = channel_view(-mean if m is None else m - mean, like=h)
+        shift = -mean if m is None else m - mean
         if not inplace:
-            return (h + shift).to(h.dtype)
+            return (h + channel_view(shift, like=h)).to(h.dtype)
         ctx.mark_dirty(h)
-        return h.add_(shift)
+        return add_to_channels(h, shift)
 
     @staticmethod
     def backward(ctx: Any, G: Tensor) -> tuple[Tensor | None, ...]:
@@ -58,8 +79,8 @@ class _Recentre(torch.autograd.Function):
         bias_grad = total if ctx.has_bias else None
         if ctx.ranks:
             total = _sum_over_ranks(total)
-        mean = channel_view(total / ctx.count, like=G)
-        centred = G.sub_(mean) if overwrite else (G - mean).to(G.dtype)
+        mean = total / ctx.count
+        centred = add_to_channels(G, -mean) if overwrite else (G - channel_view(mean, like=G)).to(G.dtype)
         return centred, None, bias_grad, None, None, None
 
 
