@@ -1,0 +1,113 @@
+"""Write the measured tables as Markdown, from the JSON files that the benchmarks leave in ``results/``.
+
+    python tests/benchmarks/norm_speed.py --json tests/benchmarks/results/norm_speed-1.json   # and -2, -3, ...
+    python tests/benchmarks/probe_overhead.py --result tests/benchmarks/results/probe_overhead.json time --peers
+    python tests/benchmarks/summary.py > tests/benchmarks/RESULTS.md
+
+A ratio of ``norm_speed.py`` moves with what the process's heap happens to look like, so that it is given as the median
+over several processes, and the range.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("results")
+NORM_BARS = {  # (model, norm, reference): at most
+    **{(model, "sn", "bn"): 0.74 for model in ("cnn3", "vgg7")},
+    **{(model, "msn", "bn"): 0.84 for model in ("cnn3", "vgg7", "densenet_bc")},
+    **{(model, "sn", "none"): 1.03 for model in ("cnn3", "vgg7", "densenet_bc")},
+    **{(model, "msn", "none"): 1.08 for model in ("cnn3", "vgg7", "densenet_bc")},
+}
+
+
+def read(pattern: str) -> list[dict[str, Any]]:
+    """Return the results whose file names match."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [list(head), *(list(row) for row in rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine(result: dict[str, Any]) -> str:
+    """Return what the numbers were taken on, in a line."""
+    return ", ".join(f"{key} {value}" for key, value in result["machine"].items() if value is not None)
+
+
+def norm_rows(results: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Yield a row for each network and norm."""
+    for model in results[0]["models"]:
+        runs = [result["models"][model] for result in results if model in result["models"]]
+        for norm in dict.fromkeys(norm for run in runs for norm in run):
+            own = [run[norm] for run in runs if norm in run]
+            cells = [ratio(own, norm, model, reference) for reference in ("bn", "none")]
+            yield [model, norm, f"{statistics.median(row['ms'] for row in own):.1f}", *cells, str(len(own))]
+
+
+def ratio(rows: list[dict[str, float]], norm: str, model: str, reference: str) -> str:
+    """Return the median ratio over processes, its range, and the bar it is to stay under."""
+    values = [row[f"of_{reference}"] for row in rows if f"of_{reference}" in row]
+    if not values or norm == reference:
+        return ""
+    middle, bar = statistics.median(values), NORM_BARS.get((model, norm, reference))
+    spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+    judged = "" if bar is None else f", at most {bar}: {'met' if round(middle, 3) <= bar else '**missed**'}"
+    return f"{middle:.3f}{spread}{judged}"
+
+
+def overhead_rows(time: dict[str, Any]) -> Iterator[list[str]]:
+    """Yield a row for each network and arm."""
+    for model, result in time.items():
+        for name, arm in result["arms"].items():
+            bar = arm.get("bar")
+            judged = "" if bar is None else f"{bar}: {'met' if round(arm['ratio'], 3) <= bar else '**missed**'}"
+            spread = f"{arm['ratio']:.3f} ({arm['lower_quartile']:.3f} to {arm['upper_quartile']:.3f})"
+            size = arm.get("bytes_a_layer_and_step")
+            yield [model, name, spread, judged, "" if size is None else f"{size:.0f}"]
+
+
+def main() -> None:
+    """Print the page."""
+    print("# Measured\n\nPrinted by `python tests/benchmarks/summary.py` from `results/`. Not measured on a GPU.\n")
+    norms = read("norm_speed-*.json")
+    print(f"## Whole training steps, by norm\n\n{machine(norms[0])}\n")
+    print("`again` is a second network without a norm: how far it is from 1 is what a ratio here is worth.\n")
+    print(table(("network", "norm", "ms a step", "of BN", "of no norm", "processes"), norm_rows(norms)))
+    for overhead in read("probe_overhead*.json"):
+        print(f"\n## A step under the probe over the bare step\n\n{machine(overhead)}\n")
+        print("Median over rounds (quartiles). `bare again` is the control; arms but `default` record at every step.\n")
+        head = ("network", "recorded", "ratio", "at most", "bytes a layer and step")
+        print(table(head, overhead_rows(overhead["time"])))
+    for flat in read("flat.json"):
+        for model, found in flat["flat"].items():
+            beside = f"beside bare steps {found['last_over_first_beside_bare']:.3f} (at most {found['bar']})"
+            whole = f"last 50 over first 50 {found['last_over_first']:.3f}"
+            print(f"\n{model}, {found['steps']:,} steps: {whole}, {beside}.")
+    for memory in read("memory.json"):
+        print("\n## Memory\n")
+        keys = ("training_mib", "extra_mib", "bar_mib")
+        rows = ([model, *(f"{found[key]:.0f}" for key in keys)] for model, found in memory["memory"].items())
+        print(table(("network", "training, MiB", "more under the probe, MiB", "at most, MiB"), rows))
+    for store in read("store.json"):
+        asked = store["read"]["asked"]
+        print(f"\n## Questions to a store of {store['read']['rows']:,} rows\n")
+        columns = ("engine: question", "ms", "ms on a tenth of the runs", "memory gained, MB", "answer, MB")
+        print(table(columns, ([question, *store_cells(answers)] for question, answers in asked.items())))
+
+
+def store_cells(answers: dict[str, Any]) -> list[str]:
+    """Return time, time on the smaller store, memory and size of an answer."""
+    whole, tenth = answers["whole"], answers["tenth"]
+    return [str(whole["ms"]), str(tenth["ms"]), str(whole["gained_mb"]), str(whole["answer_mb"])]
+
+
+if __name__ == "__main__":
+    main()
