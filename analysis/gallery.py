@@ -65,7 +65,8 @@ def write_figures(
         paper: Whether to take the published layers, smoothing and bands.
         options: Further options, given to the figures that have them.
         progress: Called with each file stem once it is done with.
-        workers: Processes to draw in; with more than one, a script must keep its own work under ``__main__``.
+        workers: Processes to draw in, this one among them; with more than one, a script must keep its own work under
+            ``__main__``.
 
     Raises:
         FileNotFoundError: There is no such store.
@@ -121,8 +122,14 @@ def _each(
         yield from map(task, parts)
         return
     # Not forked: the caller may have threads, of torch or of Arrow, which a fork would cut short.
-    with ProcessPoolExecutor(min(workers, len(parts)), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(task, parts)
+    pool = ProcessPoolExecutor(min(workers, len(parts)) - 1, mp_context=get_context("spawn"))
+    try:
+        # The other processes begin with the last figures, once they have started; this one draws the first meanwhile.
+        futures = [pool.submit(task, part) for part in reversed(parts)]
+        for part, future in zip(parts, reversed(futures), strict=True):
+            yield task(part) if future.cancel() else future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _parts(name: str, runs: pd.DataFrame) -> list[tuple[str, list[str]]]:

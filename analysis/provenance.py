@@ -8,6 +8,7 @@ import math
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,13 @@ def provenance(prepared: Prepared, store: StorePath) -> dict[str, Any]:
         "config_hash": config_hash(prepared.runs),
         "table_rows": len(table),
         "table_hash": table_hash(table),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": dict(_versions()),
     }
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    return ("python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)
 
 
 def _steps(table: pd.DataFrame) -> dict[str, int]:

@@ -7,9 +7,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.figures.picture import Prepared
+from analysis.pdf_fonts import without_layout_tables
 from analysis.provenance import provenance_text
 from analysis.style import house_style
 from analysis.tables import StorePath
@@ -41,19 +43,29 @@ def save(prepared: Prepared, store: StorePath, out: Path, *, stem: str, formats:
     Returns:
         The paths written.
     """
-    figure = prepared.draw()
+    figure = laid_out(prepared.draw())
     written = []
     for extension in check_formats(formats):
         written.append(write_whole(out / f"{stem}.{extension}", rendered(figure, extension)))
-        figure.set_layout_engine(None)  # the places were found for the first format and hold for all
     written.append(write_whole(out / f"{stem}.json", provenance_text(prepared, store).encode()))
     return written
+
+
+def laid_out(figure: Figure) -> Figure:
+    """Return a figure with its places found once for all formats; left to itself, each would draw it twice for that."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        with house_style():
+            figure.set_dpi(mpl.rcParams["savefig.dpi"])
+            engine.execute(figure)
+        figure.set_layout_engine(None)
+    return figure
 
 
 def rendered(figure: Figure, extension: str) -> bytes:
     """Return a figure's file as bytes."""
     buffer = BytesIO()
-    with house_style():
+    with house_style(), without_layout_tables():
         figure.savefig(buffer, format=extension, metadata=_METADATA[extension])
     return buffer.getvalue()
 

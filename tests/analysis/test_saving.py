@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import zlib
 from pathlib import Path
 
 import pytest
+from fontTools import subset
+from fontTools.ttLib import TTFont
+from matplotlib.figure import Figure
 
 from analysis.drawing import prepare
-from analysis.saving import check_formats, rendered, save, write_whole
+from analysis.pdf_fonts import without_layout_tables
+from analysis.saving import check_formats, laid_out, rendered, save, write_whole
 
 
 @pytest.mark.parametrize("extension", ["png", "pdf", "svg"])
@@ -36,6 +42,44 @@ def test_letters_are_not_joined_so_that_a_search_finds_them(small_store: Path) -
     pdf = rendered(prepare("accuracy", small_store).draw(), "pdf")
     drift = rendered(prepare("mean_drift", small_store).draw(), "pdf")  # "classifier", "Drift"
     assert drift.count(b"/FontFile2") == pdf.count(b"/FontFile2") == 2
+
+
+def test_fonts_are_embedded_without_the_tables_that_lay_text_out(small_store: Path) -> None:
+    fonts = embedded_fonts(rendered(prepare("mean_drift", small_store).draw(), "pdf"))
+    assert len(fonts) == 2  # regular and bold
+    for font in fonts:
+        assert {"glyf", "hmtx"} <= set(font.keys())
+        assert not {"GSUB", "GPOS", "GDEF"} & set(font.keys())
+
+
+def embedded_fonts(pdf: bytes) -> list[TTFont]:
+    parts = [part for part in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.S) if part[:1] == b"x"]
+    streams = [zlib.decompress(part) for part in parts]
+    return [TTFont(io.BytesIO(stream)) for stream in streams if stream[:4] == b"\0\1\0\0"]
+
+
+def test_another_figure_embeds_its_fonts_whole() -> None:
+    before = subset.Options().drop_tables
+    with contextlib.suppress(ValueError), without_layout_tables():
+        assert "GSUB" in subset.Options().drop_tables
+        raise ValueError("failed")
+    assert subset.Options().drop_tables == before
+
+
+@pytest.mark.parametrize("name", ["mean_drift", "singular_value_map"])
+def test_a_figure_is_laid_out_once_for_all_formats(
+    name: str, small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws: list[Figure] = []
+    plain = Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda figure, renderer: draws.append(figure) or plain(figure, renderer))
+    save(prepare(name, small_store), small_store, tmp_path, stem="one", formats=["png", "pdf"])
+    assert len(draws) == 2
+
+
+def test_laying_out_beforehand_changes_no_picture(small_store: Path) -> None:
+    one, two = (prepare("mean_drift", small_store).draw() for _ in range(2))
+    assert rendered(laid_out(one), "png") == rendered(two, "png")
 
 
 @pytest.mark.parametrize("extension", ["png", "pdf", "svg"])
