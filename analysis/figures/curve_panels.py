@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures.curves import HALF_WIDTH_OF_ONE_STEP, Curve, draw_curves
 from analysis.figures.limits import limits_of, set_limits
 from analysis.figures.page import name_panel, panels
-from analysis.style import GREY
+from analysis.style import GREY, WIDTH
 from probes.schema import STEP
 
 Curves = Mapping[str, Sequence[Curve]]
@@ -87,4 +87,12 @@ def set_steps(grid: Sequence[Axes], table: pd.DataFrame, *, x: str = STEP) -> No
             axes.set_xticks([first], labels=[f"{first:g}"])
             axes.grid(visible=False, axis="x")
         else:
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 2.5, 5, 10]))
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=_room(axes, last), integer=True, steps=[1, 2, 2.5, 5, 10]))
+
+
+def _room(axes: Axes, last: float) -> int:
+    """Return how many numbers up to ``last`` have room side by side under a panel, six at the most."""
+    spec = axes.get_subplotspec()
+    across = spec.get_gridspec().ncols if spec is not None else 1
+    letters = len(f"{last:.0f}")
+    return max(2, min(6, int((WIDTH - 1.0) / across / (0.0625 * letters + 0.07))))  # inches at 7 points

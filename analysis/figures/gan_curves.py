@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,8 +15,8 @@ from analysis.figures.arm_curves import arm_curve, band_note, whose_nan
 from analysis.figures.by_arm import draw_by_arm
 from analysis.figures.curve_panels import are_lone, draw_panels, set_steps
 from analysis.figures.nan_marks import mark_nan
-from analysis.figures.page import head, keys
-from analysis.figures.picture import Picture
+from analysis.figures.page import head, keys, with_smoothing
+from analysis.figures.picture import Picture, Prepared
 from analysis.style import GREY, INK, Look
 from analysis.transforms import over_runs, smooth
 from probes.schema import RUN, STEP, STEPS
@@ -43,15 +43,21 @@ def by_quantity(rows: pd.DataFrame, columns: Sequence[str], *, window: int = 1) 
 
 @dataclass(frozen=True, kw_only=True)
 class GanCurves(Picture):
-    """Columns of table ``steps`` over steps; a figure says in its file which, in what words, and how it draws them.
+    """Columns of table ``steps`` over steps; a figure says in its file which, in what words, and who draws them.
 
     Attributes:
         smooth: Number of records a trailing mean takes; 1 smooths nothing.
         words: What each column is called in the figure.
+        note: How the columns are to be read.
+        ylabel: Quantity and unit.
+        draw_table: :func:`draw_networks` or :func:`draw_steepness`.
     """
 
     smooth: int = 1
     words: ClassVar[Mapping[str, str]]
+    note: ClassVar[str]
+    ylabel: ClassVar[str]
+    draw_table: ClassVar[Callable[..., list[Axes]]]
     reads = STEPS
     of_gans = True
 
@@ -62,6 +68,11 @@ class GanCurves(Picture):
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the columns over runs, a row for each quantity, arm and step."""
         return by_quantity(rows, list(self.words), window=self.smooth)
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw the columns as the figure's file says."""
+        note = with_smoothing(self.note, self.smooth)
+        self.draw_table(figure, prepared.table, self.words, title=self.title, note=note, ylabel=self.ylabel)
 
 
 def draw_quantities(
@@ -92,6 +103,15 @@ def draw_quantities(
     tables = {words: table[table[QUANTITY] == quantity] for quantity, words in panels.items()}
     return draw_by_arm(
         figure, tables, title=title, note=note, xlabel="step", ylabel=ylabel, log=log, level=level, sharey=sharey
+    )
+
+
+def draw_steepness(
+    figure: Figure, table: pd.DataFrame, panels: Mapping[str, str], *, title: str, note: str, ylabel: str
+) -> list[Axes]:
+    """Draw lengths of the critic's gradient, or bounds of them: :func:`draw_quantities` on one scale, a line at 1."""
+    return draw_quantities(
+        figure, table, panels, title=title, note=note, ylabel=ylabel, log=True, level=1.0, sharey=True
     )
 
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from matplotlib.figure import Figure
-
-from analysis.figures.gan_curves import GRADIENT_UNIT, GanCurves, draw_quantities
-from analysis.figures.page import with_smoothing
-from analysis.figures.picture import Prepared
+from analysis.figures.gan_curves import GRADIENT_UNIT, GanCurves, draw_steepness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +24,6 @@ class GanGradients(GanCurves):
             "critic_gradient_between": "between them",
         }
     )
-
-    def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel each for real, generated and interpolated images."""
-        note = "largest |∇D(x)| of a few hundred images, critic in evaluation mode; the line is 1"
-        draw_quantities(
-            figure,
-            prepared.table,
-            self.words,
-            title=self.title,
-            note=with_smoothing(note, self.smooth),
-            ylabel=f"gradient norm {GRADIENT_UNIT}",
-            log=True,
-            level=1.0,
-            sharey=True,
-        )
+    note = "largest |∇D(x)| of a few hundred images, critic in evaluation mode; the line is 1"
+    ylabel = f"gradient norm {GRADIENT_UNIT}"
+    draw_table = staticmethod(draw_steepness)

@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from matplotlib.figure import Figure
-
 from analysis.figures.gan_curves import GanCurves, draw_networks
-from analysis.figures.page import with_smoothing
-from analysis.figures.picture import Prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +22,6 @@ class GanLosses(GanCurves):
     name = "gan_losses"
     title = "Losses of critic and generator"
     words = MappingProxyType({"critic_loss": "critic", "generator_loss": "generator"})
-
-    def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel a norm."""
-        note = with_smoothing("gradient penalty included; each panel has its own scale", self.smooth)
-        draw_networks(figure, prepared.table, self.words, title=self.title, note=note, ylabel="loss")
+    note = "gradient penalty included; each panel has its own scale"
+    ylabel = "loss"
+    draw_table = staticmethod(draw_networks)

@@ -15,7 +15,7 @@ from analysis.arms import ARM, arms_of
 from analysis.densities import shares_by_octave
 from analysis.figures.numbers import power_of_ten, scientific
 from analysis.figures.overview import set_cell_steps, step_edges
-from analysis.figures.page import color_bar, head, name_panel, panels
+from analysis.figures.page import color_bar, head, layer_arm_panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.figures.subsets import having
 from analysis.layer_choice import in_depth_order, readable, weight_layers, with_choice
@@ -59,11 +59,12 @@ class GradientHistogramMap(Picture):
         """Draw a panel for each layer and arm."""
         table = prepared.table
         names, arms = in_depth_order(table), [arm[ARM] for arm in records(arms_of(table))]
-        grid = panels(figure, len(names) * len(arms), height=1.9, columns=len(arms))
-        meshes = []
-        for axes, (name, arm) in zip(grid, [(name, arm) for name in names for arm in arms], strict=True):
-            name_panel(axes, f"{arm}: {name}")
-            meshes.append(_draw_panel(axes, table[(table[LAYER] == name) & (table[ARM] == arm)]))
+        by_place = layer_arm_panels(figure, names, arms, height=1.9)
+        grid = list(by_place.values())
+        meshes = [
+            _draw_panel(axes, table[(table[LAYER] == name) & (table[ARM] == arm)])
+            for (name, arm), axes in by_place.items()
+        ]
         _name_decades(grid, int(table["top"].iloc[0]), self.octaves)
         set_cell_steps(grid, table)
         color_bar(figure, meshes[0], grid, "share of entries in an octave")

@@ -18,7 +18,7 @@ _MARGIN = 0.08  # inches, left of the text
 _TITLE, _NOTE, _LEGEND = 0.24, 0.19, 0.21  # inches a row
 _BELOW = 0.45  # inches of ticks and label under the panels
 _NOTE_WIDTH = 130  # letters a line
-MOST_PANELS = 24
+MOST_PANELS, MOST_COLUMNS = 24, 4
 
 _WORDS = {
     "grad": "gradient",
@@ -56,15 +56,42 @@ def panels(
     return every[:count]
 
 
-def name_panel(axes: Axes, name: str) -> None:
+def layer_arm_panels(
+    figure: Figure,
+    layers: Sequence[str],
+    arms: Sequence[str],
+    *,
+    height: float = 1.75,
+    sharex: bool = True,
+    sharey: bool = True,
+) -> dict[tuple[str, str], Axes]:
+    """Return a named panel for each layer and arm; a column an arm, or a column a layer where the arms are many."""
+    if len(arms) <= MOST_COLUMNS:
+        places, columns = [(layer, arm) for layer in layers for arm in arms], len(arms)
+    else:
+        places, columns = [(layer, arm) for arm in arms for layer in layers], len(layers) if len(layers) > 1 else 3
+    grid = panels(figure, len(places), height=height, columns=columns, sharex=sharex, sharey=sharey)
+    for axes, (layer, arm) in zip(grid, places, strict=True):
+        name_panel(axes, layer, arm=arm)
+    return dict(zip(places, grid, strict=True))
+
+
+def name_panel(axes: Axes, name: str, *, arm: str = "") -> None:
     """Write a panel's title; one too long for the panel loses its beginning, for the end of a layer's name tells most.
+
+    An arm stands before the name, or on a line of its own where both do not fit.
 
     >>> shortened("features.denseblock2.denselayer12.conv1", 20)
     '…denselayer12.conv1'
     """
     spec = axes.get_subplotspec()
     across = spec.get_gridspec().ncols if spec is not None else 1
-    axes.set_title(shortened(name, int((WIDTH - 0.9) / across / 0.082)))  # inches a bold letter of 8.5 points
+    most = int((WIDTH - 0.9) / across / 0.082)  # inches a bold letter of 8.5 points
+    together = f"{arm}: {name}" if arm else name
+    if arm and len(together) > most:
+        axes.set_title(f"{shortened(arm, most)}\n{shortened(name, most)}")
+    else:
+        axes.set_title(shortened(together, most))
 
 
 def shortened(name: str, most: int) -> str:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from analysis.arms import ARM, arms_of
 from analysis.figures.limits import robust_limits
 from analysis.figures.nan_marks import mark_nan_share
-from analysis.figures.page import color_bar, head, name_panel, panels
+from analysis.figures.page import color_bar, head, layer_arm_panels
 from analysis.figures.picture import Picture, Prepared
 from analysis.figures.subsets import having
 from analysis.layer_choice import in_depth_order, readable, weight_layers, with_choice
@@ -61,11 +61,9 @@ class Spectrum(Picture):
         """Draw a panel for each layer and arm."""
         table = prepared.table
         names, arms = in_depth_order(table), [arm[ARM] for arm in records(arms_of(table))]
-        grid = panels(figure, len(names) * len(arms), columns=len(arms), sharex=False, sharey=False)
+        grid = layer_arm_panels(figure, names, arms, sharex=False, sharey=False)
         steps = Normalize(float(table[STEP].min()), float(max(table[STEP].max(), table[STEP].min() + 1)))
-        places = [(name, arm) for name in names for arm in arms]
-        for axes, (name, arm) in zip(grid, places, strict=True):
-            name_panel(axes, f"{arm}: {name}")
+        for (name, arm), axes in grid.items():
             mine = table[table[LAYER] == name]
             _draw_panel(axes, mine[mine[ARM] == arm], steps, log=self.log)
             mark_nan_share(axes, _broken(mine[mine[ARM] == arm]))
@@ -75,7 +73,7 @@ class Spectrum(Picture):
             axes.set_xlim(0.5, float(mine[INDEX].max()) + 0.5)
         lone = table[STEP].nunique() == 1
         if not lone:
-            color_bar(figure, ScalarMappable(steps, depth_colormap()), grid, "step")
+            color_bar(figure, ScalarMappable(steps, depth_colormap()), list(grid.values()), "step")
         when = f"step {table[STEP].iloc[0]}" if lone else "colour: step"
         note = with_choice(f"{self.view} matrix; {when}", table, of=prepared.of_layers)
         xlabel = "index of the singular value, largest first"

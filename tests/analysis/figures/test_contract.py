@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,24 @@ def check_legible(figure: Figure) -> None:
     assert len(legend_labels(figure)) <= 12
     check_inside(figure)
     check_no_overlap(figure)
+
+
+@pytest.mark.parametrize("name", ["spectrum", "gradient_histogram_map", "weight_mean", "norms_by_layer", "overview"])
+def test_a_figure_of_six_arms_names_each_and_is_legible(name: str, make_store: Callable[..., Path]) -> None:
+    figure = drawn(name, make_store(learning_rates=(0.01, 0.001), records=4))
+    check_legible(figure)
+    titles = " ".join(axes.get_title(loc="left") for axes in panels(figure))
+    assert all(f"{norm}, learning rate {rate}" in titles for norm in ("BN", "SN", "MSN") for rate in (0.01, 0.001))
+
+
+@pytest.mark.parametrize("name", ["mean_drift", "singular_values", "gradient_histogram_map", "overview"])
+def test_numbers_under_the_panels_of_a_long_training_stand_apart(name: str, make_store: Callable[..., Path]) -> None:
+    for axes in panels(drawn(name, make_store(records=20, every=2463))):  # up to step 46,797
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+        boxes = [tick.label1.get_window_extent() for tick in ticks if tick.label1.get_visible()]
+        assert len(ticks) >= 2
+        assert all(left.x1 + 2 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def legend_labels(figure: Figure) -> list[str]:

@@ -10,6 +10,8 @@ from analysis.figures.page import (
     head,
     in_words,
     key,
+    layer_arm_panels,
+    name_panel,
     panels,
     shortened,
     with_smoothing,
@@ -61,6 +63,24 @@ def test_panels_fill_rows(count: int, rows: int, across: int) -> None:
     assert len(grid) == count
     spec = grid[0].get_subplotspec().get_gridspec()
     assert (spec.nrows, spec.ncols) == (rows, across)
+
+
+def test_few_arms_have_columns_and_many_have_rows() -> None:
+    few = layer_arm_panels(Figure(), ["a", "b"], ["BN", "SN", "MSN"])
+    assert list(few)[:3] == [("a", "BN"), ("a", "SN"), ("a", "MSN")]
+    assert few["a", "BN"].get_subplotspec().get_gridspec().ncols == 3
+    many = layer_arm_panels(Figure(), ["a", "b"], [f"arm {i}" for i in range(6)])
+    assert list(many)[:3] == [("a", "arm 0"), ("b", "arm 0"), ("a", "arm 1")]
+    assert many["a", "arm 0"].get_subplotspec().get_gridspec().ncols == 2
+
+
+def test_a_panel_names_its_arm_on_a_line_of_its_own_where_both_do_not_fit() -> None:
+    figure = Figure()
+    short, long = (panels(figure, 3)[place] for place in (0, 1))
+    name_panel(short, "block1.conv", arm="BN")
+    name_panel(long, "features.block1.conv", arm="BN, learning rate 0.001")
+    assert short.get_title() == "BN: block1.conv"
+    assert long.get_title() == "BN, learning rate 0.001\nfeatures.block1.conv"
 
 
 def test_the_label_of_an_axis_stands_beside_its_panels_whatever_stands_above_them() -> None:
