@@ -35,8 +35,9 @@ def weight_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
     """
     if asked is not None:
         return table
-    types = table[LAYER_TYPE].astype(str)
-    kept = table[~types.map({name: is_normalisation(name) for name in types.unique()})]
+    # By the few names there are: a text for each of many rows would cost more than all else here.
+    normalising = [name for name in table[LAYER_TYPE].unique() if is_normalisation(str(name))]
+    kept = table[~table[LAYER_TYPE].isin(normalising)]
     return kept if len(kept) else table
 
 
