@@ -107,7 +107,7 @@ def report(
 def query(
     sql: Annotated[str, typer.Argument(help="SQL over tables layers, histograms, spectra, steps and runs.")],
     *,
-    store: Annotated[Path, typer.Option(help="Folder that a Probe recorded in.")] = Path("runs"),
+    store: Annotated[str, typer.Option(help="Folder or URL that a Probe recorded in.")] = "runs",
     formats: Annotated[str, typer.Option("--format", help="table or csv.")] = "table",
 ) -> None:
     """Answer a SQL query over a store (needs the extra `query`).
@@ -116,6 +116,8 @@ def query(
     """
     from analysis.query import query as ask
 
+    if not sql.strip():
+        raise ValueError("the query is empty: expected SQL, such as SELECT run, max(loss) FROM steps GROUP BY run")
     if formats not in ("table", "csv"):
         raise ValueError(f"format {formats!r}: expected table or csv")
     answer = ask(store, sql)

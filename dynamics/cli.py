@@ -43,7 +43,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("MEANDRIFT_TRACEBACK") or not _is_callers(error):
             raise
-        print(f"error: {' '.join(_message(error).split())}", file=sys.stderr)
+        if message := " ".join(_message(error).split()):  # without a command typer prints the help, and says nothing
+            print(f"error: {message}", file=sys.stderr)
         return USAGE
 
 

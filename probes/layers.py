@@ -69,8 +69,8 @@ class Selection:
 def select_layers(
     model: nn.Module,
     *,
-    include: Sequence[Pattern] | None = None,
-    exclude: Sequence[Pattern] | None = None,
+    include: Pattern | Sequence[Pattern] | None = None,
+    exclude: Pattern | Sequence[Pattern] | None = None,
 ) -> Selection:
     """Return the layers to observe, in depth order.
 
@@ -180,8 +180,8 @@ def _shared_modules(model: nn.Module) -> Iterator[dict[str, str]]:
             yield {"layer": canonical_name(name), "what": "all", "why": why}
 
 
-def _matching(modules: dict[str, nn.Module], patterns: Sequence[Pattern], argument: str) -> set[str]:
-    if isinstance(patterns, (str, type)):
+def _matching(modules: dict[str, nn.Module], patterns: Pattern | Sequence[Pattern], argument: str) -> set[str]:
+    if isinstance(patterns, str | type):
         patterns = [patterns]
     matches: set[str] = set()
     for pattern in patterns:

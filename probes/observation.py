@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from probes.activations import ActivationWatch
 from probes.layers import Layer, bias_parameter, effective_weight, raw_parameter
 from probes.matrix import kernel_slices, unfolded
+from probes.metrics import Metric
 from probes.metrics.histogram import exponent_histograms
 from probes.metrics.operator_norm import Convolution
 from probes.metrics.singular_values import singular_values
@@ -195,6 +196,17 @@ SOURCES: dict[str, Callable[[Observation], Reading]] = {
     "gradient_histogram": _derived("gradient", exponent_histograms),
     "weight_histogram": _derived("weight", exponent_histograms),
 }
-"""What a metric may read, by name: the effective weight, the parameter under a parametrization (where there is one), the
-bias, the gradient of the parameter as the optimizer will use it, and what is computed from these once for several
+"""What a metric may read, by name: the effective weight, the parameter under a parametrization (where there is one),
+the bias, the gradient of the parameter as the optimizer will use it, and what is computed from these once for several
 metrics. Activations are read under the name of their reducer."""
+
+
+def check_sources(metrics: Sequence[Metric]) -> None:
+    """Refuse metrics that read what there is not.
+
+    Raises:
+        ValueError: A metric's ``reads`` is no source; the message lists those there are.
+    """
+    for metric in metrics:
+        if metric.reducer is None and metric.reads not in SOURCES:
+            raise ValueError(f"metric {metric.name!r} reads {metric.reads!r}: expected one of {', '.join(SOURCES)}.")

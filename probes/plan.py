@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from probes import schema
 from probes.metrics import METRICS, Metric
 from probes.schedule import Schedule, as_schedule, every
 
@@ -43,6 +44,8 @@ def _chosen(metrics: Sequence[str | Metric] | None) -> list[Metric]:
         return list(METRICS.values())
     chosen: dict[str, Metric] = {}
     for entry in [metrics] if isinstance(metrics, (str, Metric)) else metrics:
+        if not isinstance(entry, (str, Metric)):
+            raise ValueError(f"metrics: {entry!r} is neither a name nor a metric: make one with probes.metrics.metric.")
         for metric in [entry] if isinstance(entry, Metric) else _named(entry, METRICS.values(), "metrics"):
             chosen[metric.name] = metric
     return list(chosen.values())
@@ -59,7 +62,7 @@ def _named(name: str, among: Iterable[Metric], argument: str) -> list[Metric]:
 
 
 def _check_columns(metrics: Sequence[Metric]) -> None:
-    owner: dict[str, str] = {}
+    owner: dict[str, str] = {schema.RUN: "the key", **{key.name: "the key" for key in schema.KEYS[schema.LAYERS]}}
     for metric in metrics:
         for column in metric.columns:
             other = owner.setdefault(column.name, metric.name)

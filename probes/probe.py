@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import operator
 import os
 import weakref
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from probes.gaps import Gaps
 from probes.layers import Layer, Pattern, select_layers
 from probes.metrics import Metric
 from probes.micro_batches import MicroBatchWatch
-from probes.observation import Observation
+from probes.observation import Observation, check_sources
 from probes.optimizer_steps import OptimizerSteps
 from probes.output import Output
 from probes.plan import EVERY, Cadence, Plan
@@ -60,8 +61,8 @@ class Probe:
         store: str | os.PathLike[str] = "runs",
         every: Cadence = EVERY,
         metrics: Sequence[str | Metric] | None = None,
-        include: Sequence[Pattern] | None = None,
-        exclude: Sequence[Pattern] | None = None,
+        include: Pattern | Sequence[Pattern] | None = None,
+        exclude: Pattern | Sequence[Pattern] | None = None,
         config: Mapping[str, Any] | None = None,
         evaluation: bool = False,
         strict: bool = False,
@@ -94,11 +95,12 @@ class Probe:
                 nothing to observe.
         """
         check_run_id(run)
-        self.epoch: int | None = None
+        self._epoch: int | None = None
         self._model = model
         self._evaluation = evaluation
         self._optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer or ())
         self._plan = Plan(metrics, every)
+        check_sources(self._plan.metrics)
         selection = select_layers(model, include=include, exclude=exclude)
         self._layers = selection.layers
         self._ranks = Ranks(distributed=distributed)
@@ -121,6 +123,22 @@ class Probe:
         self._at_exit = partial(_close_at_exit, weakref.ref(self))
         atexit.register(self._at_exit)
 
+    @property
+    def epoch(self) -> int | None:
+        """Pass through the data, kept with each row; set it as the loop goes on. None: unknown.
+
+        Raises:
+            ValueError: What it is set to is no whole number.
+        """
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int | None) -> None:
+        try:
+            self._epoch = None if epoch is None else operator.index(epoch)
+        except TypeError:
+            raise ValueError(f"epoch {epoch!r}: expected a whole number, or None.") from None
+
     def log(self, *, split: str = "train", **scalars: Any) -> None:
         """Record numbers of the training loop: ``loss=``, ``accuracy=`` (0 to 1), anything else that is a number.
 
@@ -130,7 +148,7 @@ class Probe:
         device.
 
         Raises:
-            ValueError: A value is no single number, or a name is that of a key column.
+            ValueError: A value is no single number, the split no word, or a name is that of a key column.
         """
         training = split == "train"
         just_taken = training and self._step > self._first_step and not self._activations.passed
@@ -240,7 +258,7 @@ class Probe:
 
     def _arm(self, *, late: bool = False) -> None:
         """Prepare for the coming step, whose forward passes may have begun if the last one ends late."""
-        due = self._plan.due(self._step)
+        due = self._due()
         sources = {metric.reads for metric in due}
         self._activations.arm(sources, keep_since_mark=late)
         self._micro_batches.arm("micro_batches" in sources)
@@ -249,6 +267,13 @@ class Probe:
         self._recording = (
             Recording(self._step, due, layers=self._layers, carried=self._carried, gaps=self._gaps) if due else None
         )
+
+    def _due(self) -> list[Metric]:
+        try:
+            return self._plan.due(self._step)
+        except Exception as failure:  # of a schedule of the user's own
+            self._fail("the schedule", failure)
+            return []
 
     def _before_update(self, layers: Sequence[Layer], gradient_scale: Tensor | None) -> None:
         if self._recording is None or self._captured:

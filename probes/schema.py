@@ -81,7 +81,7 @@ KEYS: dict[str, tuple[Column, ...]] = {
     LAYERS: LAYER_KEYS,
     HISTOGRAMS: (*LAYER_KEYS, Column(TENSOR, "", "weight, gradient or activation", type=_WORD)),
     SPECTRA: (*LAYER_KEYS, Column(VIEW, "", "which matrix: unfolded (out, in*kh*kw)", type=_WORD)),
-    STEPS: (*STEP_KEYS, Column(SPLIT, "", "train or test", type=_WORD)),
+    STEPS: (*STEP_KEYS, Column(SPLIT, "", "train, test, or what log(split=...) named", type=_WORD)),
     RUNS: (),
 }
 

@@ -32,8 +32,10 @@ class StepRows:
         """Add values to the row of a step and split; a name given twice keeps the last value.
 
         Raises:
-            ValueError: A name is taken by a key column, or a value is no single number.
+            ValueError: A name is taken by a key column, a value is no single number, or the split is no word.
         """
+        if not isinstance(split, str) or not split:
+            raise ValueError(f"log(split={split!r}): expected a word, such as 'train' or 'test'.")
         checked = {name: _checked(name, value) for name, value in values.items()}
         row = self._rows.get(split)
         if row is not None and row["step"] != step:

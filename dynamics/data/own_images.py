@@ -51,7 +51,7 @@ def load_folder(path: Path) -> DataSet:
     for split in SPLITS:
         try:
             folders[split] = ImageFolder(str(path / split), loader=str)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(
                 f"data set 'folder:{path}': no pictures in {path / split}; expected {path / split}/<class>/<picture>."
             ) from error

@@ -59,7 +59,7 @@ def gan(
     reference_images: Annotated[
         int, _option(RECORDS, "Real images that distances are taken to.", show_default="all")
     ] = 0,
-    store: Annotated[Path, _option(STORE, "Folder to record in.")] = Path("runs"),
+    store: Annotated[str, _option(STORE, "Folder to record in.")] = "runs",
     run: Annotated[str, _option(STORE, "Run id; else made of data, norm, loss and seed.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.", rich_help_panel=STORE)] = False,
     overwrite: Annotated[

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def train_before_eyes(
     config: GanConfig,
     *,
-    store: Path,
+    store: Path | str,
     run: str,
     extractor: str,
     data_dir: Path,

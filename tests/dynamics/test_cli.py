@@ -42,7 +42,12 @@ def trained(trained_once: Path, tmp_path: Path) -> Path:
         (["train", "--epochs", "two"], r"Invalid value for '--epochs'"),
         (["train", "--store", "{file}"], r"file"),
         (["train", "--run", "7"], r"run id '7': expected a letter"),
-        (["train", "--run", "bn-s0"], r"run 'bn-s0' exists"),
+        (["train", "--run", "bn-s0"], r"run 'bn-s0' exists in store runs: .*\(--resume\).*\(--overwrite\)"),
+        (["train", "--augmentation", "flip"], r"augmentation 'flip': expected one of auto, none, crop, crop-flip"),
+        (["train", "--data", "folder:{file}"], r"no pictures in .*file/train"),
+        (["gan", "--store", "s3://bucket/x", "--steps", "1"], r"name a local folder"),
+        (["query", " "], r"the query is empty: expected SQL"),
+        (["query", "SELECT 1", "--store", "s9://bucket/x"], r"Protocol not known: s9"),
         (["train", "--from-run", "bn-s9"], r"run 'bn-s9' is not in store"),
         (["train", "--resume"], r"--resume: say which run goes on with --run ID"),
         (["train", "--resume", "--run", "bn-s9"], r"run 'bn-s9' is not in store"),
@@ -80,6 +85,13 @@ def test_a_mistake_is_one_line_and_nothing_is_written_over(
     assert re.fullmatch(r"error: .+\n", output.err), output.err
     assert re.search(message, output.err), output.err
     assert contents(folder) == before
+
+
+def test_without_a_command_the_help_comes_and_no_error_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([]) == 2
+    output = capsys.readouterr()
+    assert "Usage" in output.out + output.err
+    assert "error" not in output.err
 
 
 def test_a_missing_column_is_one_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

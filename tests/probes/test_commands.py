@@ -121,3 +121,10 @@ def test_every_command_says_so_when_there_is_no_store(tmp_path):
         assert isinstance(result.exception, FileNotFoundError)
         assert "holds no run: check its path" in str(result.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("compact", "nonsense"), ("recover", "nonsense"), ("rm", "a", "nonsense")])
+def test_a_run_that_is_not_there_is_refused_before_anything_is_done(words, store):
+    result = meandrift(*words, store=store)
+    assert "has no run 'nonsense'; it has a, dead" in str(result.exception)
+    assert list(store.glob("steps/run=a/*.parquet"))

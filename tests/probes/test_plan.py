@@ -1,8 +1,9 @@
 import pytest
 
-from probes.metrics import METRICS
+from probes.metrics import METRICS, Metric
 from probes.plan import Plan
 from probes.schedule import at
+from probes.schema import Column
 
 
 def due(plan, step):
@@ -55,3 +56,14 @@ def test_a_step_count_that_is_none_is_refused(cadence):
 def test_a_schedule_for_a_metric_that_was_not_chosen_is_refused():
     with pytest.raises(ValueError, match="every: unknown metric or group 'spectra'; groups are weights"):
         Plan(["weights"], {"spectra": 5})
+
+
+def test_a_metric_may_not_fill_a_key_column():
+    own = Metric("mine", "user", "weight", len, (Column("step", "1", "x"),))
+    with pytest.raises(ValueError, match="metrics 'the key' and 'mine' both fill column 'step': rename one"):
+        Plan([own])
+
+
+def test_a_bare_function_is_no_metric_and_the_message_says_how_to_make_one():
+    with pytest.raises(ValueError, match=r"neither a name nor a metric: make one with probes.metrics.metric"):
+        Plan([len])

@@ -279,6 +279,44 @@ def test_a_failing_metric_is_said_once_counted_and_stops_nothing(store, table):
     assert (gap["what"], gap["count"], gap["first_step"], gap["last_step"]) == ("broken", 3, 0, 2)
 
 
+@pytest.mark.parametrize("split", [3, "", None])
+def test_a_split_that_is_no_word_is_refused_at_the_call(split, store):
+    loop = Loop()
+    with loop.probe(store) as probe:
+        loop.step()
+        with pytest.raises(ValueError, match="expected a word"):
+            probe.log(split=split, loss=1.0)
+
+
+def test_an_epoch_that_is_no_number_is_refused_where_it_is_set(store, table):
+    loop = Loop()
+    with loop.probe(store) as probe:
+        with pytest.raises(ValueError, match="epoch 'one': expected a whole number"):
+            probe.epoch = "one"
+        probe.epoch = np.int64(3)
+        loop.step()
+    assert set(table("layers")["epoch"]) == {3}
+
+
+def test_a_schedule_that_fails_is_a_gap_and_training_goes_on(store, table):
+    loop = Loop()
+    probe = loop.probe(store, every=lambda step: 1 / (1 - step) > 0, strict=False)
+    with pytest.warns(RuntimeWarning, match="the schedule could not be recorded at step 1"):
+        loop.step()
+    loop.step()
+    probe.close()
+    assert set(table("layers")["step"]) == {0}
+
+
+def test_a_metric_that_reads_what_there_is_not_is_refused(store):
+    @metric(reads="wieght", columns=[Column("mine", "1", "x")])
+    def mine(weights):
+        return weights
+
+    with pytest.raises(ValueError, match="metric 'mine' reads 'wieght': expected one of weight, raw_weight"):
+        Loop().probe(store, metrics=[mine])
+
+
 def test_strict_raises_the_failure(store):
     loop = Loop()
     with loop.probe(store, metrics=[broken]), pytest.raises(ArithmeticError, match="no such number"):
