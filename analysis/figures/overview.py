@@ -23,6 +23,8 @@ from analysis.tables import records
 from analysis.transforms import MEAN, NAN_RUNS, over_runs
 from probes.schema import LAYER, STEP
 
+DOTTED = 0.2  # share of the scale from which on negative values are dark enough to be taken for positive ones
+
 
 @dataclass(frozen=True, kw_only=True)
 class Overview(Picture):
@@ -58,7 +60,8 @@ class Overview(Picture):
         color_bar(figure, meshes[0], grid, axis_label(column))
         broken = table[NAN_RUNS].gt(0).any()
         legend = [key("NaN in at least one run", ALARM, "", marker="s", markersize=6)] if broken else []
-        note = band_note(definition(column), table, band=False)
+        note = definition(column) + ("; dotted: clearly negative" if isinstance(colors, TwoSlopeNorm) else "")
+        note = band_note(note, table, band=False)
         head(figure, f"{self.title}: {axis_label(column)}", note, legend, xlabel="step")
 
 
@@ -86,7 +89,9 @@ def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], colors: Normaliz
     if broken.to_numpy().any():
         alarm = np.ma.masked_where(~broken.to_numpy(), np.ones(broken.shape))
         axes.pcolormesh(edges, places, alarm, cmap=ListedColormap([ALARM]), rasterized=True)
-        _hatch(axes, edges, broken.to_numpy())
+        _hatch(axes, edges, broken.to_numpy(), "////")
+    if isinstance(colors, TwoSlopeNorm):
+        _hatch(axes, edges, values.to_numpy("float64") < DOTTED * float(colors.vmin or 0.0), "......")
     axes.set_ylim(len(names) - 0.5, -0.5)
     shown = np.arange(len(names)) if len(names) <= 16 else np.linspace(0, len(names) - 1, 7).round().astype(int)
     axes.set_yticks(shown, labels=[names[i] for i in shown])
@@ -94,14 +99,14 @@ def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], colors: Normaliz
     return mesh
 
 
-def _hatch(axes: Axes, edges: np.ndarray, broken: np.ndarray) -> None:
-    """Hatch broken cells in white: in greyscale the alarm's red is but another dark value."""
-    padded = np.pad(broken.astype(np.int8), ((0, 0), (1, 1)))
+def _hatch(axes: Axes, edges: np.ndarray, chosen: np.ndarray, pattern: str) -> None:
+    """Hatch cells in white: in greyscale NaN, a large value and a large negative one are all but dark."""
+    padded = np.pad(chosen.astype(np.int8), ((0, 0), (1, 1)))
     rows, starts = np.nonzero(np.diff(padded, axis=1) == 1)
     _, stops = np.nonzero(np.diff(padded, axis=1) == -1)
     left, right, top, foot = edges[starts], edges[stops], rows - 0.5, rows + 0.5
     corners = np.stack([[left, top], [right, top], [right, foot], [left, foot]]).transpose(2, 0, 1)
-    cells = PolyCollection(list(corners), hatch="////", facecolors="none", edgecolors="white", linewidths=0)
+    cells = PolyCollection(list(corners), hatch=pattern, facecolors="none", edgecolors=(1, 1, 1, 0.7), linewidths=0)
     cells.set_rasterized(True)
     axes.add_collection(cells)
 

@@ -49,9 +49,26 @@ def test_any_column_can_be_chosen_and_the_title_says_which(small_store: Path) ->
 def test_nan_cells_are_hatched_for_greyscale(make_store: Callable[..., Path], read: Any) -> None:
     picture = figure("overview", make_store(norms=["sn"], records=10, nan_from={"sn-s0": 6}))
     axes = read.panels(picture)["SN"]
-    (hatched,) = (c for c in axes.collections if isinstance(c, PolyCollection) and c.get_hatch())
+    (hatched,) = (c for c in axes.collections if isinstance(c, PolyCollection) and c.get_hatch() == "////")
     boxes = [path.get_extents() for path in hatched.get_paths()]
     assert [(box.x0, box.x1, box.y0, box.y1) for box in boxes] == [(275, 475, i - 0.5, i + 0.5) for i in range(4)]
+
+
+def test_negative_cells_are_dotted_for_greyscale(make_store: Callable[..., Path], read: Any) -> None:
+    store = make_store(norms=["sn"], records=10)  # its means are negative and grow
+    picture = figure("overview", store)
+    axes = read.panels(picture)["SN"]
+    (mesh,) = (mesh for mesh in axes.collections if isinstance(mesh, QuadMesh))
+    assert isinstance(mesh.norm, TwoSlopeNorm)
+    (dotted,) = (c for c in axes.collections if isinstance(c, PolyCollection) and c.get_hatch() == "......")
+    cells, edges = mesh.get_array().reshape(4, 10), mesh.get_coordinates()[0, :, 0]
+    covered = np.zeros((4, 10), bool)
+    for box in (path.get_extents() for path in dotted.get_paths()):
+        covered[int(box.y0 + 0.5), np.searchsorted(edges, box.x0) : np.searchsorted(edges, box.x1)] = True
+    assert (covered == (cells < 0.2 * mesh.norm.vmin)).all()
+    assert covered.any()
+    assert not covered.all()
+    assert any("; dotted: clearly negative" in text.get_text() for text in picture.texts)
 
 
 def test_the_cells_fill_their_panel(small_store: Path, read: Any) -> None:
