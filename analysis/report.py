@@ -33,7 +33,7 @@ def page(data: dict[str, Any]) -> str:
     # "</" would end the script element early, whatever stands in a run's settings.
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
     parts = {
-        "title": escape(f"{data['store']}: {len(data['runs'])} runs"),
+        "title": escape(f"{data['store']}: {len(data['runs'])} {'run' if len(data['runs']) == 1 else 'runs'}"),
         "style": (folder / "page.css").read_text(encoding="utf-8"),
         "data": text,
         "scripts": "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS),

@@ -17,7 +17,7 @@ function showHead() {
   const live = data.runs.filter((run) => run.status === "running").length;
   const absent = data.absent.length ? ` Not recorded: ${data.absent.join(", ")}.` : "";
   document.getElementById("summary").textContent =
-    `${data.runs.length} runs${live ? `, ${live} in progress` : ""}. Drag to zoom, double click to see all, point to read values.${absent}`;
+    `${data.runs.length} ${data.runs.length === 1 ? "run" : "runs"}${live ? `, ${live} in progress` : ""}. Drag to zoom, double click to see all, point to read values.${absent}`;
 }
 
 function showArms() {

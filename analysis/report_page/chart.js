@@ -82,7 +82,7 @@ class LineChart {
     }
     pen.textAlign = "center";
     pen.textBaseline = "top";
-    for (const value of this.lines.length ? ticks(x.domain, Math.max(2, width / 90), false) : []) {
+    for (const value of this.places(x.domain, width)) {
       const at = Math.round(x(value)) + 0.5;
       stroke(pen, "#ebebeb", [[at, MARGIN.top], [at, height - MARGIN.bottom]]);
       pen.fillStyle = "#444";
@@ -98,6 +98,13 @@ class LineChart {
     pen.textBaseline = "top";
     pen.fillText(this.labels.ylabel, 0, 0);
     pen.restore();
+  }
+
+  // Where numbers stand under the chart: there are no halves of a step, and none before the first.
+  places(domain, width) {
+    if (!this.lines.length) return [];
+    const all = ticks(domain, Math.max(2, width / 90), false);
+    return this.labels.xlabel === "step" ? all.filter((value) => Number.isInteger(value) && value >= 0) : all;
   }
 
   // What the reader sees no line of, in words.

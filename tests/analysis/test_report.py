@@ -102,6 +102,17 @@ addEventListener("load", () => setTimeout(() => {
 """
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page is not looked at in a browser")
+def test_a_browser_shows_one_step_of_one_run_without_halves_of_steps(
+    make_store: Callable[..., Path], tmp_path: Path
+) -> None:
+    written = write_report(make_store(norms=["sn"], records=1), tmp_path / "report.html")
+    assert "<title>store: 1 run</title>" in written.read_text()
+    written.write_text(written.read_text().replace("<script type=", WORDS_OF_EACH_CHART + "<script type=", 1))
+    accuracy, *_ = json.loads(re.search(r"<pre id=\"told\">(.*?)</pre>", shown_by_browser(written, tmp_path), re.S)[1])
+    assert accuracy[-4:] == ["0", "1", "step", "accuracy"]
+
+
 WORDS_OF_EACH_CHART = """
 <script>
 const words = new Map(), fillText = CanvasRenderingContext2D.prototype.fillText;
