@@ -14,7 +14,7 @@ from analysis.selection import Patterns
 from analysis.store_files import parts_by_run
 from analysis.tables import StorePath, fields, load
 from analysis.transforms import drift
-from probes.schema import LAYER, LAYER_TYPE, LAYERS, RUN, STEP, STEPS
+from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE, LAYERS, RUN, STEP, STEPS
 
 KIND, FROM_STEP, VALUE, MESSAGE = "kind", "from_step", "value", "message"
 KINDS = ("NaN", "exploding", "vanishing", "dying", "drift")  # the gravest first
@@ -127,9 +127,12 @@ def exploding(layers: pd.DataFrame, *, factor: float) -> pd.DataFrame:
 
 
 def dying(layers: pd.DataFrame, *, share: float) -> pd.DataFrame:
-    """Return the layers with at least a share of dead channels."""
+    """Return the layers with at least a share of dead channels.
+
+    A run's last layer is left out where there are others: no nonlinearity follows it, and a logit may well be negative.
+    """
     return _first(
-        layers,
+        _inner(layers) if LAYER_INDEX in layers else layers,
         ["dead_fraction"],
         lambda rows: rows["dead_fraction"],
         above=np.nextafter(share, 0),
@@ -185,6 +188,11 @@ def _first(
     first = rows[rows[VALUE] > above].drop_duplicates([RUN, LAYER])
     messages = [text.format(value=value) for value in first[VALUE]]
     return _shaped(first, kind=kind, values=first[VALUE], messages=messages)
+
+
+def _inner(layers: pd.DataFrame) -> pd.DataFrame:
+    depth = layers.groupby(RUN, observed=True)[LAYER_INDEX]
+    return layers[(layers[LAYER_INDEX] < depth.transform("max")) | (depth.transform("nunique") == 1)]
 
 
 def _by_layer(rows: pd.DataFrame, column: str, how: Literal["first", "max"]) -> pd.Series:

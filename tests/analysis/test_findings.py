@@ -34,6 +34,13 @@ def test_an_exploding_spectral_norm_is_found_where_it_passes_ten_times_its_first
     assert only(findings(layers(spectral_norm=[2.0, 19.0, 20.0, 21.0]), NO_STEPS)) == ("exploding", 30)
 
 
+def test_the_layer_whose_outputs_are_the_networks_does_not_die() -> None:
+    inner, last = (layers(dead_fraction=[1.0, 1.0]).assign(layer=name, layer_index=i) for i, name in enumerate("ab"))
+    found = findings(pd.concat([inner, last], ignore_index=True), NO_STEPS)
+    assert found[["kind", "layer"]].to_numpy().tolist() == [["dying", "a"]]
+    assert findings(last, NO_STEPS)["layer"].tolist() == ["b"]  # nobody knows that it is the last
+
+
 def test_a_dying_layer_is_found_at_its_threshold() -> None:
     assert only(findings(layers(dead_fraction=[0.0, 0.89, 0.9]), NO_STEPS)) == ("dying", 20)
 
