@@ -32,6 +32,7 @@ READ_BY_FINDINGS = {
     ),
     STEPS: ("loss",),
 }
+GAN_NETWORKS = ("critic", "generator")  # observed by one probe, their layers under these names
 NONFINITE = ("weight_nonfinite", "grad_nonfinite", "activation_nonfinite")
 
 
@@ -129,7 +130,8 @@ def exploding(layers: pd.DataFrame, *, factor: float) -> pd.DataFrame:
 def dying(layers: pd.DataFrame, *, share: float) -> pd.DataFrame:
     """Return the layers with at least a share of dead channels.
 
-    A run's last layer is left out where there are others: no nonlinearity follows it, and a logit may well be negative.
+    The last layer of a network, each of a GAN's two, is left out where there are others: its output is no channel that
+    a rectifier silences, and a logit may well be negative.
     """
     return _first(
         _inner(layers) if LAYER_INDEX in layers else layers,
@@ -191,7 +193,9 @@ def _first(
 
 
 def _inner(layers: pd.DataFrame) -> pd.DataFrame:
-    depth = layers.groupby(RUN, observed=True)[LAYER_INDEX]
+    networks = {name: name.partition(".")[0] for name in map(str, layers[LAYER].unique())}
+    network = layers[LAYER].astype(str).map({k: v if v in GAN_NETWORKS else "" for k, v in networks.items()})
+    depth = layers.groupby([layers[RUN].astype(str), network])[LAYER_INDEX]
     return layers[(layers[LAYER_INDEX] < depth.transform("max")) | (depth.transform("nunique") == 1)]
 
 

@@ -41,6 +41,13 @@ def test_the_layer_whose_outputs_are_the_networks_does_not_die() -> None:
     assert findings(last, NO_STEPS)["layer"].tolist() == ["b"]  # nobody knows that it is the last
 
 
+def test_neither_output_of_a_gan_dies() -> None:
+    names = ["critic.conv", "critic.classifier", "generator.conv", "generator.image"]
+    parts = [layers(dead_fraction=[1.0]).assign(layer=name, layer_index=i) for i, name in enumerate(names)]
+    found = findings(pd.concat(parts, ignore_index=True), NO_STEPS)
+    assert found["layer"].tolist() == ["critic.conv", "generator.conv"]
+
+
 def test_a_dying_layer_is_found_at_its_threshold() -> None:
     assert only(findings(layers(dead_fraction=[0.0, 0.89, 0.9]), NO_STEPS)) == ("dying", 20)
 
