@@ -82,8 +82,9 @@ class Ownership:
         """Give the run back. The workspace goes too, unless something is left in it."""
         if not self.held:
             return
-        if all(path.name == OWNER_FILE for path in self.workspace.iterdir()):
-            (self.workspace / OWNER_FILE).unlink()  # while locked: who gets the lock next sees that the file is gone
+        with suppress(FileNotFoundError):  # somebody deleted the store under us
+            if all(path.name == OWNER_FILE for path in self.workspace.iterdir()):
+                (self.workspace / OWNER_FILE).unlink()  # while locked: who gets the lock next sees that it is gone
         self.forget()
         for folder in (self.workspace, self.workspace.parent):
             with suppress(OSError):  # something is left, or another writer came

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -227,3 +228,12 @@ def test_a_damaged_log_is_kept_and_what_came_before_is_recovered(tmp_path, caplo
     assert steps_of(tmp_path) == [0, 1, 2, 3, 4]
     assert "was damaged and is kept: the rows before the damage are safe" in caplog.text
     assert [path.exists() for path in recovered.damaged] == [True]
+
+
+def test_a_store_deleted_under_a_writer_ends_in_one_clear_error(tmp_path):
+    recorder = Recorder(tmp_path / "runs", "a")
+    recorder.write("steps", losses(0))
+    shutil.rmtree(tmp_path / "runs")
+    with pytest.raises(OSError, match="No such file or directory"):
+        recorder.close()
+    recorder.close()  # it is closed all the same
