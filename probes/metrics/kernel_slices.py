@@ -87,4 +87,5 @@ KERNEL_SLICES = Metric(
             "the paper, Fig. 6",
         ),
     ),
+    apart=10,
 )

@@ -92,26 +92,33 @@ class WeightWatcher:
 
 
 class TorchLens:
-    """torchlens's watch of parameters and gradients with histograms, to a JSON-lines file."""
+    """torchlens's watch of parameters and gradients with histograms, to JSON-lines files."""
 
     def __init__(self, training: Training, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.steps, self.training, self.folder = 0, training, folder
+        self.watch = self.begin()
+
+    def begin(self) -> Any:
+        """Return a new watch."""
         from torchlens import trackers
 
-        folder.mkdir(parents=True)
-        self.steps = 0
-        self.watch = trackers.watch(
-            training.model,
-            to=trackers.JSONLSink(str(folder / "watch.jsonl")),
+        return trackers.watch(
+            self.training.model,
+            to=trackers.JSONLSink(str(self.folder / f"watch-{self.steps}.jsonl")),
             signals=("parameters", "gradients"),
-            optimizer=training.optimizer,
+            optimizer=self.training.optimizer,
             every=1,
             hist_every=1,
             step=lambda: self.steps,
         )
 
     def step(self, _loss: Tensor) -> None:
-        """Count; it logs by itself."""
+        """Count; it logs by itself, up to 256 steps, beyond which version 2.36 raises inside the optimizer's step."""
         self.steps += 1
+        if self.steps % 200 == 0:
+            self.watch.close()
+            self.watch = self.begin()
 
     def close(self) -> None:
         """End the watch."""
