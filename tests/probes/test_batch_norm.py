@@ -46,7 +46,8 @@ def outputs_of(model, x):
 def record(model, batches, store, **how):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     seen = outputs_of(model, batches[0])
-    with Probe(model, optimizer, store=store, run="a", every=1, metrics=["activations", "saturation"], **how):
+    every = {"activations": 1, "saturation": 1}
+    with Probe(model, optimizer, store=store, run="a", every=every, metrics=list(every), **how):
         for x in batches:
             model(x).square().mean().backward()
             optimizer.step()
