@@ -97,10 +97,22 @@ def main() -> None:
         rows = ([model, *(f"{found[key]:.0f}" for key in keys)] for model, found in memory["memory"].items())
         print(table(("network", "training, MiB", "more under the probe, MiB", "at most, MiB"), rows))
     for store in read("store.json"):
+        print("\n## Writing\n")
+        latencies = ("write p50, us", "write p99, us", "flush p50, ms", "flush p99, ms")
+        heads = ("rows a call", "rows a second", "bytes a row of 35 columns", *latencies)
+        print(table(heads, map(write_cells, store["write"])))
         asked = store["read"]["asked"]
         print(f"\n## Questions to a store of {store['read']['rows']:,} rows\n")
         columns = ("engine: question", "ms", "ms on a tenth of the runs", "memory gained, MB", "answer, MB")
         print(table(columns, ([question, *store_cells(answers)] for question, answers in asked.items())))
+
+
+def write_cells(write: dict[str, Any]) -> list[str]:
+    """Return the columns of the table of writing."""
+    flush = next(value for key, value in write.items() if key.startswith("flush_ms"))
+    latencies = (write["write_us"]["p50"], write["write_us"]["p99"], flush["p50"], flush["p99"])
+    counts = (f"{write['rows_a_call']:,}", f"{write['rows_a_second']:,}", str(write["bytes_a_row_compacted"]))
+    return [*counts, *(f"{latency:.0f}" for latency in latencies)]
 
 
 def store_cells(answers: dict[str, Any]) -> list[str]:
