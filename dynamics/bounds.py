@@ -105,8 +105,8 @@ def margin_bound_of(
     logits: Tensor,
     labels: Tensor,
     *,
-    weights: Sequence[Tensor],
-    references: Sequence[Tensor],
+    complexity: float,
+    width: int,
     input_norm: float,
     samples: int | None = None,
 ) -> float:
@@ -118,8 +118,8 @@ def margin_bound_of(
     Args:
         logits: Of all training inputs or a fair sample of them, ``(m, classes)``, two classes or more.
         labels: Their classes, ``(m,)``.
-        weights: Matrices of the layers, see :func:`layer_matrices`.
-        references: The same at initialisation.
+        complexity: R, :func:`spectral_complexity`.
+        width: W, the largest number of units in a layer, 2 or more.
         input_norm: The square root of the sum of squares of all training inputs.
         samples: n, how many training inputs there are; by default as many as logits.
 
@@ -127,15 +127,13 @@ def margin_bound_of(
         The bound, float; infinite if no input is classified right, NaN if R is NaN.
 
     Raises:
-        ValueError: See :func:`spectral_complexity`.
+        ValueError: See :func:`margin_bound`.
 
     Source: the paper's Theorem 1.
     """
     right = logits.gather(1, labels[:, None]).squeeze(1)
     others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
     margins = (right - others).double()
-    complexity = float(spectral_complexity(weights, references))
-    width = max(2, *(size for W in weights for size in W.shape))
     candidates = margins[margins > 0].unique()[:: max(1, len(margins) // 100)]
     bounds = [
         margin_bound(

@@ -28,7 +28,7 @@ class MarginBound:
     """
 
     def __init__(self, model: nn.Module, data: DataSet) -> None:
-        self._references = [W.clone() for W in layer_matrices(model).values()]
+        self._references = list(layer_matrices(model).values())
         self._data = data
         self._samples = len(data.train)
         self._input_norm = input_norm(data)
@@ -40,15 +40,16 @@ class MarginBound:
     def of(self, model: nn.Module) -> dict[str, float]:
         """Return ``spectral_complexity`` and ``margin_bound`` of the network as it is now."""
         weights = list(layer_matrices(model).values())
+        complexity = float(spectral_complexity(weights, self._references))
         bound = margin_bound_of(
             self._logits(model),
             self._images.labels,
-            weights=weights,
-            references=self._references,
+            complexity=complexity,
+            width=max(2, *(size for W in weights for size in W.shape)),
             input_norm=self._input_norm,
             samples=self._samples,
         )
-        return {"spectral_complexity": float(spectral_complexity(weights, self._references)), "margin_bound": bound}
+        return {"spectral_complexity": complexity, "margin_bound": bound}
 
     @torch.no_grad()
     def _logits(self, model: nn.Module) -> Tensor:

@@ -93,8 +93,8 @@ def test_a_networks_bound_is_the_smallest_over_its_margins(seed: int) -> None:
     weights, references = matrices(seed), matrices(seed + 1)
     generator = torch.Generator().manual_seed(seed)
     logits, labels = torch.randn(40, 3, generator=generator), torch.randint(0, 3, (40,), generator=generator)
-    found = margin_bound_of(logits, labels, weights=weights, references=references, input_norm=0.5)
     R = float(spectral_complexity(weights, references))
+    found = margin_bound_of(logits, labels, complexity=R, width=5, input_norm=0.5)
     values = []
     for i in range(40):
         others = [float(logits[i, c]) for c in range(3) if c != labels[i]]
@@ -107,18 +107,15 @@ def test_a_networks_bound_is_the_smallest_over_its_margins(seed: int) -> None:
     assert found == pytest.approx(min(bounds), rel=1e-5)
 
 
-def test_a_network_that_gets_nothing_right_has_no_bound(seed: int) -> None:
-    weights = matrices(seed)
-    found = margin_bound_of(
-        torch.tensor([[1.0, 0.0]]), torch.tensor([1]), weights=weights, references=weights, input_norm=1
-    )
+def test_a_network_that_gets_nothing_right_has_no_bound() -> None:
+    found = margin_bound_of(torch.tensor([[1.0, 0.0]]), torch.tensor([1]), complexity=0.0, width=5, input_norm=1)
     assert found == math.inf
 
 
-def test_a_diverged_networks_bound_is_nan(seed: int) -> None:
+def test_a_diverged_networks_bound_is_nan() -> None:
     weights = [torch.full((2, 2), torch.nan)]
-    logits = torch.tensor([[1.0, 0.0]])
-    assert math.isnan(margin_bound_of(logits, torch.tensor([0]), weights=weights, references=weights, input_norm=1))
+    logits, R = torch.tensor([[1.0, 0.0]]), float(spectral_complexity(weights, weights))
+    assert math.isnan(margin_bound_of(logits, torch.tensor([0]), complexity=R, width=2, input_norm=1))
 
 
 def test_matrices_are_the_evaluation_weights_and_are_read_without_a_trace() -> None:
