@@ -13,6 +13,7 @@ DIGITS = ("mnist", "mnist-subset", "svhn")  # their mirror images are not digits
 PRECISIONS = ("float32", "bfloat16", "float16")
 DEFINITIONS = ("paper", "released")
 SCOPES = ("full", "released")
+AUGMENTATIONS = ("auto", "none", "crop", "crop-flip")
 
 
 def _setting(default: Any, group: str, description: str) -> Any:
@@ -77,7 +78,12 @@ class RunConfig:
             raise ValueError(f"learning_rate {self.learning_rate}: expected a number above 0.")
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate {self.accumulate}: expected a divisor of batch_size {self.batch_size}.")
-        for name, known in (("precision", PRECISIONS), ("definition", DEFINITIONS), ("scope", SCOPES)):
+        for name, known in (
+            ("precision", PRECISIONS),
+            ("definition", DEFINITIONS),
+            ("scope", SCOPES),
+            ("augmentation", AUGMENTATIONS),
+        ):
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}.")
 

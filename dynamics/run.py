@@ -19,7 +19,7 @@ from dynamics.margins import MarginBound
 from dynamics.parameters import count_parameters
 from dynamics.ranks import Ranks, environment, joined
 from dynamics.setup import Setup, set_up
-from dynamics.stored import check_store, stored_run
+from dynamics.stored import check_new, check_store
 from dynamics.training import Step, train
 from probes import Probe
 from probes.schema import check_run_id
@@ -63,11 +63,8 @@ def run(
     began, name, ranks = time.monotonic(), check_run_id(name or config.name), environment()
     check_store(store)
     check_shares(config, ranks)
-    if not resume and not overwrite and stored_run(store, name) is not None:
-        raise ValueError(
-            f"run {name!r} exists in store {store}: choose another --run, go on with it (--resume), or delete it first "
-            "(--overwrite)."
-        )
+    if not resume and not overwrite:
+        check_new(store, name)
     setup = set_up(config, data_dir=data_dir, download=download, ranks=ranks)
     margin_bound = MarginBound(setup.model, setup.data)  # before a checkpoint is loaded: it refers to the first weights
     place = checkpoint_path(store, name)

@@ -55,6 +55,19 @@ def check_store(store: str | PathLike[str]) -> None:
         raise NotADirectoryError(f"store {store} is a file: expected a folder, or a path where one can be made.")
 
 
+def check_new(store: str | PathLike[str], run: str) -> None:
+    """Refuse to begin a run that the store has already.
+
+    Raises:
+        ValueError: It has.
+    """
+    if stored_run(store, run) is not None:
+        raise ValueError(
+            f"run {run!r} exists in store {store}: choose another --run, go on with it (--resume), or delete it first "
+            "(--overwrite)."
+        )
+
+
 def stored_config(store: str | PathLike[str], run: str) -> RunConfig:
     """Return the configuration that repeats a stored run.
 

@@ -26,14 +26,6 @@ def _open(store: str) -> StoreFiles:
     return files
 
 
-def _known(files: StoreFiles, runs: list[str]) -> None:
-    known = {*files.runs(), *files.workspaces()}
-    if unknown := [run for run in runs if run not in known]:
-        raise ValueError(
-            f"store {files.name} has no run {', '.join(map(repr, unknown))}; it has {', '.join(sorted(known))}"
-        )
-
-
 @app.command()
 def runs(
     store: Annotated[str, typer.Argument(help="Folder or URL of the store.", show_default=True)] = "runs",
@@ -75,7 +67,7 @@ def recover(
     if force and not run:
         raise ValueError("--force takes runs from other machines: say which, meandrift recover RUN --force")
     files = _open(store)
-    _known(files, run or [])
+    files.check_known(run or [])
     done = recover_dead(files, run, force=force)
     for recovered in done:
         typer.echo(str(recovered))
@@ -98,7 +90,7 @@ def compact(
     from probes.storage.recovery import recover_dead
 
     files = _open(store)
-    _known(files, run or [])
+    files.check_known(run or [])
     recover_dead(files, run)
     for name in run or files.runs():
         try:
@@ -127,7 +119,7 @@ def rm(
     from probes.storage.removal import remove_run
 
     files = _open(store)
-    _known(files, run)  # all of them, before the first is gone
+    files.check_known(run)  # all of them, before the first is gone
     for name in run:
         remove_run(files, name, force=force)
         typer.echo(f"deleted {name}")

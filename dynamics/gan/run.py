@@ -19,7 +19,7 @@ from dynamics.gan.train import real_batches, train_gan
 from dynamics.interruption import deferred_interrupt
 from dynamics.seeding import seed_everything
 from dynamics.setup import choose_device
-from dynamics.stored import stored_run
+from dynamics.stored import check_new
 from probes import Probe
 from probes.metrics import METRICS
 from probes.schema import check_run_id
@@ -81,10 +81,8 @@ def run_gan(
     """
     device = choose_device(config.device)
     place, grids = _checkpoint(store, run), samples_folder(store, run)
-    if not resume and not overwrite and stored_run(store, run) is not None:  # said before the extractor is trained
-        raise ValueError(
-            f"run {run!r} exists in store {store}: choose another --run, or --resume it, or --overwrite it."
-        )
+    if not resume and not overwrite:  # said before the extractor is trained
+        check_new(store, run)
     saved = _saved(place, config, device) if resume else None
     start = 0 if saved is None else saved["step"]
     data = padded(load_data(config.data, data_dir=data_dir, download=download)).to(device)

@@ -61,6 +61,19 @@ class StoreFiles:
         """True if any table has rows of this run."""
         return any(self._list(self.folder(table, run)) for table in schema.TABLES)
 
+    def check_known(self, runs: Iterable[str]) -> None:
+        """Refuse runs of which the store holds nothing, neither rows nor a log.
+
+        Raises:
+            ValueError: There is one; the message lists those there are.
+        """
+        known = {*self.runs(), *self.workspaces()}
+        if unknown := [run for run in runs if run not in known]:
+            raise ValueError(
+                f"store {self.name} has no run {', '.join(map(repr, unknown))}; it has "
+                f"{', '.join(sorted(known)) or 'none'}"
+            )
+
     def parts(self, table: str, run: str) -> list[str]:
         """Return the names of a run's parts in row order."""
         infos = self._list(self.folder(table, run))

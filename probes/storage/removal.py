@@ -15,8 +15,7 @@ def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
     Raises:
         ValueError: The store has no such run, or a writer has it.
     """
-    if not files.has_run(run) and run not in files.workspaces():
-        raise ValueError(f"store {files.name} has no run {run!r}; it has {', '.join(files.runs()) or 'none'}")
+    files.check_known([run])
     owner = Ownership(files.workspace(run), force=force)
     try:
         erase(files, run)
