@@ -19,10 +19,11 @@ def sweep_before_forward(model: nn.Module) -> nn.Module:
 
     A layer's twenty small operations cost three to four times as much between two convolutions, which push their code
     and data out of the caches, as for all layers together. Each layer's first use in a forward takes the weight that is
-    ready; a second use makes a power iteration of its own, as ever. Calling it twice changes nothing.
+    ready; a second use makes a power iteration of its own, as ever. Calling it twice changes nothing, nor does calling
+    it on a model without spectral norms.
     """
-    hooks = model._forward_pre_hooks.values()
-    if not any(isinstance(getattr(hook, "__self__", None), _Sweep) for hook in hooks):
+    swept = any(isinstance(getattr(hook, "__self__", None), _Sweep) for hook in model._forward_pre_hooks.values())
+    if not swept and any(isinstance(module, SpectralNorm) for module in model.modules()):
         sweep = _Sweep()
         model.register_forward_pre_hook(sweep.prepare)
         model.register_forward_hook(sweep.forget, always_call=True)

@@ -90,3 +90,7 @@ def test_asking_twice_changes_nothing() -> None:
     hooks = len(model._forward_pre_hooks), len(model._forward_hooks)
     sweep_before_forward(model)
     assert (len(model._forward_pre_hooks), len(model._forward_hooks)) == hooks
+
+
+def test_a_model_without_spectral_norms_pays_nothing() -> None:
+    assert not build("cnn3", "bn", image_size=8)._forward_pre_hooks
