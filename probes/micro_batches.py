@@ -58,13 +58,11 @@ class MicroBatchWatch:
         found = {}
         for index, gradient in gradients.items():
             if index in each and index in whole:
-                device = whole[index].device
-                passes, n = self._counts[index], gradient.numel()
-                count = agreed.get(index, torch.tensor(float(passes), dtype=torch.float64))
-                known = [count, torch.tensor(float(passes), dtype=torch.float64), each[index]]
-                size = torch.tensor(float(n), dtype=torch.float64)
-                parts = [*known, whole[index], _square(gradient), size]
-                found[index] = torch.stack([_there(part, device) for part in parts])
+                passes, n = (
+                    torch.tensor(float(x), dtype=torch.float64) for x in (self._counts[index], gradient.numel())
+                )
+                parts = agreed.get(index, passes), passes, each[index], whole[index], _square(gradient), n
+                found[index] = torch.stack([_there(part, whole[index].device) for part in parts])
         return found
 
     def remove(self) -> None:
@@ -98,8 +96,8 @@ class MicroBatchWatch:
         if self._ranks.count > 1:
             self._arriving[index] = _square(contribution)
         elif self._counts.get(index) and parameter.grad is not None:
-            first = {} if index in self._each else {index: _square(parameter.grad)}
-            self._each |= first
+            if index not in self._each:
+                self._each[index] = _square(parameter.grad)
             self._arriving[index] = _square(contribution)
 
     def _add(self, index: int, parameter: Tensor, _: Tensor) -> None:
