@@ -36,7 +36,7 @@ def add_to_channels(h: Tensor, shift: Tensor) -> Tensor:
     lines = _lines(h)
     if lines is None:
         return h.add_(channel_view(shift, like=h))
-    lines.add_(shift.repeat(lines.shape[1] // len(shift)))
+    lines.add_(shift.expand(lines.shape[1] // len(shift), -1).flatten())  # repeat() takes twice as long
     return h
 
 

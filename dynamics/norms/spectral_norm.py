@@ -28,8 +28,12 @@ class _Divide(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         sigmas = list(torch._foreach_clamp_min(sigmas, eps))
-        # Not W / sigma: that forgets the channels-last strides of a one-channel weight, and the network follows suit.
-        W_hats = [torch.div(W, sigma, out=torch.empty_like(W)) for W, sigma in zip(Ws, sigmas, strict=True)]
+        quotients = torch._foreach_div(Ws, sigmas)
+        # A quotient forgets the channels-last strides of a one-channel weight, and the network would follow suit.
+        laid_out = [Q.stride() == W.stride() for Q, W in zip(quotients, Ws, strict=True)]
+        W_hats = [
+            Q if alike else torch.empty_like(W).copy_(Q) for Q, W, alike in zip(quotients, Ws, laid_out, strict=True)
+        ]
         ctx.us, ctx.vs = us, vs
         ctx.save_for_backward(*W_hats, *sigmas)
         return *W_hats, *sigmas
@@ -128,13 +132,13 @@ class SpectralNorm(nn.Module):
     def _reordered(self, weight: Tensor) -> bool:
         return self.dim == 0 and not weight.is_contiguous()
 
-    def _like(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return copies of u and v, shaped and laid out so that ``u * v`` is ``u v^T`` as the weight is stored."""
+    def _like(self, weight: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return copies of u and of :meth:`_view`'s v, shaped and laid out so that ``u * v`` is ``u v^T`` as W is."""
         before, after = weight.shape[: self.dim], weight.shape[self.dim + 1 :]
         u = self._u.clone().view(-1, *(1 for _ in after))
-        v = self._v.view(*before, 1, *after)
-        channels_last = weight.ndim == 4 and not weight.is_contiguous()
-        return u, v.clone(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        if self._reordered(weight):  # v is a copy already
+            return u, v.view(*after[1:], after[0]).movedim(-1, 0)
+        return u, v.clone().view(*before, 1, *after)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Return the weight to store when one is assigned: itself."""
@@ -165,7 +169,7 @@ def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[
         else:
             sigmas = [torch.dot(norm._u, multiply(W, v)) for norm, W, v in zip(norms, matrices, vs, strict=True)]
         # Copies: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
-        shaped = [norm._like(weight) for norm, weight in zip(norms, weights, strict=True)]
+        shaped = [norm._like(weight, v) for norm, weight, v in zip(norms, weights, vs, strict=True)]
     us, vs = [u for u, _ in shaped], [v for _, v in shaped]
     return list(_Divide.apply(norms[0].eps, us, vs, sigmas, *weights)[: len(norms)])
 
