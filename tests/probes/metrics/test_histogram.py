@@ -58,6 +58,23 @@ def test_a_tensor_longer_than_a_chunk_is_counted_whole():
     np.testing.assert_array_equal(in_order(histogram), by_edges(x.numpy()))
 
 
+def test_tensors_are_counted_together_as_each_would_be_alone():
+    generator = torch.Generator().manual_seed(1)
+    sizes = [3, 600_000, 500_000, 0, 7, 9, 1_200_000, 4, 5, 6, 7, 8, 9]  # few and many in a batch, and one alone
+    tensors = [torch.randn(size, generator=generator).relu() for size in sizes]
+    alone = torch.cat([exponent_histograms([tensor]) for tensor in tensors])
+    assert torch.equal(exponent_histograms(tensors), alone)
+    np.testing.assert_array_equal(alone[6, SLOTS], np.count_nonzero(tensors[6].numpy() == 0))
+
+
+def test_counting_changes_nothing_it_is_given():
+    given = [torch.linspace(-1, 1, 5), torch.ones(2, dtype=torch.float64)]
+    kept = [tensor.clone() for tensor in given]
+    exponent_histograms(given)
+    exponent_histograms(given[:1])
+    assert all(torch.equal(a, b) for a, b in zip(given, kept, strict=True))
+
+
 def shares(*tensors):
     return sparsities(exponent_histograms(list(tensors)).numpy().T)
 
