@@ -56,14 +56,16 @@ def generator_gradients(pair: Pair, z: Tensor, *, loss: Loss) -> dict[str, Tenso
 
     Returns:
         ``generator_loss``, and ``fake_deviation``: standard deviation over the batch of each pixel, averaged over
-        pixels; 0 when every z gives the same image (collapse).
+        pixels; 0 when every z gives the same image (collapse), NaN for a batch of one.
     """
     pair.generator.zero_grad(set_to_none=True)
     with _without_gradients(pair.critic):
         images, outputs = pair(z)
         total = loss.generator(outputs)
         total.backward()
-    return {"generator_loss": total.detach(), "fake_deviation": images.detach().std(dim=0).mean()}
+    images = images.detach()
+    deviation = images.std(dim=0).mean() if len(images) > 1 else images.new_tensor(float("nan"))
+    return {"generator_loss": total.detach(), "fake_deviation": deviation}
 
 
 @contextmanager

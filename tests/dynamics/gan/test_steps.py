@@ -135,3 +135,9 @@ def test_a_collapsed_generator_has_no_deviation() -> None:
     alive = generator_gradients(Pair(critic, small_generator()), torch.randn(5, 3), loss=loss_named("softplus"))
     assert collapsed["fake_deviation"] == 0
     assert alive["fake_deviation"] > 0.01
+
+
+def test_one_image_has_no_deviation_to_speak_of() -> None:
+    pair = Pair(small_critic("none"), small_generator())
+    seen = generator_gradients(pair, torch.randn(1, 3), loss=loss_named("softplus"))  # a warning would be an error
+    assert seen["fake_deviation"].isnan()
