@@ -16,7 +16,7 @@ from analysis.figures import FIGURES
 from analysis.run_table import runs as read_runs
 from analysis.saving import check_formats, save
 from analysis.selection import Patterns, matching
-from analysis.tables import Steps, StorePath, records
+from analysis.tables import Steps, StorePath, layer_names, records
 from probes import schema
 
 FEW = 4  # figures that are drawn sooner than a second process has started
@@ -70,10 +70,12 @@ def write_figures(
 
     Raises:
         FileNotFoundError: There is no such store.
-        ValueError: No such figure, format or run, or the store is empty. What one figure lacks is no error here.
+        ValueError: No such figure, format, run or layer, or the store is empty. What one figure lacks is no error here.
     """
     names = matching(only, list(FIGURES), what="figure")
     run_table = read_runs(store, runs=runs)
+    if layers is not None:
+        matching(layers, layer_names(store, runs=runs), what="layer")  # refuses what no figure could show
     parts = [(name, stem, chosen) for name in names for stem, chosen in _parts(name, run_table)]
     task = _Task(store, Path(out), layers, steps, tuple(check_formats(formats)), paper, dict(options or {}))
     gallery = Gallery()

@@ -90,11 +90,12 @@ class RunConfig:
     @property
     def name(self) -> str:
         """A run id that tells this run from its neighbours in a sweep: ``cnn3-mnist-msn-lr0.001-s0``."""
-        data = re.sub(r"[^A-Za-z0-9._-]", "_", PurePath(self.data.partition(":")[2]).stem or self.data)
+        data = PurePath(self.data.partition(":")[2]).stem or self.data
         released = {"definition": "-released", "scope": "-released_scope"}
         marks = "".join(mark for setting, mark in released.items() if getattr(self, setting) == "released")
         rate = f"{self.learning_rate:g}".replace("+", "")
-        return f"{self.model}-{data}-{self.norm}{marks}-lr{rate}-s{self.seed}"
+        name = f"{self.model}-{data}-{self.norm}{marks}-lr{rate}-s{self.seed}"
+        return re.sub(r"[^A-Za-z0-9._-]", "_", name)  # a model or norm that there is not is refused by its own name
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings by name, as the store keeps them."""

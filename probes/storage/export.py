@@ -34,6 +34,7 @@ def export(files: StoreFiles, destination: Path, *, table: str, kind: str, runs:
     Raises:
         ValueError: The table or kind is unknown, a run or the table has no rows, or TensorBoard is not installed.
         FileExistsError: The destination exists.
+        FileNotFoundError: The folder that the file shall lie in does not.
     """
     if table not in schema.TABLES or kind not in _WRITERS:
         raise ValueError(
@@ -142,6 +143,10 @@ class _Counted:
 
 def _whole(destination: Path, write: Callable[[Path], int]) -> int:
     """Write beside the destination, then rename: a file of that name is a finished one."""
+    if not destination.parent.is_dir():
+        raise FileNotFoundError(
+            f"no folder {str(destination.parent)!r} to write {destination.name!r} to: make it first"
+        )
     unfinished = destination.with_name(f"_{destination.name}.unfinished")
     try:
         rows = write(unfinished)

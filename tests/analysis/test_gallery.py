@@ -108,6 +108,12 @@ def test_a_name_that_is_no_figure_raises(small_store: Path, tmp_path: Path) -> N
         write_figures(small_store, tmp_path, only="drift")
 
 
+def test_a_name_that_is_no_layer_raises_before_anything_is_drawn(small_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no layer matches 'nonsense'; there are: "):
+        write_figures(small_store, tmp_path / "out", layers="nonsense")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_wrong_format_raises_before_anything_is_drawn(small_store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="format jpg: expected"):
         write_figures(small_store, tmp_path / "out", formats=["jpg"])

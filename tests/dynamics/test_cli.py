@@ -34,6 +34,7 @@ def trained(trained_once: Path, tmp_path: Path) -> Path:
     ("arguments", "message"),
     [
         (["train", "--norm", "batchnorm"], r"no norm 'batchnorm': expected one of none, bn, sn, msn"),
+        (["train", "--norm", "ln,bn"], r"no norm 'ln,bn': expected one of none, bn, sn, msn"),
         (["train", "--model", "cnn4"], r"no model 'cnn4': expected one of cnn3, vgg7"),
         (["train", "--data", "mnits"], r"data set 'mnits': expected one of mnist-subset, mnist"),
         (["train", "--data", "cifar10", "--data-dir", "nowhere"], r"data_batch_1 is missing .*--data-dir.*--download"),

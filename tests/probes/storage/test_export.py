@@ -92,6 +92,11 @@ def test_what_cannot_be_exported_is_said_and_makes_no_file(store, tmp_path, how,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_is_not_there_is_named_with_the_file(store, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder '.*/deep/dir' to write 'x.csv' to: make it first"):
+        export(open_store(store), tmp_path / "deep" / "dir" / "x.csv", table="layers", kind="csv")
+
+
 def test_an_existing_file_is_not_replaced(store, tmp_path):
     (tmp_path / "out.csv").write_text("mine")
     with pytest.raises(FileExistsError, match=r"out.csv exists: choose another name, or delete it first"):
