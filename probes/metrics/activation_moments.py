@@ -12,7 +12,7 @@ from torch import Tensor
 
 from probes.batch_norm import ChannelMoments, worked_out
 from probes.metrics.metric import Metric
-from probes.metrics.reducer import Reducer, channel_planes, channels_last_rows, pieces
+from probes.metrics.reducer import Reducer, channel_planes, pieces
 from probes.schema import Column, pa
 
 _HEAD = 4  # n, mean, sum of squared deviations, non-finite entries; the channel means stand behind
@@ -27,8 +27,8 @@ def reduce_moments(activation: Tensor, channel_dim: int) -> Tensor:
     large that the difference of squares would cancel, or the squares are too small for float32. Elsewhere Welford's
     method, which needs no look at the data; its variance is off by about ``(1e-7 mean)^2``. No elements give zeros.
     """
-    if not activation.ndim:
-        activation = activation.reshape(1, 1)
+    if activation.ndim < 2:
+        activation = activation.reshape(1, -1)
     if not activation.numel():
         return torch.zeros(_HEAD + activation.shape[channel_dim], dtype=torch.float64, device=activation.device)
     if activation.device.type == "cpu" and activation.dtype != torch.float64:
@@ -68,16 +68,14 @@ def _from_partial_sums(activation: Tensor, channel_dim: int) -> Tensor:
 
 def _partial_sums(activation: Tensor, channel_dim: int) -> tuple[np.ndarray, float]:
     """Return the sum of each channel and the sum of all squares; float32 within a sample's channel, float64 beyond."""
-    rows = channels_last_rows(activation, channel_dim)
-    if rows is not None:
-        samples = rows.view(len(activation), -1, rows.shape[1])
-        channel_sums = samples.sum(1, dtype=torch.float32).numpy().sum(0, dtype=np.float64)
-        norms = torch.linalg.vector_norm(samples.flatten(1), dim=1, dtype=torch.float32)
-    else:
-        planes = channel_planes(activation, channel_dim)
-        channel_sums = planes.sum(2, dtype=torch.float32).numpy().sum(0, dtype=np.float64)
-        norms = torch.linalg.vector_norm(planes, dim=2, dtype=torch.float32)
-    return channel_sums, float(np.square(norms.numpy(), dtype=np.float64).sum())
+    channel_dim %= activation.ndim
+    places = [dim for dim in range(1, activation.ndim) if dim != channel_dim]
+    channel_sums = activation.sum(places, dtype=torch.float32) if places else activation.float()  # (samples, channels)
+    # Where channels are innermost, the norm of each channel takes eight times as long as that of the whole sample.
+    apart = places and activation.stride(channel_dim) != 1
+    together = places if apart else list(range(1, activation.ndim))
+    norms = torch.linalg.vector_norm(activation, dim=together, dtype=torch.float32).numpy().astype(np.float64)
+    return channel_sums.numpy().sum(0, dtype=np.float64), float(np.vdot(norms, norms))
 
 
 def _squares_about(piece: Tensor, mean: float) -> float:

@@ -27,13 +27,14 @@ def example(kind):
         "constant": (torch.full((4, 2, 3), 0.7), 1),
         "bfloat16": (x.bfloat16(), 1),
         "double": (x.double(), 1),
+        "vector": (x[0, :, 0, 0].contiguous(), -1),
         "scalar": (torch.tensor(2.5), -1),
         "empty": (torch.empty(0, 4, 3), 1),
     }[kind]
 
 
 KINDS = ["image", "channels last", "strided", "features", "tokens", "series", "far from zero", "tiny", "constant"]
-KINDS += ["bfloat16", "double", "scalar"]
+KINDS += ["bfloat16", "double", "vector", "scalar"]
 
 
 @pytest.mark.parametrize("reduce", [reduce_moments, _from_channel_variances])
