@@ -177,11 +177,10 @@ class ActivationWatch:
         if tensor is None or not self._counts(layer):
             return
         given = first_tensor(args)
-        self.shapes[layer.index] = tuple((tensor if given is None else given).shape), tuple(tensor.shape)
+        self.shapes[layer.index] = (tensor if given is None else given).shape, tensor.shape
         try:
-            with torch.no_grad():
-                if not self._take_shortcut(layer, given, tensor):
-                    self._reduce(layer, tensor.detach(), self._of_output)
+            if not self._take_shortcut(layer, given, tensor):
+                self._reduce(layer, tensor, self._of_output)
         except Exception as failure:
             self._report(f"output of layer {layer.name!r}", failure)
         if self._of_gradient and tensor.requires_grad:
@@ -215,12 +214,12 @@ class ActivationWatch:
             raise RuntimeError(
                 "a batch norm followed at earlier steps and now something else wrote to the output first"
             )
-        self._reduce(layer, output.detach(), self._of_output)
+        self._reduce(layer, output, self._of_output)
 
     def _reduce_known(self, layer: Layer, known: ChannelMoments, output: Tensor) -> None:
         self._known.append((layer.index, known))
         if self._of_unknown:
-            self._reduce(layer, output.detach(), self._of_unknown)
+            self._reduce(layer, output, self._of_unknown)
 
     def _settle(self) -> None:
         """Work out what batch norms have said, for all layers together, and reduce what waits for one in vain."""
@@ -236,17 +235,17 @@ class ActivationWatch:
 
     def _collect(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
         try:
-            with torch.no_grad():
-                self._reduce(layer, tensor.detach(), reducers)
+            self._reduce(layer, tensor, reducers)
         except Exception as failure:
             self._report(f"output of layer {layer.name!r}, or its gradient,", failure)
 
     def _reduce(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
-        local = local_part(tensor)
-        if local.is_floating_point():
-            for source, reducer in reducers:
-                vector = reducer.reduce(local, channel_dim(layer.module, local.ndim))
-                self._vectors[source].setdefault(layer.index, []).append(vector)
+        with torch.no_grad():
+            local = local_part(tensor.detach())
+            if local.is_floating_point():
+                for source, reducer in reducers:
+                    vector = reducer.reduce(local, channel_dim(layer.module, local.ndim))
+                    self._vectors[source].setdefault(layer.index, []).append(vector)
 
     def _counts(self, layer: Layer) -> bool:
         """Whether this forward is one of training, and not a second time for the same activation."""
@@ -279,8 +278,12 @@ def first_tensor(value: Any) -> Tensor | None:
     """Return the first tensor in a tensor, a tuple, a list or a dict, however deep; None if there is none."""
     if isinstance(value, Tensor):
         return value
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
-    return next((found for found in map(first_tensor, items) if found is not None), None)
+    if not isinstance(value, (tuple, list)):
+        value = value.values() if isinstance(value, Mapping) else ()
+    for item in value:
+        if (found := first_tensor(item)) is not None:
+            return found
+    return None
 
 
 def local_part(tensor: Tensor) -> Tensor:

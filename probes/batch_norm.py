@@ -29,10 +29,10 @@ class ChannelMoments(NamedTuple):
     """
 
     n: int  # elements of all channels together
-    means: np.ndarray
-    scales: np.ndarray
+    means: Tensor
+    scales: Tensor
     eps: float
-    gains: np.ndarray | None
+    gains: Tensor | None
 
 
 def moments_from_batch_norm(module: nn.Module, output: Tensor) -> tuple[ChannelMoments, ChannelMoments] | None:
@@ -48,22 +48,29 @@ def moments_from_batch_norm(module: nn.Module, output: Tensor) -> tuple[ChannelM
     if node.name() != "NativeBatchNormBackward0" or not node._saved_training:
         return None
     eps: float = node._saved_eps
-    means, scales = node._saved_result1.numpy(), node._saved_result2.numpy()
-    if not scales.max() ** 2 < 0.5 / eps:  # false for NaN too
+    means, scales = node._saved_result1, node._saved_result2
+    if not scales.max().item() ** 2 < 0.5 / eps:  # false for NaN too
         return None
-    gamma, beta = (module._parameters[name] for name in ("weight", "bias"))
-    gains = np.ones_like(scales) if gamma is None else gamma.detach().numpy()
-    shifts = np.zeros_like(means) if beta is None else beta.detach().numpy()
+    gamma, beta = module._parameters["weight"], module._parameters["bias"]
+    gains = torch.ones_like(scales) if gamma is None else gamma
+    shifts = torch.zeros_like(means) if beta is None else beta
     n = output.numel()
     return ChannelMoments(n, means, scales, eps, None), ChannelMoments(n, shifts, scales, eps, gains)
 
 
 def worked_out(known: Sequence[ChannelMoments]) -> tuple[np.ndarray, np.ndarray]:
     """Return the means and the population variances of all channels of several activations, one after the other."""
-    scales = np.concatenate([one.scales for one in known]).astype(np.float64)
-    gains = np.concatenate([1 / one.scales if one.gains is None else one.gains for one in known]).astype(np.float64)
-    eps = np.repeat([one.eps for one in known], [len(one.scales) for one in known])
-    return np.concatenate([one.means for one in known]).astype(np.float64), gains**2 * (1 - eps * scales**2)
+    channels = [len(one.scales) for one in known]
+    eps = np.repeat([one.eps for one in known], channels)
+    given = np.repeat([one.gains is None for one in known], channels)
+    scales = _side_by_side([one.scales for one in known])
+    gains = _side_by_side([one.scales if one.gains is None else one.gains for one in known])
+    gains[given] **= -1
+    return _side_by_side([one.means for one in known]), gains**2 * (1 - eps * scales**2)
+
+
+def _side_by_side(vectors: list[Tensor]) -> np.ndarray:
+    return torch.cat(vectors).detach().double().numpy()
 
 
 class UntouchedOutput:
