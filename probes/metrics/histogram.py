@@ -23,7 +23,7 @@ OCTAVE = 1 << MANTISSA_BITS
 HALF = 256 * OCTAVE  # bins of one sign, NaN and infinities in the last octave
 SLOTS = 2 * HALF
 _WIDTH = SLOTS + 1
-_FEW = 4  # tensors in one batch
+_LARGE = 1 << 16  # elements beyond which a pass of its own costs a tensor nothing
 NEAR = 10
 _SHIFT = 23 - MANTISSA_BITS
 
@@ -51,8 +51,8 @@ def _count(flats: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
         return counts[0] if len(counts) == 1 else torch.stack(counts).sum(0)
     slots = torch.cat(flats).view(torch.int32)
     slots >>= _SHIFT
-    if len(flats) > _FEW:
-        # 199 small tensors took 0.8 ms one at a time and take 0.15 in one pass; a few large ones take as long.
+    if len(slots) < _LARGE * len(flats):
+        # 199 small tensors took 0.8 ms one at a time and take 0.15 in one pass; large ones would gain nothing.
         slots += _remembered_offsets(sizes, slots.device)
     else:
         for index, part in enumerate(slots.split(sizes)):
