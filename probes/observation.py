@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from probes.activations import ActivationWatch
+from probes.head_start import HeadStart
 from probes.layers import Layer, bias_parameter, effective_weight, raw_parameter
 from probes.matrix import kernel_slices, unfolded
 from probes.metrics import Metric
@@ -38,6 +39,7 @@ class Observation:
         ranks: Ranks,
         activations: ActivationWatch,
         micro_batches: MicroBatchWatch | None = None,
+        head_start: HeadStart | None = None,
         gradient_scale: Tensor | None = None,
     ) -> None:
         """Prepare to look; nothing is read yet.
@@ -47,6 +49,7 @@ class Observation:
             ranks: Which of them this process measures.
             activations: What the forward hooks have collected.
             micro_batches: What the parameters' hooks have collected.
+            head_start: What may have taken the singular values already.
             gradient_scale: What the gradients are multiplied by and the optimizer will divide by (fused optimizers
                 under a GradScaler), or None.
         """
@@ -54,6 +57,7 @@ class Observation:
         self.ranks = ranks
         self.activations = activations
         self.micro_batches = micro_batches
+        self.head_start = head_start
         self.gradient_scale = gradient_scale
         self.before: Reading | None = None
         self._readings: dict[str, Reading] = {}
@@ -128,6 +132,13 @@ def _matrices(observation: Observation) -> Reading:
     return Reading(indices, [unfolded(w, transposed=t) for w, t in zip(weights, transposed, strict=True)])
 
 
+def _singular_values(observation: Observation) -> Reading:
+    indices, matrices = observation.read("matrix")
+    if observation.head_start is not None:
+        return Reading(indices, observation.head_start.singular_values(indices, matrices))
+    return Reading(indices, singular_values(matrices) if matrices else [])
+
+
 def _kernel_slices(observation: Observation) -> Reading:
     indices, weights = _at_least(3, observation)
     return Reading(indices, [kernel_slices(weight) for weight in weights])
@@ -192,7 +203,7 @@ SOURCES: dict[str, Callable[[Observation], Reading]] = {
     "convolution": _convolutions,
     "update": _updates,
     "micro_batches": _micro_batches,
-    "singular_values": _derived("matrix", singular_values),
+    "singular_values": _singular_values,
     "gradient_histogram": _derived("gradient", exponent_histograms),
     "weight_histogram": _derived("weight", exponent_histograms),
 }

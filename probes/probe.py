@@ -16,10 +16,11 @@ from torch.optim import Optimizer
 
 from probes.activations import ActivationWatch
 from probes.gaps import Gaps
+from probes.head_start import HeadStart
 from probes.layers import Layer, Pattern, select_layers
 from probes.metrics import Metric
 from probes.micro_batches import MicroBatchWatch
-from probes.observation import Observation, check_sources
+from probes.observation import Observation, Reading, check_sources
 from probes.optimizer_steps import OptimizerSteps
 from probes.output import Output
 from probes.plan import EVERY, Cadence, Plan
@@ -37,8 +38,9 @@ class Probe:
 
     Weights and gradients are read when the optimizer is about to move the weights: the gradient is the one it uses,
     summed over micro-batches, averaged over ranks, unscaled, and clipped if it was clipped (:meth:`capture` reads it
-    earlier). Activations are reduced in forward hooks, in training passes only. A failure inside the probe is warned of
-    once and kept as a gap in the run's row.
+    earlier). Activations are reduced in forward hooks, in training passes only. On the CPU, where training uses at most
+    half of the cores, singular values are taken on another one while the backward pass runs. A failure inside the
+    probe is warned of once and kept as a gap in the run's row.
 
     Rows reach the store within about a second and then survive SIGKILL; :meth:`flush` makes readers see them now.
 
@@ -219,6 +221,7 @@ class Probe:
         )
         counted = self._layers if any(metric.reads == "micro_batches" for metric in metrics) else ()
         self._micro_batches = MicroBatchWatch(counted, ranks=self._ranks, report=self._fail)
+        self._head_start = HeadStart(self._model, self._layers, self._weights)
         steps = OptimizerSteps(
             self._optimizers,
             self._layers,
@@ -226,7 +229,7 @@ class Probe:
             after=self._after_update,
             over=self._finish_step,
         )
-        self._hooks = [self._activations, self._micro_batches, steps]
+        self._hooks = [self._activations, self._micro_batches, self._head_start, steps]
         self._replaced = ReplacementCheck(self._model)
         self._arm()
 
@@ -262,6 +265,7 @@ class Probe:
         sources = {metric.reads for metric in due}
         self._activations.arm(sources, keep_since_mark=late)
         self._micro_batches.arm("micro_batches" in sources)
+        self._head_start.arm("singular_values" in sources)
         self._captured = False
         self._observations: list[Observation] = []
         self._recording = (
@@ -284,6 +288,7 @@ class Probe:
                 ranks=self._ranks,
                 activations=self._activations,
                 micro_batches=self._micro_batches,
+                head_start=self._head_start,
                 gradient_scale=gradient_scale,
             )
             self._recording.measure(observation)
@@ -292,6 +297,9 @@ class Probe:
                 self._observations.append(observation)
         except Exception as failure:
             self._fail("the step", failure)
+
+    def _weights(self, layers: Sequence[Layer]) -> Reading:
+        return Observation(layers, ranks=self._ranks, activations=self._activations).read("weight")
 
     def _after_update(self) -> None:
         if len(self._optimizers) > 1:
