@@ -3,6 +3,7 @@
     python tests/benchmarks/probe_overhead.py time --models cnn3 vgg7 --result overhead.json
     python tests/benchmarks/probe_overhead.py flat --model cnn3 --steps 5000
     python tests/benchmarks/probe_overhead.py memory --models resnet18
+    python tests/benchmarks/probe_overhead.py --pin time
 
 ``time`` trains equal copies of a model in one process, one copy an arm: bare, bare again (the A/A control), under a
 probe that records at every step, under one that records all there is (at every step, the dear metrics at every tenth
@@ -12,6 +13,8 @@ median over rounds of an arm's block over the bare arm's block of the same round
 step of the closed store, all tables and the run's row included.
 ``flat`` compares the first and the last 50 steps of a long probed run, each beside bare steps.
 ``memory`` compares the peak resident memory of a bare and a probed training, each in a process of its own.
+Training has one thread. Where a further core is idle the probe takes the singular values there; ``--pin`` leaves the
+process one core in all.
 """
 
 from __future__ import annotations
@@ -231,6 +234,8 @@ def describe_machine() -> dict[str, Any]:
     """Return what the figures were measured on."""
     import torch
 
+    from probes.head_start import leaves_cores_idle
+
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -238,6 +243,7 @@ def describe_machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "threads": torch.get_num_threads(),
+        "idle_core": leaves_cores_idle(),
     }
 
 
@@ -248,6 +254,7 @@ def parse() -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--result", type=Path, help="JSON file to write the figures to")
+    parser.add_argument("--pin", action="store_true", help="keep the process to one core")
     what = parser.add_subparsers(dest="what", required=True)
     timing = what.add_parser("time", help="time of a step over the bare step, and bytes")
     timing.add_argument("--models", nargs="+", default=list(TRAININGS), choices=list(TRAININGS))
@@ -301,6 +308,8 @@ def main(measured: Callable[[argparse.Namespace], dict[str, Any]] = measure) -> 
     """Measure, print and keep."""
     sys.path.insert(0, str(Path(__file__).parent))
     settings = parse()
+    if settings.pin:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     if settings.what in ("time", "flat"):
         restart_with_malloc_settings()
     with one_thread():
