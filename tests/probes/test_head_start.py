@@ -115,6 +115,24 @@ def test_training_and_records_are_bit_for_bit_those_without(norm, way, solved, r
     assert_same_records(table)
 
 
+class Square(nn.Module):
+    """A parametrization that autocast would round to bfloat16."""
+
+    def forward(self, weight):
+        return weight @ weight
+
+
+def test_a_weight_is_computed_without_the_forward_pass_autocast(solved, store):
+    model = nn.utils.parametrize.register_parametrization(nn.Linear(6, 6), "weight", Square())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Probe(model, optimizer, store=store, run="a", every=1, metrics=["singular_values"], strict=True):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(torch.randn(4, 6)).sum()
+        loss.backward()
+        optimizer.step()
+    assert solved == [(AHEAD, 1)]
+
+
 def _replace(module):
     module.weight = nn.Parameter(module.weight.detach() * 0.5)
 
