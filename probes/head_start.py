@@ -123,12 +123,23 @@ class HeadStart:
 
 
 def leaves_cores_idle() -> bool:
-    """Whether a second thread finds as many cores as training uses, whatever other processes do.
+    """Whether a second thread finds as many cores as training uses: cores it may use, and that nobody is busy on now.
 
     Ranks of a process group are taken to share their machine.
     """
     several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-    return not several and 2 * torch.get_num_threads() <= usable_cores()
+    threads = torch.get_num_threads()
+    if several or 2 * threads > usable_cores():
+        return False
+    return busy_threads() + threads <= (os.cpu_count() or 1)
+
+
+def busy_threads(file: Path = Path("/proc/loadavg")) -> int:
+    """Return how many threads of all processes run or wait for a core now, the caller's among them; 1 if unknown."""
+    try:
+        return int(file.read_text().split()[3].partition("/")[0])
+    except (OSError, ValueError, IndexError):  # no Linux
+        return 1
 
 
 def usable_cores() -> float:

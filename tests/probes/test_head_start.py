@@ -343,6 +343,8 @@ def test_the_thread_starts_no_threads_of_its_own_where_training_has_one(store):
 def test_a_core_is_idle_where_training_uses_half_of_them(training, cores, idle, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: training)
     monkeypatch.setattr(head_start, "usable_cores", lambda: cores)
+    monkeypatch.setattr(head_start, "busy_threads", lambda: 1)
+    monkeypatch.setattr(head_start.os, "cpu_count", lambda: cores)
     assert head_start.leaves_cores_idle() == idle
 
 
@@ -365,3 +367,19 @@ def test_a_quota_of_the_control_group_counts(text, cores, tmp_path):
     if text is not None:
         (tmp_path / "cpu.max").write_text(text)
     assert head_start.quota(tmp_path / "cpu.max") == cores
+
+
+@pytest.mark.parametrize(("busy", "idle"), [(1, True), (3, True), (4, False)])
+def test_a_core_that_another_process_is_busy_on_is_not_idle(busy, idle, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(head_start, "usable_cores", lambda: 4)
+    monkeypatch.setattr(head_start, "busy_threads", lambda: busy)
+    monkeypatch.setattr(head_start.os, "cpu_count", lambda: 4)
+    assert head_start.leaves_cores_idle() == idle
+
+
+@pytest.mark.parametrize(("text", "busy"), [("2.55 2.93 2.96 3/102 30407\n", 3), ("something else", 1)])
+def test_busy_threads_are_counted_where_the_system_tells(text, busy, tmp_path):
+    assert head_start.busy_threads(tmp_path / "none") == 1
+    (tmp_path / "loadavg").write_text(text)
+    assert head_start.busy_threads(tmp_path / "loadavg") == busy
