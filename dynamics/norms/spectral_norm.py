@@ -30,9 +30,8 @@ class _Divide(torch.autograd.Function):
         sigmas = list(torch._foreach_clamp_min(sigmas, eps))
         quotients = torch._foreach_div(Ws, sigmas)
         # A quotient forgets the channels-last strides of a one-channel weight, and the network would follow suit.
-        laid_out = [Q.stride() == W.stride() for Q, W in zip(quotients, Ws, strict=True)]
         W_hats = [
-            Q if alike else torch.empty_like(W).copy_(Q) for Q, W, alike in zip(quotients, Ws, laid_out, strict=True)
+            Q if Q.stride() == W.stride() else torch.empty_like(W).copy_(Q) for Q, W in zip(quotients, Ws, strict=True)
         ]
         ctx.us, ctx.vs = us, vs
         ctx.save_for_backward(*W_hats, *sigmas)
