@@ -150,7 +150,7 @@ def margin_bound_of(
 
 
 def layer_matrices(model: nn.Module) -> dict[str, Tensor]:
-    """Return each linear and convolution layer's weight in evaluation as its unfolded matrix, by the layer's name.
+    """Return a copy of each linear and convolution layer's weight in evaluation, unfolded, by the layer's name.
 
     No power iteration runs and no mode is left changed.
     """

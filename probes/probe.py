@@ -39,8 +39,8 @@ class Probe:
     Weights and gradients are read when the optimizer is about to move the weights: the gradient is the one it uses,
     summed over micro-batches, averaged over ranks, unscaled, and clipped if it was clipped (:meth:`capture` reads it
     earlier). Activations are reduced in forward hooks, in training passes only. On the CPU, where training uses at most
-    half of the cores, singular values are taken on another one while the backward pass runs. A failure inside the
-    probe is warned of once and kept as a gap in the run's row.
+    half of the cores and another one is idle, singular values of large weights are taken there while the backward pass
+    runs. A failure inside the probe is warned of once and kept as a gap in the run's row.
 
     Rows reach the store within about a second and then survive SIGKILL; :meth:`flush` makes readers see them now.
 
