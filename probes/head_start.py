@@ -125,11 +125,11 @@ class HeadStart:
 def leaves_cores_idle() -> bool:
     """Whether a second thread finds as many cores as training uses: cores it may use, and that nobody is busy on now.
 
-    Ranks of a process group are taken to share their machine.
+    Never within a process group: its ranks are taken to share their machine, and FSDP2, with a single rank too, frees
+    the memory of gathered weights while the thread reads them.
     """
-    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
     threads = torch.get_num_threads()
-    if several or 2 * threads > usable_cores():
+    if (dist.is_available() and dist.is_initialized()) or 2 * threads > usable_cores():
         return False
     return busy_threads() + threads <= (os.cpu_count() or 1)
 

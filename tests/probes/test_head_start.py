@@ -348,6 +348,31 @@ def test_a_core_is_idle_where_training_uses_half_of_them(training, cores, idle, 
     assert head_start.leaves_cores_idle() == idle
 
 
+SHARDED = """
+import sys, torch, torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from probes import Probe, head_start
+head_start.usable_cores, head_start.busy_threads, head_start.os.cpu_count = lambda: 8, lambda: 1, lambda: 8
+torch.set_num_threads(1)
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+model = fully_shard(nn.Sequential(nn.Linear(700, 700), nn.Linear(700, 700)))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+metrics = ["singular_values"]
+with Probe(model, optimizer, store=sys.argv[1], run="a", every=1, metrics=metrics, strict=True) as probe:
+    for _ in range(3):
+        model(torch.randn(2, 700)).sum().backward()
+        optimizer.step()
+        assert probe._head_start._begun is None
+dist.destroy_process_group()
+"""
+
+
+def test_nothing_is_begun_that_fsdp_frees_in_the_backward_pass(store, table):
+    run_python(SHARDED, store, GLOO_SOCKET_IFNAME="lo")
+    assert table("layers")["spectral_norm"].notna().tolist() == [True] * 6
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this platform pins no process")
 def test_a_process_pinned_to_one_core_works_in_place(solved, store, monkeypatch):
     monkeypatch.undo()
