@@ -108,7 +108,8 @@ class Recording:
                     dense[result.indices, :-1] += _rows(result, self._width(metric)).to(ranks.device)
                     dense[result.indices, -1] = 1
             parts.append(dense)
-        return [_sparse(metric, dense.cpu()) for metric, dense in zip(self.due, ranks.add(parts), strict=True)]
+        united = [_sparse(metric, dense.cpu()) for metric, dense in zip(self.due, ranks.add(parts), strict=True)]
+        return [result for result in united if result.indices]
 
     def _width(self, metric: Metric) -> int:
         if metric.table == LAYERS:
