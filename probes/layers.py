@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.utils import parametrize
 
 Pattern = str | type[nn.Module]
@@ -108,8 +109,8 @@ def effective_weight(layer: Layer) -> Tensor:
     """Return what the layer's forward multiplies by, detached; changes nothing, not even in train mode.
 
     A parametrization runs in eval mode and is set back, so that no power iteration takes place: reading
-    ``module.weight`` in train mode would run one and change the training. The result may share storage with the
-    parameter.
+    ``module.weight`` in train mode would run one and change the training. What is sharded under the parametrization is
+    gathered first, for which all ranks have to call. The result may share storage with the parameter.
     """
     assert layer.weight is not None
     parametrizations = _parametrizations(layer.module)
@@ -283,12 +284,21 @@ def _quietly(parametrization: nn.Module) -> Tensor:
         for module, _ in modes:
             module.training = False
         with torch.no_grad():
-            weight: Tensor = parametrization()
+            whole = _gathered(parametrization)
+            weight: Tensor = functional_call(parametrization, whole, ()) if whole else parametrization()
             return weight.detach()
     finally:
         for module, mode in modes:
             module.training = mode
 
 
+def _gathered(module: nn.Module) -> dict[str, Tensor]:
+    """Return the sharded parameters, whole: vectors beside them (a power iteration's) are no distributed tensors."""
+    return {name: p.full_tensor() for name, p in module.named_parameters() if hasattr(p, "full_tensor")}
+
+
 def _kind(module: nn.Module) -> str:
-    return parametrize.type_before_parametrizations(module).__name__
+    kind = type(module)
+    if kind.__bases__[0].__name__ == "FSDPModule":  # fully_shard makes a class of that and the module's own
+        kind = kind.__bases__[1]
+    return (kind.__bases__[0] if parametrize.is_parametrized(module) else kind).__name__

@@ -1,4 +1,4 @@
-"""Train a small model on one of several gloo ranks, as test_ranks.py does: with DDP and with FSDP2, bare and probed.
+"""Train small models on one of several gloo ranks, as test_ranks.py does: with DDP and with FSDP2, bare and probed.
 
     python tests/probes/rank_training.py <folder>
 
@@ -9,6 +9,7 @@ needs torchrun's variables. Rank 0 leaves losses and final weights in ``<folder>
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,7 +17,9 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import parametrizations
 
+from dynamics.norms import MeanCentring, convert, spectral_norm
 from probes import Probe
 
 STEPS, BATCH = 4, 8
@@ -30,16 +33,47 @@ def make_model() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 20), nn.ReLU(), nn.Linear(20, 3, bias=False))
 
 
+def make_normed() -> nn.Module:
+    """Return a model whose layers each carry another parametrization, means taken over all ranks."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        spectral_norm(nn.Linear(6, 24, bias=False)),
+        MeanCentring(24, inplace=True, sync=True),
+        nn.ReLU(),
+        parametrizations.spectral_norm(nn.Linear(24, 20)),
+        nn.ReLU(),
+        parametrizations.weight_norm(nn.Linear(20, 3)),
+    )
+
+
+def make_converted() -> nn.Module:
+    """Return a model with batch norm turned into one with mean spectral norm."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(6, 24, bias=False), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 3)]
+    model = convert(nn.Sequential(*layers), "msn")
+    for module in model.modules():
+        if isinstance(module, MeanCentring):
+            module.sync = True
+    return model
+
+
+# How a model is trained on several ranks, and which one.
+WAYS = {"ddp": make_model, "fsdp": make_model, "fsdp-normed": make_normed, "fsdp-converted": make_converted}
+
+
 def make_batches() -> torch.Tensor:
     """Return the whole batches, ``(STEPS, BATCH, 6)``; rank r trains on every second sample from r."""
     return torch.randn(STEPS, BATCH, 6, generator=torch.Generator().manual_seed(1))
 
 
-def train(model: nn.Module, batches: torch.Tensor, folder: Path, *, run: str | None) -> dict[str, torch.Tensor]:
-    """Train and return the losses."""
+def train(
+    model: nn.Module, batches: torch.Tensor, folder: Path, *, run: str | None, **settings: Any
+) -> dict[str, torch.Tensor]:
+    """Train, under a probe with these settings if there is a run, and return the losses."""
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     every = {**dict.fromkeys(GROUPS, 1), **EVERYTHING}
-    probe = Probe(model, optimizer, store=folder / "runs", run=run, every=every, strict=True) if run else None
+    settings = {"store": folder / "runs", "every": every, "strict": True, **settings}
+    probe = Probe(model, optimizer, run=run, **settings) if run else None
     losses = {}
     for step, x in enumerate(batches):
         optimizer.zero_grad()
@@ -59,7 +93,7 @@ def spread(model: nn.Module, way: str) -> nn.Module:
     if way == "ddp":
         return DistributedDataParallel(model)
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    for module in model:
+    for module in model if way != "fsdp-converted" else ():  # its weights are normed in the model's own forward hook
         if isinstance(module, nn.Linear):
             fully_shard(module, mesh=mesh)
     return fully_shard(model, mesh=mesh)
@@ -84,9 +118,9 @@ def main(folder: Path) -> None:
     """Train as one rank, in all ways."""
     dist.init_process_group("gloo")
     rank, count = dist.get_rank(), dist.get_world_size()
-    for way in ("ddp", "fsdp"):
+    for way, make in WAYS.items():
         for run in (way, None):
-            model = spread(make_model(), way)
+            model = spread(make(), way)
             left = train(model, make_batches()[:, rank::count], folder, run=run)
             for name, tensor in model.state_dict().items():
                 left[name] = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
@@ -95,6 +129,7 @@ def main(folder: Path) -> None:
     for passes in (1, 2):
         accumulate(spread(make_model(), "ddp"), folder, passes=passes, run=f"noise-{passes}")
     accumulate(make_model(), folder, passes=1, run="noise-unshared")
+    train(nn.Sequential(nn.Linear(6, 3), nn.LayerNorm(3)), make_batches(), folder, run="vectors", include=nn.LayerNorm)
     dist.destroy_process_group()
 
 

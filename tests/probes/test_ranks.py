@@ -17,7 +17,8 @@ import torch
 from probes.ranks import Ranks
 
 SCRIPT = Path(__file__).with_name("rank_training.py")
-WAYS = ["ddp", "fsdp"]
+# How a model is trained on two ranks, and the run of one process that it has to equal.
+WAYS = {"ddp": "single", "fsdp": "single", "fsdp-normed": "single-normed", "fsdp-converted": "single-converted"}
 
 
 def run_ranks(folder, count=2):
@@ -41,7 +42,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     run_ranks(folder)
     script = runpy.run_path(str(SCRIPT))
-    script["train"](script["make_model"](), script["make_batches"](), folder, run="single")
+    made = {truth: script["WAYS"][way] for way, truth in WAYS.items()}
+    for run, make in made.items():
+        script["train"](make(), script["make_batches"](), folder, run=run)
     return folder
 
 
@@ -59,11 +62,12 @@ def test_a_probe_changes_no_bit_on_several_ranks(way, folder):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_column_equals_the_single_process_on_the_whole_batch(way, folder):
-    single, several = rows(folder, "layers", "single"), rows(folder, "layers", way)
-    assert several[["step", "layer"]].equals(single[["step", "layer"]])  # once each: rank 0 alone writes
+    single, several = rows(folder, "layers", WAYS[way]), rows(folder, "layers", way)
+    keys = ["step", "layer", "layer_type"]
+    assert several[keys].equals(single[keys])  # once each: rank 0 alone writes
     averaged = ["activation_grad_var"]  # each rank's loss is the mean over its own half
     between = ["grad_noise"]  # a single pass of a single process has none
-    for column in single.columns.difference([*averaged, *between, "step", "epoch", "layer", "layer_type"]):
+    for column in single.columns.difference([*averaged, *between, *keys, "epoch"]):
         np.testing.assert_array_equal(several[column].isna(), single[column].isna(), err_msg=column)
         found, truth = (t[column].to_numpy(float, na_value=np.nan) for t in (several, single))
         np.testing.assert_allclose(found, truth, rtol=2e-4, atol=2e-7, err_msg=column)
@@ -94,7 +98,7 @@ def test_ranks_that_share_no_gradient_have_no_noise_between_them(folder):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_histograms_count_every_element_once(way, folder):
-    single, several = rows(folder, "histograms", "single"), rows(folder, "histograms", way)
+    single, several = rows(folder, "histograms", WAYS[way]), rows(folder, "histograms", way)
     assert several[["step", "layer", "tensor", "n"]].equals(single[["step", "layer", "tensor", "n"]])
     assert (several["counts"].map(sum) + several["n_nonfinite"] == several["n"]).all()
     first = several["step"] == 0
@@ -105,10 +109,18 @@ def test_histograms_count_every_element_once(way, folder):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_spectra_are_whole_whichever_rank_computed_them(way, folder):
-    single, several = rows(folder, "spectra", "single"), rows(folder, "spectra", way)
+    single, several = rows(folder, "spectra", WAYS[way]), rows(folder, "spectra", way)
     assert several["singular_values"].map(len).tolist() == single["singular_values"].map(len).tolist()
     for found, truth in zip(several["singular_values"], single["singular_values"], strict=True):
         np.testing.assert_allclose(found, truth, rtol=1e-3, atol=1e-5)
+
+
+def test_layers_without_any_matrix_leave_the_other_tables_whole(folder):
+    found = rows(folder, "layers", "vectors")
+    assert found["layer"].tolist() == ["1"] * 4
+    assert found["weight_mean"].notna().all()
+    assert rows(folder, "histograms", "vectors")["step"].nunique() == 4
+    assert rows(folder, "runs", "vectors")["gaps"].item() == "[]"
 
 
 @pytest.mark.parametrize("way", WAYS)
