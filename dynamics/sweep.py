@@ -12,8 +12,8 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
 
 from dynamics.allocator import keep_freed_memory
-from dynamics.events import Ended, Event, Failed, Watch, unwatched
-from dynamics.task import Task
+from dynamics.events import Ended, Event, Failed, Noted, Watch, unwatched
+from dynamics.task import Task, task_for
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
@@ -125,7 +125,13 @@ def _train(
     # Ctrl-C reaches every process of the terminal; the first among them passes it on, once, as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        task.train(store=store, data_dir=data_dir, download=download, watch=events.send)
+        # Another sweep may have come to this run since the tasks were made.
+        left = task if task.overwrite else task_for(store, task.run, task.config, extractor=task.extractor)
+        if left.done:
+            events.send(Noted(task.run, "was finished by another sweep in the meantime"))
+            events.send(Ended(task.run, left.last_step, 0.0, False))
+        else:
+            left.train(store=store, data_dir=data_dir, download=download, watch=events.send)
     except KeyboardInterrupt:
         events.send(Failed(task.run, "interrupted"))
     except BrokenPipeError:

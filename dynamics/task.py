@@ -28,6 +28,7 @@ class Task:
         overwrite: Delete it first.
         done: It is finished: there is nothing to do.
         extractor: What a GAN's samples are scored with.
+        last_step: The largest step that the store holds; 0 if it holds none.
     """
 
     run: str
@@ -36,6 +37,7 @@ class Task:
     overwrite: bool = False
     done: bool = False
     extractor: str = "trained"
+    last_step: int = 0
 
     def train(
         self,
@@ -89,7 +91,7 @@ def task_for(
     wanted = config.to_dict()
     long_enough = all(found.settings.get(name, 0) >= wanted[name] for name in LENGTHS if name in wanted)
     finished = found.status == "finished" and long_enough
-    return Task(run, config, resume=not finished, done=finished, extractor=extractor)
+    return Task(run, config, resume=not finished, done=finished, extractor=extractor, last_step=found.last_step)
 
 
 def differences(found: StoredRun, config: RunConfig | GanConfig) -> list[str]:

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 
 from dynamics.config import RunConfig
-from dynamics.events import Began, Ended, Event, Failed, Stepped
+from dynamics.events import Began, Ended, Event, Failed, Noted, Stepped
 from dynamics.grid import grid
 from dynamics.stored import stored_run
 from dynamics.sweep import sweep
 from dynamics.task import Task, task_for
+from probes import Recorder
 
 
 def tasks(store: Path, data: str, **axes: list[object]) -> list[Task]:
@@ -47,6 +48,28 @@ def test_each_process_trains_what_one_process_trains(tiny_data: str, tmp_path: P
     run(todo[0].config, store=tmp_path / "here", name=todo[0].run)
     side, here = (pd.read_parquet(tmp_path / store / "layers") for store in ("side", "here"))
     pd.testing.assert_frame_equal(side, here, check_exact=True)
+
+
+def test_a_run_that_another_sweep_finished_meanwhile_is_left_as_it_is(tiny_data: str, tmp_path: Path) -> None:
+    todo = tasks(tmp_path, tiny_data, norm=["bn"])
+    sweep(todo, store=tmp_path, workers=1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
+    events: list[Event] = []
+    assert not todo[0].done  # it was not when this sweep was planned
+    (end,) = sweep(todo, store=tmp_path, workers=1, watch=events.append)
+    steps = stored_run(tmp_path, todo[0].run).last_step  # type: ignore[union-attr]
+    assert events == [Noted(todo[0].run, "was finished by another sweep in the meantime"), end]
+    assert end == Ended(todo[0].run, steps, 0.0, False)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
+
+
+def test_a_run_that_another_sweep_is_writing_is_left_to_it(tiny_data: str, tmp_path: Path) -> None:
+    todo = tasks(tmp_path, tiny_data, norm=["bn", "sn"])
+    with Recorder(tmp_path, todo[0].run, config=todo[0].config.to_dict()):
+        ends = sweep(todo, store=tmp_path, workers=1)
+    assert [type(end) for end in ends] == [Failed, Ended]
+    assert "is being written by" in ends[0].reason  # type: ignore[union-attr]
+    assert "--resume" not in ends[0].reason  # type: ignore[union-attr] - a sweep has no such option
 
 
 def test_a_killed_process_fails_its_run_alone_and_the_run_resumes(tiny_data: str, tmp_path: Path) -> None:
