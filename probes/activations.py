@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from probes.batch_norm import WORTH, ChannelMoments, UntouchedOutput, moments_from_batch_norm
-from probes.compiled import Lookout, heed_hooks
+from probes.compiled import CompiledPasses, Lookout, heed_hooks
 from probes.gaps import Gaps
 from probes.layers import Layer, innermost
 from probes.metrics.reducer import Reducer
@@ -66,6 +66,7 @@ class ActivationWatch:
         self.passed = False  # a training pass of the model has begun since the last step
         self.fired = False  # some layer's hook has run since the last step
         self.shapes: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # of input and output, by layer
+        self.compiled = CompiledPasses()
         self._lookouts: list[Lookout] = []
         watched = [layer for layer in layers if layer.observes_output] if reducers or shapes else []
         heed_hooks()
@@ -169,6 +170,7 @@ class ActivationWatch:
         self.fired = True
         if self._armed and (self._evaluation or self._root.training):
             self.shapes[layer.index] = tuple(given.shape), tuple(output.shape)
+            self.compiled.note(output, gradient_wanted=bool(self._of_gradient))
             self._collect(layer, output, self._of_output)
 
     def _see(self, layer: Layer, args: Any, output: Any) -> None:

@@ -12,7 +12,10 @@ from weakref import WeakValueDictionary
 
 import torch
 import torch._dynamo.config
+import torch._inductor.config
 from torch import Tensor
+
+from probes.gaps import Gaps
 
 _numbers = itertools.count()
 _lookouts: WeakValueDictionary[int, Lookout] = WeakValueDictionary()
@@ -31,6 +34,35 @@ class Lookout:
     def __call__(self, output: Tensor, given: Tensor) -> None:
         """Put the call into the graph that is being traced."""
         torch.ops.meandrift.look_out(output.detach(), given.detach(), self.token, self.number)
+
+
+class CompiledPasses:
+    """What goes with observing compiled graphs, and is said once: gradients not seen, and roundings that are new."""
+
+    def __init__(self) -> None:
+        self._without_gradient = self._rounded = False
+
+    def note(self, output: Tensor, *, gradient_wanted: bool) -> None:
+        """Note an output seen from inside a compiled graph, and whether its gradient was to be seen as well."""
+        self._without_gradient |= gradient_wanted
+        self._rounded |= output.dtype in (torch.bfloat16, torch.float16)
+
+    def report(self, gaps: Gaps, *, asked: bool) -> None:
+        """Say what has been noted since the last report; of gradients warn only if they were asked for by name."""
+        if self._without_gradient:
+            (gaps.warn if asked else gaps.note)(
+                what="activation gradients",
+                why="null in compiled layers: a compiled graph has no place to look at them that leaves the training"
+                " bitwise as it was",
+            )
+        if self._rounded and not torch._inductor.config.emulate_precision_casts:
+            gaps.warn(
+                what="reduced precision in a compiled graph",
+                why="where a layer's output is observed, Inductor rounds it, and between fused operations it would not:"
+                " training may differ in the last bits from training without a probe. Set"
+                " torch._inductor.config.emulate_precision_casts = True in both, or record no metric of activations",
+            )
+        self._without_gradient = self._rounded = False
 
 
 def heed_hooks() -> None:

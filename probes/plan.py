@@ -32,6 +32,7 @@ class Plan:
         """
         self.metrics = tuple(_chosen(metrics))
         _check_columns(self.metrics)
+        self.asked = _asked(self.metrics, metrics, cadence)
         self._schedules = [(metric, schedule) for metric, schedule in _schedules(self.metrics, cadence)]
 
     def due(self, step: int) -> list[Metric]:
@@ -49,6 +50,12 @@ def _chosen(metrics: Sequence[str | Metric] | None) -> list[Metric]:
         for metric in [entry] if isinstance(entry, Metric) else _named(entry, METRICS.values(), "metrics"):
             chosen[metric.name] = metric
     return list(chosen.values())
+
+
+def _asked(chosen: Sequence[Metric], metrics: Sequence[str | Metric] | None, cadence: Cadence) -> tuple[Metric, ...]:
+    """Return the metrics that the caller named, alone or by their group."""
+    words = cadence if isinstance(cadence, Mapping) else ()
+    return tuple(m for m in chosen if metrics is not None or m.name in words or m.group in words)
 
 
 def _named(name: str, among: Iterable[Metric], argument: str) -> list[Metric]:

@@ -42,6 +42,10 @@ class Probe:
     half of the cores and another one is idle, singular values of large weights are taken there while the backward pass
     runs. A failure inside the probe is warned of once and kept as a gap in the run's row.
 
+    In a model under ``torch.compile`` the gradients that arrive at outputs are not seen and stay null. Under autocast
+    or in a model of reduced precision, metrics of activations then leave Inductor other roundings, of which the probe
+    warns; all else is bitwise as without.
+
     Rows reach the store within about a second and then survive SIGKILL; :meth:`flush` makes readers see them now.
 
     Example:
@@ -329,6 +333,8 @@ class Probe:
         self._rows.add(self._step, self.epoch, "train", self._lr())
         self._replaced.look(self._gaps)
         self._activations.check_fired(self._gaps)
+        asked = any(m.reducer is not None and m.reducer.of == "output_gradient" for m in self._plan.asked)
+        self._activations.compiled.report(self._gaps, asked=asked)
         self._output.report(self._step)
 
     def _fail(self, what: str, failure: Exception) -> None:

@@ -30,7 +30,9 @@ def gradient_statistics(vectors: list[Tensor]) -> Tensor:
 
 GRADIENT = Reducer(reduce_gradient, merge_gradient, of="output_gradient")
 
-_OUTPUT_GRADIENT = "gradient of the loss by the module's output, as it arrives in the backward pass"
+_OUTPUT_GRADIENT = (
+    "gradient of the loss by the module's output, as it arrives in the backward pass; null in compiled modules"
+)
 
 ACTIVATION_GRADIENT = Metric(
     "activation_gradient",

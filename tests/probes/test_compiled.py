@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
+import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -123,3 +126,87 @@ def test_two_compiled_models_of_one_class_keep_their_records_apart(store, table)
     small, large = (table("layers", run=name, layer="0")["activation_var"] for name in ("small", "large"))
     assert len(small) == len(large) == 2
     assert large.min() > 100 * small.max()
+
+
+def gaps(store, table, **settings):
+    """Train two recorded steps under a compiled model and return the run's gaps and the warnings."""
+    torch.compiler.reset()
+    model = make()
+    optimizer, run = train(model, torch.compile(model, backend="aot_eager"), steps=2)
+    with warnings.catch_warnings(record=True) as said, Probe(model, optimizer, store=store, run="a", **settings):
+        warnings.simplefilter("always")
+        run()
+    messages = [str(warning.message) for warning in said if warning.category is RuntimeWarning]
+    return json.loads(table("runs")["gaps"].item()), messages
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"metrics": ["activation_gradients"], "every": 1},
+        {"metrics": ["weights", "activation_gradient"], "every": 1},
+        {"every": {"activation_gradients": 1}},
+    ],
+)
+def test_gradients_of_outputs_that_were_asked_for_by_name_are_said_to_be_missing_once(settings, store, table):
+    kept, said = gaps(store, table, **settings)
+    assert len(said) == 1
+    assert "activation gradients: null in compiled layers" in said[0]
+    assert [gap["what"] for gap in kept] == ["activation gradients"]
+
+
+def test_gradients_of_outputs_that_nobody_asked_for_are_missing_with_a_note_alone(store, table):
+    kept, said = gaps(store, table, every=1)
+    assert said == []
+    assert [gap["what"] for gap in kept] == ["activation gradients"]
+
+
+def test_nothing_is_said_of_what_is_not_recorded(store, table):
+    assert gaps(store, table, every=1, metrics=["weights", "activations"]) == ([], [])
+
+
+def under_inductor(precision, probe_with=None):
+    """Return the losses and weights of a training compiled by torch's own compiler."""
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    first = nn.Linear(6, 48), nn.BatchNorm1d(48), nn.ReLU()
+    model = nn.Sequential(*first, nn.Linear(48, 32), nn.LayerNorm(32), nn.GELU(), nn.Linear(32, 9))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    losses = []
+    with probe_with(model, optimizer) if probe_with else nullcontext():
+        forward = torch.compile(model)
+        for x in torch.randn(3, 16, 6, generator=torch.Generator().manual_seed(1)):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                loss = forward(x).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+    return [*losses, *model.state_dict().values()]
+
+
+def differs(precision, store, **settings):
+    def probe_with(model, optimizer):
+        return Probe(model, optimizer, store=store, run="a", every=1, strict=True, **settings)
+
+    bare, again, probed = (under_inductor(precision, each) for each in (None, None, probe_with))
+    assert all(map(torch.equal, bare, again))
+    return not all(map(torch.equal, bare, probed))
+
+
+def test_under_inductor_training_is_bitwise_that_without_a_probe(store):
+    assert not differs("float32", store)
+
+
+def test_under_inductor_in_reduced_precision_it_is_so_without_metrics_of_activations(store):
+    assert not differs("bfloat16", store, metrics=["weights", "gradients", "singular_values", "updates"])
+
+
+def test_under_inductor_in_reduced_precision_it_is_so_where_casts_are_emulated(store):
+    with torch._inductor.config.patch(emulate_precision_casts=True):
+        assert not differs("bfloat16", store)
+
+
+def test_under_inductor_in_reduced_precision_other_roundings_are_warned_of(store):
+    with pytest.warns(RuntimeWarning, match="training may differ in the last bits.*emulate_precision_casts = True"):
+        assert differs("bfloat16", store)
