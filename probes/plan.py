@@ -9,7 +9,7 @@ from probes import schema
 from probes.metrics import METRICS, Metric
 from probes.schedule import Schedule, as_schedule, every
 
-EVERY = 50
+EVERY = 100
 
 Cadence = int | Schedule | Mapping[str, int | Schedule]
 
@@ -25,7 +25,7 @@ class Plan:
             cadence: A whole number ``n``: every ``n`` steps, bulky metrics at every ``stride``-th of those, dear ones
                 ``apart`` or more steps from each other. A schedule: all metrics follow it. A mapping from metric or
                 group to either: those follow it exactly, and whatever it does not name is recorded as under
-                ``every=50``.
+                ``every=100``.
 
         Raises:
             ValueError: A metric or group is unknown, two metrics fill the same column, or a step count is not positive.
@@ -33,11 +33,12 @@ class Plan:
         self.metrics = tuple(_chosen(metrics))
         _check_columns(self.metrics)
         self.asked = _asked(self.metrics, metrics, cadence)
-        self._schedules = [(metric, schedule) for metric, schedule in _schedules(self.metrics, cadence)]
+        self._schedules = list(_schedules(self.metrics, cadence))
+        self._every = cadence if isinstance(cadence, int) else 1  # between its steps no schedule need be asked
 
     def due(self, step: int) -> list[Metric]:
         """Return the metrics to record at a step."""
-        return [metric for metric, schedule in self._schedules if schedule(step)]
+        return [] if step % self._every else [metric for metric, schedule in self._schedules if schedule(step)]
 
 
 def _chosen(metrics: Sequence[str | Metric] | None) -> list[Metric]:

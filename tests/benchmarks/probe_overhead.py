@@ -7,7 +7,7 @@
 
 ``time`` trains equal copies of a model in one process, one copy an arm: bare, bare again (the A/A control), under a
 probe that records at every step, under one that records all there is (at every step, the dear metrics at every tenth
-or hundredth), under one with the default schedule, and under other tools where they are installed.
+or two-hundredth), under one with the default schedule, and under other tools where they are installed.
 Arms take turns in blocks of steps; a block's time includes handing its records to the store. What is reported is the
 median over rounds of an arm's block over the bare arm's block of the same round, and the bytes a layer and recorded
 step of the closed store, all tables and the run's row included.
