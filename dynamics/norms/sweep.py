@@ -56,6 +56,10 @@ class _Sweep:
 
 
 def _norms(model: nn.Module) -> list[tuple[SpectralNorm, Tensor]]:
-    """Return the norms in training that alone compute a weight, and what they compute it from."""
+    """Return the norms in training that alone compute a weight, and what they compute it from.
+
+    Without those whose weight is still in shards (FSDP2 gathers it when the layer's own forward begins).
+    """
     chains = [module for module in model.modules() if isinstance(module, ParametrizationList) and len(module) == 1]
-    return [(chain[0], chain.original) for chain in chains if isinstance(chain[0], SpectralNorm) and chain[0].training]
+    pairs = [(chain[0], chain.original) for chain in chains if isinstance(chain[0], SpectralNorm) and chain[0].training]
+    return [(norm, weight) for norm, weight in pairs if not hasattr(weight, "full_tensor")]

@@ -1,4 +1,4 @@
-"""Two processes under DistributedDataParallel: what agrees on all ranks, and the mean over all of them."""
+"""Two processes: under DistributedDataParallel what agrees on all ranks, under FSDP2 what one process would give."""
 
 from __future__ import annotations
 
@@ -66,10 +66,46 @@ print("agreed")
 """
 
 
+SHARDED = """
+import sys
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+
+from dynamics.norms import convert
+
+rank, store = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+
+def network():
+    torch.manual_seed(0)
+    return convert(nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)), "sn").double()
+
+batch = torch.randn(8, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+whole, parted = network(), network()
+for part in (parted[0], parted[3], parted):  # layer by layer: the model's own forward begins with weights in shards
+    fully_shard(part)
+for model, samples in ((whole, batch), (parted, batch.chunk(2)[rank])):
+    for _ in range(3):
+        model.zero_grad()
+        model(samples).square().mean().backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= 0.1 * parameter.grad
+for (name, expected), found in zip(whole.named_parameters(), parted.parameters()):
+    torch.testing.assert_close(found.full_tensor(), expected, msg=name)
+dist.barrier()
+dist.destroy_process_group()
+print("agreed")
+"""
+
+
 @pytest.mark.timeout(240)
-def test_vectors_and_means_agree_on_all_ranks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [PROGRAM, SHARDED], ids=["ddp", "fsdp"])
+def test_two_processes_agree_with_each_other_and_with_one(tmp_path: Path, text: str) -> None:
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
+    program.write_text(text)
     store = tmp_path / "store"
     ranks = [
         subprocess.Popen(
