@@ -76,7 +76,8 @@ def overhead_rows(time: dict[str, Any]) -> Iterator[list[str]]:
 
 def main() -> None:
     """Print the page."""
-    print("# Measured\n\nPrinted by `python tests/benchmarks/summary.py` from `results/`. Not measured on a GPU.\n")
+    print("# Measured\n\nPrinted by `python tests/benchmarks/summary.py` from `results/`. Not measured on a GPU.")
+    print("What stands in the way of the bars that are missed: [LIMITS.md](LIMITS.md).\n")
     norms = read("norm_speed-*.json")
     print(f"## Whole training steps, by norm\n\n{machine(norms[0])}\n")
     print("`again` is a second network without a norm: how far it is from 1 is what a ratio here is worth.\n")
