@@ -5,7 +5,7 @@
     python tests/benchmarks/summary.py > tests/benchmarks/RESULTS.md
 
 A ratio of ``norm_speed.py`` moves with what the process's heap happens to look like, so that it is given as the median
-over several processes, and the range.
+over several processes, and the range; so are those of ``probe_overhead.py``.
 """
 
 from __future__ import annotations
@@ -63,15 +63,18 @@ def ratio(rows: list[dict[str, float]], norm: str, model: str, reference: str) -
     return f"{middle:.3f}{spread}{judged}"
 
 
-def overhead_rows(time: dict[str, Any]) -> Iterator[list[str]]:
+def overhead_rows(results: list[dict[str, Any]]) -> Iterator[list[str]]:
     """Yield a row for each network and arm."""
-    for model, result in time.items():
-        for name, arm in result["arms"].items():
-            bar = arm.get("bar")
-            judged = "" if bar is None else f"{bar}: {'met' if round(arm['ratio'], 3) <= bar else '**missed**'}"
-            spread = f"{arm['ratio']:.3f} ({arm['lower_quartile']:.3f} to {arm['upper_quartile']:.3f})"
-            size = arm.get("bytes_a_layer_and_step")
-            yield [model, name, spread, judged, "" if size is None else f"{size:.0f}"]
+    for model in dict.fromkeys(model for result in results for model in result["time"]):
+        runs = [result["time"][model]["arms"] for result in results if model in result["time"]]
+        for name in dict.fromkeys(name for run in runs for name in run):
+            arms = [run[name] for run in runs if name in run]
+            ratios = [arm["ratio"] for arm in arms]
+            middle, bar, size = statistics.median(ratios), arms[0].get("bar"), arms[-1].get("bytes_a_layer_and_step")
+            spread = f" ({min(ratios):.3f} to {max(ratios):.3f})" if len(arms) > 1 else ""
+            judged = "" if bar is None else f"{bar}: {'met' if round(middle, 3) <= bar else '**missed**'}"
+            sizes = "" if size is None else f"{size:.0f}"
+            yield [model, name, f"{middle:.3f}{spread}", judged, sizes, str(len(arms))]
 
 
 def main() -> None:
@@ -82,11 +85,14 @@ def main() -> None:
     print(f"## Whole training steps, by norm\n\n{machine(norms[0])}\n")
     print("`again` is a second network without a norm: how far it is from 1 is what a ratio here is worth.\n")
     print(table(("network", "norm", "ms a step", "of BN", "of no norm", "processes"), norm_rows(norms)))
-    for overhead in read("probe_overhead*.json"):
-        print(f"\n## A step under the probe over the bare step\n\n{machine(overhead)}\n")
-        print("Median over rounds (quartiles). `bare again` is the control; arms but `default` record at every step.\n")
-        head = ("network", "recorded", "ratio", "at most", "bytes a layer and step")
-        print(table(head, overhead_rows(overhead["time"])))
+    for idle_core in (True, False):
+        results = [result for result in read("probe_overhead-*.json") if result["machine"]["idle_core"] is idle_core]
+        where = "with a core that training leaves idle" if idle_core else "on one core in all"
+        print(f"\n## A step under the probe over the bare step, {where}\n\n{machine(results[0])}\n")
+        print("Median over processes (range) of the median over rounds. `bare again` is the control; arms but `default`")
+        print("record at every step.\n")
+        head = ("network", "recorded", "ratio", "at most", "bytes a layer and step", "processes")
+        print(table(head, overhead_rows(results)))
     for flat in read("flat.json"):
         for model, found in flat["flat"].items():
             beside = f"beside bare steps {found['last_over_first_beside_bare']:.3f} (at most {found['bar']})"
