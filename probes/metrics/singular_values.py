@@ -15,6 +15,7 @@ _LARGE = 64  # smaller sides from which float32 pays
 _WIDE = 1.8  # columns a row; squarer matrices are rarely well conditioned
 _WELL_CONDITIONED = 8.0  # up to which float32 keeps every singular value within 1e-6 of the largest
 _BLOCKS = 4
+_SCRATCH = 1 << 19  # elements converted at a time, 4 MB
 
 
 def singular_values(matrices: list[Tensor]) -> list[Tensor]:
@@ -77,13 +78,18 @@ def _spectra_of_grams(grams: Tensor) -> Tensor:
 
 def gram(matrix: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return the lower triangle of ``W W^T`` of the smaller side, ``(side, side)``; above it anything may stand."""
-    wide = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT).to(dtype)
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
     if len(wide) < _LARGE:
+        wide = wide.to(dtype)
         return wide @ wide.mT
-    product = wide.new_zeros(len(wide), len(wide))
-    for rows in torch.arange(len(wide)).chunk(_BLOCKS):
-        first, last = int(rows[0]), int(rows[-1]) + 1
-        torch.mm(wide[first:last], wide[:last].mT, out=product[first:last, :last])
+    product = wide.new_zeros(len(wide), len(wide), dtype=dtype)
+    blocks = [(int(rows[0]), int(rows[-1]) + 1) for rows in torch.arange(len(wide)).chunk(_BLOCKS)]
+    # Piece by piece, so that a second thread needs little memory beside a backward pass that has all of its own.
+    converts = wide.dtype != dtype and wide.device.type == "cpu"
+    for piece in wide.split(max(1, _SCRATCH // len(wide)), dim=1) if converts else (wide,):
+        columns = piece.to(dtype)
+        for first, last in blocks:
+            product[first:last, :last].addmm_(columns[first:last], columns[:last].mT)
     return product
 
 

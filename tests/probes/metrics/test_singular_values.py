@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from probes.metrics.singular_values import (
+    _SCRATCH,
     PADDING,
     gram,
     in_columns,
@@ -61,6 +62,15 @@ def test_single_precision_is_used_only_where_it_is_good_enough(condition):
     matrix = with_spectrum(values, 128, 1024).float()
     found = singular_values([matrix])[0].numpy()
     np.testing.assert_allclose(found, np.linalg.svd(matrix.double().numpy(), compute_uv=False), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_gram_matrix_taken_piece_by_piece_is_that_of_the_whole(transposed):
+    matrix = torch.randn(96, 12_345, generator=torch.Generator().manual_seed(5))  # two whole pieces and a rest
+    assert 2 * _SCRATCH < matrix.numel() < 3 * _SCRATCH
+    whole = np.tril(matrix.double().numpy() @ matrix.double().numpy().T)
+    found = gram(matrix.mT if transposed else matrix).tril().numpy()
+    np.testing.assert_allclose(found, whole, rtol=0, atol=1e-12 * np.abs(whole).max())
 
 
 def test_matrices_of_one_batch_keep_their_order_and_sides():
