@@ -89,8 +89,8 @@ def main() -> None:
         results = [result for result in read("probe_overhead-*.json") if result["machine"]["idle_core"] is idle_core]
         where = "with a core that training leaves idle" if idle_core else "on one core in all"
         print(f"\n## A step under the probe over the bare step, {where}\n\n{machine(results[0])}\n")
-        print("Median over processes (range) of the median over rounds. `bare again` is the control; arms but `default`")
-        print("record at every step.\n")
+        print("Median over processes (range) of the median over rounds. `bare again` is the control; all arms but")
+        print("`default` record at every step.\n")
         head = ("network", "recorded", "ratio", "at most", "bytes a layer and step", "processes")
         print(table(head, overhead_rows(results)))
     for flat in read("flat.json"):
