@@ -32,6 +32,7 @@ from dynamics.norms.power_iteration import iterate
 from dynamics.seeding import seed_everything
 from dynamics.setup import Setup, set_up
 from dynamics.training import train
+from probes.metrics.singular_values import in_columns, singular_values, spectrum_statistics
 
 RESULTS = Path(__file__).with_suffix(".json")
 CONFIG = RunConfig(
@@ -111,9 +112,7 @@ def run(name: str, *, data_dir: str) -> dict[str, Any]:
         if (step.step + 1) % len(setup.batches) == 0:
             accuracies.append(score(model, setup))
             print(f"{name}: epoch {step.epoch + 1}: {accuracies[-1]:.2%}", flush=True)
-    with torch.no_grad():
-        ranks = [effective_rank(layer.weight) for layer in model.eval().modules() if isinstance(layer, nn.Conv2d)]
-    return {"variant": name, "what": words, "accuracy": accuracies, "effective_rank": ranks}
+    return {"variant": name, "what": words, "accuracy": accuracies, "effective_rank": effective_ranks(model)}
 
 
 def score(model: nn.Module, setup: Setup) -> float:
@@ -122,11 +121,13 @@ def score(model: nn.Module, setup: Setup) -> float:
     return evaluate(model, in_order(data.test, mean=data.mean, std=data.std, batch_size=1000)).accuracy
 
 
-def effective_rank(weight: Tensor) -> float:
-    """Return ``exp(-sum p log p)``, p the singular values over their sum (Roy and Vetterli 2007)."""
-    share = torch.linalg.svdvals(unfold_weight(weight))
-    share = share / share.sum()
-    return float(torch.special.entr(share).sum().exp())
+def effective_ranks(model: nn.Module) -> list[float]:
+    """Return the effective rank of each convolution's weight in evaluation, as the probe records it."""
+    with torch.no_grad():
+        layers = [layer for layer in model.eval().modules() if isinstance(layer, nn.Conv2d)]
+        spectra = singular_values([unfold_weight(layer.weight) for layer in layers])
+    _, _, _, ranks, _ = spectrum_statistics(in_columns(spectra).numpy())
+    return ranks.tolist()
 
 
 def main() -> None:
