@@ -32,7 +32,8 @@ class Plan:
         """
         self.metrics = tuple(_chosen(metrics))
         _check_columns(self.metrics)
-        self.asked = _asked(self.metrics, metrics, cadence)
+        asked = _asked(self.metrics, metrics, cadence)
+        self.asks_for_gradients_of_outputs = any(m.reducer and m.reducer.of == "output_gradient" for m in asked)
         self._schedules = list(_schedules(self.metrics, cadence))
         self._every = cadence if isinstance(cadence, int) else 1  # between its steps no schedule need be asked
 

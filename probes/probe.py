@@ -333,8 +333,7 @@ class Probe:
         self._rows.add(self._step, self.epoch, "train", self._lr())
         self._replaced.look(self._gaps)
         self._activations.check_fired(self._gaps)
-        asked = any(m.reducer is not None and m.reducer.of == "output_gradient" for m in self._plan.asked)
-        self._activations.compiled.report(self._gaps, asked=asked)
+        self._activations.compiled.report(self._gaps, asked=self._plan.asks_for_gradients_of_outputs)
         self._output.report(self._step)
 
     def _fail(self, what: str, failure: Exception) -> None:
