@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from dynamics.norms.laid_out import LaidOut
 from dynamics.norms.layers import output_dimension, unfold_weight
 from dynamics.norms.norm import Norm
 from dynamics.norms.power_iteration import EPS, iterate, iterate_all, multiply
@@ -99,6 +100,7 @@ class SpectralNorm(nn.Module):
             raise ValueError(f"n_power_iterations: expected at least 1, got {n_power_iterations}")
         self.n_power_iterations, self.dim, self.eps = n_power_iterations, dim, eps
         self.ready: list[Tensor] = []  # the weight that the next forward takes, see dynamics.norms.sweep
+        self._laid_out: LaidOut | None = None
         matrix = unfold_weight(weight.detach(), dim=dim)
         rows, columns = matrix.shape
         # The random numbers are drawn as torch draws them: the same seed gives the same u and v.
@@ -113,31 +115,13 @@ class SpectralNorm(nn.Module):
             return self.ready.pop()
         return normalise([self], [weight])[0]
 
-    def _view(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the weight as a matrix, and v in the order of its columns: as views where they can be.
-
-        A channels-last weight is viewed as ``(out, kh*kw*in)``, and v is copied into that order, not the weight.
-        """
-        if not self._reordered(weight):
-            return unfold_weight(weight, dim=self.dim), self._v
-        return weight.movedim(1, -1).flatten(1), self._v.view(weight.shape[1:]).movedim(0, -1).flatten()
-
-    def _remember(self, weight: Tensor, v: Tensor) -> None:
-        """Keep a v that :meth:`_view` had copied."""
-        if self._reordered(weight):
-            kernel_first = (*weight.shape[2:], weight.shape[1])
-            self._v.copy_(v.view(kernel_first).movedim(-1, 0).flatten())
-
-    def _reordered(self, weight: Tensor) -> bool:
-        return self.dim == 0 and not weight.is_contiguous()
-
-    def _like(self, weight: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return copies of u and of :meth:`_view`'s v, shaped and laid out so that ``u * v`` is ``u v^T`` as W is."""
-        before, after = weight.shape[: self.dim], weight.shape[self.dim + 1 :]
-        u = self._u.clone().view(-1, *(1 for _ in after))
-        if self._reordered(weight):  # v is a copy already
-            return u, v.view(*after[1:], after[0]).movedim(-1, 0)
-        return u, v.clone().view(*before, 1, *after)
+    def laid_out(self, weight: Tensor) -> LaidOut:
+        """Return the weight, u and v as the power iteration reads them: the views of last time, if they still hold."""
+        kept = self._laid_out
+        if kept is None or not kept.holds(weight, self._u, self._v):
+            kept = LaidOut(weight, self._u, self._v, dim=self.dim)
+            self._laid_out = kept if kept.follows_weight() else None
+        return kept
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Return the weight to store when one is assigned: itself."""
@@ -158,19 +142,27 @@ def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[
         weights: The weight of each.
     """
     with torch.no_grad():
-        views = [norm._view(weight) for norm, weight in zip(norms, weights, strict=True)]
-        matrices, vs = [matrix for matrix, _ in views], [v for _, v in views]
-        if norms[0].training:
-            for _ in range(norms[0].n_power_iterations):
-                sigmas = iterate_all(matrices, [norm._u for norm in norms], vs)
-            for norm, weight, v in zip(norms, weights, vs, strict=True):
-                norm._remember(weight, v)
-        else:
-            sigmas = [torch.dot(norm._u, multiply(W, v)) for norm, W, v in zip(norms, matrices, vs, strict=True)]
+        laid_out = [norm.laid_out(weight) for norm, weight in zip(norms, weights, strict=True)]
+        matrices = [W.matrix for W in laid_out]
         # Copies: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
-        shaped = [norm._like(weight, v) for norm, weight, v in zip(norms, weights, vs, strict=True)]
+        us, vs = list(torch._foreach_mul([W.u for W in laid_out], 1)), [copy_flat(W.v) for W in laid_out]
+        if norms[0].training:
+            transposed = [W.transposed for W in laid_out]
+            for _ in range(norms[0].n_power_iterations):
+                sigmas = iterate_all(matrices, us, vs, transposed)
+        else:
+            sigmas = [torch.dot(u, multiply(W, v)) for u, W, v in zip(us, matrices, vs, strict=True)]
+        shaped = [W.shape(u, v) for W, u, v in zip(laid_out, us, vs, strict=True)]
+        if norms[0].training:
+            found = [*us, *(v for _, v in shaped)]
+            torch._foreach_copy_([W.u for W in laid_out] + [W.shaped_v for W in laid_out], found)
     us, vs = [u for u, _ in shaped], [v for _, v in shaped]
     return list(_Divide.apply(norms[0].eps, us, vs, sigmas, *weights)[: len(norms)])
+
+
+def copy_flat(v: Tensor) -> Tensor:
+    """Return the elements of v, in their order, in a vector of its own."""
+    return v.clone(memory_format=torch.contiguous_format).view(-1)
 
 
 def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float = EPS) -> nn.Module:

@@ -34,12 +34,15 @@ class _Sweep:
     """The two hooks of one model."""
 
     def __init__(self) -> None:
+        self._known: list[tuple[ParametrizationList, SpectralNorm]] | None = None
         self._prepared: list[SpectralNorm] = []
 
     def prepare(self, model: nn.Module, _inputs: tuple[Any, ...]) -> None:
         if torch.compiler.is_compiling():  # a compiler orders the work itself
             return
-        for _, pairs in groupby(_norms(model), key=lambda pair: (pair[0].n_power_iterations, pair[0].eps)):
+        if self._known is None:
+            self._known = _norms(model)
+        for _, pairs in groupby(_in_training(self._known), key=lambda pair: (pair[0].n_power_iterations, pair[0].eps)):
             alike = list(pairs)
             for first in range(0, len(alike), TOGETHER):
                 norms, weights = zip(*alike[first : first + TOGETHER], strict=True)
@@ -49,17 +52,25 @@ class _Sweep:
 
     def forget(self, _model: nn.Module, _inputs: tuple[Any, ...], _output: Any) -> None:
         # What a forward did not use must not reach the next one, nor keep a graph alive.
-        if not torch.compiler.is_compiling():
-            for norm in self._prepared:
+        if torch.compiler.is_compiling():
+            return
+        for norm in self._prepared:
+            if norm.ready:
                 norm.ready.clear()
-            self._prepared.clear()
+                self._known = None  # its layer may be gone: look again
+        self._prepared.clear()
 
 
-def _norms(model: nn.Module) -> list[tuple[SpectralNorm, Tensor]]:
-    """Return the norms in training that alone compute a weight, and what they compute it from.
+def _norms(model: nn.Module) -> list[tuple[ParametrizationList, SpectralNorm]]:
+    """Return the norms of the model that alone compute a weight, each with what computes it."""
+    chains = [module for module in model.modules() if isinstance(module, ParametrizationList) and len(module) == 1]
+    return [(chain, chain[0]) for chain in chains if isinstance(chain[0], SpectralNorm)]
+
+
+def _in_training(known: list[tuple[ParametrizationList, SpectralNorm]]) -> list[tuple[SpectralNorm, Tensor]]:
+    """Return the norms in training, each with the weight that it computes another from.
 
     Without those whose weight is still in shards (FSDP2 gathers it when the layer's own forward begins).
     """
-    chains = [module for module in model.modules() if isinstance(module, ParametrizationList) and len(module) == 1]
-    pairs = [(chain[0], chain.original) for chain in chains if isinstance(chain[0], SpectralNorm) and chain[0].training]
+    pairs = [(norm, chain.original) for chain, norm in known if norm.training and len(chain) == 1]
     return [(norm, weight) for norm, weight in pairs if not hasattr(weight, "full_tensor")]
