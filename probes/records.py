@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
+from probes.arrow_arrays import list_array, number_array, word_array
 from probes.layers import Layer
 from probes.metrics.histogram import HALF, MANTISSA_BITS, OCTAVE, SLOTS
 from probes.metrics.metric import Metric
@@ -25,6 +26,8 @@ from probes.schema import (
     Column,
     arrow_schema,
 )
+
+PIECE = 1 << 20  # bytes of histograms turned into rows at a time
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class Tables:
     """Turns records into record batches of the store's tables."""
 
     def __init__(self, layers: Sequence[Layer], metrics: Sequence[Metric]) -> None:
-        self._names = pa.array([layer.name for layer in layers])
-        self._kinds = pa.array([layer.kind for layer in layers])
+        self._names = word_array([layer.name for layer in layers])
+        self._kinds = word_array([layer.kind for layer in layers])
         self._count = len(layers)
         columns = [c for metric in metrics for c in metric.columns]
         self._places = {column.name: place for place, column in enumerate(columns)}
@@ -78,11 +81,10 @@ class Tables:
         """Yield table name and batch for each table the records have rows for."""
         for record in records:
             record.wait()
-        makers = {LAYERS: self._layers, HISTOGRAMS: self._histograms, SPECTRA: self._spectra}
-        for table, make in makers.items():
-            batch = make(records)
-            if batch is not None and batch.num_rows:
-                yield table, batch
+        parts = [(LAYERS, self._layers(records)), (SPECTRA, self._spectra(records))]
+        yield from ((table, batch) for table, batch in parts if batch is not None and batch.num_rows)
+        for found in _in_pieces(records):
+            yield HISTOGRAMS, self._histograms(records, found)
 
     def _layers(self, records: Sequence[Record]) -> pa.RecordBatch | None:
         if not self._columns:
@@ -100,10 +102,7 @@ class Tables:
         arrays = [_array(column, v, m) for column, v, m in zip(self._columns, flat_values, flat_missing, strict=True)]
         return pa.RecordBatch.from_arrays([*keys, *arrays], schema=self._schema)
 
-    def _histograms(self, records: Sequence[Record]) -> pa.RecordBatch | None:
-        found = [(row, r) for row, record in enumerate(records) for r in record.results if r.metric.table == HISTOGRAMS]
-        if not found:
-            return None
+    def _histograms(self, records: Sequence[Record], found: list[tuple[int, Result]]) -> pa.RecordBatch:
         table = np.concatenate([result.values.numpy() for _, result in found])
         rows, layers, labels = _places(found)
         # Signed order: bin -HALF first. The slots of NaN and infinities lie at both ends and are cut off.
@@ -114,15 +113,15 @@ class Tables:
         last = np.where(filled.any(axis=1), finite.shape[1] - filled[:, ::-1].argmax(axis=1), 0)
         positions = np.arange(finite.shape[1])
         window = (positions >= first[:, None]) & (positions < last[:, None])
-        offsets = np.concatenate([[0], np.cumsum(last - first)]).astype(np.int32)
+        offsets = np.concatenate([[0], np.cumsum(last - first)])
         total, kept = signed.sum(axis=1), finite.sum(axis=1)
         columns = [
-            pa.array(np.full(len(rows), MANTISSA_BITS, np.int8)),
-            pa.array(np.where(last > first, first + OCTAVE - HALF, 0).astype(np.int16)),
-            pa.ListArray.from_arrays(offsets, finite[window].astype(np.int32)),
-            pa.array(total),
-            pa.array(table[:, SLOTS]),
-            pa.array(total - kept),
+            number_array(np.full(len(rows), MANTISSA_BITS), pa.int8()),
+            number_array(np.where(last > first, first + OCTAVE - HALF, 0), pa.int16()),
+            list_array(offsets, finite[window], pa.int32()),
+            number_array(total, pa.int64()),
+            number_array(table[:, SLOTS], pa.int64()),
+            number_array(total - kept, pa.int64()),
         ]
         keys = [*self._keys(records, rows, layers), _words(labels)]
         return pa.RecordBatch.from_arrays([*keys, *columns], schema=arrow_schema(HISTOGRAMS, HISTOGRAM_COLUMNS))
@@ -133,20 +132,20 @@ class Tables:
             return None
         rows, layers, labels = _places(found)
         lists = [values[values != PADDING] for _, result in found for values in result.finish().T]
-        offsets = np.concatenate([[0], np.cumsum([len(values) for values in lists])]).astype(np.int32)
-        spectra = pa.ListArray.from_arrays(offsets, np.concatenate(lists).astype(np.float32))
+        offsets = np.concatenate([[0], np.cumsum([len(values) for values in lists])])
+        spectra = list_array(offsets, np.concatenate(lists), pa.float32())
         keys = [*self._keys(records, rows, layers), _words(labels)]
         return pa.RecordBatch.from_arrays([*keys, spectra], schema=arrow_schema(SPECTRA, SPECTRA_COLUMNS))
 
     def _keys(self, records: Sequence[Record], rows: np.ndarray, layers: np.ndarray) -> list[pa.Array]:
         steps = np.array([record.step for record in records], dtype=np.int64)
         epochs = np.array([-1 if record.epoch is None else record.epoch for record in records], dtype=np.int32)[rows]
-        index = layers.astype(np.int32)
+        index = number_array(layers, pa.int32())
         return [
-            pa.array(steps[rows]),
-            pa.array(epochs, mask=epochs < 0),
+            number_array(steps[rows], pa.int64()),
+            number_array(epochs, pa.int32(), missing=epochs < 0),
             pa.DictionaryArray.from_arrays(index, self._names),
-            pa.array(layers.astype(np.int16)),
+            number_array(layers, pa.int16()),
             pa.DictionaryArray.from_arrays(index, self._kinds),
         ]
 
@@ -167,6 +166,20 @@ def _alike(records: Sequence[Record]) -> Iterator[tuple[Metric, tuple[int, ...],
         yield metric, indices, [row for row, _ in members], values
 
 
+def _in_pieces(records: Sequence[Record]) -> Iterator[list[tuple[int, Result]]]:
+    """Yield the histograms with the row of their record, some ``PIECE`` bytes at a time: all take many times that."""
+    piece: list[tuple[int, Result]] = []
+    for row, record in enumerate(records):
+        for result in record.results:
+            if result.metric.table == HISTOGRAMS:
+                piece.append((row, result))
+                if sum(one.values.nbytes for _, one in piece) >= PIECE:
+                    yield piece
+                    piece = []
+    if piece:
+        yield piece
+
+
 def _places(found: list[tuple[int, Result]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return record row, layer index and label of each table row."""
     rows = np.concatenate([np.full(len(result.indices), row) for row, result in found])
@@ -175,15 +188,15 @@ def _places(found: list[tuple[int, Result]]) -> tuple[np.ndarray, np.ndarray, li
     return rows, layers, labels
 
 
-def _words(values: list[str]) -> pa.DictionaryArray:
-    return pa.array(values).dictionary_encode()
+def _words(values: Sequence[str]) -> pa.DictionaryArray:
+    return word_array(values).dictionary_encode()
 
 
 def _array(column: Column, values: np.ndarray, missing: np.ndarray) -> pa.Array:
     if pa.types.is_integer(column.type):
-        return pa.array(np.where(missing, 0, values).astype(column.type.to_pandas_dtype()), mask=missing)
+        return number_array(np.where(missing, 0, values), column.type, missing=missing)
     with np.errstate(over="ignore"):  # beyond float32 is infinity there: divergence stays visible
-        return pa.array(values.astype(np.float32), mask=missing)
+        return number_array(values, pa.float32(), missing=missing)
 
 
 READY = "_ready"  # of a row: CUDA events after which its tensors hold their values
@@ -197,12 +210,16 @@ def steps_batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
     own = {name: None for row in rows for name in row if name not in _STEPS_NAMES}
     columns = [*STEPS_COLUMNS, *(Column(name, "1", "logged by the training loop", type=pa.float64()) for name in own)]
     schema = arrow_schema(STEPS, columns)
-    arrays = [pa.array([_number(row.get(name)) for row in rows], schema.field(name).type) for name in schema.names]
+    arrays = [_logged([row.get(name) for row in rows], schema.field(name).type) for name in schema.names]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 _STEPS_NAMES = {"step", "epoch", "split", *(column.name for column in STEPS_COLUMNS)}
 
 
-def _number(value: Any) -> Any:
-    return value.item() if isinstance(value, Tensor) else value
+def _logged(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(kind):
+        return _words(values)
+    missing = np.array([value is None for value in values])
+    numbers = [0 if value is None else value.item() if isinstance(value, Tensor) else value for value in values]
+    return number_array(np.array(numbers), kind, missing=missing)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from probes import schema
+from probes.arrow_arrays import one_row
 from probes.storage.files import StoreFiles
 
 RUN_FILE = "part-0.parquet"
@@ -34,7 +35,7 @@ def read_run_row(files: StoreFiles, run: str) -> dict[str, Any]:
 def write_run_row(files: StoreFiles, run: str, row: Mapping[str, Any]) -> None:
     """Replace a run's row in one step."""
     stamped = {**row, "updated": datetime.now(UTC), "schema_version": schema.SCHEMA_VERSION}
-    files.put(schema.RUNS, run, RUN_FILE, [pa.Table.from_pylist([stamped], schema=_SCHEMA)], _SCHEMA)
+    files.put(schema.RUNS, run, RUN_FILE, [one_row(stamped, _SCHEMA)], _SCHEMA)
 
 
 def described(row: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,8 +49,8 @@ def described(row: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, An
         raise ValueError(f"run row has no field {', '.join(unknown)}; it has {', '.join(_SCHEMA.names)}")
     written = {name: _json(value) if name in _JSON else value for name, value in fields.items()}
     try:
-        pa.Table.from_pylist([written], schema=_SCHEMA)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        one_row(written, _SCHEMA)
+    except TypeError as error:
         raise ValueError(f"run row: a value has the wrong type: {error}") from error
     return {**row, **written}
 

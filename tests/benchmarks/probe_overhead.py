@@ -12,7 +12,7 @@ Arms take turns in blocks of steps; a block's time includes handing its records 
 median over rounds of an arm's block over the bare arm's block of the same round, and the bytes a layer and recorded
 step of the closed store, all tables and the run's row included.
 ``flat`` compares the first and the last 50 steps of a long probed run, each beside bare steps.
-``memory`` compares the peak resident memory of a bare and a probed training, each in a process of its own.
+``memory`` compares the peak resident memory of bare and probed trainings, medians over processes of their own.
 Training has one thread. Where a further core is idle the probe takes the singular values there; ``--pin`` leaves the
 process one core in all.
 """
@@ -186,18 +186,24 @@ def _beside(probed: Arm, bare: Arm, steps: int) -> tuple[float, float]:
     return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)
 
 
-def bench_memory(model: str, *, steps: int) -> dict[str, Any]:
-    """Compare peak memory, each arm in a process of its own."""
-    peaks = {}
+def bench_memory(model: str, *, steps: int, pairs: int) -> dict[str, Any]:
+    """Compare peak memory, each arm in processes of its own, in turns: the peak of one moves by tens of MiB."""
+    peaks: dict[str, list[dict[str, int]]] = {"bare": [], "+singular values": []}
     plain = {name: value for name, value in os.environ.items() if name not in MALLOC}
-    for arm in ("bare", "+singular values"):
-        command = [sys.executable, __file__, "peak", "--model", model, "--arm", arm, "--steps", str(steps)]
-        found = subprocess.run(command, check=True, capture_output=True, text=True, env=plain).stdout
-        peaks[arm] = json.loads(found)
-    training = peaks["bare"]["peak"] - peaks["bare"]["before"]
-    extra = peaks["+singular values"]["peak"] - peaks["bare"]["peak"]
-    mib = 1 / 2**20
-    return {"training_mib": training * mib, "extra_mib": extra * mib, "bar_mib": 0.02 * training * mib + 64}
+    for _ in range(pairs):
+        for arm, found in peaks.items():
+            command = [sys.executable, __file__, "peak", "--model", model, "--arm", arm, "--steps", str(steps)]
+            output = subprocess.run(command, check=True, capture_output=True, text=True, env=plain).stdout
+            found.append(json.loads(output))
+    mib = {arm: sorted(one["peak"] / 2**20 for one in found) for arm, found in peaks.items()}
+    before = statistics.median(one["before"] / 2**20 for one in peaks["bare"])
+    training = statistics.median(mib["bare"]) - before
+    return {
+        "training_mib": training,
+        "extra_mib": statistics.median(mib["+singular values"]) - statistics.median(mib["bare"]),
+        "bar_mib": 0.02 * training + 64,
+        "peaks_mib": mib,
+    }
 
 
 def bench_peak(model: str, arm: str, *, steps: int) -> dict[str, Any]:
@@ -211,7 +217,8 @@ def bench_peak(model: str, arm: str, *, steps: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         one = Arm(arm, model, Path(folder))
         one.block(steps)
-        one.close()
+        if one.probe is not None:
+            one.probe.close()  # not one.close(), which reads the store as well
     return {"before": before, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10}
 
 
@@ -268,6 +275,7 @@ def parse() -> argparse.Namespace:
     memory = what.add_parser("memory", help="peak memory beside the bare training")
     memory.add_argument("--models", nargs="+", default=list(TRAININGS), choices=list(TRAININGS))
     memory.add_argument("--steps", type=int, default=12)
+    memory.add_argument("--pairs", type=int, default=5, help="processes an arm")
     peak = what.add_parser("peak", help="peak memory of one training; used by memory")
     peak.add_argument("--model", required=True)
     peak.add_argument("--arm", required=True)
@@ -288,7 +296,7 @@ def measure(settings: argparse.Namespace) -> dict[str, Any]:
     if settings.what == "flat":
         return {settings.model: bench_flat(settings.model, steps=settings.steps)}
     if settings.what == "memory":
-        return {model: bench_memory(model, steps=settings.steps) for model in settings.models}
+        return {model: bench_memory(model, steps=settings.steps, pairs=settings.pairs) for model in settings.models}
     return bench_peak(settings.model, settings.arm, steps=settings.steps)
 
 
