@@ -12,7 +12,7 @@ from torch import Tensor
 
 from probes.arrow_arrays import list_array, number_array, word_array
 from probes.layers import Layer
-from probes.metrics.histogram import HALF, MANTISSA_BITS, OCTAVE, SLOTS
+from probes.metrics.histogram import HALF, MANTISSA_BITS, OCTAVE, SLOTS, occupied_bins
 from probes.metrics.metric import Metric
 from probes.metrics.singular_values import PADDING
 from probes.schema import (
@@ -105,23 +105,24 @@ class Tables:
     def _histograms(self, records: Sequence[Record], found: list[tuple[int, Result]]) -> pa.RecordBatch:
         table = np.concatenate([result.values.numpy() for _, result in found])
         rows, layers, labels = _places(found)
-        # Signed order: bin -HALF first. The slots of NaN and infinities lie at both ends and are cut off.
-        signed = np.concatenate([table[:, HALF - 1 :: -1], table[:, HALF:SLOTS]], axis=1)
-        finite = signed[:, OCTAVE:-OCTAVE]
+        # Signed order, from the largest negative bin that any row has. NaN and infinities are in the last octaves.
+        bins = occupied_bins(table.T)
+        finite = np.concatenate([table[:, :bins][:, ::-1], table[:, HALF : HALF + bins]], axis=1)
+        nonfinite = table[:, HALF - OCTAVE : HALF].sum(axis=1) + table[:, SLOTS - OCTAVE : SLOTS].sum(axis=1)
         filled = finite != 0
-        first = np.where(filled.any(axis=1), filled.argmax(axis=1), 0)
-        last = np.where(filled.any(axis=1), finite.shape[1] - filled[:, ::-1].argmax(axis=1), 0)
+        some = filled.any(axis=1)
+        first = np.where(some, filled.argmax(axis=1), 0)
+        last = np.where(some, finite.shape[1] - filled[:, ::-1].argmax(axis=1), 0)
         positions = np.arange(finite.shape[1])
         window = (positions >= first[:, None]) & (positions < last[:, None])
         offsets = np.concatenate([[0], np.cumsum(last - first)])
-        total, kept = signed.sum(axis=1), finite.sum(axis=1)
         columns = [
             number_array(np.full(len(rows), MANTISSA_BITS), pa.int8()),
-            number_array(np.where(last > first, first + OCTAVE - HALF, 0), pa.int16()),
+            number_array(np.where(some, first - bins, 0), pa.int16()),
             list_array(offsets, finite[window], pa.int32()),
-            number_array(total, pa.int64()),
+            number_array(finite.sum(axis=1) + nonfinite, pa.int64()),
             number_array(table[:, SLOTS], pa.int64()),
-            number_array(total - kept, pa.int64()),
+            number_array(nonfinite, pa.int64()),
         ]
         keys = [*self._keys(records, rows, layers), _words(labels)]
         return pa.RecordBatch.from_arrays([*keys, *columns], schema=arrow_schema(HISTOGRAMS, HISTOGRAM_COLUMNS))
@@ -160,7 +161,8 @@ def _alike(records: Sequence[Record]) -> Iterator[tuple[Metric, tuple[int, ...],
                 groups.setdefault(key, []).append((row, result))
     for (_, finished, indices, _), members in groups.items():
         metric = members[0][1].metric
-        values = np.stack([result.values.numpy() for _, result in members], axis=1)
+        # Stacked as they lie in memory, each with its columns or its layers first: histograms have the layers first.
+        values = np.moveaxis(np.stack([result.values.numpy().T for _, result in members]), -1, 0)
         if metric.finish is not None and not finished:
             values = metric.finish(values)
         yield metric, indices, [row for row, _ in members], values

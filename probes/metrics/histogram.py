@@ -103,17 +103,29 @@ def sparsities(histograms: np.ndarray) -> np.ndarray:
     or an infinity among the elements near-sparsity is NaN; no elements give NaN for both shares. All elements zero give
     1.
     """
-    magnitudes = histograms[:HALF] + histograms[HALF:SLOTS]
-    octaves = magnitudes.reshape(256, OCTAVE, *magnitudes.shape[1:]).sum(axis=1)  # (256, layers)
-    n, nonfinite = octaves.sum(axis=0), octaves[255]
+    bins = occupied_bins(histograms)
+    magnitudes = histograms[:bins] + histograms[HALF : HALF + bins]
+    octaves = magnitudes.reshape(bins // OCTAVE, OCTAVE, *magnitudes.shape[1:]).sum(axis=1)  # (octaves, layers)
+    nonfinite = histograms[HALF - OCTAVE : HALF].sum(axis=0) + histograms[SLOTS - OCTAVE : SLOTS].sum(axis=0)
+    n = octaves.sum(axis=0) + nonfinite
     with np.errstate(divide="ignore", invalid="ignore"):
-        near = np.where(nonfinite > 0, np.nan, _near(octaves[:255]) / n)
+        near = np.where(nonfinite > 0, np.nan, _near(octaves) / n)
         return np.stack([histograms[SLOTS] / n, near, nonfinite])
 
 
+def occupied_bins(histograms: np.ndarray) -> int:
+    """Return the bins of one sign, in whole octaves, beyond which no finite number of ``(SLOTS + 1, ...)`` lies.
+
+    Numbers in a network are seldom above 1, so half of the bins or more need not be looked at again.
+    """
+    occupied = histograms[:SLOTS].reshape(SLOTS, -1).any(axis=1)
+    filled = np.flatnonzero((occupied[:HALF] | occupied[HALF:])[: HALF - OCTAVE])
+    return OCTAVE * (1 + int(filled[-1]) // OCTAVE) if filled.size else OCTAVE
+
+
 def _near(octaves: np.ndarray) -> np.ndarray:
-    """Count the elements below the threshold, from the counts by biased exponent: ``(255, layers)``."""
-    exponents = np.arange(255).reshape(-1, *[1] * (octaves.ndim - 1))
+    """Count the elements below the threshold, from the counts by biased exponent from 0 on: ``(octaves, layers)``."""
+    exponents = np.arange(len(octaves)).reshape(-1, *[1] * (octaves.ndim - 1))
     squares = np.where(exponents > 0, 7 / 3 * 4.0 ** (exponents - 127), 0.0)  # bin 0 holds zeros and subnormals
     log2_rms = 0.5 * np.log2((octaves * squares).sum(axis=0) / octaves.sum(axis=0))
     threshold = np.clip(np.floor(log2_rms) - NEAR + 127, 1, 254)

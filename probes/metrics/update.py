@@ -5,25 +5,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from probes.metrics.flat import flat
 from probes.metrics.length import l2_norms
 from probes.metrics.metric import Metric
 from probes.schema import Column
+
+_MOSTLY_ACROSS = 0.5  # share of |D|^2 along W up to which |D|^2 - <W, D>^2 / |W|^2 loses no digit that counts
 
 
 def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Return relative size and angle of the step from W to W', ``(2, layers)`` float64.
 
     ``ratio = |D| / |W|``, ``angle = atan2(|D - c W|, |W| (1 + c))`` with ``D = W' - W`` and ``c = <W, D> / |W|^2``: the
-    angle between W and W', exact for small steps where ``acos`` is not. A parameter of 0 gives an infinite or NaN
-    ratio, no elements NaN, NaN in NaN out. Source of the angle: Wan et al. 2021, spherical motion dynamics.
+    angle between W and W', exact for small steps where ``acos`` is not. ``|D - c W|`` follows from the lengths by
+    Pythagoras where D is not mostly along W; there, and always on CUDA, the difference itself is taken. A parameter of
+    0 gives an infinite or NaN ratio, no elements NaN, NaN in NaN out. Source of the angle: Wan et al. 2021, spherical
+    motion dynamics.
     """
-    before = [pair[0] for pair in pairs]
-    steps = list(torch._foreach_sub([pair[1] for pair in pairs], before))
-    weight, step = l2_norms(before), l2_norms(steps)
-    products = torch.stack([torch.dot(w.reshape(-1), d.reshape(-1)) for w, d in zip(before, steps, strict=True)])
-    along = products.double() / weight.square()
-    parallel = torch._foreach_mul(before, [c.to(w.dtype) for c, w in zip(along.unbind(), before, strict=True)])
-    across = l2_norms(list(torch._foreach_sub(steps, parallel)))
+    before = [flat(w if w.stride() == moved.stride() else w.contiguous()) for w, moved in pairs]
+    after = [flat(moved if w.stride() == moved.stride() else moved.contiguous()) for w, moved in pairs]
+    steps = list(torch._foreach_sub(after, before))
+    weight, step = l2_norms([*before, *steps]).chunk(2)
+    products = torch.stack([torch.dot(w, d) for w, d in zip(before, steps, strict=True)]).double()
+    along = products / weight.square()
+    parallel = products.square() / weight.square()
+    across = (step.square() - parallel).clamp_min(0).sqrt()
+    unclear = range(len(pairs)) if products.is_cuda else (~(parallel <= _MOSTLY_ACROSS * step.square())).nonzero()
+    for index in map(int, unclear):
+        w, d = before[index], steps[index]
+        across[index] = l2_norms([d - w * along[index].to(w.dtype)])[0]
     return torch.stack([step / weight, torch.atan2(across, weight * (1 + along))])
 
 

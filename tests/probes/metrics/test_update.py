@@ -37,3 +37,27 @@ def test_nan_and_a_zero_parameter_stay_visible():
     found = update_size_and_angle([(torch.ones(2), torch.full((2,), torch.nan)), (torch.zeros(2), torch.ones(2))])
     assert found[:, 0].isnan().all()
     assert found[0, 1] == math.inf
+
+
+@pytest.mark.parametrize("lean", [0.0, 0.5, 0.69, 0.72, 0.999, 1.0])
+def test_a_step_partly_along_the_parameter_equals_numpy_in_float64(lean):
+    """Below and above the lean at which the angle is taken another way, in channels-last memory."""
+    generator = torch.Generator().manual_seed(2)
+    before = torch.randn(64, 32, 3, 3, generator=generator).to(memory_format=torch.channels_last)
+    aside = torch.randn(64, 32, 3, 3, generator=generator)
+    aside -= before * (aside * before).sum() / before.square().sum()
+    step = 1e-3 * (lean * before + math.sqrt(1 - lean**2) * aside * before.norm() / aside.norm())
+    after = before + step
+    (ratio,), (angle,) = update_size_and_angle([(before, after)]).tolist()
+    w, v = before.double().numpy().ravel(), after.double().numpy().ravel()
+    a, b = w / np.linalg.norm(w), v / np.linalg.norm(v)
+    assert ratio == pytest.approx(np.linalg.norm(v - w) / np.linalg.norm(w), rel=1e-5)
+    assert angle == pytest.approx(2 * math.atan2(np.linalg.norm(a - b), np.linalg.norm(a + b)), rel=1e-4, abs=1e-7)
+
+
+def test_memory_laid_out_otherwise_after_the_step_changes_nothing():
+    generator = torch.Generator().manual_seed(3)
+    before, after = torch.randn(2, 4, 6, 3, 3, generator=generator).unbind()
+    wanted = update_size_and_angle([(before, after)])
+    found = update_size_and_angle([(before.to(memory_format=torch.channels_last), after)])
+    torch.testing.assert_close(found, wanted)
