@@ -31,7 +31,7 @@ class LaidOut:
     def __init__(self, weight: Tensor, u: Tensor, v: Tensor, *, dim: int) -> None:
         self._made_of = weight, u, v
         self._address = _address(weight)
-        values = weight.data if type(weight) is nn.Parameter else weight
+        values = weight.data if self._address else weight  # a view of the parameter itself would forbid swapping it
         reordered = dim == 0 and not weight.is_contiguous()
         self.matrix = values.movedim(1, -1).flatten(1) if reordered else unfold_weight(values, dim=dim)
         self.transposed = self.matrix.mT
@@ -51,10 +51,7 @@ class LaidOut:
 
         A transposed convolution's is a copy, and what a tracer or torch.func passes for a weight is gone by then.
         """
-        weight = self._made_of[0]
-        if torch.compiler.is_compiling() or type(weight) is not nn.Parameter:
-            return False
-        return self.matrix.data_ptr() == weight.data_ptr()
+        return self._address != 0 and self.matrix.data_ptr() == self._address
 
     def shape(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return views of u and of v, in the order of the matrix, whose product is ``u v^T`` in the weight's shape."""
@@ -69,5 +66,5 @@ class LaidOut:
 
 
 def _address(weight: Tensor) -> int:
-    """Return where the weight lies; 0 while a compiler traces it."""
-    return 0 if torch.compiler.is_compiling() else weight.data_ptr()
+    """Return where a parameter lies; 0 while a compiler traces it, and of what is no parameter: it may lie nowhere."""
+    return 0 if torch.compiler.is_compiling() or type(weight) is not nn.Parameter else weight.data_ptr()

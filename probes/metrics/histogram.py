@@ -88,9 +88,9 @@ def _count_zeros(flats: list[Tensor], counts: Tensor) -> None:
     if counts.is_cuda:
         counts[:, SLOTS] = torch.stack([len(values) - torch.count_nonzero(values) for values in flats])
         return
-    candidates = counts.numpy()[:, ::HALF]  # bins -1 and 0, and the entry to be filled
-    if candidates.any():
-        for index in np.flatnonzero(candidates.any(axis=1)):
+    candidates = zip(counts[:, 0].tolist(), counts[:, HALF].tolist(), strict=True)
+    for index, (below, above) in enumerate(candidates):
+        if below or above:
             counts[index, SLOTS] = len(flats[index]) - torch.count_nonzero(flats[index])
 
 
@@ -118,8 +118,8 @@ def occupied_bins(histograms: np.ndarray) -> int:
 
     Numbers in a network are seldom above 1, so half of the bins or more need not be looked at again.
     """
-    occupied = histograms[:SLOTS].reshape(SLOTS, -1).any(axis=1)
-    filled = np.flatnonzero((occupied[:HALF] | occupied[HALF:])[: HALF - OCTAVE])
+    occupied = np.any(histograms[:SLOTS].reshape(2, HALF, -1), axis=(0, 2))
+    filled = np.flatnonzero(occupied[: HALF - OCTAVE])
     return OCTAVE * (1 + int(filled[-1]) // OCTAVE) if filled.size else OCTAVE
 
 

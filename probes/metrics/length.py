@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from itertools import islice
+
 import torch
 from torch import Tensor
 
@@ -21,20 +23,22 @@ def l2_norms(tensors: list[Tensor]) -> Tensor:
     """
     if tensors[0].is_cuda:
         return torch.stack(torch._foreach_norm(tensors, dtype=torch.float64))
-    return torch.from_numpy(host_l2_norms(tensors))
+    return torch.tensor(host_l2_norms(tensors), dtype=torch.float64)
 
 
-@np.errstate(invalid="ignore", over="ignore")  # NaN in, NaN out: divergence is a finding, not a warning of NumPy's
-def host_l2_norms(tensors: list[Tensor]) -> np.ndarray:
+def host_l2_norms(tensors: list[Tensor]) -> list[float]:
     """Return what :func:`l2_norms` does, for tensors on the CPU."""
-    runs = [(owner, run) for owner, tensor in enumerate(tensors) for run in _runs(tensor)]
-    pieces = [run for _, run in runs]
-    lengths = torch.stack(torch._foreach_norm(pieces)).numpy().astype(np.float64)
-    for index in np.flatnonzero((lengths < _SAFE[0]) | (lengths > _SAFE[1])):
-        lengths[index] = torch.linalg.vector_norm(pieces[index], dtype=torch.float64).item()
+    # Plain Python from here on: between two training steps a dozen calls of NumPy take longer than the norms.
+    owners = [_runs(tensor) for tensor in tensors]
+    pieces = [run for runs in owners for run in runs]
+    lengths = torch.stack(torch._foreach_norm(pieces)).tolist()
+    for index, length in enumerate(lengths):
+        if length < _SAFE[0] or length > _SAFE[1]:
+            lengths[index] = torch.linalg.vector_norm(pieces[index], dtype=torch.float64).item()
     if len(pieces) == len(tensors):
         return lengths
-    return np.sqrt(np.bincount([owner for owner, _ in runs], lengths**2, minlength=len(tensors)))
+    parts = iter(lengths)
+    return [math.hypot(*islice(parts, len(runs))) for runs in owners]
 
 
 def _runs(tensor: Tensor) -> tuple[Tensor, ...]:

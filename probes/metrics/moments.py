@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,7 +26,7 @@ def moments(tensors: list[Tensor]) -> Tensor:
     gives NaN or an infinity, and is counted beside; a constant has variance 0; no elements: mean and variance NaN, l2
     norm 0.
     """
-    return _on_device(tensors) if tensors[0].is_cuda else torch.from_numpy(_on_host(tensors))
+    return _on_device(tensors) if tensors[0].is_cuda else _on_host(tensors)
 
 
 def _on_device(tensors: list[Tensor]) -> Tensor:
@@ -44,40 +47,49 @@ def _squares_about(tensor: Tensor, mean: Tensor) -> Tensor:
     return torch.cat(parts).square().sum(0, keepdim=True)
 
 
-def _on_host(tensors: list[Tensor]) -> np.ndarray:
-    n = np.array([tensor.numel() for tensor in tensors], dtype=np.float64)
-    means, squares = np.full(len(n), np.nan), np.zeros(len(n))
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        small, large = np.flatnonzero((n > 0) & (n <= _SMALL)), np.flatnonzero(n > _SMALL)
-        if small.size:
-            means[small], squares[small] = _of_small([tensors[i] for i in small], n[small].astype(np.int64))
-        if large.size:
-            means[large], squares[large] = _of_large([tensors[i] for i in large], n[large])
-        l2 = np.where(n > 0, np.sqrt(squares + n * means**2), 0.0)
-        nonfinite = np.zeros(len(n))
-        for i in np.flatnonzero(~np.isfinite(means) & (n > 0)):  # finite sums prove that all elements are finite
-            nonfinite[i] = n[i] - int(torch.count_nonzero(tensors[i].isfinite()))
-        return np.stack([means, squares / n, l2, nonfinite])
+def _on_host(tensors: list[Tensor]) -> Tensor:
+    # Plain Python where NumPy has a few dozen numbers to work on: between two training steps its calls come cold.
+    sizes = [tensor.numel() for tensor in tensors]
+    found = [(math.nan, 0.0)] * len(sizes)  # mean and squares about it
+    small = [i for i, n in enumerate(sizes) if 0 < n <= _SMALL]
+    large = [i for i, n in enumerate(sizes) if n > _SMALL]
+    for members, compute in ((small, _of_small), (large, _of_large)):
+        if members:
+            for i, moment in zip(members, compute([tensors[i] for i in members]), strict=True):
+                found[i] = moment
+    rows = [_row(tensor, n, *moment) for tensor, n, moment in zip(tensors, sizes, found, strict=True)]
+    return torch.tensor(rows, dtype=torch.float64).mT
 
 
-def _of_small(tensors: list[Tensor], n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _row(tensor: Tensor, n: int, mean: float, squares: float) -> tuple[float, float, float, float]:
+    if not n:
+        return math.nan, math.nan, 0.0, 0.0
+    # A finite sum proves that all elements are finite.
+    nonfinite = 0 if math.isfinite(mean) else n - int(torch.count_nonzero(tensor.isfinite()))
+    return mean, squares / n, math.sqrt(squares + n * mean * mean), nonfinite
+
+
+@np.errstate(invalid="ignore", over="ignore")  # NaN in, NaN out: divergence is a finding, not a warning of NumPy's
+def _of_small(tensors: list[Tensor]) -> Iterator[tuple[float, float]]:
     """Return means and squares about them, all tensors side by side in float64."""
     values = torch.cat([flat(tensor) for tensor in tensors]).numpy().astype(np.float64)
+    n = np.array([tensor.numel() for tensor in tensors])
     starts = np.cumsum(n) - n
     means = np.add.reduceat(values, starts) / n
     values -= np.repeat(means, n)
     values *= values
-    return means, np.add.reduceat(values, starts)
+    return zip(means.tolist(), np.add.reduceat(values, starts).tolist(), strict=True)
 
 
-def _of_large(tensors: list[Tensor], n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and squares about them; one pass each for sum and length, one more where these would cancel."""
-    sums = np.array([tensor.sum().item() for tensor in tensors])
-    means = sums / n
-    squares = host_l2_norms(tensors) ** 2 - sums * means
-    for i in np.flatnonzero(~(n * means**2 <= _CANCELLATION * squares) & np.isfinite(sums)):
-        squares[i] = _squares_about(tensors[i], torch.tensor(means[i])).item()
-    return means, squares
+def _of_large(tensors: list[Tensor]) -> Iterator[tuple[float, float]]:
+    """Yield means and squares about them; one pass each for sum and length, one more where these would cancel."""
+    sums = [tensor.sum().item() for tensor in tensors]
+    for tensor, total, length in zip(tensors, sums, host_l2_norms(tensors), strict=True):
+        mean = total / tensor.numel()
+        squares = length * length - total * mean
+        if math.isfinite(total) and not total * mean <= _CANCELLATION * squares:
+            squares = _squares_about(tensor, torch.tensor(mean)).item()
+        yield mean, squares
 
 
 def _columns(prefix: str, tensor: str) -> tuple[Column, ...]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from dynamics.models import build
 from dynamics.norms import SpectralNorm, spectral_norm, sweep
+from dynamics.norms.plain import make_plain, original_weight
 from dynamics.norms.spectral_norm import normalise
 from dynamics.norms.sweep import sweep_before_forward
 
@@ -76,6 +77,30 @@ def test_nothing_is_left_over(seed: int) -> None:
         model(torch.randn(2, 5, 8, 8))  # five channels: the first layer fails, the weights of the others are not used
     assert not any(norm.ready for norm in norms)
     copy.deepcopy(model)
+
+
+def test_layers_that_come_and_go_later(seed: int) -> None:
+    torch.manual_seed(seed)
+    model, x = build("cnn3", "sn", image_size=8), torch.randn(4, 1, 8, 8)
+    model(x)
+    make_plain(model.features.block1.conv, original_weight(model.features.block1.conv))
+    model.features.block2.conv = spectral_norm(nn.Conv2d(16, 32, 3, padding=2))
+    model.features.block3.conv.eval()
+    plain = layer_by_layer(model)
+    for _ in range(3):
+        assert torch.equal(model(x), plain(x))
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), plain.state_dict().values(), strict=True))
+
+
+def test_a_layer_found_again_is_swept_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, together = build("cnn3", "sn", image_size=8), []
+    monkeypatch.setattr(sweep, "normalise", lambda norms, W: (together.append(len(norms)), normalise(norms, W))[1])
+    x = torch.randn(2, 1, 8, 8)
+    model(x)
+    model.features.block2.conv = spectral_norm(nn.Conv2d(16, 32, 3, padding=2))
+    for _ in range(2):
+        model(x)
+    assert together == [4, 4, 4]  # of the second four one was in vain: the old layer's
 
 
 def test_evaluation_takes_no_prepared_weight() -> None:
