@@ -66,5 +66,5 @@ class LaidOut:
 
 
 def _address(weight: Tensor) -> int:
-    """Return where a parameter lies; 0 while a compiler traces it, and of what is no parameter: it may lie nowhere."""
+    """Return where a parameter lies; 0 while a compiler traces it, and for what is no parameter: it may lie nowhere."""
     return 0 if torch.compiler.is_compiling() or type(weight) is not nn.Parameter else weight.data_ptr()

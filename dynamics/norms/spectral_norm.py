@@ -117,6 +117,8 @@ class SpectralNorm(nn.Module):
 
     def laid_out(self, weight: Tensor) -> LaidOut:
         """Return the weight, u and v as the power iteration reads them: the views of last time, if they still hold."""
+        if torch.compiler.is_compiling():
+            return LaidOut(weight, self._u, self._v, dim=self.dim)
         kept = self._laid_out
         if kept is None or not kept.holds(weight, self._u, self._v):
             kept = LaidOut(weight, self._u, self._v, dim=self.dim)

@@ -38,7 +38,7 @@ def host_l2_norms(tensors: list[Tensor]) -> list[float]:
     if len(pieces) == len(tensors):
         return lengths
     parts = iter(lengths)
-    return [math.hypot(*islice(parts, len(runs))) for runs in owners]
+    return [math.sqrt(sum(length * length for length in islice(parts, len(runs)))) for runs in owners]
 
 
 def _runs(tensor: Tensor) -> tuple[Tensor, ...]:

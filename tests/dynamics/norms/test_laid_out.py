@@ -165,3 +165,15 @@ def test_a_parameter_that_torch_swaps(seed: int) -> None:
     assert original(layer).dtype == torch.float64
     twin = never_used_before(layer)
     assert torch.equal(layer.weight, twin.weight)
+
+
+def test_a_compiler_after_eager_steps_sees_no_kept_views(seed: int) -> None:
+    torch.manual_seed(seed)
+    layer, x = spectral_norm(nn.Conv2d(3, 4, 3)).to(memory_format=torch.channels_last), torch.randn(2, 3, 5, 5)
+    layer(x)
+    twin = never_used_before(layer)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    for _ in range(3):
+        torch.testing.assert_close(compiled(x), twin(x))
+    layer(x), twin(x)
+    assert all(torch.allclose(a, b) for a, b in zip(layer.buffers(), twin.buffers(), strict=True))

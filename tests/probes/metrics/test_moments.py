@@ -51,13 +51,43 @@ def test_an_empty_tensor_has_no_mean_and_no_length(compute):
     assert (l2_norm, nonfinite) == (0, 0)
 
 
+SIZES = [4, 5_000, 150_000]  # side by side, alone, in several runs
+
+
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_divergence_is_visible_and_counted_in_its_own_layer_alone(bad):
-    healthy, sick = torch.ones(4), torch.tensor([1.0, bad, bad, 2.0])
+def test_divergence_is_visible_and_counted_in_its_own_layer_alone(bad, size):
+    healthy, sick = torch.ones(size), torch.ones(size)
+    sick[1:3] = bad
     found = moments([healthy, sick])
-    assert found[:, 0].tolist() == [1, 0, 2, 0]
+    assert found[:, 0].tolist() == pytest.approx([1, 0, size**0.5, 0], abs=1e-9)
     assert not found[:3, 1].isfinite().any()
     assert found[3, 1] == 2
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nan_beside_an_infinity_is_nan(size):
+    sick = torch.ones(size)
+    sick[0], sick[-1] = torch.inf, torch.nan
+    assert moments([sick])[:3].isnan().all()
+    assert moments([sick])[3].item() == 2
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e-30, 1e37, 1e200, 1e307])
+def test_extreme_numbers_give_numbers_and_no_exception(scale, size):
+    """Squares beyond float64 are infinite and below it 0, as NumPy has them; a mean is never lost."""
+    ramp = torch.linspace(0.5, 1, size, dtype=torch.float64) * scale
+    tensors = [ramp, torch.ones(size), ramp.float()]
+    mean, variance, length, nonfinite = moments(tensors).numpy()
+    assert mean[1] == 1
+    assert variance[1] == pytest.approx(0, abs=1e-12)
+    assert nonfinite[:2].tolist() == [0, 0]
+    if 1e-100 < scale < 1e100:
+        x = ramp.numpy()
+        assert mean[0] == pytest.approx(x.mean(), rel=1e-6)
+        assert variance[0] == pytest.approx(x.var(), rel=1e-5)
+        assert length[0] == pytest.approx(np.linalg.norm(x), rel=1e-6)
 
 
 def test_a_sum_beyond_float32_is_not_taken_for_an_infinite_element():
