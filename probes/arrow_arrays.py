@@ -21,7 +21,7 @@ def number_array(values: np.ndarray, kind: pa.DataType, *, missing: np.ndarray |
     """Return numbers as an Arrow array of a numeric type, or as timestamps in microseconds since 1970.
 
     Args:
-        values: ``(n,)``, of any numeric type; converted as ``ndarray.astype`` does.
+        values: ``(n,)``, of any numeric type; converted as ``ndarray.astype`` does, which wraps what does not fit.
         kind: What the array is to hold.
         missing: ``(n,)`` bool, where the array is null; None: nowhere.
     """
@@ -53,6 +53,8 @@ def list_array(offsets: np.ndarray, values: np.ndarray, kind: pa.DataType) -> pa
 def one_row(row: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
     """Return a row of strings, whole numbers and points in time as a table; a column that it lacks is null.
 
+    A point in time without a zone is one of UTC.
+
     Raises:
         TypeError: A value is not of its column's type.
     """
@@ -65,9 +67,12 @@ def _cell(column: pa.Field, value: Any) -> pa.Array:
     if value is None:
         return pa.nulls(1, column.type)
     if pa.types.is_timestamp(column.type) and isinstance(value, datetime):
-        return number_array(np.array([(value - _EPOCH) // timedelta(microseconds=1)]), column.type)
-    if pa.types.is_integer(column.type) and isinstance(value, Integral):
-        return number_array(np.array([value]), column.type)
+        when = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return number_array(np.array([(when - _EPOCH) // timedelta(microseconds=1)]), column.type)
+    if pa.types.is_integer(column.type) and isinstance(value, Integral) and not isinstance(value, bool):
+        limits = np.iinfo(column.type.to_pandas_dtype())
+        if limits.min <= int(value) <= limits.max:
+            return number_array(np.array([value]), column.type)
     raise TypeError(f"{column.name} is {value!r}, expected a value of type {column.type}")
 
 

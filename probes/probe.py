@@ -141,9 +141,12 @@ class Probe:
     @epoch.setter
     def epoch(self, epoch: int | None) -> None:
         try:
-            self._epoch = None if epoch is None else operator.index(epoch)
+            number = None if epoch is None else operator.index(epoch)
         except TypeError:
             raise ValueError(f"epoch {epoch!r}: expected a whole number, or None.") from None
+        if number is not None and not -(2**31) <= number < 2**31:
+            raise ValueError(f"epoch {epoch!r}: expected a number below 2^31.")
+        self._epoch = number
 
     def log(self, *, split: str = "train", **scalars: Any) -> None:
         """Record numbers of the training loop: ``loss=``, ``accuracy=`` (0 to 1), anything else that is a number.

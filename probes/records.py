@@ -173,7 +173,7 @@ def _in_pieces(records: Sequence[Record]) -> Iterator[list[tuple[int, Result]]]:
     piece: list[tuple[int, Result]] = []
     for row, record in enumerate(records):
         for result in record.results:
-            if result.metric.table == HISTOGRAMS:
+            if result.metric.table == HISTOGRAMS and result.indices:
                 piece.append((row, result))
                 if sum(one.values.nbytes for _, one in piece) >= PIECE:
                     yield piece

@@ -30,28 +30,34 @@ class LaidOut:
 
     def __init__(self, weight: Tensor, u: Tensor, v: Tensor, *, dim: int) -> None:
         self._made_of = weight, u, v
-        self._address = _address(weight)
-        values = weight.data if self._address else weight  # a view of the parameter itself would forbid swapping it
+        self._places = _place(weight), _place(v)
+        # Through .data: a view of the parameter or buffer itself would forbid torch to swap it for another.
+        values, v_values = (weight.data, v.data) if self._places[0] else (weight, v)
         reordered = dim == 0 and not weight.is_contiguous()
         self.matrix = values.movedim(1, -1).flatten(1) if reordered else unfold_weight(values, dim=dim)
         self.transposed = self.matrix.mT
         after = weight.shape[dim + 1 :]
         self._u_shape, self._v_shape = (-1, *(1 for _ in after)), (*weight.shape[:dim], 1, *after)
         self._kernel_first = (*after[1:], after[0]) if reordered else None
-        self.u, self.shaped_v = u, v.view(after if reordered else self._v_shape)
-        self.v = self.shaped_v.movedim(0, -1) if reordered else v
+        self.u, self.shaped_v = u, v_values.view(after if reordered else self._v_shape)
+        self.v = self.shaped_v.movedim(0, -1) if reordered else v_values
 
     def holds(self, weight: Tensor, u: Tensor, v: Tensor) -> bool:
-        """Return whether these are the tensors it was made of, where they were then (``.to()`` moves a parameter)."""
+        """Return whether these are the tensors it was made of, and lie in memory as they did.
+
+        ``.to()`` and whatever else assigns to ``.data`` gives the same tensor another place or another layout.
+        """
         mine = self._made_of
-        return weight is mine[0] and u is mine[1] and v is mine[2] and _address(weight) == self._address
+        same = weight is mine[0] and u is mine[1] and v is mine[2]
+        return same and (_place(weight), _place(v)) == self._places
 
     def follows_weight(self) -> bool:
         """Return whether the matrix is a view of a parameter, so that it holds in the next forward too.
 
         A transposed convolution's is a copy, and what a tracer or torch.func passes for a weight is gone by then.
         """
-        return self._address != 0 and self.matrix.data_ptr() == self._address
+        place = self._places[0]
+        return place is not None and self.matrix.data_ptr() == place[0]
 
     def shape(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return views of u and of v, in the order of the matrix, whose product is ``u v^T`` in the weight's shape."""
@@ -65,6 +71,11 @@ class LaidOut:
         return type(None), ()
 
 
-def _address(weight: Tensor) -> int:
-    """Return where a parameter lies; 0 while a compiler traces it, and for what is no parameter: it may lie nowhere."""
-    return 0 if torch.compiler.is_compiling() or type(weight) is not nn.Parameter else weight.data_ptr()
+def _place(tensor: Tensor) -> tuple[int, torch.Size, tuple[int, ...]] | None:
+    """Return where a parameter or buffer lies, and how; None under a compiler and for tensors that torch.func wraps."""
+    if torch.compiler.is_compiling() or type(tensor) not in (Tensor, nn.Parameter):
+        return None
+    try:
+        return tensor.data_ptr(), tensor.shape, tensor.stride()
+    except RuntimeError:  # it lies nowhere
+        return None

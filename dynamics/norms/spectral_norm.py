@@ -125,6 +125,10 @@ class SpectralNorm(nn.Module):
             self._laid_out = kept if kept.follows_weight() else None
         return kept
 
+    def _apply(self, *args: Any, **kwargs: Any) -> SpectralNorm:
+        self._laid_out = None  # or it would keep the memory of a weight that moves to another device
+        return super()._apply(*args, **kwargs)
+
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Return the weight to store when one is assigned: itself."""
         return weight

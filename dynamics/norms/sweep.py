@@ -34,15 +34,12 @@ class _Sweep:
     """The two hooks of one model."""
 
     def __init__(self) -> None:
-        self._known: list[tuple[ParametrizationList, SpectralNorm]] | None = None
         self._prepared: list[SpectralNorm] = []
 
     def prepare(self, model: nn.Module, _inputs: tuple[Any, ...]) -> None:
         if torch.compiler.is_compiling():  # a compiler orders the work itself
             return
-        if self._known is None:
-            self._known = _norms(model)
-        for _, pairs in groupby(_in_training(self._known), key=lambda pair: (pair[0].n_power_iterations, pair[0].eps)):
+        for _, pairs in groupby(_norms(model), key=lambda pair: (pair[0].n_power_iterations, pair[0].eps)):
             alike = list(pairs)
             for first in range(0, len(alike), TOGETHER):
                 norms, weights = zip(*alike[first : first + TOGETHER], strict=True)
@@ -52,25 +49,35 @@ class _Sweep:
 
     def forget(self, _model: nn.Module, _inputs: tuple[Any, ...], _output: Any) -> None:
         # What a forward did not use must not reach the next one, nor keep a graph alive.
-        if torch.compiler.is_compiling():
-            return
-        for norm in self._prepared:
-            if norm.ready:
+        if not torch.compiler.is_compiling():
+            for norm in self._prepared:
                 norm.ready.clear()
-                self._known = None  # its layer may be gone: look again
-        self._prepared.clear()
+            self._prepared.clear()
 
 
-def _norms(model: nn.Module) -> list[tuple[ParametrizationList, SpectralNorm]]:
-    """Return the norms of the model that alone compute a weight, each with what computes it."""
-    chains = [module for module in model.modules() if isinstance(module, ParametrizationList) and len(module) == 1]
-    return [(chain, chain[0]) for chain in chains if isinstance(chain[0], SpectralNorm)]
-
-
-def _in_training(known: list[tuple[ParametrizationList, SpectralNorm]]) -> list[tuple[SpectralNorm, Tensor]]:
-    """Return the norms in training, each with the weight that it computes another from.
+def _norms(model: nn.Module) -> list[tuple[SpectralNorm, Tensor]]:
+    """Return the norms in training that alone compute a weight, and what they compute it from.
 
     Without those whose weight is still in shards (FSDP2 gathers it when the layer's own forward begins).
     """
-    pairs = [(norm, chain.original) for chain, norm in known if norm.training and len(chain) == 1]
+    pairs = []
+    for chain in _chains(model):
+        norm, weight = chain._modules.get("0"), chain._parameters.get("original")
+        if isinstance(norm, SpectralNorm) and norm.training and weight is not None and len(chain._modules) == 1:
+            pairs.append((norm, weight))
     return [(norm, weight) for norm, weight in pairs if not hasattr(weight, "full_tensor")]
+
+
+def _chains(model: nn.Module) -> list[ParametrizationList]:
+    """Return what computes the weights of a model, in the order of ``modules()``, which takes six times as long."""
+    found, seen, waiting = [], {id(model)}, [model]
+    while waiting:
+        module = waiting.pop()
+        if isinstance(module, ParametrizationList):
+            found.append(module)
+            continue
+        for child in reversed(module._modules.values()):
+            if child is not None and child._modules and id(child) not in seen:  # a chain has modules of its own
+                seen.add(id(child))
+                waiting.append(child)
+    return found

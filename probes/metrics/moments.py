@@ -88,7 +88,7 @@ def _of_large(tensors: list[Tensor]) -> Iterator[tuple[float, float]]:
         mean = total / tensor.numel()
         squares = length * length - total * mean
         if math.isfinite(total) and not total * mean <= _CANCELLATION * squares:
-            squares = _squares_about(tensor, torch.tensor(mean)).item()
+            squares = _squares_about(tensor, torch.tensor(mean, dtype=torch.float64)).item()
         yield mean, squares
 
 

@@ -10,7 +10,7 @@ from probes.metrics.length import l2_norms
 from probes.metrics.metric import Metric
 from probes.schema import Column
 
-_MOSTLY_ACROSS = 0.5  # share of |D|^2 along W up to which |D|^2 - <W, D>^2 / |W|^2 loses no digit that counts
+_MOSTLY_ACROSS = 0.5  # share of |D|^2 along W up to which |D|^2 - <W, D>^2 / |W|^2 loses no digit that float32 had
 
 
 def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -30,10 +30,13 @@ def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     along = products / weight.square()
     parallel = products.square() / weight.square()
     across = (step.square() - parallel).clamp_min(0).sqrt()
-    unclear = range(len(pairs)) if products.is_cuda else (~(parallel <= _MOSTLY_ACROSS * step.square())).nonzero()
-    for index in map(int, unclear):
-        w, d = before[index], steps[index]
-        across[index] = l2_norms([d - w * along[index].to(w.dtype)])[0]
+    unclear = list(range(len(pairs)))
+    if not across.is_cuda:  # where a look at the values would wait for the device
+        unclear = (~(parallel <= _MOSTLY_ACROSS * step.square())).nonzero()[:, 0].tolist()
+    if unclear:
+        shares = torch._foreach_mul([before[i] for i in unclear], [along[i].to(before[i].dtype) for i in unclear])
+        exact = l2_norms(list(torch._foreach_sub([steps[i] for i in unclear], shares)))
+        across = exact if len(unclear) == len(pairs) else across.index_copy(0, torch.tensor(unclear), exact)
     return torch.stack([step / weight, torch.atan2(across, weight * (1 + along))])
 
 

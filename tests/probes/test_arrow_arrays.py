@@ -42,7 +42,7 @@ def test_words_are_those_of_pyarrow(words: list[str | None]) -> None:
     assert found.dictionary_encode().equals(pa.array(words, pa.string()).dictionary_encode())
 
 
-def test_a_word_that_is_none_is_refused() -> None:
+def test_a_word_that_is_a_number_is_refused() -> None:
     with pytest.raises(TypeError, match="expected strings, got 3"):
         word_array(["a", 3])  # type: ignore[list-item]
 
@@ -53,7 +53,9 @@ def test_lists_are_those_of_pyarrow() -> None:
     assert found.equals(pa.array([[5, 6], [], [7]], pa.list_(pa.int32())))
 
 
-SCHEMA = pa.schema([("word", pa.string()), ("count", pa.int64()), ("when", pa.timestamp("us", tz="UTC"))])
+SCHEMA = pa.schema(
+    [("word", pa.string()), ("count", pa.int64()), ("when", pa.timestamp("us", tz="UTC")), ("small", pa.int32())]
+)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,7 @@ SCHEMA = pa.schema([("word", pa.string()), ("count", pa.int64()), ("when", pa.ti
     [
         {},
         {"word": "a", "count": -3, "when": datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)},
+        {"when": datetime(2026, 2, 3, 4, 5, 6)},
         {"word": None, "count": np.int64(2**40), "when": datetime(1901, 1, 1, tzinfo=timezone(timedelta(hours=-7)))},
     ],
 )
@@ -68,7 +71,10 @@ def test_a_row_is_that_of_pyarrow(row: dict[str, object]) -> None:
     assert one_row(row, SCHEMA).equals(pa.Table.from_pylist([row], schema=SCHEMA))
 
 
-@pytest.mark.parametrize("wrong", [{"word": 1}, {"count": "1"}, {"count": 1.5}, {"when": 3}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"word": 1}, {"count": "1"}, {"count": 1.5}, {"count": True}, {"count": 2**63}, {"small": 2**31}, {"when": 3}],
+)
 def test_a_value_of_another_type_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(TypeError, match=f"{next(iter(wrong))} is .*, expected"):
         one_row(wrong, SCHEMA)

@@ -70,6 +70,7 @@ def test_an_evaluation_has_its_own_row_at_the_number_of_steps_taken(store, table
     [
         ({"step": 3}, "'step' is a key of table 'steps'"),
         ({"loss": torch.ones(3)}, r"tensor of shape \(3,\); expected a single number"),
+        ({"loss": torch.tensor(1 + 2j)}, "a complex number; expected a real one"),
         ({"note": "hello"}, "expected a number or a tensor of one element, not str"),
     ],
 )
@@ -293,6 +294,8 @@ def test_an_epoch_that_is_no_number_is_refused_where_it_is_set(store, table):
     with loop.probe(store) as probe:
         with pytest.raises(ValueError, match="epoch 'one': expected a whole number"):
             probe.epoch = "one"
+        with pytest.raises(ValueError, match=r"expected a number below 2\^31"):
+            probe.epoch = 2**31
         probe.epoch = np.int64(3)
         loop.step()
     assert set(table("layers")["epoch"]) == {3}

@@ -47,9 +47,22 @@ def load_other_values(layer: nn.Module) -> None:
     layer.load_state_dict({name: 2 * t.flip(0) for name, t in layer.state_dict().items()})
 
 
+def move_buffers(layer: nn.Module) -> None:
+    for buffer in layer.buffers():
+        buffer.data = buffer.data.clone()
+    change_in_place(layer)
+
+
+def change_strides(layer: nn.Module) -> None:
+    """Another layout of the same memory, for kernels as high as wide."""
+    original(layer).data = original(layer).data.transpose(-1, -2)
+
+
 CHANGES: dict[str, Callable[[nn.Module], object]] = {
     "in place": change_in_place,
     "data": change_data,
+    "buffers' data": move_buffers,
+    "strides": change_strides,
     "loaded tensors": load_other_tensors,
     "loaded values": load_other_values,
     "float64": lambda layer: layer.double(),
@@ -165,6 +178,20 @@ def test_a_parameter_that_torch_swaps(seed: int) -> None:
     assert original(layer).dtype == torch.float64
     twin = never_used_before(layer)
     assert torch.equal(layer.weight, twin.weight)
+    state = {name: 2 * tensor for name, tensor in layer.state_dict().items()}
+    layer.load_state_dict(state)
+    twin = never_used_before(layer)
+    assert torch.equal(layer.weight, twin.weight)
+    torch.utils.swap_tensors(norm_of(layer)._v, torch.ones(3).double() / 3**0.5)
+    _ = layer.weight
+    assert not torch.equal(norm_of(layer)._v, torch.ones(3).double() / 3**0.5)
+
+
+def test_a_weight_that_moves_leaves_nothing_behind() -> None:
+    layer = spectral_norm(nn.Linear(3, 4))
+    _ = layer.weight
+    layer.to("meta")
+    assert norm_of(layer)._laid_out is None
 
 
 def test_a_compiler_after_eager_steps_sees_no_kept_views(seed: int) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from dynamics.models import build
 from dynamics.norms import SpectralNorm, spectral_norm, sweep
@@ -92,15 +94,32 @@ def test_layers_that_come_and_go_later(seed: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), plain.state_dict().values(), strict=True))
 
 
-def test_a_layer_found_again_is_swept_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_comes_later_is_swept_and_one_that_left_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     model, together = build("cnn3", "sn", image_size=8), []
     monkeypatch.setattr(sweep, "normalise", lambda norms, W: (together.append(len(norms)), normalise(norms, W))[1])
     x = torch.randn(2, 1, 8, 8)
     model(x)
-    model.features.block2.conv = spectral_norm(nn.Conv2d(16, 32, 3, padding=2))
+    gone, model.features.block2.conv = model.features.block2.conv, spectral_norm(nn.Conv2d(16, 32, 3, padding=2))
+    before = copy.deepcopy(gone.state_dict())
     for _ in range(2):
         model(x)
-    assert together == [4, 4, 4]  # of the second four one was in vain: the old layer's
+    model.features.block1.conv = nn.Conv2d(1, 16, 5, padding=2)
+    model(x)
+    assert together == [4, 4, 4, 3]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in gone.state_dict().items())
+
+
+def test_it_finds_what_modules_finds(seed: int) -> None:
+    """In the same order, shared layers once, whatever stands between."""
+    torch.manual_seed(seed)
+    shared = spectral_norm(nn.Linear(4, 4))
+    inner = nn.Sequential(OrderedDict(a=shared, empty=nn.Identity(), b=spectral_norm(nn.Linear(4, 4))))
+    deep = build("densenet_bc", "sn", depth=10)
+    model = nn.ModuleDict({"x": inner, "y": nn.ModuleList([shared, nn.Sequential(inner), deep])})
+    model.register_module("none", None)
+    wanted = [module for module in model.modules() if isinstance(module, ParametrizationList)]
+    assert [id(chain) for chain in sweep._chains(model)] == [id(chain) for chain in wanted]
+    assert len(wanted) > 8
 
 
 def test_evaluation_takes_no_prepared_weight() -> None:

@@ -31,6 +31,12 @@ def test_moments_equal_numpy_in_float64(compute):
         assert column[3] == 0
 
 
+@pytest.mark.parametrize("size", [100, 70_000])
+def test_a_narrow_spread_in_float64_keeps_its_digits(size):
+    x = 1.1 + 1e-9 * torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    assert moments([x])[1].item() == pytest.approx(x.numpy().var(), rel=1e-5)
+
+
 def test_variance_of_a_constant_is_zero_not_negative():
     assert moments([torch.full((1000,), 0.3)])[1].item() == pytest.approx(0, abs=1e-15)
 
