@@ -99,7 +99,8 @@ def main() -> None:
             whole = f"last 50 over first 50 {found['last_over_first']:.3f}"
             print(f"\n{model}, {found['steps']:,} steps: {whole}, {beside}.")
     for memory in read("memory.json"):
-        print("\n## Memory\n")
+        pairs = len(next(iter(next(iter(memory["memory"].values()))["peaks_mib"].values())))
+        print(f"\n## Memory\n\nPeak resident memory, medians of {pairs} processes each; the bar is 2 % and 64 MB.\n")
         keys = ("training_mib", "extra_mib", "bar_mib")
         rows = ([model, *(f"{found[key]:.0f}" for key in keys)] for model, found in memory["memory"].items())
         print(table(("network", "training, MiB", "more under the probe, MiB", "at most, MiB"), rows))
