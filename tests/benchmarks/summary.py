@@ -99,11 +99,15 @@ def main() -> None:
             whole = f"last 50 over first 50 {found['last_over_first']:.3f}"
             print(f"\n{model}, {found['steps']:,} steps: {whole}, {beside}.")
     for memory in read("memory.json"):
-        pairs = len(next(iter(next(iter(memory["memory"].values()))["peaks_mib"].values())))
-        print(f"\n## Memory\n\nPeak resident memory, medians of {pairs} processes each; the bar is 2 % and 64 MB.\n")
+        print("\n## Memory\n\nPeak resident memory, medians over processes; at most 2 % of the training's and 64 MB.\n")
         keys = ("training_mib", "extra_mib", "bar_mib")
-        rows = ([model, *(f"{found[key]:.0f}" for key in keys)] for model, found in memory["memory"].items())
-        print(table(("network", "training, MiB", "more under the probe, MiB", "at most, MiB"), rows))
+        rows = (
+            [model, *(f"{found[key]:.0f}" for key in keys), str(len(found["peaks_mib"]["bare"]))]
+            for model, found in memory["memory"].items()
+        )
+        print(
+            table(("network", "training, MiB", "more under the probe, MiB", "at most, MiB", "processes an arm"), rows)
+        )
     for store in read("store.json"):
         print("\n## Writing\n")
         latencies = ("write p50, us", "write p99, us", "flush p50, ms", "flush p99, ms")
