@@ -12,6 +12,7 @@ from torch import Tensor
 
 from probes.arrow_arrays import list_array, number_array, word_array
 from probes.layers import Layer
+from probes.metrics.flat import batches
 from probes.metrics.histogram import HALF, MANTISSA_BITS, OCTAVE, SLOTS, occupied_bins
 from probes.metrics.metric import Metric
 from probes.metrics.singular_values import PADDING
@@ -27,7 +28,7 @@ from probes.schema import (
     arrow_schema,
 )
 
-PIECE = 1 << 20  # bytes of histograms turned into rows at a time
+TOGETHER = 1 << 17  # counts turned into rows at a time, 1 MB: on the way they take many times that
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,9 @@ class Tables:
             record.wait()
         parts = [(LAYERS, self._layers(records)), (SPECTRA, self._spectra(records))]
         yield from ((table, batch) for table, batch in parts if batch is not None and batch.num_rows)
-        for found in _in_pieces(records):
-            yield HISTOGRAMS, self._histograms(records, found)
+        found = _of_table(HISTOGRAMS, records)
+        for first, last in batches([result.values.numel() for _, result in found], TOGETHER):
+            yield HISTOGRAMS, self._histograms(records, found[first:last])
 
     def _layers(self, records: Sequence[Record]) -> pa.RecordBatch | None:
         if not self._columns:
@@ -128,7 +130,7 @@ class Tables:
         return pa.RecordBatch.from_arrays([*keys, *columns], schema=arrow_schema(HISTOGRAMS, HISTOGRAM_COLUMNS))
 
     def _spectra(self, records: Sequence[Record]) -> pa.RecordBatch | None:
-        found = [(row, r) for row, record in enumerate(records) for r in record.results if r.metric.table == SPECTRA]
+        found = _of_table(SPECTRA, records)
         if not found:
             return None
         rows, layers, labels = _places(found)
@@ -168,18 +170,14 @@ def _alike(records: Sequence[Record]) -> Iterator[tuple[Metric, tuple[int, ...],
         yield metric, indices, [row for row, _ in members], values
 
 
-def _in_pieces(records: Sequence[Record]) -> Iterator[list[tuple[int, Result]]]:
-    """Yield the histograms with the row of their record, some ``PIECE`` bytes at a time: all take many times that."""
-    piece: list[tuple[int, Result]] = []
-    for row, record in enumerate(records):
-        for result in record.results:
-            if result.metric.table == HISTOGRAMS and result.indices:
-                piece.append((row, result))
-                if sum(one.values.nbytes for _, one in piece) >= PIECE:
-                    yield piece
-                    piece = []
-    if piece:
-        yield piece
+def _of_table(table: str, records: Sequence[Record]) -> list[tuple[int, Result]]:
+    """Return the results for a table that say something, each with the row of its record."""
+    return [
+        (row, result)
+        for row, record in enumerate(records)
+        for result in record.results
+        if result.metric.table == table and result.indices
+    ]
 
 
 def _places(found: list[tuple[int, Result]]) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -22,7 +22,6 @@ class LaidOut:
 
     Attributes:
         matrix: The weight, ``(out, weight.numel() / out)``.
-        transposed: Its transpose.
         u: u itself.
         v: v as a view whose elements, in their order, are those of the matrix's columns.
         shaped_v: v in the shape that :meth:`shape` gives it.
@@ -35,7 +34,6 @@ class LaidOut:
         values, v_values = (weight.data, v.data) if self._places[0] else (weight, v)
         reordered = dim == 0 and not weight.is_contiguous()
         self.matrix = values.movedim(1, -1).flatten(1) if reordered else unfold_weight(values, dim=dim)
-        self.transposed = self.matrix.mT
         after = weight.shape[dim + 1 :]
         self._u_shape, self._v_shape = (-1, *(1 for _ in after)), (*weight.shape[:dim], 1, *after)
         self._kernel_first = (*after[1:], after[0]) if reordered else None

@@ -18,9 +18,7 @@ def iterate(matrix: Tensor, u: Tensor, v: Tensor) -> Tensor:
     return iterate_all([matrix], [u], [v])[0]
 
 
-def iterate_all(
-    matrices: Sequence[Tensor], us: Sequence[Tensor], vs: Sequence[Tensor], transposed: Sequence[Tensor] | None = None
-) -> list[Tensor]:
+def iterate_all(matrices: Sequence[Tensor], us: Sequence[Tensor], vs: Sequence[Tensor]) -> list[Tensor]:
     """Make one power iteration for each matrix on its u and v, in place, and return every sigma.
 
     ``u <- Wv / |Wv|``, ``v <- W^T u / |W^T u|``; then u^T W v = |W^T u|, so sigma needs no product of its own. An
@@ -30,7 +28,6 @@ def iterate_all(
         matrices: W, ``(rows, columns)``, without gradient.
         us: Left vectors, ``(rows,)``.
         vs: Right vectors, ``(columns,)``.
-        transposed: Each W^T, where the caller keeps them.
 
     Source: Miyato et al. 2018, algorithm 1.
     """
@@ -38,8 +35,8 @@ def iterate_all(
     for W, u, v in zip(matrices, us, vs, strict=True):
         u.addmv_(W, v, beta=MEMORY)
     _normalise_all(us)
-    for W_T, u, v in zip(transposed or [W.mT for W in matrices], us, vs, strict=True):
-        v.addmv_(W_T, u, beta=MEMORY)
+    for W, u, v in zip(matrices, us, vs, strict=True):
+        v.addmv_(W.mT, u, beta=MEMORY)
     return _normalise_all(vs)
 
 

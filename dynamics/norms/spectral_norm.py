@@ -151,11 +151,11 @@ def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[
         laid_out = [norm.laid_out(weight) for norm, weight in zip(norms, weights, strict=True)]
         matrices = [W.matrix for W in laid_out]
         # Copies: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
-        us, vs = list(torch._foreach_mul([W.u for W in laid_out], 1)), [copy_flat(W.v) for W in laid_out]
+        us = list(torch._foreach_mul([W.u for W in laid_out], 1))
+        vs = [W.v.clone(memory_format=torch.contiguous_format).view(-1) for W in laid_out]
         if norms[0].training:
-            transposed = [W.transposed for W in laid_out]
             for _ in range(norms[0].n_power_iterations):
-                sigmas = iterate_all(matrices, us, vs, transposed)
+                sigmas = iterate_all(matrices, us, vs)
         else:
             sigmas = [torch.dot(u, multiply(W, v)) for u, W, v in zip(us, matrices, vs, strict=True)]
         shaped = [W.shape(u, v) for W, u, v in zip(laid_out, us, vs, strict=True)]
@@ -164,11 +164,6 @@ def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[
             torch._foreach_copy_([W.u for W in laid_out] + [W.shaped_v for W in laid_out], found)
     us, vs = [u for u, _ in shaped], [v for _, v in shaped]
     return list(_Divide.apply(norms[0].eps, us, vs, sigmas, *weights)[: len(norms)])
-
-
-def copy_flat(v: Tensor) -> Tensor:
-    """Return the elements of v, in their order, in a vector of its own."""
-    return v.clone(memory_format=torch.contiguous_format).view(-1)
 
 
 def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float = EPS) -> nn.Module:

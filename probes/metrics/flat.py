@@ -19,11 +19,11 @@ def flat(tensor: Tensor) -> Tensor:
     return tensor.reshape(-1)
 
 
-def batches(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield ranges of indices with at most ``PIECE`` elements together; a larger tensor comes alone."""
+def batches(sizes: Sequence[int], limit: int = PIECE) -> Iterator[tuple[int, int]]:
+    """Yield ranges of indices with at most ``limit`` elements together; a larger tensor comes alone."""
     first = elements = 0
     for index, size in enumerate(sizes):
-        if index > first and elements + size > PIECE:
+        if index > first and elements + size > limit:
             yield first, index
             first, elements = index, 0
         elements += size

@@ -22,8 +22,8 @@ def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     0 gives an infinite or NaN ratio, no elements NaN, NaN in NaN out. Source of the angle: Wan et al. 2021, spherical
     motion dynamics.
     """
-    before = [flat(w if w.stride() == moved.stride() else w.contiguous()) for w, moved in pairs]
-    after = [flat(moved if w.stride() == moved.stride() else moved.contiguous()) for w, moved in pairs]
+    alike = [(w, v) if w.stride() == v.stride() else (w.contiguous(), v.contiguous()) for w, v in pairs]
+    before, after = [flat(w) for w, _ in alike], [flat(v) for _, v in alike]
     steps = list(torch._foreach_sub(after, before))
     weight, step = l2_norms([*before, *steps]).chunk(2)
     products = torch.stack([torch.dot(w, d) for w, d in zip(before, steps, strict=True)]).double()

