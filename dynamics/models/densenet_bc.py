@@ -3,60 +3,60 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dynamics.models.activation import LeakyReLU
 from dynamics.models.concatenation import Concatenation
 from dynamics.models.scope import check_scope
 from dynamics.norms.batch_norm import BATCH_NORM
-from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.norm import Norm
 
 BLOCKS = 3
 
-
-def _readers(norm: Norm, channels: int) -> nn.Module:
-    """Return what stands before an activation that reads channels made elsewhere."""
-    make = norm.reader or norm.module
-    return nn.Identity() if make is None else make(channels, 2)
+Order = Callable[..., "OrderedDict[str, nn.Module]"]
 
 
-def _producers(norm: Norm, channels: int) -> nn.Module:
-    """Return what is done once to channels where they are made, for all their readers."""
-    return nn.Identity() if norm.producer is None else norm.producer(channels, 2)
+def _activated(norm: Norm, channels: int, number: str = "") -> OrderedDict[str, nn.Module]:
+    """Return norm, if it is a module, and activation of some channels."""
+    made: OrderedDict[str, nn.Module] = OrderedDict()
+    if norm.module is not None:
+        made[f"norm{number}"] = norm.module(channels, 2)
+    made[f"activation{number}"] = LeakyReLU()
+    return made
 
 
-class DenseLayer(nn.Module):
-    """``growth`` new channels from all channels before: norm, activation, 1x1 conv; norm, activation, 3x3 conv."""
+def _where_made(norm: Norm, conv: nn.Conv2d, number: str = "", **behind: nn.Module) -> OrderedDict[str, nn.Module]:
+    """Return conv, norm, activation: once for all layers that read the new channels (Eq. 7)."""
+    return OrderedDict({f"conv{number}": norm.weight(conv)}, **behind) | _activated(norm, conv.out_channels, number)
 
-    def __init__(self, norm: Norm, *, channels: int, growth: int) -> None:
-        super().__init__()
+
+def _where_read(norm: Norm, conv: nn.Conv2d, number: str = "", **behind: nn.Module) -> OrderedDict[str, nn.Module]:
+    """Return norm, activation, conv: each layer has a norm of its own for the channels it reads (pre-activation)."""
+    return _activated(norm, conv.in_channels, number) | OrderedDict({f"conv{number}": norm.weight(conv)}, **behind)
+
+
+class DenseLayer(nn.Sequential):
+    """``growth`` new channels from all channels before, by a 1x1 and a 3x3 convolution."""
+
+    def __init__(self, norm: Norm, order: Order, *, channels: int, growth: int) -> None:
         middle = 4 * growth
-        self.norm1 = _readers(norm, channels)
-        self.activation1 = LeakyReLU()
-        self.conv1 = norm.weight(nn.Conv2d(channels, middle, 1, bias=False))
-        self.norm2 = nn.Identity() if norm.module is None else norm.module(middle, 2)
-        self.activation2 = LeakyReLU()
-        self.conv2 = norm.weight(nn.Conv2d(middle, growth, 3, padding=1, bias=False))
-        self.centring = _producers(norm, growth)
+        bottleneck = order(norm, nn.Conv2d(channels, middle, 1, bias=False), "1")
+        super().__init__(bottleneck | order(norm, nn.Conv2d(middle, growth, 3, padding=1, bias=False), "2"))
 
     def forward(self, features: Concatenation) -> Tensor:
         """Return the new channels; ``features`` are those before, which stay as they are."""
-        # Adding m makes a copy, any other norm needs one.
-        copied = self.norm1(features.value if isinstance(self.norm1, ChannelBias) else features.copy())
-        bottleneck = self.conv1(self.activation1(copied))
-        return self.centring(self.conv2(self.activation2(self.norm2(bottleneck))))
+        return super().forward(features.copy())
 
 
 class DenseBlock(nn.ModuleList):
     """Layers each of which reads what all before it made."""
 
-    def __init__(self, norm: Norm, *, channels: int, growth: int, layers: int) -> None:
-        super().__init__(DenseLayer(norm, channels=channels + i * growth, growth=growth) for i in range(layers))
+    def __init__(self, norm: Norm, order: Order, *, channels: int, growth: int, layers: int) -> None:
+        widths = [channels + i * growth for i in range(layers)]
+        super().__init__(DenseLayer(norm, order, channels=width, growth=growth) for width in widths)
         self.out_channels = channels + layers * growth
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,29 +67,18 @@ class DenseBlock(nn.ModuleList):
         return features.copy()
 
 
-class Transition(nn.Module):
-    """Fewer channels and a quarter of the pixels: norm, activation, 1x1 conv, 2x2 average."""
-
-    def __init__(self, norm: Norm, *, channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.norm = _readers(norm, channels)
-        self.activation = LeakyReLU()
-        self.conv = norm.weight(nn.Conv2d(channels, out_channels, 1, bias=False))
-        self.centring = _producers(norm, out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``(N, out_channels, h/2, w/2)`` of ``(N, channels, h, w)``, which is overwritten."""
-        # Readers see the averaged channels: those are centred, a quarter of the pixels.
-        return self.centring(F.avg_pool2d(self.conv(self.activation(self.norm(x))), 2))
-
-
 class DenseNetBC(nn.Module):
     """DenseNet with bottlenecks and compression (Huang et al. 2017): 1,009,730 parameters with batch norm.
 
-    A 3x3 convolution to ``2 growth`` channels; three blocks of ``(depth - 4) / 6`` dense layers with a transition
-    behind the first two; norm, LeakyReLU(0.1), average over the image, linear. Convolutions have no bias. A norm that
-    centres (msn, wn_mean) takes a channel's mean once, where the channel is made; each layer that reads it adds its own
-    m.
+    A 3x3 convolution to ``2 growth`` channels; three blocks of ``(depth - 4) / 6`` dense layers, each a 1x1 and a 3x3
+    convolution; behind the first two a transition, a 1x1 convolution and a 2x2 average; average over the image, linear.
+    Convolutions have no bias.
+
+    Where norm and LeakyReLU(0.1) stand hangs on the norm. Batch norm's stand before each convolution but the first, and
+    before the last average: each layer normalises anew what it reads. Mean, m and activation of Eq. 7 belong to the
+    layer that makes a channel: a norm that acts ``once``, or has no module, stands behind each convolution (in a
+    transition behind its average), and all layers read the same activations. Without a module both orders are one
+    function, here computed once.
 
     Args:
         norm: The normalisation.
@@ -100,8 +89,8 @@ class DenseNetBC(nn.Module):
         growth: Channels that a dense layer adds.
         compression: Share of channels that a transition keeps, 0 to 1; 0.8 in the paper.
         scope: ``full`` normalises every layer, as the paper's text says. ``released`` is what the authors' scripts do:
-            dense layers keep batch norm and plain convolutions; only the first convolution, the transitions, the last
-            norm and, without centring, the classifier differ.
+            dense layers keep batch norm and plain convolutions, and every norm stands before the convolution; only the
+            first convolution, the transitions, the last norm and, without centring, the classifier differ.
 
     Raises:
         ValueError: Depth is not 6n + 4, compression is not above 0 and at most 1, the image size is no multiple of 4,
@@ -125,20 +114,21 @@ class DenseNetBC(nn.Module):
         check_scope(scope, norm)
         released = scope == "released"
         dense = BATCH_NORM if released else norm
-        outer = replace(norm, reader=None, producer=None) if released else norm
+        once = not released and (norm.once or norm.module is None)
+        order = _where_made if once else _where_read
         channels = 2 * growth
-        stem = norm.weight(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False))
-        layers: OrderedDict[str, nn.Module] = OrderedDict(conv=stem, centring=_producers(outer, channels))
+        stem = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        layers = order(norm, stem) if once else OrderedDict(conv=norm.weight(stem))
         per_block = (depth - 4) // (2 * BLOCKS)
         for number in range(1, BLOCKS + 1):
-            layers[f"block{number}"] = DenseBlock(dense, channels=channels, growth=growth, layers=per_block)
+            layers[f"block{number}"] = DenseBlock(dense, order, channels=channels, growth=growth, layers=per_block)
             channels += per_block * growth
             if number < BLOCKS:
                 kept = int(channels * compression)
-                layers[f"transition{number}"] = Transition(outer, channels=channels, out_channels=kept)
+                conv = nn.Conv2d(channels, kept, 1, bias=False)
+                layers[f"transition{number}"] = nn.Sequential(order(norm, conv, pool=nn.AvgPool2d(2)))
                 channels = kept
-        layers["norm"], layers["activation"] = _readers(outer, channels), LeakyReLU()
-        self.features = nn.Sequential(layers)
+        self.features = nn.Sequential(layers if once else layers | _activated(norm, channels))
         classifier = nn.Linear(channels, num_classes)
         self.classifier = classifier if released and norm.module is not None else norm.weight(classifier)
         self._image = (in_channels, image_size, image_size)

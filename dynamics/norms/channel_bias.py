@@ -1,4 +1,4 @@
-"""A learned number added to each channel: the m of Eq. 7 where the mean was taken elsewhere."""
+"""A learned number added to each channel: what is left of a norm without its mean."""
 
 from __future__ import annotations
 

@@ -16,15 +16,17 @@ from dynamics.norms.mean_centring import MeanCentring
 from dynamics.norms.plain import is_reparametrised, make_plain, quiet_weight
 
 FOLDABLE = (MeanCentring, ChannelBias, _BatchNorm)
+AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
 
 def fold(model: nn.Module) -> nn.Module:
     """Return a copy for inference: plain layers, same outputs as ``model.eval()`` up to rounding.
 
     Every reparametrised weight becomes the plain weight that evaluation multiplies by. A mean-centring, a channel bias
-    or a batch norm that alone reads a layer's output goes into that layer's weight and bias; where a Sequential held it
-    nothing is left, elsewhere an ``nn.Identity``. One that reads something else (DenseNet's concatenated channels) has
-    no layer to go into: a centring leaves the :class:`ChannelBias` ``m - running mean``, a batch norm stays.
+    or a batch norm that alone reads a layer's output, or averages of it, goes into that layer's weight and bias; where
+    a Sequential held it nothing is left, elsewhere an ``nn.Identity``. One that reads something else (the concatenated
+    channels of a DenseNet with batch norm) has no layer to go into: a centring leaves the :class:`ChannelBias`
+    ``m - running mean``, a batch norm stays.
 
     Raises:
         ValueError: There is nothing to fold, or the forward cannot be traced (it branches on values).
@@ -45,21 +47,35 @@ def fold(model: nn.Module) -> nn.Module:
 
 
 def _pairs(model: nn.Module) -> dict[str, nn.Module]:
-    """Return, by the norm's name, the layer whose output the norm alone reads, both called once."""
+    """Return, by the norm's name, the layer whose output, or averages of it, the norm alone reads, both called once."""
     graph = trace(model)
     modules = dict(model.named_modules())
     calls = [node for node in graph.nodes if node.op == "call_module"]
     targets = [modules[str(node.target)] for node in calls]
     pairs: dict[str, nn.Module] = {}
     for node, norm in zip(calls, targets, strict=True):
-        source = node.args[0] if node.args else None
-        if not isinstance(norm, FOLDABLE) or not isinstance(source, fx.Node) or source.op != "call_module":
+        if not isinstance(norm, FOLDABLE):
             continue
-        layer = modules[str(source.target)]
-        once = targets.count(layer) == 1 and targets.count(norm) == 1
-        if isinstance(layer, LAYERS) and len(source.users) == 1 and once:
+        layer = _module_before(node, modules)
+        if isinstance(layer, LAYERS) and targets.count(layer) == 1 and targets.count(norm) == 1:
             pairs[str(node.target)] = layer
     return pairs
+
+
+def _module_before(node: fx.Node, modules: dict[str, nn.Module]) -> nn.Module | None:
+    """Return the module whose output this call alone reads, behind averages or directly; None if there is none."""
+    source = node.args[0] if node.args else None
+    if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
+        return None
+    module = modules[str(source.target)]
+    return _module_before(source, modules) if _averages(module) else module
+
+
+def _averages(module: nn.Module) -> bool:
+    """Return whether a module takes means, and no zeros into them: scale and shift of a channel may go before it."""
+    if not isinstance(module, AVERAGES) or getattr(module, "divisor_override", None) is not None:
+        return False
+    return not any(module.padding) if isinstance(module.padding, tuple) else module.padding == 0
 
 
 @torch.no_grad()

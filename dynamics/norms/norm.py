@@ -23,8 +23,8 @@ class Norm:
         weight: Reparametrises a layer's weight in place and returns the layer.
         module: ``(channels, spatial dimensions) -> module`` that stands between the layer and its activation; None for
             a norm of weights alone.
-        producer: For networks where many layers read a channel: what is done to it once, where it is made.
-        reader: What then is left to each of the layers that read it, in the place of ``module``.
+        once: The module is part of the layer before it (Eq. 7) and acts once on a channel that many layers read. Else,
+            as batch norm, each of those layers has a module of its own.
         whole_model: ``(model, example input) -> model``, run once the model is built, for a norm that must know the
             size of each layer's input. It reaches every linear and convolution layer.
     """
@@ -33,8 +33,7 @@ class Norm:
     source: str
     weight: Callable[[nn.Module], nn.Module] = unchanged
     module: Callable[[int, int], nn.Module] | None = None
-    producer: Callable[[int, int], nn.Module] | None = None
-    reader: Callable[[int, int], nn.Module] | None = None
+    once: bool = False
     whole_model: Callable[[nn.Module, Tensor], nn.Module] | None = None
 
     @property

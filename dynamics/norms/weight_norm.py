@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from dynamics.norms.layers import output_dimension
-from dynamics.norms.mean_spectral_norm import bias_where_read, centring, centring_where_made
+from dynamics.norms.mean_spectral_norm import centring
 from dynamics.norms.norm import Norm
 
 
@@ -27,6 +27,5 @@ MEAN_WEIGHT_NORM = Norm(
     source="Salimans and Kingma 2016, Eq. 2 and section 2.3",
     weight=weight_norm,
     module=centring,
-    producer=centring_where_made,
-    reader=bias_where_read,
+    once=True,
 )

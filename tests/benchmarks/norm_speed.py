@@ -11,7 +11,7 @@ it is from 1.00 is what a ratio here is worth. ``cpu`` is the same ratio in time
 which a busy neighbour disturbs less. On CPU it runs single-threaded.
 
 Two definitions stand beside ours: ``sn_torch``, torch's own spectral norm on the same layers, and ``msn_naive``, that
-and ``h - h.mean + m`` before every activation.
+and ``h - h.mean + m`` behind every layer.
 """
 
 import argparse
@@ -64,6 +64,7 @@ PEERS = {
         source="torch",
         weight=parametrizations.spectral_norm,
         module=lambda channels, _dimensions: NaiveCentring(channels),
+        once=True,
     ),
 }
 

@@ -56,6 +56,15 @@ def test_second_derivatives_pass(seed: int) -> None:
     assert torch.autograd.gradgradcheck(function, (x, y))
 
 
+def test_a_view_that_a_backward_needs_is_refused_once_something_is_appended(seed: int) -> None:
+    x, y, _ = pieces(seed, torch.channels_last)
+    features = Concatenation(x * 1, channels=5)
+    h = nn.functional.conv2d(features.value, torch.ones(1, 3, 1, 1, dtype=x.dtype, requires_grad=True))
+    features.append(y * 1)
+    with pytest.raises(RuntimeError, match="has been modified inplace"):
+        (h.sum() + features.value.sum()).backward()
+
+
 def test_a_copy_is_its_own(seed: int) -> None:
     features = Concatenation(pieces(seed, torch.channels_last)[0].detach(), channels=5)
     before = features.copy()

@@ -2,71 +2,117 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dynamics.models import build
+from dynamics.models.activation import LeakyReLU
 from dynamics.models.densenet_bc import DenseNetBC
-from dynamics.norms import MeanCentring, Norm, SpectralNorm, norm_named
+from dynamics.norms import MeanCentring, SpectralNorm, norm_named
 from dynamics.norms.layers import LAYERS
 from dynamics.norms.plain import is_reparametrised
-from dynamics.norms.spectral_norm import spectral_norm
 
 SMALL = {"in_channels": 3, "image_size": 8, "depth": 16, "growth": 4}
+BLOCKS_AND_TRANSITIONS = (("block1", "transition1"), ("block2", "transition2"), ("block3", None))
 
 
-class CentredBeforeEachUse(nn.Module):
-    """Eq. 7 as it stands, in front of every activation, each with a mean of its own."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.m = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("mean", torch.zeros(channels))
-
-    def forward(self, h: Tensor) -> Tensor:
-        mean = h.mean((0, 2, 3)) if self.training else self.mean
-        if self.training:
-            self.mean = (0.9 * self.mean + 0.1 * mean).detach()
-        return h + (self.m - mean)[:, None, None]
+def activated(module: nn.Module, x: Tensor, number: str = "") -> Tensor:
+    """Return LeakyReLU of the module's norm, if it has one, of x."""
+    return F.leaky_relu(getattr(module, f"norm{number}", nn.Identity())(x.clone()), 0.1)
 
 
-NAIVE = Norm("naive", source="test", weight=spectral_norm, module=lambda channels, _: CentredBeforeEachUse(channels))
+def normalised_where_read(model: DenseNetBC, x: Tensor) -> Tensor:
+    """Norm, activation, conv: the pre-activation DenseNet as Huang et al. write it."""
+    x = model.features.conv(x)
+    for block, transition in BLOCKS_AND_TRANSITIONS:
+        for layer in model.features.get_submodule(block):
+            middle = layer.conv1(activated(layer, x, "1"))
+            x = torch.cat([x, layer.conv2(activated(layer, middle, "2"))], 1)
+        if transition is not None:
+            part = model.features.get_submodule(transition)
+            x = F.avg_pool2d(part.conv(activated(part, x)), 2)
+    return model.classifier(activated(model.features, x).mean((2, 3)))
 
 
-def test_means_taken_where_channels_are_made_give_the_numbers_of_eq_7(seed: int) -> None:
+def equation_7(model: DenseNetBC, x: Tensor) -> Tensor:
+    """``h = W g; h~ = h - E[h] + m; g = f(h~)``, layer by layer; a transition's h is averaged first."""
+
+    def made(module: nn.Module, h: Tensor, number: str = "") -> Tensor:
+        norm = getattr(module, f"norm{number}")
+        mean = h.mean((0, 2, 3)) if model.training else norm.running_mean
+        if model.training:
+            norm.running_mean = (0.9 * norm.running_mean + 0.1 * mean).detach()
+        return F.leaky_relu(h + (norm.bias - mean)[:, None, None], 0.1)
+
+    g = made(model.features, model.features.conv(x))
+    for block, transition in BLOCKS_AND_TRANSITIONS:
+        for layer in model.features.get_submodule(block):
+            g = torch.cat([g, made(layer, layer.conv2(made(layer, layer.conv1(g), "1")), "2")], 1)
+        if transition is not None:
+            part = model.features.get_submodule(transition)
+            g = made(part, F.avg_pool2d(part.conv(g), 2))
+    return model.classifier(g.mean((2, 3)))
+
+
+READ = [*((norm, "full") for norm in ("none", "sn", "wn", "bn")), *((norm, "released") for norm in ("sn", "msn", "bn"))]
+MADE = [("msn", "full"), ("wn_mean", "full")]
+REFERENCES = [*((*case, normalised_where_read) for case in READ), *((*case, equation_7) for case in MADE)]
+
+
+@pytest.mark.parametrize(("norm", "scope", "reference"), REFERENCES)
+def test_outputs_and_gradients_are_those_of_the_formula(
+    norm: str, scope: str, reference: Callable[[DenseNetBC, Tensor], Tensor], seed: int
+) -> None:
     torch.manual_seed(seed)
-    ours = DenseNetBC(norm_named("msn"), **SMALL).double()
-    torch.manual_seed(seed)
-    naive = DenseNetBC(NAIVE, **SMALL).double()
-    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    ours = DenseNetBC(norm_named(norm), scope=scope, **SMALL).double()
+    plain, x = copy.deepcopy(ours), torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    functions = [(ours, ours), (plain, lambda x: reference(plain, x))]
     for _ in range(3):
-        for model in (ours, naive):
+        outputs = []
+        for model, function in functions:
             optimizer = torch.optim.SGD(model.parameters(), 0.1)
-            output = model(x)
+            outputs.append(function(x))
             optimizer.zero_grad()
-            output.square().sum().backward()
+            outputs[-1].square().sum().backward()
             optimizer.step()
-    torch.testing.assert_close(ours(x), naive(x), rtol=1e-9, atol=1e-9)
-    gradients = [[p.grad for p in model.parameters() if p.grad.ndim > 1] for model in (ours, naive)]
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
-    torch.testing.assert_close(ours.eval()(x), naive.eval()(x), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(*outputs, rtol=1e-12, atol=1e-12)
+        for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours.eval()(x), reference(plain.eval(), x), rtol=1e-12, atol=1e-12)
+
+
+def widths_seen(model: nn.Module, kind: type[nn.Module]) -> list[int]:
+    """Return of how many channels each call of a kind of module was, in one forward."""
+    widths: list[int] = []
+    for module in model.modules():
+        if isinstance(module, kind):
+            module.register_forward_hook(lambda _module, _inputs, output: widths.append(output.shape[1]))
+    model(torch.randn(2, 3, 8, 8))
+    return widths
+
+
+DENSE_LAYER = [16, 4]  # the bottleneck, the new channels
+EACH_CHANNEL = [8, *DENSE_LAYER * 2, 12, *DENSE_LAYER * 2, 16, *DENSE_LAYER * 2]
 
 
 def test_each_mean_is_taken_once() -> None:
-    model = build("densenet_bc", "msn", **SMALL)
-    widths: list[int] = []
+    assert widths_seen(build("densenet_bc", "msn", **SMALL), MeanCentring) == EACH_CHANNEL
 
-    def note(module: nn.Module, _inputs: object, _output: Tensor) -> None:
-        widths.append(module.num_features)
 
-    for module in model.modules():
-        if isinstance(module, MeanCentring):
-            module.register_forward_hook(note)
-    model(torch.randn(2, 3, 8, 8))
-    dense_layer = [16, 4]  # the bottleneck, the new channels
-    assert widths == [8, *dense_layer * 2, 12, *dense_layer * 2, 16, *dense_layer * 2]
+@pytest.mark.parametrize("norm", ["none", "sn", "msn", "wn", "wn_mean"])
+def test_each_channel_is_activated_once(norm: str) -> None:
+    assert widths_seen(build("densenet_bc", norm, **SMALL), LeakyReLU) == EACH_CHANNEL
+
+
+def test_batch_norm_normalises_a_channel_anew_for_each_reader() -> None:
+    widths = widths_seen(build("densenet_bc", "bn", **SMALL), nn.BatchNorm2d)
+    # In each block: all channels so far and the bottleneck, twice; then what the transition or the last average reads.
+    assert widths == [width for first in (8, 12, 16) for width in (first, 16, first + 4, 16, first + 8)]
 
 
 @pytest.mark.parametrize("norm", ["none", "bn", "sn", "msn"])

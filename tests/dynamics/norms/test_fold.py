@@ -58,13 +58,62 @@ def test_no_extra_module_is_left(name: str) -> None:
     assert [p.shape for p in folded.parameters()] == [p.shape for p in plain.parameters()]
 
 
-def test_in_densenet_what_reads_concatenated_channels_stays_a_bias() -> None:
-    folded = fold(build("densenet_bc", "msn", **MODELS["densenet_bc"][0]))
-    kinds = [type(module) for module in folded.modules()]
+def test_of_an_msn_densenet_biases_alone_are_left() -> None:
+    options, _ = MODELS["densenet_bc"]
+    plain, folded = build("densenet_bc", "none", **options), fold(build("densenet_bc", "msn", **options))
+    assert [type(module) for module in folded.modules()] == [type(module) for module in plain.modules()]
+    assert all(module.bias is not None for module in folded.modules() if isinstance(module, nn.Conv2d))
+
+
+def test_what_reads_concatenated_channels_stays() -> None:
+    options, _ = MODELS["densenet_bc"]
+    recentred = fold(convert(build("densenet_bc", "bn", **options), "msn"))
+    kinds = [type(module) for module in recentred.modules()]
     assert MeanCentring not in kinds
-    assert not any(is_reparametrised(module) for module in folded.modules())
-    # Two dense layers a block, two transitions (before, and behind the pool) and the last norm.
-    assert kinds.count(ChannelBias) == 6 + 2 + 2 + 1
+    assert not any(is_reparametrised(module) for module in recentred.modules())
+    # Two dense layers a block, two transitions and the last norm.
+    assert kinds.count(ChannelBias) == 6 + 2 + 1
+
+
+AVERAGES = {
+    "plain": (nn.AvgPool2d(2), True),
+    "overlapping, cut off at the edge": (nn.AvgPool2d(3, stride=2, ceil_mode=True), True),
+    "padded": (nn.AvgPool2d(2, padding=1), False),
+    "padded on one side": (nn.AvgPool2d(3, padding=(0, 1)), False),
+    "with a divisor of its own": (nn.AvgPool2d(2, divisor_override=3), False),
+    "maxima": (nn.MaxPool2d(2), False),
+}
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, MeanCentring], ids=lambda norm: norm.__name__)
+@pytest.mark.parametrize(("pool", "folds"), AVERAGES.values(), ids=AVERAGES)
+def test_a_norm_folds_through_averages_into_the_layer_before(
+    pool: nn.Module, folds: bool, norm: type[nn.Module], seed: int
+) -> None:
+    torch.manual_seed(seed)
+    x = torch.randn(4, 2, 6, 6)
+    model = trained(nn.Sequential(nn.Conv2d(2, 3, 3), copy.deepcopy(pool), norm(3), nn.ReLU()), x)
+    folded = fold(model)
+    assert (len(folded) == 3) is folds
+    torch.testing.assert_close(outputs(folded, x), outputs(model, x), rtol=1e-5, atol=1e-5)
+
+
+def test_averages_that_two_things_read_are_left(seed: int) -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.pool, self.norm = nn.Conv2d(2, 3, 3), nn.AvgPool2d(2), MeanCentring(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.pool(self.conv(x))
+            return h * self.norm(h)
+
+    torch.manual_seed(seed)
+    x = torch.randn(4, 2, 6, 6)
+    model = trained(Pooled(), x)
+    folded = fold(model)
+    assert isinstance(folded.norm, ChannelBias)
+    torch.testing.assert_close(outputs(folded, x), outputs(model, x))
 
 
 @pytest.mark.parametrize("norm", ["bn", "msn"])
