@@ -39,15 +39,23 @@ def test_real_runs_that_went_well_have_no_findings() -> None:
     assert findings_of(STORE).empty
 
 
-def made_from_a_committed_store() -> list[Path]:
-    """Return the provenance files under ``figures/`` whose store lies beside them."""
-    facts = {path: json.loads(path.read_text()) for path in sorted(COMMITTED.rglob("*.json"))}
-    made = {path: fact for path, fact in facts.items() if isinstance(fact, dict) and "table_hash" in fact}
-    return [path for path, fact in made.items() if (path.parent / fact["store"] / "runs").is_dir()]
-
-
-@pytest.mark.parametrize("path", made_from_a_committed_store(), ids=lambda path: path.stem)
-def test_the_committed_figures_regenerate_from_the_committed_store(path: Path) -> None:
+def store_of(path: Path) -> Path | None:
+    """Return the committed store that a figure was made from: beside its provenance file, or beside its folder."""
     facts = json.loads(path.read_text())
-    again = prepare(facts["figure"], path.parent / facts["store"], runs=facts["runs"], **facts["options"])
+    stores = [parent / facts["store"] for parent in path.parents[:2]] if "table_hash" in facts else []
+    return next((store for store in stores if (store / "runs").is_dir()), None)
+
+
+MADE = {path: store for path in sorted(COMMITTED.rglob("*.json")) if (store := store_of(path))}
+
+
+def test_every_folder_of_committed_figures_is_checked() -> None:
+    drawn = {path.parent for path in COMMITTED.rglob("*.png") if "store" not in path.parts}
+    assert drawn == {path.parent for path in MADE}
+
+
+@pytest.mark.parametrize(("path", "store"), MADE.items(), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_committed_figures_regenerate_from_the_committed_store(path: Path, store: Path) -> None:
+    facts = json.loads(path.read_text())
+    again = prepare(facts["figure"], store, runs=facts["runs"], **facts["options"])
     assert table_hash(again.table) == facts["table_hash"]
