@@ -118,7 +118,9 @@ class DenseNetBC(nn.Module):
         order = _where_made if once else _where_read
         channels = 2 * growth
         stem = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
-        layers = order(norm, stem) if once else OrderedDict(conv=norm.weight(stem))
+        layers: OrderedDict[str, nn.Module] = OrderedDict(conv=norm.weight(stem))
+        if once:
+            layers |= _activated(norm, channels, "0")
         per_block = (depth - 4) // (2 * BLOCKS)
         for number in range(1, BLOCKS + 1):
             layers[f"block{number}"] = DenseBlock(dense, order, channels=channels, growth=growth, layers=per_block)
@@ -128,7 +130,9 @@ class DenseNetBC(nn.Module):
                 conv = nn.Conv2d(channels, kept, 1, bias=False)
                 layers[f"transition{number}"] = nn.Sequential(order(norm, conv, pool=nn.AvgPool2d(2)))
                 channels = kept
-        self.features = nn.Sequential(layers if once else layers | _activated(norm, channels))
+        if not once:
+            layers |= _activated(norm, channels)
+        self.features = nn.Sequential(layers)
         classifier = nn.Linear(channels, num_classes)
         self.classifier = classifier if released and norm.module is not None else norm.weight(classifier)
         self._image = (in_channels, image_size, image_size)

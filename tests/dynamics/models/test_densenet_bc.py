@@ -49,7 +49,7 @@ def equation_7(model: DenseNetBC, x: Tensor) -> Tensor:
             norm.running_mean = (0.9 * norm.running_mean + 0.1 * mean).detach()
         return F.leaky_relu(h + (norm.bias - mean)[:, None, None], 0.1)
 
-    g = made(model.features, model.features.conv(x))
+    g = made(model.features, model.features.conv(x), "0")
     for block, transition in BLOCKS_AND_TRANSITIONS:
         for layer in model.features.get_submodule(block):
             g = torch.cat([g, made(layer, layer.conv2(made(layer, layer.conv1(g), "1")), "2")], 1)
