@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from probes.activations import ActivationWatch
+from probes.copies import Copies
 from probes.head_start import HeadStart
 from probes.layers import Layer, bias_parameter, effective_weight, raw_parameter
 from probes.matrix import kernel_slices, unfolded
@@ -59,7 +61,6 @@ class Observation:
         self.micro_batches = micro_batches
         self.head_start = head_start
         self.gradient_scale = gradient_scale
-        self.before: Reading | None = None
         self._readings: dict[str, Reading] = {}
 
     def read(self, source: str) -> Reading:
@@ -69,10 +70,63 @@ class Observation:
             self._readings[source] = _activations(self, source) if read is None else read(self)
         return self._readings[source]
 
+    def set_aside(self, sources: Collection[str], *, room: int) -> SetAside | None:
+        """Copy what the sources are made of; None if it is not float32 on the CPU, or takes more bytes than room."""
+        parts = dict.fromkeys(part for source in sources for part in MADE_OF[source])
+        readings = {part: self.read(part) for part in parts}
+        tensors = [tensor for reading in readings.values() for tensor in reading.tensors]
+        size = sum(tensor.nbytes for tensor in tensors)
+        if (
+            not tensors
+            or size > room
+            or any(tensor.dtype != torch.float32 or tensor.device.type != "cpu" for tensor in tensors)
+        ):
+            return None
+        return SetAside(self, readings)
+
     def remember_parameters(self) -> None:
         """Copy the parameters that are about to be updated."""
         indices, parameters = _read(self, _trained_parameter)
-        self.before = Reading(indices, [parameter.clone() for parameter in parameters])
+        self._readings["before"] = Reading(indices, [parameter.clone() for parameter in parameters])
+
+
+class SetAside:
+    """What was read at one look, copied: metrics may look at it when training has gone on.
+
+    Attributes:
+        stride: More than the index of any layer.
+        key: Equal for looks at which the same was read of the same layers.
+    """
+
+    def __init__(self, observation: Observation, readings: Mapping[str, Reading]) -> None:
+        self.layers, self.ranks, self.activations = observation.layers, observation.ranks, observation.activations
+        self.stride = 1 + max(self.layers, default=0)
+        self.indices = {source: reading.indices for source, reading in readings.items()}
+        self.key = tuple((source, *indices) for source, indices in self.indices.items())
+        self._copies = Copies([tensor for reading in readings.values() for tensor in reading.tensors])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory the copies take."""
+        return self._copies.nbytes
+
+    def readings(self) -> dict[str, Reading]:
+        """Return what was read."""
+        tensors = iter(self._copies.tensors())
+        return {source: Reading(i, list(islice(tensors, len(i)))) for source, i in self.indices.items()}
+
+
+def look_at(asides: Sequence[SetAside]) -> Observation:
+    """Return one look at what several looks have set aside: index ``k stride + i`` is layer i of the k-th."""
+    first, stride = asides[0], asides[0].stride
+    observation = Observation((), ranks=first.ranks, activations=first.activations)
+    observation.layers = {k * stride + i: layer for k in range(len(asides)) for i, layer in first.layers.items()}
+    for k, aside in enumerate(asides):
+        for source, (indices, tensors) in aside.readings().items():
+            whole = observation._readings.setdefault(source, Reading([], []))
+            whole.indices.extend(k * stride + i for i in indices)
+            whole.tensors.extend(tensors)
+    return observation
 
 
 def _read(observation: Observation, read: Callable[[Layer], Tensor | None]) -> Reading:
@@ -164,10 +218,8 @@ def _convolutions(observation: Observation) -> Reading:
 
 
 def _updates(observation: Observation) -> Reading:
-    if observation.before is None:
-        return Reading([], [])
-    after = dict(zip(*_read(observation, _trained_parameter), strict=True))
-    pairs = {i: (before, after[i]) for i, before in zip(*observation.before, strict=True) if i in after}
+    after = dict(zip(*observation.read("after"), strict=True))
+    pairs = {i: (before, after[i]) for i, before in zip(*observation.read("before"), strict=True) if i in after}
     return Reading(list(pairs), list(pairs.values()))
 
 
@@ -197,6 +249,8 @@ SOURCES: dict[str, Callable[[Observation], Reading]] = {
     "weight": lambda observation: _read(observation, _effective_weight),
     "raw_weight": lambda observation: _read(observation, _parameter_under_parametrization),
     "bias": lambda observation: _read(observation, bias_parameter),
+    "before": lambda _: Reading([], []),  # unless the parameters were remembered
+    "after": lambda observation: _read(observation, _trained_parameter),
     "gradient": _gradients,
     "matrix": _matrices,
     "kernel_slices": _kernel_slices,
@@ -210,6 +264,15 @@ SOURCES: dict[str, Callable[[Observation], Reading]] = {
 """What a metric may read, by name: the effective weight, the parameter under a parametrization (where there is one),
 the bias, the gradient of the parameter as the optimizer will use it, and what is computed from these once for several
 metrics. Activations are read under the name of their reducer."""
+
+
+MADE_OF: dict[str, tuple[str, ...]] = {
+    **{source: (source,) for source in ("weight", "raw_weight", "bias", "gradient")},
+    **dict.fromkeys(("matrix", "kernel_slices", "singular_values", "weight_histogram"), ("weight",)),
+    "gradient_histogram": ("gradient",),
+    "update": ("before", "after"),
+}
+"""The sources that follow from copies of some tensors, whenever one looks at these, and from which."""
 
 
 def check_sources(metrics: Sequence[Metric]) -> None:

@@ -37,6 +37,11 @@ class Output:
         self._writer: Writer | None = None
         self._open(first)
 
+    @property
+    def room(self) -> int:
+        """Bytes of copies that a record may bring with it."""
+        return 0 if self._writer is None else self._writer.room
+
     def put(self, record: Record) -> None:
         """Take a record."""
         if self._writer is not None:

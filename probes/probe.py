@@ -38,9 +38,10 @@ class Probe:
 
     Weights and gradients are read when the optimizer is about to move the weights: the gradient is the one it uses,
     summed over micro-batches, averaged over ranks, unscaled, and clipped if it was clipped (:meth:`capture` reads it
-    earlier). Activations are reduced in forward hooks, in training passes only. On the CPU, where training uses at most
-    half of the cores and another one is idle, singular values of large weights are taken there while the backward pass
-    runs. A failure inside the probe is warned of once and kept as a gap in the run's row.
+    earlier). Activations are reduced in forward hooks, in training passes only. On the CPU, where training uses one
+    thread or at most half of the cores, weights and gradients of a small network are copied and looked at in another
+    thread, many steps at once; of a large one, singular values are taken on an idle core while the backward pass runs.
+    A failure inside the probe is warned of once and kept as a gap in the run's row.
 
     In a model under ``torch.compile`` the gradients that arrive at outputs are not seen and stay null. Under autocast
     or in a model of reduced precision, metrics of activations then leave Inductor other roundings, of which the probe
@@ -272,11 +273,21 @@ class Probe:
         sources = {metric.reads for metric in due}
         self._activations.arm(sources, keep_since_mark=late)
         self._micro_batches.arm("micro_batches" in sources)
-        self._head_start.arm("singular_values" in sources)
+        room = self._output.room if due and self._ranks.count == 1 else 0
+        self._head_start.arm("singular_values" in sources, room=room)
         self._captured = False
         self._observations: list[Observation] = []
         self._recording = (
-            Recording(self._step, due, layers=self._layers, carried=self._carried, gaps=self._gaps) if due else None
+            Recording(
+                self._step,
+                due,
+                layers=self._layers,
+                carried=self._carried,
+                gaps=self._gaps,
+                room=room,
+            )
+            if due
+            else None
         )
 
     def _due(self) -> list[Metric]:

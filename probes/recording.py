@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from probes.gaps import Gaps
+from probes.later import Later, may_wait
 from probes.layers import Layer, raw_parameter
+from probes.measurement import Carried, measure
 from probes.metrics import Metric
 from probes.metrics.histogram import SLOTS
 from probes.metrics.singular_values import PADDING
-from probes.observation import Observation, Reading
+from probes.observation import Observation
 from probes.ranks import Ranks
 from probes.records import Record, Result
 from probes.schema import HISTOGRAMS, LAYERS, SPECTRA
 from probes.transfer import arrival, to_host
-
-Carried = dict[str, dict[int, Tensor]]
 
 
 class Recording:
@@ -34,12 +33,14 @@ class Recording:
         layers: Sequence[Layer],
         carried: Carried,
         gaps: Gaps,
+        room: int = 0,
     ) -> None:
         self.due = due
         self._record = Record(step)
         self._layers = layers
         self._carried = carried
         self._gaps = gaps
+        self._room = room
 
     @property
     def awaits_update(self) -> bool:
@@ -48,42 +49,28 @@ class Recording:
 
     def measure(self, observation: Observation, *, after_update: bool = False) -> None:
         """Run the due metrics on an observation: those of before the optimizer's update, or those of after it."""
-        together: dict[Any, list[tuple[Metric, Reading]]] = {}
-        with torch.no_grad():
-            for metric in self.due:
-                if metric.after_update == after_update and (reading := self._read(metric, observation)) is not None:
-                    alone = metric.carries or metric.table != LAYERS
-                    together.setdefault(metric.name if alone else metric.compute, []).append((metric, reading))
-            for group in together.values():
-                self._compute(group)
+        waiting: list[Metric] = []
+        at_once: list[Metric] = []
+        for metric in self.due:
+            if metric.after_update == after_update:
+                (waiting if may_wait(metric) else at_once).append(metric)
+        later = self._later(waiting, observation) if waiting else None
+        if later is None:
+            at_once = [metric for metric in self.due if metric.after_update == after_update]
+        else:
+            self._record.later.append(later)
+        self._record.results += measure(at_once, observation, carried=self._carried, fail=self._fail)
 
-    def _read(self, metric: Metric, observation: Observation) -> Reading | None:
+    def _later(self, metrics: Sequence[Metric], observation: Observation) -> Later | None:
+        """Set aside what the metrics read; None if it is too much, or some of it cannot be read."""
         try:
-            reading = observation.read(metric.reads)
-            return reading if len(reading.tensors) else None
-        except Exception as failure:
-            self._gaps.fail(metric.name, failure, self._record.step)
+            aside = observation.set_aside([metric.reads for metric in metrics], room=self._room - self._record.copied)
+        except Exception:  # it comes again where the metric reads it, and is reported there
             return None
+        return None if aside is None else Later(metrics, aside, self._fail)
 
-    def _compute(self, group: list[tuple[Metric, Reading]]) -> None:
-        """Call the function that some metrics share, for all of them at once; singly if that fails."""
-        try:
-            results = _shared(group) if len(group) > 1 else [self._single(*group[0])]
-            self._record.results += results
-        except Exception as failure:
-            if len(group) == 1:
-                self._gaps.fail(group[0][0].name, failure, self._record.step)
-            else:
-                for alone in group:
-                    self._compute([alone])
-
-    def _single(self, metric: Metric, reading: Reading) -> Result:
-        if not metric.carries:
-            return _result(metric, reading.indices, metric.compute(reading.tensors))
-        kept = self._carried.setdefault(metric.name, {})
-        values, carried = metric.compute(reading.tensors, [kept.get(index) for index in reading.indices])
-        kept.update(zip(reading.indices, carried, strict=True))
-        return _result(metric, reading.indices, values)
+    def _fail(self, metric: str, failure: Exception) -> None:
+        self._gaps.fail(metric, failure, self._record.step)
 
     def finish(self, ranks: Ranks, *, epoch: int | None) -> Record | None:
         """Return the record of all ranks, on its way to the host; None on ranks that do not write."""
@@ -96,7 +83,7 @@ class Recording:
         ]
         events = [arrival(device) for device in devices]
         ready = [event for event in events if event is not None]
-        return Record(self._record.step, epoch, moved, ready)
+        return Record(self._record.step, epoch, moved, ready, self._record.later)
 
     def _united(self, ranks: Ranks) -> list[Result]:
         """Add up the ranks' results: dense over all layers, with a mark where there is one."""
@@ -118,22 +105,6 @@ class Recording:
             shapes = [p.shape for p in map(raw_parameter, self._layers) if p is not None and p.ndim >= 2]
             return max((max(shape[:2]) for shape in shapes), default=0)
         return SLOTS + 1
-
-
-def _shared(group: list[tuple[Metric, Reading]]) -> list[Result]:
-    values = group[0][0].compute([tensor for _, reading in group for tensor in reading.tensors])
-    results, first = [], 0
-    for metric, reading in group:
-        last = first + len(reading.indices)
-        results.append(_result(metric, reading.indices, values[..., first:last]))
-        first = last
-    return results
-
-
-def _result(metric: Metric, indices: list[int], values: Tensor) -> Result:
-    """Return the rows that the metric has columns for."""
-    own = metric.table == LAYERS and metric.finish is None
-    return Result(metric, indices, values[: len(metric.columns)] if own else values)
 
 
 def _rows(result: Result, width: int) -> Tensor:

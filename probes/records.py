@@ -54,11 +54,17 @@ class Record:
     epoch: int | None = None
     results: list[Result] = field(default_factory=list)
     ready: list[Any] = field(default_factory=list)  # CUDA events
+    later: list[Any] = field(default_factory=list)  # probes.later.Later: what is still to be computed
 
     @property
     def nbytes(self) -> int:
-        """Memory its values take."""
-        return sum(result.values.nbytes for result in self.results)
+        """Memory its values take, and the copies from which more are to follow."""
+        return sum(result.values.nbytes for result in self.results) + self.copied
+
+    @property
+    def copied(self) -> int:
+        """Memory that the copies take."""
+        return sum(later.aside.nbytes for later in self.later)
 
     def wait(self) -> None:
         """Block the calling thread until the tensors have arrived from the device."""
@@ -76,17 +82,22 @@ class Tables:
         columns = [c for metric in metrics for c in metric.columns]
         self._places = {column.name: place for place, column in enumerate(columns)}
         self._columns = columns
+        self._metrics = {metric.name: place for place, metric in enumerate(metrics)}
         self._schema = arrow_schema(LAYERS, columns)
 
     def batches(self, records: Sequence[Record]) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Yield table name and batch for each table the records have rows for."""
         for record in records:
             record.wait()
+            record.results.sort(key=self._order)  # some were worked out later than others
         parts = [(LAYERS, self._layers(records)), (SPECTRA, self._spectra(records))]
         yield from ((table, batch) for table, batch in parts if batch is not None and batch.num_rows)
         found = _of_table(HISTOGRAMS, records)
         for first, last in batches([result.values.numel() for _, result in found], TOGETHER):
             yield HISTOGRAMS, self._histograms(records, found[first:last])
+
+    def _order(self, result: Result) -> int:
+        return self._metrics.get(result.metric.name, -1)
 
     def _layers(self, records: Sequence[Record]) -> pa.RecordBatch | None:
         if not self._columns:

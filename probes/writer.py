@@ -6,16 +6,23 @@ A record reaches the recorder, where it survives SIGKILL, within about a second;
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
+import torch
 
+from probes.head_start import usable_cores
+from probes.later import work_out
 from probes.records import Record, Tables, steps_batch
 
 STALENESS = 1.0  # seconds a record may wait for company
+MAX_COPIED = 16 << 20  # bytes of copies waiting for their metrics; what is beyond it is measured in the training thread
+AT_LEAST = 4  # steps that must fit: a larger network costs more to copy than the calls that this saves
+ENOUGH_COPIED = 8 << 20  # from which the writer looks at them
 MAX_WAITING = 32 << 20  # bytes of records waiting before the training thread waits for the writer
 MAX_REFUSED = 32 << 20  # bytes of rows kept while the store refuses them; what comes on top of it is lost
 
@@ -57,7 +64,8 @@ class Writer:
     """Moves records and rows of table ``steps`` to a recorder, in order, from a thread of its own.
 
     The thread wakes once in ``STALENESS`` seconds rather than for each record: a training thread with steps of a few
-    milliseconds would feel every change of hands. Memory is bounded: with ``MAX_WAITING`` bytes waiting, :meth:`put`
+    milliseconds would feel every change of hands. It also runs the metrics that records bring copies for, as soon as
+    ``ENOUGH_COPIED`` bytes of them are waiting. Memory is bounded: with ``MAX_WAITING`` bytes waiting, :meth:`put`
     waits, and says so once. Rows that the store refuses, for want of space say, are kept and tried again each second;
     training does not wait for that.
     """
@@ -67,7 +75,7 @@ class Writer:
         self._tables = tables
         self._records: deque[Record] = deque()
         self._rows: deque[dict[str, Any]] = deque()
-        self._bytes = 0
+        self._bytes = self._copied = 0
         self._changed = threading.Condition()
         self._writing = threading.Lock()
         self._wanted = False
@@ -87,6 +95,17 @@ class Writer:
                 self._wait_for_room(size)
             self._records.append(record)
             self._bytes += size
+            self._copied += record.copied
+            if self._copied >= ENOUGH_COPIED:
+                self._changed.notify_all()
+
+    @property
+    def room(self) -> int:
+        """Bytes of copies that the next record may bring; none where this thread would take cores from training."""
+        threads = torch.get_num_threads()
+        if threads > 1 and 2 * threads > usable_cores():
+            return 0
+        return max(0, min(MAX_COPIED // AT_LEAST, MAX_COPIED - self._copied))
 
     def put_row(self, row: dict[str, Any]) -> None:
         """Take a row of table ``steps``."""
@@ -132,16 +151,47 @@ class Writer:
 
     def _run(self) -> None:
         while not self._closing:
-            with self._changed:
-                self._changed.wait_for(lambda: self._wanted or self._closing, timeout=STALENESS)
-                self._wanted = False
+            due = time.monotonic() + STALENESS
+            while not self._wait(due - time.monotonic()):
+                with self._writing:
+                    self._work_out()
             self._write_waiting()
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait; return whether it is time to write, and not only to look at copies."""
+        with self._changed:
+            enough = self._changed.wait_for(lambda: self._over or self._copied >= ENOUGH_COPIED, timeout=seconds)
+            write, self._wanted = self._over or not enough, False
+            return write
+
+    @property
+    def _over(self) -> bool:
+        return self._wanted or self._closing
+
+    def _work_out(self) -> int:
+        """Run the metrics that records have brought copies for; return how many records are complete."""
+        with self._changed:
+            records = list(self._records)
+        sizes = [(record.copied, record.nbytes) for record in records]
+        try:
+            found = work_out([later for record in records for later in record.later])
+        except Exception as failure:  # strict: the training thread raises it at its next step
+            self._failure = failure
+            found = []
+        results = iter(found)
+        for record in records:
+            record.results += [result for _, of_some in zip(record.later, results, strict=False) for result in of_some]
+            record.later = []
+        with self._changed:
+            self._copied -= sum(copied for copied, _ in sizes)
+            self._bytes += sum(record.nbytes for record in records) - sum(size for _, size in sizes)
+        return len(records)
 
     def _write_waiting(self) -> None:
         with self._writing:  # one block at a time, so that rows keep their order
+            complete = self._work_out()
             with self._changed:
-                records, rows = list(self._records), list(self._rows)
-                self._records.clear()
+                records, rows = [self._records.popleft() for _ in range(complete)], list(self._rows)
                 for _ in rows:
                     self._rows.popleft()
             self._write()  # what was refused first: it makes room
