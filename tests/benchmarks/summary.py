@@ -44,7 +44,7 @@ def machine(result: dict[str, Any]) -> str:
 
 def norm_rows(results: list[dict[str, Any]]) -> Iterator[list[str]]:
     """Yield a row for each network and norm."""
-    for model in results[0]["models"]:
+    for model in dict.fromkeys(model for result in results for model in result["models"]):
         runs = [result["models"][model] for result in results if model in result["models"]]
         for norm in dict.fromkeys(norm for run in runs for norm in run):
             own = [run[norm] for run in runs if norm in run]
