@@ -1,27 +1,41 @@
-"""Tensors of one step copied side by side into one piece of memory, so that metrics can look at them later."""
+"""Tensors copied side by side into one piece of memory, so that they can be looked at later."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import starmap
 
 import torch
 from torch import Tensor
 
 from probes.metrics.flat import flat
 
+_LINE = 16  # float32 numbers in 64 bytes; some sums depend, in the last digit, on where in such a line they begin
+_GAPS = [torch.zeros(length) for length in range(_LINE)]
+
 
 class Copies:
     """Copies of float32 tensors on the CPU, made by one call whatever their number.
 
     Between two training steps a call costs more than the copying of a small network. Views of the copies are not made
-    before somebody wants to see them.
+    before somebody looks at them. They have shape, layout and alignment of the tensors they are of, so that whatever is
+    computed of them is the same, bit for bit.
+
+    Raises:
+        ValueError: A tensor cannot be copied so; see :func:`can_be_copied`.
     """
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         """Copy the tensors."""
-        self._layouts = [_layout(tensor) for tensor in tensors]
-        self._memory = torch.cat([flat(tensor) for tensor in tensors])
+        if not all(map(can_be_copied, tensors)):
+            raise ValueError("expected float32 tensors on the CPU that are contiguous or channels-last")
+        self._places: list[tuple[int, torch.Size, bool]] = []  # beginning, shape, whether channels-last
+        pieces, end = [], 0
+        for tensor in tensors:
+            gap = (tensor.data_ptr() // 4 - end) % _LINE
+            pieces += [_GAPS[gap], flat(tensor)]
+            self._places.append((end + gap, tensor.shape, not tensor.is_contiguous()))
+            end += gap + tensor.numel()
+        self._memory = torch.cat(pieces)
 
     @property
     def nbytes(self) -> int:
@@ -29,22 +43,20 @@ class Copies:
         return self._memory.nbytes
 
     def tensors(self) -> list[Tensor]:
-        """Return the copies, each laid out in memory as the tensor it is of."""
-        parts = self._memory.split([shape.numel() for shape, _ in self._layouts])
-        return list(starmap(_laid_out, zip(parts, self._layouts, strict=True)))
+        """Return the copies."""
+        return [
+            _laid_out(self._memory[first : first + shape.numel()], shape, last) for first, shape, last in self._places
+        ]
 
 
-Layout = tuple[torch.Size, bool]
+def can_be_copied(tensor: Tensor) -> bool:
+    """Whether a copy in one row of numbers can be given the layout of the tensor."""
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+        return False
+    return tensor.is_contiguous() or (tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last))
 
 
-def _layout(tensor: Tensor) -> Layout:
-    """Return shape, and whether :func:`flat` goes through the memory in channels-last order."""
-    last = not tensor.is_contiguous() and tensor.ndim == 4
-    return tensor.shape, last and tensor.is_contiguous(memory_format=torch.channels_last)
-
-
-def _laid_out(part: Tensor, layout: Layout) -> Tensor:
-    shape, channels_last = layout
+def _laid_out(part: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
     if not channels_last:
         return part.view(shape)
     return part.view(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2)

@@ -37,9 +37,9 @@ class Gaps:
             self.note(what=what, why=why, **place)
             warnings.warn(f"probe: {what}: {why}", RuntimeWarning, stacklevel=3)
 
-    def fail(self, what: str, failure: Exception, step: int) -> None:
-        """Keep a failure and warn of it the first time; raise it if strict."""
-        if self._strict:
+    def fail(self, what: str, failure: Exception, step: int, *, raises: bool = True) -> None:
+        """Keep a failure and warn of it the first time; raise it if strict, unless an error is on its way already."""
+        if self._strict and raises:
             raise failure
         why = f"{type(failure).__name__}: {failure}"
         with self._lock:

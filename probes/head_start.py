@@ -48,7 +48,6 @@ class HeadStart:
         """
         self._root = innermost(model)
         self._layers = [layer for layer in layers if _smaller_side(layer) >= SIDE]
-        self._size = 2 * sum(p.nbytes for p in map(raw_parameter, layers) if p is not None)
         self._transposed = {layer.index for layer in self._layers if layer.transposed}
         self._read = read
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="probe-singular-values")  # starts when first used
@@ -59,13 +58,10 @@ class HeadStart:
         self._handle = self._root.register_forward_hook(self._hook())
         _alive.add(self)
 
-    def arm(self, wanted: bool, *, room: int = 0) -> None:
-        """Drop the last step's singular values; begin with the next ones if wanted.
-
-        Not where ``room`` bytes suffice to copy all weights and gradients: they are looked at later.
-        """
+    def arm(self, wanted: bool) -> None:
+        """Drop the last step's singular values; begin with the next ones if wanted."""
         self._begun = None
-        self._open = wanted and bool(self._layers) and self._size > room
+        self._open = wanted and bool(self._layers)
         self._passes_of_a_step, self._passes = max(1, self._passes), 0
 
     def singular_values(self, indices: Sequence[int], matrices: Sequence[Tensor]) -> list[Tensor]:

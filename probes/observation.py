@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from probes.activations import ActivationWatch
-from probes.copies import Copies
 from probes.head_start import HeadStart
 from probes.layers import Layer, bias_parameter, effective_weight, raw_parameter
 from probes.matrix import kernel_slices, unfolded
@@ -36,32 +34,34 @@ class Observation:
 
     def __init__(
         self,
-        layers: Sequence[Layer],
+        layers: Mapping[int, Layer],
         *,
         ranks: Ranks,
         activations: ActivationWatch,
         micro_batches: MicroBatchWatch | None = None,
         head_start: HeadStart | None = None,
         gradient_scale: Tensor | None = None,
+        readings: Mapping[str, Reading] | None = None,
     ) -> None:
         """Prepare to look; nothing is read yet.
 
         Args:
-            layers: The layers whose parameters are about to be updated, and those that no optimizer updates.
+            layers: By index, the layers whose parameters are about to be updated, and those that no optimizer updates.
             ranks: Which of them this process measures.
             activations: What the forward hooks have collected.
             micro_batches: What the parameters' hooks have collected.
             head_start: What may have taken the singular values already.
             gradient_scale: What the gradients are multiplied by and the optimizer will divide by (fused optimizers
                 under a GradScaler), or None.
+            readings: What has been read before, by source.
         """
-        self.layers = {layer.index: layer for layer in layers}
+        self.layers = layers
         self.ranks = ranks
         self.activations = activations
         self.micro_batches = micro_batches
         self.head_start = head_start
         self.gradient_scale = gradient_scale
-        self._readings: dict[str, Reading] = {}
+        self._readings = dict(readings or {})
 
     def read(self, source: str) -> Reading:
         """Return the tensors of one source; a later call returns the same ones."""
@@ -70,63 +70,10 @@ class Observation:
             self._readings[source] = _activations(self, source) if read is None else read(self)
         return self._readings[source]
 
-    def set_aside(self, sources: Collection[str], *, room: int) -> SetAside | None:
-        """Copy what the sources are made of; None if it is not float32 on the CPU, or takes more bytes than room."""
-        parts = dict.fromkeys(part for source in sources for part in MADE_OF[source])
-        readings = {part: self.read(part) for part in parts}
-        tensors = [tensor for reading in readings.values() for tensor in reading.tensors]
-        size = sum(tensor.nbytes for tensor in tensors)
-        if (
-            not tensors
-            or size > room
-            or any(tensor.dtype != torch.float32 or tensor.device.type != "cpu" for tensor in tensors)
-        ):
-            return None
-        return SetAside(self, readings)
-
     def remember_parameters(self) -> None:
         """Copy the parameters that are about to be updated."""
         indices, parameters = _read(self, _trained_parameter)
         self._readings["before"] = Reading(indices, [parameter.clone() for parameter in parameters])
-
-
-class SetAside:
-    """What was read at one look, copied: metrics may look at it when training has gone on.
-
-    Attributes:
-        stride: More than the index of any layer.
-        key: Equal for looks at which the same was read of the same layers.
-    """
-
-    def __init__(self, observation: Observation, readings: Mapping[str, Reading]) -> None:
-        self.layers, self.ranks, self.activations = observation.layers, observation.ranks, observation.activations
-        self.stride = 1 + max(self.layers, default=0)
-        self.indices = {source: reading.indices for source, reading in readings.items()}
-        self.key = tuple((source, *indices) for source, indices in self.indices.items())
-        self._copies = Copies([tensor for reading in readings.values() for tensor in reading.tensors])
-
-    @property
-    def nbytes(self) -> int:
-        """Memory the copies take."""
-        return self._copies.nbytes
-
-    def readings(self) -> dict[str, Reading]:
-        """Return what was read."""
-        tensors = iter(self._copies.tensors())
-        return {source: Reading(i, list(islice(tensors, len(i)))) for source, i in self.indices.items()}
-
-
-def look_at(asides: Sequence[SetAside]) -> Observation:
-    """Return one look at what several looks have set aside: index ``k stride + i`` is layer i of the k-th."""
-    first, stride = asides[0], asides[0].stride
-    observation = Observation((), ranks=first.ranks, activations=first.activations)
-    observation.layers = {k * stride + i: layer for k in range(len(asides)) for i, layer in first.layers.items()}
-    for k, aside in enumerate(asides):
-        for source, (indices, tensors) in aside.readings().items():
-            whole = observation._readings.setdefault(source, Reading([], []))
-            whole.indices.extend(k * stride + i for i in indices)
-            whole.tensors.extend(tensors)
-    return observation
 
 
 def _read(observation: Observation, read: Callable[[Layer], Tensor | None]) -> Reading:

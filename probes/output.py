@@ -53,8 +53,12 @@ class Output:
             self._writer.put_row(dict(row))
 
     def report(self, step: int) -> None:
-        """Tell of a failure of the writer thread."""
-        if self._writer is not None and (failure := self._writer.take_failure()) is not None:
+        """Tell of failures in the writer's thread."""
+        if self._writer is None:
+            return
+        for metric, why, when in self._writer.take_failures():
+            self._gaps.fail(metric, why, when)
+        if (failure := self._writer.take_failure()) is not None:
             if isinstance(failure, OSError):
                 self._gaps.delay(failure)
             else:
@@ -79,6 +83,8 @@ class Output:
         writer, self._writer = self._writer, None
         try:
             writer.close()
+            for metric, why, when in writer.take_failures():
+                self._gaps.fail(metric, why, when, raises=status == "finished")
             failure, lost = writer.take_failure(), writer.lost
             if lost is not None:
                 self._gaps.warn(what="rows that the store refused to the end are lost", **asdict(lost))

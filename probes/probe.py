@@ -127,6 +127,7 @@ class Probe:
         self._captured = self._closed = False
         self._hooks: list[Any] = []
         self.attach()
+        self._process = os.getpid()
         self._at_exit = partial(_close_at_exit, weakref.ref(self))
         atexit.register(self._at_exit)
 
@@ -221,6 +222,7 @@ class Probe:
         if step is not None:
             self._step = _checked_step(step)
         self._first_step = self._step
+        self._solved_later = False  # whether singular values were set aside when last due
         metrics = self._plan.metrics
         reducers = {metric.reads: metric.reducer for metric in metrics if metric.reducer is not None}
         shaped = any(metric.reads == "convolution" for metric in metrics)
@@ -274,7 +276,7 @@ class Probe:
         self._activations.arm(sources, keep_since_mark=late)
         self._micro_batches.arm("micro_batches" in sources)
         room = self._output.room if due and self._ranks.count == 1 else 0
-        self._head_start.arm("singular_values" in sources, room=room)
+        self._head_start.arm("singular_values" in sources and not self._solved_later)
         self._captured = False
         self._observations: list[Observation] = []
         self._recording = (
@@ -302,7 +304,7 @@ class Probe:
             return
         try:
             observation = Observation(
-                layers,
+                {layer.index: layer for layer in layers},
                 ranks=self._ranks,
                 activations=self._activations,
                 micro_batches=self._micro_batches,
@@ -310,6 +312,8 @@ class Probe:
                 gradient_scale=gradient_scale,
             )
             self._recording.measure(observation)
+            if any(metric.reads == "singular_values" for metric in self._recording.due):
+                self._solved_later = "singular_values" in self._recording.read_later
             if self._recording.awaits_update:
                 observation.remember_parameters()
                 self._observations.append(observation)
@@ -317,7 +321,8 @@ class Probe:
             self._fail("the step", failure)
 
     def _weights(self, layers: Sequence[Layer]) -> Reading:
-        return Observation(layers, ranks=self._ranks, activations=self._activations).read("weight")
+        chosen = {layer.index: layer for layer in layers}
+        return Observation(chosen, ranks=self._ranks, activations=self._activations).read("weight")
 
     def _after_update(self) -> None:
         if len(self._optimizers) > 1:
@@ -371,5 +376,5 @@ def _device(model: nn.Module) -> str:
 
 def _close_at_exit(reference: weakref.ref[Probe]) -> None:
     probe = reference()
-    if probe is not None:
+    if probe is not None and probe._process == os.getpid():  # a forked child has no writer, and no say in the store
         probe.close("interrupted")

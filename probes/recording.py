@@ -19,6 +19,7 @@ from probes.observation import Observation
 from probes.ranks import Ranks
 from probes.records import Record, Result
 from probes.schema import HISTOGRAMS, LAYERS, SPECTRA
+from probes.set_aside import set_aside
 from probes.transfer import arrival, to_host
 
 
@@ -41,6 +42,7 @@ class Recording:
         self._carried = carried
         self._gaps = gaps
         self._room = room
+        self.read_later: set[str] = set()
 
     @property
     def awaits_update(self) -> bool:
@@ -49,25 +51,29 @@ class Recording:
 
     def measure(self, observation: Observation, *, after_update: bool = False) -> None:
         """Run the due metrics on an observation: those of before the optimizer's update, or those of after it."""
-        waiting: list[Metric] = []
-        at_once: list[Metric] = []
-        for metric in self.due:
-            if metric.after_update == after_update:
-                (waiting if may_wait(metric) else at_once).append(metric)
-        later = self._later(waiting, observation) if waiting else None
-        if later is None:
-            at_once = [metric for metric in self.due if metric.after_update == after_update]
-        else:
+        metrics = [metric for metric in self.due if metric.after_update == after_update]
+        later = self._later(metrics, observation)
+        if later is not None:
             self._record.later.append(later)
+            self.read_later.update(metric.reads for metric in later.metrics)
+        at_once = [metric for metric in metrics if later is None or metric.name not in later.names]
         self._record.results += measure(at_once, observation, carried=self._carried, fail=self._fail)
 
     def _later(self, metrics: Sequence[Metric], observation: Observation) -> Later | None:
-        """Set aside what the metrics read; None if it is too much, or some of it cannot be read."""
+        """Set aside what metrics read that may wait; None if it cannot be, or cannot be read.
+
+        What some metric reads at once is at hand for all.
+        """
+        at_once = {metric.reads for metric in metrics if not may_wait(metric)}
+        waiting = [metric for metric in metrics if metric.reads not in at_once]
+        room = self._room - self._record.copied
+        if not waiting or room <= 0:
+            return None
         try:
-            aside = observation.set_aside([metric.reads for metric in metrics], room=self._room - self._record.copied)
+            aside = set_aside(observation, [metric.reads for metric in waiting], room=room)
         except Exception:  # it comes again where the metric reads it, and is reported there
             return None
-        return None if aside is None else Later(metrics, aside, self._fail)
+        return None if aside is None else Later(self._record.step, waiting, aside)
 
     def _fail(self, metric: str, failure: Exception) -> None:
         self._gaps.fail(metric, failure, self._record.step)
@@ -83,7 +89,7 @@ class Recording:
         ]
         events = [arrival(device) for device in devices]
         ready = [event for event in events if event is not None]
-        return Record(self._record.step, epoch, moved, ready, self._record.later)
+        return Record(self._record.step, epoch, moved, ready, list(self._record.later))
 
     def _united(self, ranks: Ranks) -> list[Result]:
         """Add up the ranks' results: dense over all layers, with a mark where there is one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,9 @@ from probes.schema import (
     Column,
     arrow_schema,
 )
+
+if TYPE_CHECKING:
+    from probes.later import Later
 
 TOGETHER = 1 << 17  # counts turned into rows at a time, 1 MB: on the way they take many times that
 
@@ -54,16 +57,16 @@ class Record:
     epoch: int | None = None
     results: list[Result] = field(default_factory=list)
     ready: list[Any] = field(default_factory=list)  # CUDA events
-    later: list[Any] = field(default_factory=list)  # probes.later.Later: what is still to be computed
+    later: list[Later] = field(default_factory=list)  # what is still to be computed
 
     @property
     def nbytes(self) -> int:
-        """Memory its values take, and the copies from which more are to follow."""
+        """Memory its values take, and the copies from which more are to follow, and these."""
         return sum(result.values.nbytes for result in self.results) + self.copied
 
     @property
     def copied(self) -> int:
-        """Memory that the copies take."""
+        """Memory that the copies take, and at most the values that follow from them."""
         return sum(later.aside.nbytes for later in self.later)
 
     def wait(self) -> None:
@@ -96,8 +99,8 @@ class Tables:
         for first, last in batches([result.values.numel() for _, result in found], TOGETHER):
             yield HISTOGRAMS, self._histograms(records, found[first:last])
 
-    def _order(self, result: Result) -> int:
-        return self._metrics.get(result.metric.name, -1)
+    def _order(self, result: Result) -> tuple[int, list[int]]:
+        return self._metrics.get(result.metric.name, -1), result.indices[:1]
 
     def _layers(self, records: Sequence[Record]) -> pa.RecordBatch | None:
         if not self._columns:

@@ -16,13 +16,13 @@ import pyarrow as pa
 import torch
 
 from probes.head_start import usable_cores
-from probes.later import work_out
+from probes.later import Failure, work_out
 from probes.records import Record, Tables, steps_batch
 
 STALENESS = 1.0  # seconds a record may wait for company
-MAX_COPIED = 16 << 20  # bytes of copies waiting for their metrics; what is beyond it is measured in the training thread
-AT_LEAST = 4  # steps that must fit: a larger network costs more to copy than the calls that this saves
-ENOUGH_COPIED = 8 << 20  # from which the writer looks at them
+MAX_COPIED = 8 << 20  # bytes of copies waiting for their metrics; what is beyond it is measured in the training thread
+AT_LEAST = 2  # steps that must fit: a larger network costs more to copy than the calls that this saves
+ENOUGH_COPIED = 4 << 20  # from which the writer looks at them
 MAX_WAITING = 32 << 20  # bytes of records waiting before the training thread waits for the writer
 MAX_REFUSED = 32 << 20  # bytes of rows kept while the store refuses them; what comes on top of it is lost
 
@@ -82,6 +82,8 @@ class Writer:
         self._closing = False
         self._warned = False
         self._failure: Exception | None = None
+        self._failures: list[Failure] = []
+        self._threads = torch.get_num_threads()
         self._refused: deque[tuple[str, pa.RecordBatch]] = deque()
         self._lost, self._reason = Lost(), ""
         self._thread = threading.Thread(target=self._run, name="probe-writer", daemon=True)
@@ -102,8 +104,8 @@ class Writer:
     @property
     def room(self) -> int:
         """Bytes of copies that the next record may bring; none where this thread would take cores from training."""
-        threads = torch.get_num_threads()
-        if threads > 1 and 2 * threads > usable_cores():
+        self._threads = torch.get_num_threads()
+        if self._threads > 1 and 2 * self._threads > usable_cores():
             return 0
         return max(0, min(MAX_COPIED // AT_LEAST, MAX_COPIED - self._copied))
 
@@ -115,6 +117,11 @@ class Writer:
         """Return the last failure to write, once."""
         failure, self._failure = self._failure, None
         return failure
+
+    def take_failures(self) -> list[Failure]:
+        """Return the metrics that have failed on copies, once."""
+        failures, self._failures = self._failures, []
+        return failures
 
     @property
     def lost(self) -> Lost | None:
@@ -172,26 +179,41 @@ class Writer:
         """Run the metrics that records have brought copies for; return how many records are complete."""
         with self._changed:
             records = list(self._records)
-        sizes = [(record.copied, record.nbytes) for record in records]
-        try:
-            found = work_out([later for record in records for later in record.later])
-        except Exception as failure:  # strict: the training thread raises it at its next step
-            self._failure = failure
-            found = []
-        results = iter(found)
-        for record in records:
-            record.results += [result for _, of_some in zip(record.later, results, strict=False) for result in of_some]
-            record.later = []
+        waiting = [(record, later) for record in records for later in record.later]
+        if waiting:
+            self._use_as_many_threads_as_training()
+            try:
+                results, failures = work_out([later for _, later in waiting])
+                self._failures += failures
+            except Exception as failure:
+                results = [[] for _ in waiting]
+                self._failure = failure
+            for (record, later), found in zip(waiting, results, strict=True):
+                record.later, record.results = (
+                    [each for each in record.later if each is not later],
+                    record.results + found,
+                )
         with self._changed:
-            self._copied -= sum(copied for copied, _ in sizes)
-            self._bytes += sum(record.nbytes for record in records) - sum(size for _, size in sizes)
+            self._count()
         return len(records)
+
+    def _use_as_many_threads_as_training(self) -> None:
+        # A thread keeps the number that it began with, whatever the training thread sets for itself later.
+        if threading.current_thread() is self._thread and torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+
+    def _count(self) -> None:
+        """Count what is waiting anew: an interrupt in :meth:`flush` may have come between."""
+        self._copied = sum(record.copied for record in self._records)
+        self._bytes = sum(record.nbytes for record in self._records)
 
     def _write_waiting(self) -> None:
         with self._writing:  # one block at a time, so that rows keep their order
             complete = self._work_out()
             with self._changed:
-                records, rows = [self._records.popleft() for _ in range(complete)], list(self._rows)
+                records, rows = list(self._records)[:complete], list(self._rows)
+                for _ in records:
+                    self._records.popleft()
                 for _ in rows:
                     self._rows.popleft()
             self._write()  # what was refused first: it makes room
@@ -201,7 +223,7 @@ class Writer:
                 self._failure = failure
             self._write()
             with self._changed:
-                self._bytes -= sum(record.nbytes for record in records)
+                self._count()
                 self._changed.notify_all()
 
     def _take(self, records: list[Record], rows: list[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.metrics.flat import PIECE, batches, flat
+from probes.metrics.flat import batches, flat
 from probes.metrics.metric import Metric
 from probes.metrics.moments import GRADIENT
 from probes.metrics.reducer import Reducer
@@ -23,6 +23,7 @@ OCTAVE = 1 << MANTISSA_BITS
 HALF = 256 * OCTAVE  # bins of one sign, NaN and infinities in the last octave
 SLOTS = 2 * HALF
 _WIDTH = SLOTS + 1
+_PIECE = 1 << 18  # elements counted at a time, 1 MB: what is at work then stays in a core's own cache
 _LARGE = 1 << 16  # elements beyond which a pass of its own costs a tensor nothing
 NEAR = 10
 _SHIFT = 23 - MANTISSA_BITS
@@ -38,7 +39,7 @@ def exponent_histograms(tensors: list[Tensor]) -> Tensor:
     """
     flats = [flat(tensor if tensor.dtype == torch.float32 else tensor.float()) for tensor in tensors]
     sizes = tuple(map(len, flats))
-    counted = [_count(flats[first:last], sizes[first:last]) for first, last in batches(sizes)]
+    counted = [_count(flats[first:last], sizes[first:last]) for first, last in batches(sizes, _PIECE)]
     counts = counted[0] if len(counted) == 1 else torch.cat(counted)
     _count_zeros(flats, counts)
     return counts
@@ -47,7 +48,9 @@ def exponent_histograms(tensors: list[Tensor]) -> Tensor:
 def _count(flats: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
     """Count the slots of some tensors: ``(tensors, SLOTS + 1)``, with nothing in the last entry."""
     if len(flats) == 1:
-        counts = [_bincount((piece.view(torch.int32) >> _SHIFT).add_(_offset(0)), 1) for piece in flats[0].split(PIECE)]
+        counts = [
+            _bincount((piece.view(torch.int32) >> _SHIFT).add_(_offset(0)), 1) for piece in flats[0].split(_PIECE)
+        ]
         return counts[0] if len(counts) == 1 else torch.stack(counts).sum(0)
     slots = torch.cat(flats).view(torch.int32)
     slots >>= _SHIFT
@@ -66,7 +69,7 @@ def _offset(index: int) -> int:
     return _WIDTH * index + HALF
 
 
-@lru_cache(maxsize=2)  # 4 MB each
+@lru_cache(maxsize=8)  # 1 MB each
 def _remembered_offsets(sizes: tuple[int, ...], device: torch.device) -> Tensor:
     offsets = torch.empty(sum(sizes), dtype=torch.int32, device=device)
     for index, part in enumerate(offsets.split(sizes)):

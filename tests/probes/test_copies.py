@@ -1,27 +1,33 @@
-"""Copies side by side: the numbers and layouts of the tensors, as they were."""
+"""Copies side by side: the numbers, layouts and alignments of the tensors, as they were."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from probes.copies import Copies
+from probes.copies import Copies, can_be_copied
 
-TENSORS = {
+COPIED = {
     "matrix": lambda: torch.randn(3, 4),
-    "transposed": lambda: torch.randn(3, 4).t(),
     "vector": lambda: torch.randn(5),
     "number": lambda: torch.randn(()),
     "kernels": lambda: torch.randn(4, 3, 2, 2),
     "kernels, channels last": lambda: torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last),
     "pointwise, channels last": lambda: torch.randn(4, 3, 1, 1).contiguous(memory_format=torch.channels_last),
-    "every other row": lambda: torch.randn(6, 4)[::2],
     "nothing": lambda: torch.randn(0, 4),
+    "a part that begins anywhere": lambda: torch.randn(40)[7:20],
+}
+NOT_COPIED = {
+    "transposed": lambda: torch.randn(3, 4).t(),
+    "every other row": lambda: torch.randn(6, 4)[::2],
+    "expanded": lambda: torch.randn(1, 4).expand(3, 4),
+    "channels last in 3d": lambda: torch.randn(2, 3, 2, 2, 2).contiguous(memory_format=torch.channels_last_3d),
+    "float64": lambda: torch.randn(3, dtype=torch.float64),
 }
 
 
 def test_copies_keep_the_numbers_when_the_tensors_change():
-    tensors = [make() for make in TENSORS.values()]
+    tensors = [make() for make in COPIED.values()]
     before = [tensor.clone() for tensor in tensors]
     copies = Copies(tensors)
     for tensor in tensors:
@@ -30,9 +36,25 @@ def test_copies_keep_the_numbers_when_the_tensors_change():
         torch.testing.assert_close(copied, original, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", [name for name in TENSORS if name not in ("transposed", "every other row")])
+@pytest.mark.parametrize("kind", COPIED)
 def test_copies_lie_in_memory_as_the_tensors_do(kind):
-    tensor = TENSORS[kind]()
-    (copied,) = Copies([tensor]).tensors()
-    assert copied.stride() == tensor.stride() or tensor.is_contiguous()
+    tensor, before = COPIED[kind](), torch.randn(3)
+    _, copied = Copies([before, tensor]).tensors()
     assert copied.is_contiguous() == tensor.is_contiguous()
+    assert copied.is_contiguous() or copied.stride() == tensor.stride()
+    assert tensor.numel() == 0 or copied.data_ptr() % 64 == tensor.data_ptr() % 64
+
+
+def test_sums_that_depend_on_the_alignment_are_those_of_the_tensors():
+    tensors = [torch.randn(size) for size in range(20, 90)]
+    copies = Copies(tensors).tensors()
+    sums = [torch.dot(tensor, tensor.flip(0)).item() for tensor in tensors]
+    assert [torch.dot(copied, tensor.flip(0)).item() for copied, tensor in zip(copies, tensors, strict=True)] == sums
+
+
+@pytest.mark.parametrize("kind", NOT_COPIED)
+def test_what_a_row_of_numbers_cannot_be_is_refused(kind):
+    tensor = NOT_COPIED[kind]()
+    assert not can_be_copied(tensor)
+    with pytest.raises(ValueError, match="expected float32 tensors on the CPU that are contiguous or channels-last"):
+        Copies([torch.randn(2), tensor])

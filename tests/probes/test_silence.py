@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from dynamics.models import build
-from probes import Probe, writer
+from probes import Probe, set_aside, writer
 
 NORMS = ["none", "bn", "sn", "msn", "released_sn", "released_msn", "wn", "torch_sn"]
 EVERYTHING = {"spectrum": 1, "operator_norm": 2, "weight_histogram": 1, "activation_histogram": 1}
@@ -89,6 +89,7 @@ def probing(store, monkeypatch, request):
     """Return a probe that measures at once, or one whose writer runs metrics on copies while training goes on."""
     monkeypatch.setattr(writer, "MAX_COPIED", request.param)
     monkeypatch.setattr(writer, "ENOUGH_COPIED", 1)
+    monkeypatch.setattr(set_aside, "WORTH_COPYING", 1)
     return partial(Probe, store=store, run="probed", every={**dict.fromkeys(GROUPS, 1), **EVERYTHING}, strict=True)
 
 
