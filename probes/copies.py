@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from probes.metrics.flat import flat
-
 _LINE = 16  # float32 numbers in 64 bytes; some sums depend, in the last digit, on where in such a line they begin
 _GAPS = [torch.zeros(length) for length in range(_LINE)]
 
@@ -19,22 +17,22 @@ class Copies:
     Between two training steps a call costs more than the copying of a small network. Views of the copies are not made
     before somebody looks at them. They have shape, layout and alignment of the tensors they are of, so that whatever is
     computed of them is the same, bit for bit.
-
-    Raises:
-        ValueError: A tensor cannot be copied so; see :func:`can_be_copied`.
     """
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
-        """Copy the tensors."""
-        if not all(map(can_be_copied, tensors)):
-            raise ValueError("expected float32 tensors on the CPU that are contiguous or channels-last")
-        self._places: list[tuple[int, torch.Size, bool]] = []  # beginning, shape, whether channels-last
+        """Copy the tensors, of each of which :func:`can_be_copied` is true."""
+        self._layouts: list[tuple[torch.Size, bool]] = []  # shape, whether channels-last
+        self._sizes: list[int] = []  # of a gap, of a copy, and so on
         pieces, end = [], 0
         for tensor in tensors:
+            last, size = not tensor.is_contiguous(), tensor.numel()
             gap = (tensor.data_ptr() // 4 - end) % _LINE
-            pieces += [_GAPS[gap], flat(tensor)]
-            self._places.append((end + gap, tensor.shape, not tensor.is_contiguous()))
-            end += gap + tensor.numel()
+            if gap:
+                pieces.append(_GAPS[gap])
+            pieces.append((tensor.permute(0, 2, 3, 1) if last else tensor).view(-1))
+            self._layouts.append((tensor.shape, last))
+            self._sizes += [gap, size]
+            end += gap + size
         self._memory = torch.cat(pieces)
 
     @property
@@ -44,14 +42,13 @@ class Copies:
 
     def tensors(self) -> list[Tensor]:
         """Return the copies."""
-        return [
-            _laid_out(self._memory[first : first + shape.numel()], shape, last) for first, shape, last in self._places
-        ]
+        parts = self._memory.split(self._sizes)[1::2]
+        return [_laid_out(part, *layout) for part, layout in zip(parts, self._layouts, strict=True)]
 
 
 def can_be_copied(tensor: Tensor) -> bool:
     """Whether a copy in one row of numbers can be given the layout of the tensor."""
-    if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+    if tensor.dtype != torch.float32 or not tensor.is_cpu:
         return False
     return tensor.is_contiguous() or (tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last))
 

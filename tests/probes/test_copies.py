@@ -39,6 +39,7 @@ def test_copies_keep_the_numbers_when_the_tensors_change():
 @pytest.mark.parametrize("kind", COPIED)
 def test_copies_lie_in_memory_as_the_tensors_do(kind):
     tensor, before = COPIED[kind](), torch.randn(3)
+    assert can_be_copied(tensor)
     _, copied = Copies([before, tensor]).tensors()
     assert copied.is_contiguous() == tensor.is_contiguous()
     assert copied.is_contiguous() or copied.stride() == tensor.stride()
@@ -53,8 +54,5 @@ def test_sums_that_depend_on_the_alignment_are_those_of_the_tensors():
 
 
 @pytest.mark.parametrize("kind", NOT_COPIED)
-def test_what_a_row_of_numbers_cannot_be_is_refused(kind):
-    tensor = NOT_COPIED[kind]()
-    assert not can_be_copied(tensor)
-    with pytest.raises(ValueError, match="expected float32 tensors on the CPU that are contiguous or channels-last"):
-        Copies([torch.randn(2), tensor])
+def test_what_a_row_of_numbers_cannot_be_is_left_alone(kind):
+    assert not can_be_copied(NOT_COPIED[kind]())
