@@ -199,6 +199,7 @@ def bench_memory(model: str, *, steps: int, pairs: int) -> dict[str, Any]:
     before = statistics.median(one["before"] / 2**20 for one in peaks["bare"])
     training = statistics.median(mib["bare"]) - before
     return {
+        "steps": steps,
         "training_mib": training,
         "extra_mib": statistics.median(mib["+singular values"]) - statistics.median(mib["bare"]),
         "bar_mib": 0.02 * training + 64e6 / 2**20,
@@ -274,7 +275,7 @@ def parse() -> argparse.Namespace:
     flat.add_argument("--steps", type=int, default=5000)
     memory = what.add_parser("memory", help="peak memory beside the bare training")
     memory.add_argument("--models", nargs="+", default=list(TRAININGS), choices=list(TRAININGS))
-    memory.add_argument("--steps", type=int, default=12)
+    memory.add_argument("--steps", type=int, default=12, help="240 shows what a long run takes")
     memory.add_argument("--pairs", type=int, default=5, help="processes an arm")
     peak = what.add_parser("peak", help="peak memory of one training; used by memory")
     peak.add_argument("--model", required=True)

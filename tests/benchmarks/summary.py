@@ -102,12 +102,11 @@ def main() -> None:
         print("\n## Memory\n\nPeak resident memory, medians over processes; at most 2 % of the training's and 64 MB.\n")
         keys = ("training_mib", "extra_mib", "bar_mib")
         rows = (
-            [model, *(f"{found[key]:.0f}" for key in keys), str(len(found["peaks_mib"]["bare"]))]
+            [model, *(f"{found[key]:.0f}" for key in keys), str(found["steps"]), str(len(found["peaks_mib"]["bare"]))]
             for model, found in memory["memory"].items()
         )
-        print(
-            table(("network", "training, MiB", "more under the probe, MiB", "at most, MiB", "processes an arm"), rows)
-        )
+        heads = ("network", "training, MiB", "more under the probe, MiB", "at most, MiB", "steps", "processes an arm")
+        print(table(heads, rows))
     for store in read("store.json"):
         print("\n## Writing\n")
         latencies = ("write p50, us", "write p99, us", "flush p50, ms", "flush p99, ms")
