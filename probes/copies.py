@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from probes.metrics.flat import flat
+
 _LINE = 16  # float32 numbers in 64 bytes; some sums depend, in the last digit, on where in such a line they begin
 _GAPS = [torch.zeros(length) for length in range(_LINE)]
 
@@ -29,16 +31,11 @@ class Copies:
             gap = (tensor.data_ptr() // 4 - end) % _LINE
             if gap:
                 pieces.append(_GAPS[gap])
-            pieces.append((tensor.permute(0, 2, 3, 1) if last else tensor).view(-1))
+            pieces.append(flat(tensor))
             self._layouts.append((tensor.shape, last))
             self._sizes += [gap, size]
             end += gap + size
         self._memory = torch.cat(pieces)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory the copies take."""
-        return self._memory.nbytes
 
     def tensors(self) -> list[Tensor]:
         """Return the copies."""

@@ -24,15 +24,14 @@ class SetAside:
         key: Equal for looks at which the same was read of the same layers.
     """
 
-    def __init__(self, observation: Observation, readings: Mapping[str, Reading]) -> None:
+    def __init__(self, observation: Observation, readings: Mapping[str, Reading], nbytes: int) -> None:
         """Copy what was read, by source. The look itself is let go: it holds the tensors."""
-        tensors = [tensor for reading in readings.values() for tensor in reading.tensors]
-        self.nbytes = _size(tensors)
+        self.nbytes = nbytes
         self.layers, self.ranks, self.activations = observation.layers, observation.ranks, observation.activations
         self.stride = 1 + max(self.layers, default=0)
         self.indices = {source: reading.indices for source, reading in readings.items()}
         self.key = tuple((source, *indices) for source, indices in self.indices.items())
-        self._copies = Copies(tensors)
+        self._copies = Copies(_tensors(readings))
 
     def readings(self) -> dict[str, Reading]:
         """Return what was read."""
@@ -48,14 +47,15 @@ def set_aside(observation: Observation, sources: Collection[str], *, room: int) 
     """
     parts = dict.fromkeys(part for source in sources for part in MADE_OF[source])
     readings = {part: observation.read(part) for part in parts}
-    tensors = [tensor for reading in readings.values() for tensor in reading.tensors]
+    tensors = _tensors(readings)
+    size = sum(tensor.nbytes for tensor in tensors) + RESULT * len(tensors)
     worth = sum(map(Tensor.numel, tensors)) >= WORTH_COPYING * max(1, len(tensors))
-    fits = worth and _size(tensors) <= room and all(map(can_be_copied, tensors))
-    return SetAside(observation, readings) if fits else None
+    fits = worth and size <= room and all(map(can_be_copied, tensors))
+    return SetAside(observation, readings, size) if fits else None
 
 
-def _size(tensors: Sequence[Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in tensors) + RESULT * len(tensors)
+def _tensors(readings: Mapping[str, Reading]) -> list[Tensor]:
+    return [tensor for reading in readings.values() for tensor in reading.tensors]
 
 
 def look_at(asides: Sequence[SetAside]) -> Observation:
