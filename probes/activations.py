@@ -58,6 +58,7 @@ class ActivationWatch:
         self._of_gradient: list[tuple[str, Reducer]] = []
         self._of_unknown: list[tuple[str, Reducer]] = []  # those of output for which a batch norm's word is not enough
         self._known: list[tuple[int, ChannelMoments]] = []
+        self._unfinished: dict[str, list[tuple[int, Any]]] = {}  # what reducers have left to be finished, by source
         self._untouched = UntouchedOutput()
         self._waiting: tuple[Layer, Tensor, int] | None = None  # an output whose moments a batch norm is about to say
         self._vectors: dict[str, dict[int, list[Tensor]]] = {}
@@ -78,6 +79,7 @@ class ActivationWatch:
         if keep_since_mark:
             self._settle()
         self._known.clear()
+        self._unfinished.clear()
         kept = self._since_mark() if keep_since_mark else {}
         self._armed = [(name, reducer) for name, reducer in self._reducers.items() if name in sources]
         self._of_output = [(name, reducer) for name, reducer in self._armed if reducer.of == "output"]
@@ -224,16 +226,23 @@ class ActivationWatch:
             self._reduce(layer, output, self._of_unknown)
 
     def _settle(self) -> None:
-        """Work out what batch norms have said, for all layers together, and reduce what waits for one in vain."""
+        """Reduce what waits for a batch norm in vain, and work out what else is left, for all layers together."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             self._catch_up(*waiting)
         known, self._known = self._known, []
-        for source, reducer in self._of_output:
-            if known and reducer.from_channels is not None:
-                vectors = reducer.from_channels([one for _, one in known])
-                for (index, _), vector in zip(known, vectors, strict=True):
-                    self._vectors[source].setdefault(index, []).append(vector)
+        unfinished, self._unfinished = self._unfinished, {}
+        for source, reducer in self._armed:
+            if known and reducer.from_channels is not None and reducer.of == "output":
+                self._work_out(source, known, reducer.from_channels)
+            if (left := unfinished.get(source)) and reducer.finish is not None:
+                self._work_out(source, left, reducer.finish)
+
+    def _work_out(
+        self, source: str, left: list[tuple[int, Any]], finish: Callable[[Sequence[Any]], Sequence[Tensor]]
+    ) -> None:
+        for (index, _), vector in zip(left, finish([one for _, one in left]), strict=True):
+            self._vectors[source].setdefault(index, []).append(vector)
 
     def _collect(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
         try:
@@ -246,8 +255,11 @@ class ActivationWatch:
             local = local_part(tensor.detach())
             if local.is_floating_point():
                 for source, reducer in reducers:
-                    vector = reducer.reduce(local, channel_dim(layer.module, local.ndim))
-                    self._vectors[source].setdefault(layer.index, []).append(vector)
+                    found = reducer.reduce(local, channel_dim(layer.module, local.ndim))
+                    if isinstance(found, Tensor):
+                        self._vectors[source].setdefault(layer.index, []).append(found)
+                    else:
+                        self._unfinished.setdefault(source, []).append((layer.index, found))
 
     def _counts(self, layer: Layer) -> bool:
         """Whether this forward is one of training, and not a second time for the same activation."""

@@ -42,10 +42,12 @@ def moments_from_batch_norm(module: nn.Module, output: Tensor) -> tuple[ChannelM
     eps)``. Not known: in eval mode, on an accelerator (where asking would wait for it), under hooks on saved tensors
     (asking would call them), for variances near eps (rounding of ``scale`` would show), for a NaN.
     """
-    node: Any = output.grad_fn  # its saved tensors are not in torch's type hints
-    if type(module) not in _KINDS or output.device.type != "cpu" or node is None or _saved_tensors_are_hooked():
+    if type(module) not in _KINDS or output.device.type != "cpu":
         return None
-    if node.name() != "NativeBatchNormBackward0" or not node._saved_training:
+    node: Any = output.grad_fn  # its saved tensors are not in torch's type hints
+    if node is None or node.name() != "NativeBatchNormBackward0" or _saved_tensors_are_hooked():
+        return None
+    if not node._saved_training:
         return None
     eps: float = node._saved_eps
     means, scales = node._saved_result1, node._saved_result2

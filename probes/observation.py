@@ -79,11 +79,14 @@ class Observation:
 def _read(observation: Observation, read: Callable[[Layer], Tensor | None]) -> Reading:
     """Read one tensor of each layer. All ranks take part in the gathering of shards, the owner keeps the result."""
     indices, tensors = [], []
+    owns = observation.ranks.owns
     for index, layer in observation.layers.items():
         tensor = read(layer)
-        if tensor is not None and hasattr(tensor, "full_tensor"):
+        if tensor is None:
+            continue
+        if type(tensor) is not Tensor and hasattr(tensor, "full_tensor"):
             tensor = tensor.full_tensor()
-        if tensor is not None and observation.ranks.owns(index):
+        if owns(index):
             indices.append(index)
             tensors.append(_plain(tensor))
     return Reading(indices, tensors)
@@ -91,6 +94,8 @@ def _read(observation: Observation, read: Callable[[Layer], Tensor | None]) -> R
 
 def _plain(tensor: Tensor) -> Tensor:
     """Return a dense real tensor of at least float32, on which every metric can compute."""
+    if tensor.dtype is torch.float32 and tensor.layout is torch.strided:
+        return tensor
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
     if tensor.is_complex():
@@ -118,7 +123,8 @@ def _trained_parameter(layer: Layer) -> Tensor | None:
 
 def _gradient(layer: Layer) -> Tensor | None:
     parameter = raw_parameter(layer)
-    return None if parameter is None or parameter.grad is None else parameter.grad.detach()
+    gradient = None if parameter is None else parameter.grad
+    return gradient.detach() if gradient is not None and gradient.requires_grad else gradient
 
 
 def _gradients(observation: Observation) -> Reading:

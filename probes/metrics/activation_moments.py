@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,12 +21,32 @@ _SAFE = 1e-26  # mean square below which the squares of smaller elements are los
 _CANCELLATION = 64.0  # mean^2 / var beyond which one pass in float32 loses more than two digits
 
 
+class PartialMoments(NamedTuple):
+    """What is left of an activation, and makes its vector together with those of other layers."""
+
+    n: int
+    mean: float
+    squares: float  # about the mean
+    nonfinite: int
+    channel_sums: Tensor  # float64
+
+
 def reduce_moments(activation: Tensor, channel_dim: int) -> Tensor:
     """Return ``[n, mean, sum((x - mean)^2), nonfinite, channel means...]`` in float64.
 
     On the CPU: one pass of partial sums in float32, combined in float64, and a second pass only where the mean is so
     large that the difference of squares would cancel, or the squares are too small for float32. Elsewhere Welford's
     method, which needs no look at the data; its variance is off by about ``(1e-7 mean)^2``. No elements give zeros.
+    """
+    found = begin_moments(activation, channel_dim)
+    return found if isinstance(found, Tensor) else finish_moments([found])[0]
+
+
+def begin_moments(activation: Tensor, channel_dim: int) -> Tensor | PartialMoments:
+    """Return what :func:`reduce_moments` does, or on the CPU what :func:`finish_moments` makes it of.
+
+    A call of torch or NumPy between two layers finds its code gone from the caches: few are made here, the others for
+    all layers together.
     """
     if activation.ndim < 2:
         activation = activation.reshape(1, -1)
@@ -34,6 +55,14 @@ def reduce_moments(activation: Tensor, channel_dim: int) -> Tensor:
     if activation.device.type == "cpu" and activation.dtype != torch.float64:
         return _from_partial_sums(activation, channel_dim)
     return _from_channel_variances(activation, channel_dim)
+
+
+def finish_moments(partial: Sequence[PartialMoments]) -> Sequence[Tensor]:
+    """Return the vectors of :func:`reduce_moments` of several activations, all of one size."""
+    n, mean, squares, nonfinite, channel_sums = zip(*partial, strict=True)
+    channels = np.array([len(sums) for sums in channel_sums])
+    means = torch.cat(channel_sums).numpy() / np.repeat(np.array(n) / channels, channels)
+    return _vectors(np.array([n, mean, squares, nonfinite], dtype=np.float64), means, channels)
 
 
 def _from_channel_variances(activation: Tensor, channel_dim: int) -> Tensor:
@@ -47,11 +76,9 @@ def _from_channel_variances(activation: Tensor, channel_dim: int) -> Tensor:
     return torch.cat([head, means])
 
 
-@np.errstate(invalid="ignore", over="ignore")  # NaN in, NaN out: divergence is a finding, not a warning of NumPy's
-def _from_partial_sums(activation: Tensor, channel_dim: int) -> Tensor:
+def _from_partial_sums(activation: Tensor, channel_dim: int) -> PartialMoments:
     channel_sums, squares = _partial_sums(activation, channel_dim)
-    n = activation.numel()
-    total = float(channel_sums.sum())
+    n, total = activation.numel(), channel_sums.sum().item()
     mean = total / n
     nonfinite = 0
     if not math.isfinite(total):
@@ -60,13 +87,10 @@ def _from_partial_sums(activation: Tensor, channel_dim: int) -> Tensor:
     exact = total * mean <= _CANCELLATION * deviations and squares > _SAFE * n
     if not exact and not nonfinite:
         deviations = sum(_squares_about(piece, mean) for piece in pieces(activation))
-    vector = np.empty(_HEAD + len(channel_sums))
-    vector[:_HEAD] = n, mean, deviations, nonfinite
-    np.divide(channel_sums, n / len(channel_sums), out=vector[_HEAD:])
-    return torch.from_numpy(vector)
+    return PartialMoments(n, mean, deviations, nonfinite, channel_sums)
 
 
-def _partial_sums(activation: Tensor, channel_dim: int) -> tuple[np.ndarray, float]:
+def _partial_sums(activation: Tensor, channel_dim: int) -> tuple[Tensor, float]:
     """Return the sum of each channel and the sum of all squares; float32 within a sample's channel, float64 beyond."""
     channel_dim %= activation.ndim
     places = [dim for dim in range(1, activation.ndim) if dim != channel_dim]
@@ -74,8 +98,8 @@ def _partial_sums(activation: Tensor, channel_dim: int) -> tuple[np.ndarray, flo
     # Where channels are innermost, the norm of each channel takes eight times as long as that of the whole sample.
     apart = places and activation.stride(channel_dim) != 1
     together = places if apart else list(range(1, activation.ndim))
-    norms = torch.linalg.vector_norm(activation, dim=together, dtype=torch.float32).numpy().astype(np.float64)
-    return channel_sums.numpy().sum(0, dtype=np.float64), float(np.vdot(norms, norms))
+    norms = torch.linalg.vector_norm(activation, dim=together, dtype=torch.float32)
+    return channel_sums.sum(0, dtype=torch.float64), torch.linalg.vector_norm(norms, dtype=torch.float64).item() ** 2
 
 
 def _squares_about(piece: Tensor, mean: float) -> float:
@@ -101,10 +125,17 @@ def vectors_from_channels(known: Sequence[ChannelMoments]) -> Sequence[Tensor]:
     starts = np.cumsum(channels) - channels
     mean = np.add.reduceat(means, starts) / channels
     spread = variances + (means - np.repeat(mean, channels)) ** 2
-    vectors = np.empty(len(means) + _HEAD * len(known))
-    heads = starts + _HEAD * np.arange(len(known)) + np.arange(_HEAD)[:, None]  # (4, activations)
-    vectors[heads] = n, mean, np.add.reduceat(spread, starts) / channels * n, np.zeros(len(known))
-    vectors[np.arange(len(means)) + _HEAD * (1 + np.repeat(np.arange(len(known)), channels))] = means
+    squares = np.add.reduceat(spread, starts) / channels * n
+    return _vectors(np.stack([n, mean, squares, np.zeros(len(known))]), means, channels)
+
+
+def _vectors(heads: np.ndarray, means: np.ndarray, channels: np.ndarray) -> Sequence[Tensor]:
+    """Put together the vectors of some activations, ``heads`` ``(4, activations)`` and ``means`` one after another."""
+    starts = np.cumsum(channels) - channels
+    places = starts + _HEAD * np.arange(len(channels)) + np.arange(_HEAD)[:, None]
+    vectors = np.empty(len(means) + heads.size)
+    vectors[places] = heads
+    vectors[np.arange(len(means)) + _HEAD * (1 + np.repeat(np.arange(len(channels)), channels))] = means
     return torch.from_numpy(vectors).split((channels + _HEAD).tolist())
 
 
@@ -139,7 +170,7 @@ def _layout(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tenso
     return on_device[0], on_device[1], on_device[2]
 
 
-MOMENTS = Reducer(reduce_moments, merge_moments, from_channels=vectors_from_channels)
+MOMENTS = Reducer(begin_moments, merge_moments, finish=finish_moments, from_channels=vectors_from_channels)
 
 _OUTPUT = "output of the module, before the nonlinearity"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,17 +21,21 @@ class Reducer:
     """Reduces a tensor inside the hook that sees it, and merges the vectors of micro-batches and ranks.
 
     Attributes:
-        reduce: ``reduce(tensor, channel_dim) -> vector``; may not keep or change the tensor.
+        reduce: ``reduce(tensor, channel_dim) -> vector``; may not keep or change the tensor. With ``finish`` it may
+            return anything else instead of a vector.
         merge: ``merge(vectors) -> vector``: of several, ``(parts, size)``, the vector that the whole would have given.
             A part of zeros is one that saw nothing.
+        finish: ``finish(found) -> vectors``: those of all that ``reduce`` returned instead of vectors, when the step
+            ends.
         from_channels: ``from_channels(known) -> vectors``: the same vectors, where the moments of the channels are
             known already; None where they do not suffice.
         of: ``output`` of the layer, or ``output_gradient``: the gradient that arrives at it in the backward pass.
     """
 
-    reduce: Callable[[Tensor, int], Tensor]
+    reduce: Callable[[Tensor, int], Any]
     merge: Callable[[Tensor], Tensor]
     of: str = "output"
+    finish: Callable[[Sequence[Any]], Sequence[Tensor]] | None = None
     from_channels: Callable[[Sequence[ChannelMoments]], Sequence[Tensor]] | None = None
 
 

@@ -7,6 +7,8 @@ import torch
 from probes.metrics.activation_moments import (
     _from_channel_variances,
     activation_statistics,
+    begin_moments,
+    finish_moments,
     merge_moments,
     reduce_moments,
 )
@@ -68,6 +70,21 @@ def test_divergence_is_visible_and_counted(bad):
     assert not variance.isfinite()
     assert nonfinite == 1
     assert not drift.isfinite() or drift == 0
+
+
+def test_activations_of_several_layers_are_finished_together_as_each_would_be_alone():
+    examples = [example(kind) for kind in KINDS if kind != "double"]
+    together = finish_moments([begin_moments(*each) for each in examples])
+    for vector, each in zip(together, examples, strict=True):
+        assert torch.equal(vector, reduce_moments(*each))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_left_to_be_finished_does_not_hang_on_the_activation(kind):
+    x, channel_dim = example(kind)
+    expected, begun = reduce_moments(x, channel_dim), begin_moments(x, channel_dim)
+    x.fill_(99)
+    assert torch.equal(begun if isinstance(begun, torch.Tensor) else finish_moments([begun])[0], expected)
 
 
 def test_an_empty_batch_has_no_statistics():
