@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from dynamics.norms.ownership import is_ours
 
-FEW_CHANNELS = 16
-
 
 def channel_view(vector: Tensor, *, like: Tensor) -> Tensor:
     """Return ``(C,)`` as ``(C, 1, ...)``, which broadcasts against ``like``, ``(N, C, ...)``."""
@@ -20,35 +18,21 @@ def channel_view(vector: Tensor, *, like: Tensor) -> Tensor:
 
 def channel_sum(h: Tensor) -> Tensor:
     """Return the sum of each channel, ``(C,)``, over batch and space of ``h``, ``(N, C, ...)``; float32 at least."""
-    dtype, lines = _at_least_float32(h), _lines(h)
-    if lines is None:
-        return h.sum((0, *range(2, h.ndim)), dtype=dtype)
-    return lines.sum(0, dtype=dtype).view(-1, h.shape[1]).sum(0)
+    return h.sum(_others(h), dtype=_at_least_float32(h))
 
 
 def channel_mean(h: Tensor) -> Tensor:
     """Return the mean of each channel, ``(C,)``, over batch and space of ``h``, ``(N, C, ...)``; float32 at least."""
-    return channel_sum(h) / (h.numel() // h.shape[1])
+    return h.mean(_others(h), dtype=_at_least_float32(h))
 
 
-def add_to_channels(h: Tensor, shift: Tensor) -> Tensor:
-    """Add a number to each channel, in place: ``h += shift``, ``(N, C, ...)`` and ``(C,)``; return h."""
-    lines = _lines(h)
-    if lines is None:
-        return h.add_(channel_view(shift, like=h))
-    lines.add_(shift.expand(lines.shape[1] // len(shift), -1).flatten())  # repeat() takes twice as long
-    return h
+def values_a_channel(h: Tensor) -> int:
+    """Return how many values each channel of ``h`` has, ``(N, C, ...)``."""
+    return h.numel() // h.shape[1]
 
 
-def _lines(h: Tensor) -> Tensor | None:
-    """Return channels-last images of few channels as a view, ``(lines, width * C)``; None for anything else.
-
-    torch works along the last dimension: in rows of 12 channels it takes two to three times as long as in rows of 384.
-    """
-    if h.ndim != 4 or h.shape[1] > FEW_CHANNELS or torch.compiler.is_compiling():
-        return None
-    rows = h.permute(0, 2, 3, 1)
-    return rows.view(-1, h.shape[3] * h.shape[1]) if h.numel() and rows.is_contiguous() else None
+def _others(h: Tensor) -> tuple[int, ...]:
+    return 0, *range(2, h.ndim)
 
 
 def _at_least_float32(h: Tensor) -> torch.dtype:
@@ -56,35 +40,44 @@ def _at_least_float32(h: Tensor) -> torch.dtype:
 
 
 class _Recentre(torch.autograd.Function):
-    """``h - mean + m`` where mean = E[h]; backward ``G - E[G]`` and, for m, the sum of G. Saves no activation.
+    """``h - E[h] + m``, and E[h] into the running mean; backward ``G - E[G]`` and, for m, the sum of G.
 
-    ``count`` is the number of values a channel had in E; with ``ranks``, of all processes together.
+    Saves no activation. With ``ranks`` E is taken over the batches of all processes together.
     """
 
     @staticmethod
     def forward(  # noqa: PLR0917 - autograd passes arguments by position
-        ctx: Any, h: Tensor, mean: Tensor, m: Tensor | None, count: Tensor | int, inplace: bool, ranks: bool
+        ctx: Any, h: Tensor, m: Tensor | None, running_mean: Tensor, momentum: float, inplace: bool, ranks: bool
     ) -> Tensor:
-        ctx.count, ctx.has_bias, ctx.ranks = count, m is not None, ranks
+        ctx.has_bias, ctx.ranks = m is not None, ranks
+        mean, ctx.count = _mean_over_ranks(h) if ranks else (channel_mean(h), values_a_channel(h))
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         shift = -mean if m is None else m - mean
         if not inplace:
             return (h + channel_view(shift, like=h)).to(h.dtype)
         ctx.mark_dirty(h)
-        return add_to_channels(h, shift)
+        return h.add_(channel_view(shift, like=h))
 
     @staticmethod
     def backward(ctx: Any, G: Tensor) -> tuple[Tensor | None, ...]:
         overwrite = is_ours(G)
         total = channel_sum(G)
         bias_grad = total if ctx.has_bias else None
-        if ctx.ranks:
-            total = _sum_over_ranks(total)
-        mean = total / ctx.count
-        centred = add_to_channels(G, -mean) if overwrite else (G - channel_view(mean, like=G)).to(G.dtype)
-        return centred, None, bias_grad, None, None, None
+        # A number multiplies within the addition: cold between two layers, each further call takes 10 us.
+        total, times = (_added_up(total) / ctx.count, -1.0) if ctx.ranks else (total, -1 / ctx.count)
+        mean = channel_view(total, like=G)
+        centred = G.add_(mean, alpha=times) if overwrite else torch.add(G, mean, alpha=times).to(G.dtype)
+        return centred, bias_grad, None, None, None, None
 
 
-def _sum_over_ranks(vector: Tensor) -> Tensor:
+def _mean_over_ranks(h: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of each channel over all processes and the number of values it was taken over."""
+    total = channel_sum(h)
+    both = _added_up(torch.cat([total, total.new_tensor([values_a_channel(h)])]))
+    return both[:-1] / both[-1], both[-1]
+
+
+def _added_up(vector: Tensor) -> Tensor:
     vector = vector.clone()
     dist.all_reduce(vector)
     return vector
@@ -134,27 +127,13 @@ class MeanCentring(nn.Module):
         self._check(h)
         if not self.training:
             return self._shift(h, self.running_mean)
-        if self.sync and dist.is_initialized() and dist.get_world_size() > 1:
-            return self._recentre(h, *self._mean_over_ranks(h), ranks=True)
-        if torch.compiler.is_compiling():
+        ranks = self.sync and dist.is_initialized() and dist.get_world_size() > 1
+        if torch.compiler.is_compiling() and not ranks:
             # The compiler fuses the plain formula; the Function above is for eager mode.
             mean = channel_mean(h)
             self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), self.momentum)
             return self._shift(h, mean, inplace=False)
-        return self._recentre(h, channel_mean(h.detach()), h.numel() // h.shape[1], ranks=False)
-
-    def _recentre(self, h: Tensor, mean: Tensor, count: Tensor | int, *, ranks: bool) -> Tensor:
-        """Return h on its learned mean and remember the mean it had."""
-        running_mean, bias = self.running_mean, self.bias
-        running_mean.lerp_(mean.to(running_mean.dtype), self.momentum)
-        return cast(Tensor, _Recentre.apply(h, mean, bias, count, self.inplace, ranks))
-
-    @torch.no_grad()
-    def _mean_over_ranks(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Return E[h] over all processes and the number of values it was taken over."""
-        total = channel_sum(h)
-        packed = _sum_over_ranks(torch.cat([total, total.new_tensor([h.numel() // h.shape[1]])]))
-        return packed[:-1] / packed[-1], packed[-1]
+        return cast(Tensor, _Recentre.apply(h, self.bias, self.running_mean, self.momentum, self.inplace, ranks))
 
     def _shift(self, h: Tensor, mean: Tensor, *, inplace: bool | None = None) -> Tensor:
         """Return ``h - mean + m`` by plain operations."""

@@ -166,6 +166,18 @@ def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[
     return list(_Divide.apply(norms[0].eps, us, vs, sigmas, *weights)[: len(norms)])
 
 
+class _Weight(parametrize.ParametrizationList):
+    """The parametrizations of a weight; one that is ready takes a third of the time to read, without calls of modules.
+
+    Hooks of the parametrizations do not see it: it was computed before.
+    """
+
+    def __call__(self) -> Tensor:
+        norm = cast(SpectralNorm, self._modules["0"])
+        weight: Tensor = norm.ready.pop() if norm.training and norm.ready else super().__call__()
+        return weight
+
+
 def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float = EPS) -> nn.Module:
     """Divide a layer's weight by its spectral norm from now on, and return the layer.
 
@@ -176,6 +188,7 @@ def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float =
     weight = cast(Tensor, layer.weight)
     norm = SpectralNorm(weight, n_power_iterations=n_power_iterations, dim=dim, eps=eps)
     parametrize.register_parametrization(layer, "weight", norm)
+    cast(nn.ModuleDict, layer.parametrizations)["weight"].__class__ = _Weight
     return layer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -35,11 +36,14 @@ class _Sweep:
 
     def __init__(self) -> None:
         self._prepared: list[SpectralNorm] = []
+        self._walk: _Walk | None = None
 
     def prepare(self, model: nn.Module, _inputs: tuple[Any, ...]) -> None:
         if torch.compiler.is_compiling():  # a compiler orders the work itself
             return
-        for _, pairs in groupby(_norms(model), key=lambda pair: (pair[0].n_power_iterations, pair[0].eps)):
+        if self._walk is None or not self._walk.holds(model):
+            self._walk = _Walk(model)
+        for _, pairs in groupby(_norms(self._walk.chains), key=lambda pair: (pair[0].n_power_iterations, pair[0].eps)):
             alike = list(pairs)
             for first in range(0, len(alike), TOGETHER):
                 norms, weights = zip(*alike[first : first + TOGETHER], strict=True)
@@ -55,29 +59,54 @@ class _Sweep:
             self._prepared.clear()
 
 
-def _norms(model: nn.Module) -> list[tuple[SpectralNorm, Tensor]]:
+def _norms(chains: Sequence[ParametrizationList]) -> list[tuple[SpectralNorm, Tensor]]:
     """Return the norms in training that alone compute a weight, and what they compute it from.
 
     Without those whose weight is still in shards (FSDP2 gathers it when the layer's own forward begins).
     """
     pairs = []
-    for chain in _chains(model):
+    for chain in chains:
         norm, weight = chain._modules.get("0"), chain._parameters.get("original")
         if isinstance(norm, SpectralNorm) and norm.training and weight is not None and len(chain._modules) == 1:
             pairs.append((norm, weight))
     return [(norm, weight) for norm, weight in pairs if not hasattr(weight, "full_tensor")]
 
 
-def _chains(model: nn.Module) -> list[ParametrizationList]:
-    """Return what computes the weights of a model, in the order of ``modules()``, which takes six times as long."""
-    found, seen, waiting = [], {id(model)}, [model]
-    while waiting:
-        module = waiting.pop()
-        if isinstance(module, ParametrizationList):
-            found.append(module)
-            continue
-        for child in reversed(module._modules.values()):
-            if child is not None and child._modules and id(child) not in seen:  # a chain has modules of its own
+class _Walk:
+    """What a walk through a model has found; it holds until a module comes or goes, which is sooner seen than walked.
+
+    Attributes:
+        chains: What computes the model's weights, in the order of ``modules()``, which takes six times as long.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.chains: list[ParametrizationList] = []
+        self._root = model._modules  # not the model, which would hold itself through its hooks
+        self._inner: list[tuple[dict[str, nn.Module | None], tuple[nn.Module | None, ...]]] = []
+        self._leaves: list[dict[str, nn.Module | None]] = []
+        seen, waiting = {id(model)}, [model]
+        while waiting:
+            module = waiting.pop()
+            if isinstance(module, ParametrizationList):
+                self.chains.append(module)
+                continue
+            children = tuple(module._modules.values())
+            self._inner.append((module._modules, children))
+            for child in reversed(children):
+                if child is None or id(child) in seen:
+                    continue
                 seen.add(id(child))
-                waiting.append(child)
-    return found
+                if child._modules:  # a chain has modules of its own
+                    waiting.append(child)
+                else:
+                    self._leaves.append(child._modules)
+
+    def holds(self, model: nn.Module) -> bool:
+        """Return whether a walk would find the same now."""
+        if model._modules is not self._root or any(self._leaves):
+            return False
+        return all(tuple(modules.values()) == children for modules, children in self._inner)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Copy and pickle as None: a copy of the model is walked through anew."""
+        return type(None), ()

@@ -118,7 +118,7 @@ def test_it_finds_what_modules_finds(seed: int) -> None:
     model = nn.ModuleDict({"x": inner, "y": nn.ModuleList([shared, nn.Sequential(inner), deep])})
     model.register_module("none", None)
     wanted = [module for module in model.modules() if isinstance(module, ParametrizationList)]
-    assert [id(chain) for chain in sweep._chains(model)] == [id(chain) for chain in wanted]
+    assert [id(chain) for chain in sweep._Walk(model).chains] == [id(chain) for chain in wanted]
     assert len(wanted) > 8
 
 
