@@ -229,7 +229,10 @@ class ActivationWatch:
         """Reduce what waits for a batch norm in vain, and work out what else is left, for all layers together."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
-            self._catch_up(*waiting)
+            try:
+                self._catch_up(*waiting)
+            except Exception as failure:
+                self._report(f"output of layer {waiting[0].name!r}", failure)
         known, self._known = self._known, []
         unfinished, self._unfinished = self._unfinished, {}
         for source, reducer in self._armed:
@@ -241,8 +244,11 @@ class ActivationWatch:
     def _work_out(
         self, source: str, left: list[tuple[int, Any]], finish: Callable[[Sequence[Any]], Sequence[Tensor]]
     ) -> None:
-        for (index, _), vector in zip(left, finish([one for _, one in left]), strict=True):
-            self._vectors[source].setdefault(index, []).append(vector)
+        try:
+            for (index, _), vector in zip(left, finish([one for _, one in left]), strict=True):
+                self._vectors[source].setdefault(index, []).append(vector)
+        except Exception as failure:
+            self._report(f"{source} of all layers", failure)
 
     def _collect(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
         try:
@@ -256,7 +262,7 @@ class ActivationWatch:
             if local.is_floating_point():
                 for source, reducer in reducers:
                     found = reducer.reduce(local, channel_dim(layer.module, local.ndim))
-                    if isinstance(found, Tensor):
+                    if reducer.finish is None or isinstance(found, Tensor):
                         self._vectors[source].setdefault(layer.index, []).append(found)
                     else:
                         self._unfinished.setdefault(source, []).append((layer.index, found))

@@ -124,7 +124,7 @@ def _trained_parameter(layer: Layer) -> Tensor | None:
 def _gradient(layer: Layer) -> Tensor | None:
     parameter = raw_parameter(layer)
     gradient = None if parameter is None else parameter.grad
-    return gradient.detach() if gradient is not None and gradient.requires_grad else gradient
+    return None if gradient is None else gradient.detach()
 
 
 def _gradients(observation: Observation) -> Reading:

@@ -18,20 +18,20 @@ def channel_view(vector: Tensor, *, like: Tensor) -> Tensor:
 
 def channel_sum(h: Tensor) -> Tensor:
     """Return the sum of each channel, ``(C,)``, over batch and space of ``h``, ``(N, C, ...)``; float32 at least."""
-    return h.sum(_others(h), dtype=_at_least_float32(h))
+    return h.sum(_all_but_channels(h), dtype=_at_least_float32(h))
 
 
 def channel_mean(h: Tensor) -> Tensor:
     """Return the mean of each channel, ``(C,)``, over batch and space of ``h``, ``(N, C, ...)``; float32 at least."""
-    return h.mean(_others(h), dtype=_at_least_float32(h))
+    return h.mean(_all_but_channels(h), dtype=_at_least_float32(h))
 
 
-def values_a_channel(h: Tensor) -> int:
+def _values_a_channel(h: Tensor) -> int:
     """Return how many values each channel of ``h`` has, ``(N, C, ...)``."""
     return h.numel() // h.shape[1]
 
 
-def _others(h: Tensor) -> tuple[int, ...]:
+def _all_but_channels(h: Tensor) -> tuple[int, ...]:
     return 0, *range(2, h.ndim)
 
 
@@ -50,7 +50,8 @@ class _Recentre(torch.autograd.Function):
         ctx: Any, h: Tensor, m: Tensor | None, running_mean: Tensor, momentum: float, inplace: bool, ranks: bool
     ) -> Tensor:
         ctx.has_bias, ctx.ranks = m is not None, ranks
-        mean, ctx.count = _mean_over_ranks(h) if ranks else (channel_mean(h), values_a_channel(h))
+        mean, ctx.count = _mean_over_ranks(h) if ranks else (channel_mean(h), _values_a_channel(h))
+        # No mark_dirty: nobody differentiates by it.
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         shift = -mean if m is None else m - mean
         if not inplace:
@@ -63,21 +64,26 @@ class _Recentre(torch.autograd.Function):
         overwrite = is_ours(G)
         total = channel_sum(G)
         bias_grad = total if ctx.has_bias else None
-        # A number multiplies within the addition: cold between two layers, each further call takes 10 us.
-        total, times = (_added_up(total) / ctx.count, -1.0) if ctx.ranks else (total, -1 / ctx.count)
+        # The factor stands within the addition: a call of its own would find its code gone from the caches.
+        total, factor = (_sum_over_ranks(total) / ctx.count, -1.0) if ctx.ranks else (total, -1 / ctx.count)
         mean = channel_view(total, like=G)
-        centred = G.add_(mean, alpha=times) if overwrite else torch.add(G, mean, alpha=times).to(G.dtype)
+        centred = G.add_(mean, alpha=factor) if overwrite else torch.add(G, mean, alpha=factor).to(G.dtype)
         return centred, bias_grad, None, None, None, None
 
 
 def _mean_over_ranks(h: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean of each channel over all processes and the number of values it was taken over."""
     total = channel_sum(h)
-    both = _added_up(torch.cat([total, total.new_tensor([values_a_channel(h)])]))
+    both = _sum_over_ranks(torch.cat([total, total.new_tensor([_values_a_channel(h)])]))
     return both[:-1] / both[-1], both[-1]
 
 
-def _added_up(vector: Tensor) -> Tensor:
+def _sum_over_ranks(vector: Tensor) -> Tensor:
+    """Return the sum over all processes; where a second derivative is recorded, it goes back to all of them."""
+    if torch.is_grad_enabled() and vector.requires_grad:
+        from torch.distributed.nn.functional import all_reduce  # not in every build of torch
+
+        return cast(Tensor, all_reduce(vector))
     vector = vector.clone()
     dist.all_reduce(vector)
     return vector

@@ -35,8 +35,15 @@ def is_ours(gradient: Tensor) -> bool:
 
 
 def _fills_its_storage(gradient: Tensor) -> bool:
-    dense = gradient.is_contiguous() or gradient.movedim(1, -1).is_contiguous()
-    return dense and gradient.untyped_storage().nbytes() == gradient.nbytes
+    return _is_dense(gradient) and gradient.untyped_storage().nbytes() == gradient.nbytes
+
+
+def _is_dense(gradient: Tensor) -> bool:
+    if gradient.is_contiguous():
+        return True
+    if gradient.ndim == 4:  # asked without a view, half of the whole price
+        return gradient.is_contiguous(memory_format=torch.channels_last)
+    return gradient.ndim > 1 and gradient.movedim(1, -1).is_contiguous()
 
 
 def _owners(gradient: Tensor) -> Owners:

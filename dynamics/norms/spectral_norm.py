@@ -14,6 +14,7 @@ from dynamics.norms.laid_out import LaidOut
 from dynamics.norms.layers import output_dimension, unfold_weight
 from dynamics.norms.norm import Norm
 from dynamics.norms.power_iteration import EPS, iterate, iterate_all, multiply
+from dynamics.norms.ready import Ready
 
 
 class _Divide(torch.autograd.Function):
@@ -99,7 +100,7 @@ class SpectralNorm(nn.Module):
         if n_power_iterations < 1:
             raise ValueError(f"n_power_iterations: expected at least 1, got {n_power_iterations}")
         self.n_power_iterations, self.dim, self.eps = n_power_iterations, dim, eps
-        self.ready: list[Tensor] = []  # the weight that the next forward takes, see dynamics.norms.sweep
+        self.ready = Ready()  # see dynamics.norms.sweep
         self._laid_out: LaidOut | None = None
         matrix = unfold_weight(weight.detach(), dim=dim)
         rows, columns = matrix.shape
@@ -111,9 +112,8 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W / sigma(W), in the shape and memory format of the weight."""
-        if self.training and self.ready:
-            return self.ready.pop()
-        return normalise([self], [weight])[0]
+        ready = self.ready.take() if self.training else None
+        return normalise([self], [weight])[0] if ready is None else ready
 
     def laid_out(self, weight: Tensor) -> LaidOut:
         """Return the weight, u and v as the power iteration reads them: the views of last time, if they still hold."""
@@ -167,15 +167,26 @@ def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[
 
 
 class _Weight(parametrize.ParametrizationList):
-    """The parametrizations of a weight; one that is ready takes a third of the time to read, without calls of modules.
+    """What computes a layer's weight; a weight that is ready is handed out without calls of modules.
 
-    Hooks of the parametrizations do not see it: it was computed before.
+    Those are three quarters of what reading such a weight costs. Where somebody's hooks wait for them they are made.
     """
 
     def __call__(self) -> Tensor:
-        norm = cast(SpectralNorm, self._modules["0"])
-        weight: Tensor = norm.ready.pop() if norm.training and norm.ready else super().__call__()
+        norm = self._modules.get("0")
+        if isinstance(norm, SpectralNorm) and len(self._modules) == 1 and norm.training and not _hooked(self, norm):
+            ready = norm.ready.take()
+            if ready is not None:
+                return ready
+        weight: Tensor = super().__call__()
         return weight
+
+    def _get_name(self) -> str:
+        return parametrize.ParametrizationList.__name__
+
+
+def _hooked(*modules: nn.Module) -> bool:
+    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
 
 
 def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float = EPS) -> nn.Module:
@@ -188,7 +199,9 @@ def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float =
     weight = cast(Tensor, layer.weight)
     norm = SpectralNorm(weight, n_power_iterations=n_power_iterations, dim=dim, eps=eps)
     parametrize.register_parametrization(layer, "weight", norm)
-    cast(nn.ModuleDict, layer.parametrizations)["weight"].__class__ = _Weight
+    chain = cast(nn.ModuleDict, layer.parametrizations)["weight"]
+    if len(chain._modules) == 1:
+        chain.__class__ = _Weight
     return layer
 
 

@@ -41,21 +41,23 @@ class _Sweep:
     def prepare(self, model: nn.Module, _inputs: tuple[Any, ...]) -> None:
         if torch.compiler.is_compiling():  # a compiler orders the work itself
             return
-        if self._walk is None or not self._walk.holds(model):
-            self._walk = _Walk(model)
-        for _, pairs in groupby(_norms(self._walk.chains), key=lambda pair: (pair[0].n_power_iterations, pair[0].eps)):
+        walk = self._walk  # replicas of a model share this object, each in a thread of its own
+        if walk is None or not walk.holds(model):
+            walk = _Walk(model)
+            self._walk = None if getattr(model, "_is_replica", False) else walk
+        for _, pairs in groupby(_norms(walk.chains), key=lambda pair: (pair[0].n_power_iterations, pair[0].eps)):
             alike = list(pairs)
             for first in range(0, len(alike), TOGETHER):
                 norms, weights = zip(*alike[first : first + TOGETHER], strict=True)
                 for norm, weight in zip(norms, normalise(norms, weights), strict=True):
-                    norm.ready[:] = [weight]
+                    norm.ready.put(weight)
                 self._prepared += norms
 
     def forget(self, _model: nn.Module, _inputs: tuple[Any, ...], _output: Any) -> None:
         # What a forward did not use must not reach the next one, nor keep a graph alive.
         if not torch.compiler.is_compiling():
             for norm in self._prepared:
-                norm.ready.clear()
+                norm.ready.forget()
             self._prepared.clear()
 
 
@@ -81,9 +83,10 @@ class _Walk:
 
     def __init__(self, model: nn.Module) -> None:
         self.chains: list[ParametrizationList] = []
-        self._root = model._modules  # not the model, which would hold itself through its hooks
-        self._inner: list[tuple[dict[str, nn.Module | None], tuple[nn.Module | None, ...]]] = []
-        self._leaves: list[dict[str, nn.Module | None]] = []
+        # The root's children, not the root: it would hold itself through its hooks.
+        self._root, self._children = model._modules, tuple(model._modules.values())
+        self._inner: list[tuple[nn.Module, dict[str, nn.Module | None], tuple[nn.Module | None, ...]]] = []
+        self._leaves: list[nn.Module] = []
         seen, waiting = {id(model)}, [model]
         while waiting:
             module = waiting.pop()
@@ -91,7 +94,8 @@ class _Walk:
                 self.chains.append(module)
                 continue
             children = tuple(module._modules.values())
-            self._inner.append((module._modules, children))
+            if module is not model:
+                self._inner.append((module, module._modules, children))
             for child in reversed(children):
                 if child is None or id(child) in seen:
                     continue
@@ -99,13 +103,18 @@ class _Walk:
                 if child._modules:  # a chain has modules of its own
                     waiting.append(child)
                 else:
-                    self._leaves.append(child._modules)
+                    self._leaves.append(child)
 
     def holds(self, model: nn.Module) -> bool:
         """Return whether a walk would find the same now."""
-        if model._modules is not self._root or any(self._leaves):
+        if model._modules is not self._root or tuple(self._root.values()) != self._children:
             return False
-        return all(tuple(modules.values()) == children for modules, children in self._inner)
+        if any(leaf._modules for leaf in self._leaves):
+            return False
+        return all(
+            module._modules is modules and tuple(modules.values()) == children
+            for module, modules, children in self._inner
+        )
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Copy and pickle as None: a copy of the model is walked through anew."""

@@ -43,10 +43,10 @@ def reduce_moments(activation: Tensor, channel_dim: int) -> Tensor:
 
 
 def begin_moments(activation: Tensor, channel_dim: int) -> Tensor | PartialMoments:
-    """Return what :func:`reduce_moments` does, or on the CPU what :func:`finish_moments` makes it of.
+    """Begin :func:`reduce_moments`: return its vector, or what :func:`finish_moments` makes the vector of.
 
-    A call of torch or NumPy between two layers finds its code gone from the caches: few are made here, the others for
-    all layers together.
+    The latter on the CPU, except in float64: a call of torch or NumPy between two layers finds its code gone from the
+    caches, so few are made here and the others for all layers together.
     """
     if activation.ndim < 2:
         activation = activation.reshape(1, -1)
@@ -58,7 +58,7 @@ def begin_moments(activation: Tensor, channel_dim: int) -> Tensor | PartialMomen
 
 
 def finish_moments(partial: Sequence[PartialMoments]) -> Sequence[Tensor]:
-    """Return the vectors of :func:`reduce_moments` of several activations, all of one size."""
+    """Return the vectors of :func:`reduce_moments` of several activations, of any sizes."""
     n, mean, squares, nonfinite, channel_sums = zip(*partial, strict=True)
     channels = np.array([len(sums) for sums in channel_sums])
     means = torch.cat(channel_sums).numpy() / np.repeat(np.array(n) / channels, channels)
@@ -118,7 +118,7 @@ def merge_moments(vectors: Tensor) -> Tensor:
 
 @np.errstate(invalid="ignore", over="ignore")  # NaN in, NaN out: divergence is a finding, not a warning of NumPy's
 def vectors_from_channels(known: Sequence[ChannelMoments]) -> Sequence[Tensor]:
-    """Return the vectors of :func:`reduce_moments` from the moments of channels, all of one size."""
+    """Return the vectors of :func:`reduce_moments` from the moments of channels."""
     means, variances = worked_out(known)
     channels = np.array([len(one.means) for one in known])
     n = np.array([one.n for one in known], dtype=np.float64)

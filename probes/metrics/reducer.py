@@ -22,21 +22,21 @@ class Reducer:
 
     Attributes:
         reduce: ``reduce(tensor, channel_dim) -> vector``; may not keep or change the tensor. With ``finish`` it may
-            return anything else instead of a vector.
+            return anything else.
         merge: ``merge(vectors) -> vector``: of several, ``(parts, size)``, the vector that the whole would have given.
             A part of zeros is one that saw nothing.
-        finish: ``finish(found) -> vectors``: those of all that ``reduce`` returned instead of vectors, when the step
-            ends.
         from_channels: ``from_channels(known) -> vectors``: the same vectors, where the moments of the channels are
             known already; None where they do not suffice.
         of: ``output`` of the layer, or ``output_gradient``: the gradient that arrives at it in the backward pass.
+        finish: ``finish(found) -> vectors``: called once a step with all that ``reduce`` has returned and that is no
+            tensor, of all layers and passes; the vector of each, in that order.
     """
 
     reduce: Callable[[Tensor, int], Any]
     merge: Callable[[Tensor], Tensor]
     of: str = "output"
-    finish: Callable[[Sequence[Any]], Sequence[Tensor]] | None = None
     from_channels: Callable[[Sequence[ChannelMoments]], Sequence[Tensor]] | None = None
+    finish: Callable[[Sequence[Any]], Sequence[Tensor]] | None = None
 
 
 def pieces(tensor: Tensor) -> Iterator[Tensor]:

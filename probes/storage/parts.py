@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from probes import schema
 
 ROW_GROUP_ROWS = 32_768  # few enough to skip by step and to hold in memory; 131,072 compress no better
+PAGE_BYTES = 1 << 16  # with pages of 1 MB the first part takes 8 MB more memory to write, and files are 3 % smaller
 _PART = re.compile(r"part-(\d{8})-(\d{8})\.parquet")
 
 
@@ -40,6 +41,7 @@ def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schem
             compression="zstd",
             use_dictionary=words,
             use_byte_stream_split=floats,
+            data_page_size=PAGE_BYTES,
             write_page_checksum=True,  # `verify` finds flipped bits by it
         ) as writer,
     ):

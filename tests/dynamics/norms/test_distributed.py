@@ -59,6 +59,18 @@ parted(mine).square().sum().backward()
 for (name, expected), found in zip(whole.named_parameters(), parted.module.parameters()):
     torch.testing.assert_close(2 * found.grad, expected.grad, msg=name)  # DDP takes the mean of two sums
 torch.testing.assert_close(parted.module[1].running_mean, whole[1].running_mean)
+
+# So does its second derivative, which a gradient penalty takes.
+def penalty_gradient(centring, h):
+    h = h.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(centring(h).pow(3).sum(), h, create_graph=True)
+    gradient.square().sum().backward()
+    return h.grad
+
+alone, together = MeanCentring(2).double(), MeanCentring(2, sync=True).double()
+expected = penalty_gradient(alone, batch)
+torch.testing.assert_close(penalty_gradient(together, mine), expected[:2] if rank == 0 else expected[2:])
+
 del model, parted  # reducers that outlive their group now and then abort the interpreter as it ends
 dist.barrier()
 dist.destroy_process_group()

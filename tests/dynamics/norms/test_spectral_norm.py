@@ -359,3 +359,14 @@ def test_no_power_iteration_is_refused() -> None:
 
 def test_its_settings_show() -> None:
     assert "n_power_iterations=1, dim=0" in repr(spectral_norm(nn.Linear(2, 2)))
+
+
+def test_a_weight_that_is_parametrized_already_is_normalised_behind_that():
+    layer = spectral_norm(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)))
+    for _ in range(30):
+        layer(torch.randn(2, 4))
+    assert torch.linalg.matrix_norm(layer.weight, 2).item() == pytest.approx(1, rel=1e-4)
+
+
+def test_its_name_in_a_printed_model_is_torchs():
+    assert "(weight): ParametrizationList(" in repr(spectral_norm(nn.Linear(4, 3)))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import ParametrizationList
+from torch.utils.checkpoint import checkpoint
 
 from dynamics.models import build
 from dynamics.norms import SpectralNorm, spectral_norm, sweep
@@ -120,6 +125,99 @@ def test_it_finds_what_modules_finds(seed: int) -> None:
     wanted = [module for module in model.modules() if isinstance(module, ParametrizationList)]
     assert [id(chain) for chain in sweep._Walk(model).chains] == [id(chain) for chain in wanted]
     assert len(wanted) > 8
+
+
+def inner_modules_swapped(model: nn.Module) -> None:
+    model.features._modules = nn.Sequential(OrderedDict(model.features.named_children()))._modules
+    del model.features._modules["block3"]
+
+
+def leaf_normalised_in_place(model: nn.Module) -> None:
+    spectral_norm(model.features.extra)
+
+
+def root_modules_swapped(model: nn.Module) -> None:
+    model._modules = dict(model._modules)
+    model.features.block3 = nn.Identity()
+
+
+@pytest.mark.parametrize("change", [inner_modules_swapped, leaf_normalised_in_place, root_modules_swapped])
+def test_what_changes_behind_its_back_is_noticed(change: Callable[[nn.Module], None]) -> None:
+    model = build("cnn3", "sn", image_size=8)
+    model.features.extra = nn.Linear(3, 3)
+    walk = sweep._Walk(model)
+    assert walk.holds(model)
+    change(model)
+    assert not walk.holds(model)
+
+
+def test_a_model_is_freed_at_once_and_its_copy_walks_anew() -> None:
+    model, x = build("cnn3", "sn", image_size=8), torch.randn(2, 1, 8, 8)
+    model(x)
+    twin = copy.deepcopy(model)
+    freed = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert freed() is None
+    finally:
+        gc.enable()
+    (hook,) = twin._forward_pre_hooks.values()
+    assert hook.__self__._walk is None
+    twin(x)
+
+
+@pytest.mark.parametrize("again", [1, 2], ids=["one backward", "two"])
+def test_a_checkpointed_layer_gets_the_same_weight_again(seed: int, again: int) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(spectral_norm(nn.Linear(4, 5)), nn.Tanh(), spectral_norm(nn.Linear(5, 4)))
+            self.head = spectral_norm(nn.Linear(4, 4))
+            self.saving = False
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(checkpoint(self.inner, x, use_reentrant=False) if self.saving else self.inner(x))
+
+    torch.manual_seed(seed)
+    plain, x = sweep_before_forward(Model()), torch.randn(6, 4)
+    saving = copy.deepcopy(plain)
+    saving.saving = True
+    for _ in range(3):
+        for model in (plain, saving):
+            loss = model(x).square().sum()
+            for left in reversed(range(again)):
+                loss.backward(retain_graph=left > 0)
+        for a, b in zip(plain.parameters(), saving.parameters(), strict=True):
+            assert torch.equal(a.grad, b.grad)
+    assert all(torch.equal(a, b) for a, b in zip(plain.buffers(), saving.buffers(), strict=True))
+    copy.deepcopy(saving)
+
+
+def test_hooks_on_what_computes_a_weight_run_in_training_too() -> None:
+    layer = spectral_norm(nn.Linear(4, 4, bias=False))
+    model, x = sweep_before_forward(nn.Sequential(layer)), torch.randn(2, 4)
+    for module in (layer.parametrizations.weight, layer.parametrizations.weight[0]):
+        handle = module.register_forward_hook(lambda _module, _given, weight: torch.zeros_like(weight))
+        assert model(x).abs().sum() == 0
+        handle.remove()
+        assert model(x).abs().sum() > 0
+
+
+def test_a_parametrization_that_comes_within_the_forward_is_applied() -> None:
+    class Double(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return 2 * weight
+
+    layer = spectral_norm(nn.Linear(4, 4, bias=False))
+    layer.weight = 3 * torch.eye(4)  # of which any power iteration finds sigma
+    model = sweep_before_forward(nn.Sequential(nn.Identity(), layer))
+
+    def add(*_: object) -> None:
+        parametrize.register_parametrization(layer, "weight", Double())
+
+    model[0].register_forward_hook(add)
+    torch.testing.assert_close(model(torch.eye(4)), 2 * torch.eye(4))
 
 
 def test_evaluation_takes_no_prepared_weight() -> None:
