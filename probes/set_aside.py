@@ -49,9 +49,9 @@ def set_aside(observation: Observation, sources: Collection[str], *, room: int) 
     readings = {part: observation.read(part) for part in parts}
     tensors = _tensors(readings)
     size = sum(tensor.nbytes for tensor in tensors) + RESULT * len(tensors)
-    worth = sum(map(Tensor.numel, tensors)) >= WORTH_COPYING * max(1, len(tensors))
-    fits = worth and size <= room and all(map(can_be_copied, tensors))
-    return SetAside(observation, readings, size) if fits else None
+    if size > room or sum(map(Tensor.numel, tensors)) < WORTH_COPYING * max(1, len(tensors)):
+        return None
+    return SetAside(observation, readings, size) if all(map(can_be_copied, tensors)) else None
 
 
 def _tensors(readings: Mapping[str, Reading]) -> list[Tensor]:

@@ -13,7 +13,7 @@ PIECE = 1 << 20  # elements worked on at a time where scratch memory is needed
 def flat(tensor: Tensor) -> Tensor:
     """Return all elements as one dimension, in any order; a view of a tensor that is dense in channels-last order."""
     if tensor.is_contiguous():
-        return tensor.view(-1)
+        return tensor if tensor.ndim == 1 else tensor.view(-1)  # most of a network's tensors are vectors
     if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor.permute(0, 2, 3, 1).view(-1)
     return tensor.reshape(-1)

@@ -5,7 +5,8 @@
     python tests/benchmarks/summary.py > tests/benchmarks/RESULTS.md
 
 A ratio of ``norm_speed.py`` moves with what the process's heap happens to look like, so that it is given as the median
-over several processes, and the range; so are those of ``probe_overhead.py``.
+over several processes, and the range; so are those of ``probe_overhead.py``. A process whose control is further than
+``STEADY`` from 1 says nothing of differences of that size: it is counted and left out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).with_name("results")
+STEADY = 0.02
 NORM_BARS = {  # (model, norm, reference): at most
     **{(model, "sn", "bn"): 0.74 for model in ("cnn3", "vgg7")},
     **{(model, "msn", "bn"): 0.84 for model in ("cnn3", "vgg7", "densenet_bc")},
@@ -42,10 +44,22 @@ def machine(result: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in result["machine"].items() if value is not None)
 
 
+def steady(run: dict[str, Any] | None, control: str, key: str) -> bool:
+    """Whether a process has measured a network, with a control near 1 if it had one."""
+    return run is not None and (control not in run or abs(run[control][key] - 1) <= STEADY)
+
+
+def left_out(runs: Iterable[tuple[str, dict[str, Any]]], control: str, key: str) -> str:
+    """Return, by network, how many processes are left out because of their control."""
+    models = [model for model, run in runs if not steady(run, control, key)]
+    counts = ", ".join(f"{model} {models.count(model)}" for model in dict.fromkeys(models))
+    return f"Left out, with a control further than {STEADY} from 1: {counts or 'none'}.\n"
+
+
 def norm_rows(results: list[dict[str, Any]]) -> Iterator[list[str]]:
     """Yield a row for each network and norm."""
     for model in dict.fromkeys(model for result in results for model in result["models"]):
-        runs = [result["models"][model] for result in results if model in result["models"]]
+        runs = [run for result in results if steady(run := result["models"].get(model), "again", "of_none")]
         for norm in dict.fromkeys(norm for run in runs for norm in run):
             own = [run[norm] for run in runs if norm in run]
             cells = [ratio(own, norm, model, reference) for reference in ("bn", "none")]
@@ -66,7 +80,8 @@ def ratio(rows: list[dict[str, float]], norm: str, model: str, reference: str) -
 def overhead_rows(results: list[dict[str, Any]]) -> Iterator[list[str]]:
     """Yield a row for each network and arm."""
     for model in dict.fromkeys(model for result in results for model in result["time"]):
-        runs = [result["time"][model]["arms"] for result in results if model in result["time"]]
+        arms_of = [result["time"].get(model, {}).get("arms") for result in results]
+        runs = [run for run in arms_of if steady(run, "bare again", "ratio")]
         for name in dict.fromkeys(name for run in runs for name in run):
             arms = [run[name] for run in runs if name in run]
             ratios = [arm["ratio"] for arm in arms]
@@ -84,13 +99,16 @@ def main() -> None:
     norms = read("norm_speed-*.json")
     print(f"## Whole training steps, by norm\n\n{machine(norms[0])}\n")
     print("`again` is a second network without a norm: how far it is from 1 is what a ratio here is worth.\n")
+    print(left_out((pair for result in norms for pair in result["models"].items()), "again", "of_none"))
     print(table(("network", "norm", "ms a step", "of BN", "of no norm", "processes"), norm_rows(norms)))
     for idle_core in (True, False):
         results = [result for result in read("probe_overhead-*.json") if result["machine"]["idle_core"] is idle_core]
         where = "with a core that training leaves idle" if idle_core else "on one core in all"
         print(f"\n## A step under the probe over the bare step, {where}\n\n{machine(results[0])}\n")
         print("Median over processes (range) of the median over rounds. `bare again` is the control; all arms but")
-        print("`default` record at every step.\n")
+        print("`default` record at every step.")
+        timed = ((model, run["arms"]) for result in results for model, run in result["time"].items())
+        print(left_out(timed, "bare again", "ratio"))
         head = ("network", "recorded", "ratio", "at most", "bytes a layer and step", "processes")
         print(table(head, overhead_rows(results)))
     for flat in read("flat.json"):
