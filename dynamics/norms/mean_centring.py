@@ -81,12 +81,22 @@ def _mean_over_ranks(h: Tensor) -> tuple[Tensor, Tensor]:
 def _sum_over_ranks(vector: Tensor) -> Tensor:
     """Return the sum over all processes; where a second derivative is recorded, it goes back to all of them."""
     if torch.is_grad_enabled() and vector.requires_grad:
-        from torch.distributed.nn.functional import all_reduce  # not in every build of torch
-
-        return cast(Tensor, all_reduce(vector))
+        return cast(Tensor, _SumOverRanks.apply(vector))
     vector = vector.clone()
     dist.all_reduce(vector)
     return vector
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum over all processes: each process's vector reaches every process's sum."""
+
+    @staticmethod
+    def forward(_: Any, vector: Tensor) -> Tensor:
+        return _sum_over_ranks(vector)
+
+    @staticmethod
+    def backward(_: Any, G: Tensor) -> Tensor:
+        return _sum_over_ranks(G)
 
 
 class MeanCentring(nn.Module):
