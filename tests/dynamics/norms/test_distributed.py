@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[3]
 
 # Run as a program of its own: a test module under importlib mode cannot be imported by a spawned process.
 PROGRAM = """
+import gc
 import sys
 import torch
 import torch.distributed as dist
@@ -71,7 +72,9 @@ alone, together = MeanCentring(2).double(), MeanCentring(2, sync=True).double()
 expected = penalty_gradient(alone, batch)
 torch.testing.assert_close(penalty_gradient(together, mine), expected[:2] if rank == 0 else expected[2:])
 
-del model, parted  # reducers that outlive their group now and then abort the interpreter as it ends
+# Reducers that outlive their group now and then abort the interpreter as it ends; a parameter keeps its reducer too.
+del model, whole, parted, found
+gc.collect()
 dist.barrier()
 dist.destroy_process_group()
 print("agreed")
