@@ -120,7 +120,7 @@ def _tables(source: _Source, names: list[str], joined: pa.Schema) -> Iterator[pa
     for name in names:
         with source.open(name) as part:
             for index in range(part.num_row_groups):
-                # Threads read small parts no sooner, and take 20 MB for themselves beside a training.
+                # Beside a training that ends: two small parts took 19 MB to read with threads, 5 without.
                 yield fitted(part.read_row_group(index, use_threads=False), joined)
 
 
