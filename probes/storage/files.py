@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,8 +45,9 @@ class StoreFiles:
 
     def workspaces(self) -> list[str]:
         """Return the runs that have a workspace: those being written and those whose writer died."""
-        folder = self.spool / WORKSPACES
-        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        with suppress(FileNotFoundError, NotADirectoryError):  # who closes the last one deletes the folder
+            return sorted(path.name for path in (self.spool / WORKSPACES).iterdir() if path.is_dir())
+        return []
 
     def folder(self, table: str, run: str) -> str:
         """Return the path of a run's part folder, in the file system's own form."""

@@ -11,7 +11,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks and count
 
 def kill_report(kills: int) -> dict:
     command = [sys.executable, str(SCRIPT), "--kills", str(kills)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    print(done.stderr)  # why a writer died by itself, should one
+    return json.loads(done.stdout)
 
 
 def test_no_record_is_lost_or_doubled_by_sigkill():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from probes.storage import ownership
+from probes.storage.files import open_store
 from probes.storage.ownership import OWNER_FILE, RECOVERING, Ownership, RunIsOwnedError
 
 fcntl = pytest.importorskip("fcntl", reason="flock is what is tested")
@@ -87,6 +88,69 @@ def test_who_records_waits_for_a_recovery_under_way(tmp_path, take):
     began = time.monotonic()
     assert take(tmp_path / "a").held
     assert time.monotonic() - began >= 0.15
+
+
+def locked_under_a_dead_name(workspace: Path) -> int:
+    """Lock a dead writer's file as a recovery does in the moment before it writes its own name there."""
+    owner_file(workspace, born="1")
+    file = os.open(workspace / OWNER_FILE, os.O_RDWR)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def test_who_records_waits_for_an_owner_that_has_not_written_its_name_yet(tmp_path, take):
+    file = locked_under_a_dead_name(tmp_path / "a")
+    threading.Timer(0.2, os.close, [file]).start()
+    began = time.monotonic()
+    assert take(tmp_path / "a").held
+    assert time.monotonic() - began >= 0.15
+
+
+def test_an_owner_that_never_writes_its_name_is_not_waited_for_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(ownership, "NAMING_SECONDS", 0.1)
+    file = locked_under_a_dead_name(tmp_path / "a")
+    with pytest.raises(RunIsOwnedError, match="is being written"):
+        Ownership(tmp_path / "a")
+    os.close(file)
+
+
+def test_a_run_given_back_with_something_left_in_it_belongs_to_nobody(tmp_path, take, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "node7")
+    monkeypatch.setattr(ownership, "_boot_id", lambda: "its boot")
+    owner = Ownership(tmp_path / "a")
+    (tmp_path / "a" / "damaged-steps-00000001.arrows").touch()
+    owner.release()
+    monkeypatch.undo()
+    assert take(tmp_path / "a").held
+
+
+def test_a_folder_deleted_as_it_is_found_is_made_again(tmp_path, take, monkeypatch):
+    """The last owner deletes the folder right after mkdir has found it there."""
+    workspace, is_dir, deleted = tmp_path / "a", Path.is_dir, []
+    workspace.mkdir()
+
+    def delete_then_look(path: Path) -> bool:
+        if path == workspace and not deleted:
+            deleted.append(workspace.rmdir())
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", delete_then_look)
+    assert take(workspace).held
+    assert deleted
+
+
+def test_a_folder_of_workspaces_deleted_as_it_is_listed_holds_none(tmp_path, monkeypatch):
+    """Who closes the last run deletes the folder, whatever another process is about to do with it."""
+    iterdir = Path.iterdir
+    (tmp_path / "_writers").mkdir()
+
+    def delete_then_list(path: Path):
+        path.rmdir()
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", delete_then_list)
+    assert open_store(tmp_path).workspaces() == []
+    assert not (tmp_path / "_writers").exists()
 
 
 def test_the_owner_file_that_is_locked_is_the_one_that_stands_there(tmp_path, take, monkeypatch):
