@@ -13,8 +13,22 @@ from dynamics.norms.ownership import is_ours
 NEGATIVE_SLOPE = 0.1  # of every LeakyReLU, as the paper's models have it
 
 
+def leaky_relu_gradient(G: Tensor, output: Tensor, slope: float, *, overwrite: bool) -> Tensor:
+    """Return the gradient before a LeakyReLU from that behind it, G, and from its output; in G's memory if asked.
+
+    A positive slope keeps the signs of the input in the output.
+    """
+    if G.stride() != output.stride() and not torch.is_grad_enabled():
+        # A gradient laid out otherwise (behind flatten) is copied first: both at once take 5 times as long.
+        G, overwrite = torch.empty_like(output).copy_(G), True
+    backward = torch.ops.aten.leaky_relu_backward
+    if overwrite:
+        return cast(Tensor, backward.grad_input(G, output, slope, True, grad_input=G))
+    return cast(Tensor, backward(G, output, slope, True))
+
+
 class _LeakyReLU(torch.autograd.Function):
-    """In place; its backward needs the signs of the input, and a positive slope keeps them in the output."""
+    """In place; its backward needs the output alone."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
@@ -28,13 +42,7 @@ class _LeakyReLU(torch.autograd.Function):
     def backward(ctx: Any, G: Tensor) -> tuple[Tensor, None]:
         overwrite = is_ours(G)
         (output,) = ctx.saved_tensors
-        if G.stride() != output.stride() and not torch.is_grad_enabled():
-            # A gradient laid out otherwise (behind flatten) is copied first: both at once take 5 times as long.
-            G, overwrite = torch.empty_like(output).copy_(G), True
-        backward = torch.ops.aten.leaky_relu_backward
-        if overwrite:
-            return backward.grad_input(G, output, ctx.slope, True, grad_input=G), None
-        return backward(G, output, ctx.slope, True), None
+        return leaky_relu_gradient(G, output, ctx.slope, overwrite=overwrite), None
 
 
 class LeakyReLU(nn.LeakyReLU):

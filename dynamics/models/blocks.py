@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import nn
 
 from dynamics.models.activation import LeakyReLU
+from dynamics.models.stack import Stack
 from dynamics.norms.norm import Norm
 
 
@@ -24,4 +25,4 @@ def block(layer: nn.Module, *, channels: int, norm: Norm, activation: Callable[[
     if norm.module is not None:
         children["norm"] = norm.module(channels, 2)
     children["activation"] = activation()
-    return nn.Sequential(children)
+    return Stack(children)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dynamics.models.activation import LeakyReLU
 from dynamics.models.concatenation import Concatenation
 from dynamics.models.scope import check_scope
+from dynamics.models.stack import Stack
 from dynamics.norms.batch_norm import BATCH_NORM
 from dynamics.norms.norm import Norm
 
@@ -38,17 +39,13 @@ def _where_read(norm: Norm, conv: nn.Conv2d, number: str = "", **behind: nn.Modu
     return _activated(norm, conv.in_channels, number) | OrderedDict({f"conv{number}": norm.weight(conv)}, **behind)
 
 
-class DenseLayer(nn.Sequential):
+class DenseLayer(Stack):
     """``growth`` new channels from all channels before, by a 1x1 and a 3x3 convolution."""
 
     def __init__(self, norm: Norm, order: Order, *, channels: int, growth: int) -> None:
         middle = 4 * growth
         bottleneck = order(norm, nn.Conv2d(channels, middle, 1, bias=False), "1")
         super().__init__(bottleneck | order(norm, nn.Conv2d(middle, growth, 3, padding=1, bias=False), "2"))
-
-    def forward(self, features: Concatenation) -> Tensor:
-        """Return the new channels; ``features`` are those before, which stay as they are."""
-        return super().forward(features.copy())
 
 
 class DenseBlock(nn.ModuleList):
@@ -63,7 +60,7 @@ class DenseBlock(nn.ModuleList):
         """Return the input's channels and all new ones."""
         features = Concatenation(x, channels=self.out_channels)
         for layer in self:
-            features.append(layer(features))
+            features.append(layer(features.copy()))  # a layer may overwrite what it reads
         return features.copy()
 
 
@@ -128,11 +125,11 @@ class DenseNetBC(nn.Module):
             if number < BLOCKS:
                 kept = int(channels * compression)
                 conv = nn.Conv2d(channels, kept, 1, bias=False)
-                layers[f"transition{number}"] = nn.Sequential(order(norm, conv, pool=nn.AvgPool2d(2)))
+                layers[f"transition{number}"] = Stack(order(norm, conv, pool=nn.AvgPool2d(2)))
                 channels = kept
         if not once:
             layers |= _activated(norm, channels)
-        self.features = nn.Sequential(layers)
+        self.features = Stack(layers)
         classifier = nn.Linear(channels, num_classes)
         self.classifier = classifier if released and norm.module is not None else norm.weight(classifier)
         self._image = (in_channels, image_size, image_size)
