@@ -47,6 +47,10 @@ class DenseLayer(Stack):
         bottleneck = order(norm, nn.Conv2d(channels, middle, 1, bias=False), "1")
         super().__init__(bottleneck | order(norm, nn.Conv2d(middle, growth, 3, padding=1, bias=False), "2"))
 
+    def forward(self, features: Concatenation) -> Tensor:
+        """Return the new channels; ``features`` are those before, which stay as they are."""
+        return super().forward(features.copy())
+
 
 class DenseBlock(nn.ModuleList):
     """Layers each of which reads what all before it made."""
@@ -60,7 +64,7 @@ class DenseBlock(nn.ModuleList):
         """Return the input's channels and all new ones."""
         features = Concatenation(x, channels=self.out_channels)
         for layer in self:
-            features.append(layer(features.copy()))  # a layer may overwrite what it reads
+            features.append(layer(features))
         return features.copy()
 
 

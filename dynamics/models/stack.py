@@ -28,39 +28,43 @@ class Stack(nn.Sequential):
     The operations are those of the two modules in their order, so every number is too. Saved are two calls of modules,
     a node of the graph, and the question whether the gradient between the two may be overwritten: nobody else has it.
     Between two convolutions, which push all else out of the caches, that is a hundredth of a DenseNet's step. Where
-    somebody's hooks wait for one of the modules, or a tracer or compiler looks on, both are called.
+    somebody's hooks wait for one of the modules, or torch.fx or a compiler looks on, both are called.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Any) -> Tensor:
         """Return what the last module returns."""
         centring: MeanCentring | None = None  # waits for the module behind it
         for module in self:
             if centring is not None:
-                if type(module) is LeakyReLU and _may_be_one(centring, module, x):
-                    x = _centre_and_activate(centring, module, x)
+                if type(module) is LeakyReLU and _may_be_one(centring, module, input):
+                    input = _centre_and_activate(centring, module, input)
                 else:
-                    x = module(centring(x))
+                    input = module(centring(input))
                 centring = None
             elif type(module) is MeanCentring:
                 centring = module
             else:
-                x = module(x)
-        return x if centring is None else centring(x)
+                input = module(input)
+        return input if centring is None else centring(input)
 
 
 def _may_be_one(centring: MeanCentring, activation: LeakyReLU, h: Tensor) -> bool:
-    """Return whether nobody could tell one function from the two modules."""
-    if torch.compiler.is_compiling() or type(h) is not Tensor:
+    """Return whether one function does what the two modules would, and nobody waits for them."""
+    if torch.compiler.is_compiling() or type(h) is not Tensor or h._is_view():  # two changes of a view are two nodes
         return False
     if not (centring.training and centring.inplace and h.requires_grad and torch.is_grad_enabled()) or centring.sync:
         return False
-    return not (torch_module._has_any_global_hook() or _watched(centring) or _watched(activation))
+    return not (_any_global_hook() or _watched(centring) or _watched(activation))
+
+
+# Private in torch. Should the name go, both modules are called: slower, never wrong.
+_any_global_hook = getattr(torch_module, "_has_any_global_hook", lambda: True)
 
 
 def _watched(module: nn.Module) -> bool:
-    """Return whether somebody has hooks on a module, or has put a function of his own in the place of its forward."""
+    """Return whether this module has hooks, was compiled by itself, or was given another function for its forward."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return bool(hooks) or "forward" in module.__dict__
+    return bool(hooks) or module._compiled_call_impl is not None or "forward" in module.__dict__
 
 
 def _centre_and_activate(centring: MeanCentring, activation: LeakyReLU, h: Tensor) -> Tensor:
@@ -89,6 +93,6 @@ class _CentreAndActivate(torch.autograd.Function):
         (output,) = ctx.saved_tensors
         G = leaky_relu_gradient(G, output, ctx.slope, overwrite=overwrite)
         total = channel_sum(G)
-        # From here on G is ours, unless a second derivative will want it.
-        centred = centred_gradient(G, total=total, factor=-1 / ctx.count, overwrite=not torch.is_grad_enabled())
+        # From here on G is ours: made just now, or overwritten already.
+        centred = centred_gradient(G, total=total, factor=-1 / ctx.count, overwrite=True)
         return centred, total if ctx.has_bias else None, None, None, None

@@ -27,7 +27,6 @@ except ImportError:  # Windows: no flock; the owner's process id decides there
 OWNER_FILE = "owner.json"
 RECOVERING = "recovering"
 PATIENCE_SECONDS = 30.0
-NAMING_SECONDS = 2.0  # the longest that an owner may take from its lock to its name in the file
 _TRIES = 100
 _NO_LOCKS_HERE = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
@@ -51,17 +50,17 @@ class Ownership:
 
     def __init__(self, workspace: Path, *, task: str = "recording", force: bool = False) -> None:
         self.workspace = workspace
-        began = time.monotonic()
-        while not self._take(task, force=force, waited=time.monotonic() - began):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._take(task, force=force, wait=task != RECOVERING and time.monotonic() < deadline):
             time.sleep(0.02)
         _held.add(self)
 
-    def _take(self, task: str, *, force: bool, waited: float) -> bool:
+    def _take(self, task: str, *, force: bool, wait: bool) -> bool:
         """Take the run; False if it is worth waiting for."""
         self._file, locked = _open_locked(self.workspace / OWNER_FILE)
         try:
             previous = _read(self._file)
-            if locked is False and task != RECOVERING and waited < _patience(previous):
+            if locked is False and wait and _may_end_soon(previous):
                 self._file.close()
                 return False
             if locked is False or not (force or _is_dead(previous, lock_was_free=bool(locked))):
@@ -84,7 +83,6 @@ class Ownership:
         if not self.held:
             return
         with suppress(FileNotFoundError):  # somebody deleted the store under us
-            self._file.truncate(0)  # should the file stay, it names nobody
             if all(path.name == OWNER_FILE for path in self.workspace.iterdir()):
                 (self.workspace / OWNER_FILE).unlink()  # while locked: who gets the lock next sees that it is gone
         self.forget()
@@ -146,12 +144,12 @@ def _try_lock(file: FileIO) -> bool | None:
     return True
 
 
-def _patience(owner: dict[str, Any]) -> float:
-    """Seconds that a recording is worth waiting for when this name stands in a file that somebody has locked."""
-    if owner.get("task") == RECOVERING:
-        return PATIENCE_SECONDS
-    # A dead writer's name, or none: whoever has the lock has not written its own yet, and may be one that recovers.
-    return NAMING_SECONDS if _is_dead(owner, lock_was_free=False) else 0.0
+def _may_end_soon(owner: dict[str, Any]) -> bool:
+    """Return whether an owner who has the lock, and whose file says this, may be one that only recovers.
+
+    A dead writer's name, or none, says that whoever has the lock has not written its own yet.
+    """
+    return owner.get("task") == RECOVERING or _is_dead(owner, lock_was_free=False)
 
 
 def _is_dead(owner: dict[str, Any], *, lock_was_free: bool) -> bool:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from dynamics.models import build
 from dynamics.models.activation import LeakyReLU
+from dynamics.models.concatenation import Concatenation
 from dynamics.models.densenet_bc import DenseNetBC
 from dynamics.norms import MeanCentring, SpectralNorm, norm_named
 from dynamics.norms.layers import LAYERS
@@ -174,3 +175,13 @@ def test_an_unknown_scope_is_refused() -> None:
 def test_released_scope_with_a_norm_of_the_whole_model_is_refused() -> None:
     with pytest.raises(ValueError, match="'released' leaves layers out, and norm 'sn_beta' reaches them all"):
         build("densenet_bc", "sn_beta", scope="released", **SMALL)
+
+
+def test_a_layer_leaves_the_channels_before_it_as_they_are(seed: int) -> None:
+    """Also where its first module works in place, as LeakyReLU does behind a norm that was taken out."""
+    layer = build("densenet_bc", "bn", in_channels=3, image_size=32, depth=10).features.block1[0]
+    layer.norm1 = nn.Identity()
+    features = Concatenation(torch.randn(2, 24, 8, 8, generator=torch.Generator().manual_seed(seed)), channels=36)
+    before = features.value.clone()
+    layer(features)
+    assert torch.equal(features.value, before)

@@ -13,6 +13,7 @@ from dynamics.models import build
 from dynamics.models.activation import LeakyReLU
 from dynamics.models.stack import Stack
 from dynamics.norms import MeanCentring
+from dynamics.norms.graph import trace
 
 ONE_GO = "_CentreAndActivateBackward"
 IMAGES = (16, 3, 32, 32)  # a gradient of 12 channels is large enough to be worth overwriting
@@ -79,6 +80,17 @@ def test_numbers_are_those_of_the_modules_bit_for_bit(
     assert_same(trained(stack, x, autocast=autocast), trained(apart, x, autocast=autocast))
 
 
+def test_settings_are_those_of_the_modules(seed: int) -> None:
+    modules = layers()
+    for module in modules:
+        if isinstance(module, MeanCentring):
+            module.momentum = 0.7
+        elif isinstance(module, LeakyReLU):
+            module.negative_slope = 0.3
+    stack, apart = Stack(*copy.deepcopy(modules)), nn.Sequential(*modules)
+    assert_same(trained(stack, images(seed)), trained(apart, images(seed)))
+
+
 @pytest.mark.parametrize("model", ["cnn3", "vgg7", "densenet_bc"])
 def test_every_centring_of_the_papers_networks_is_taken_in_one_go(model: str) -> None:
     options = {"depth": 16} if model == "densenet_bc" else {}
@@ -94,6 +106,11 @@ def watch_with_a_forward_hook(module: nn.Module) -> object:
 
 def watch_with_a_forward_pre_hook(module: nn.Module) -> object:
     return module.register_forward_pre_hook(lambda *_: None)
+
+
+def watch_with_a_compiler(module: nn.Module) -> object:
+    module._compiled_call_impl = module._call_impl  # as Module.compile does
+    return module
 
 
 def put_a_function_in_the_place_of_its_forward(module: nn.Module) -> object:
@@ -121,10 +138,11 @@ def test_a_module_that_is_watched_is_called_and_no_number_moves(
 
 
 @pytest.mark.parametrize("which", [1, 2])
-def test_a_backward_hook_meets_what_it_meets_in_a_sequential(which: int, seed: int) -> None:
+@pytest.mark.parametrize("register", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+def test_a_backward_hook_meets_what_it_meets_in_a_sequential(register: str, which: int, seed: int) -> None:
     """Torch refuses such a hook beside a change in place, and names it: no hook is passed over in silence."""
     for sequence in (Stack(*layers()), nn.Sequential(*layers())):
-        sequence[which].register_full_backward_hook(lambda *_: None)
+        getattr(sequence[which], register)(lambda *_: None)
         with pytest.raises(RuntimeError, match="BackwardHookFunction"):
             sequence(images(seed))
 
@@ -142,6 +160,21 @@ def test_hooks_on_all_modules_see_all_modules(global_hook: list[str], seed: int)
     assert global_hook == ["Conv2d", "MeanCentring", "LeakyReLU"] * 2 + ["Stack"]
 
 
+class OwnCentring(MeanCentring):
+    """Somebody's own kind, which may do what it likes."""
+
+
+class OwnLeakyReLU(LeakyReLU):
+    """Somebody's own kind, which may do what it likes."""
+
+
+class Transpose(nn.Module):
+    """Hands on a view."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h.transpose(1, 3)
+
+
 def test_what_cannot_be_one_is_apart(seed: int) -> None:
     x = images(seed)
     assert ONE_GO not in functions(Stack(*layers(inplace=False))(x))
@@ -152,11 +185,16 @@ def test_what_cannot_be_one_is_apart(seed: int) -> None:
     assert ONE_GO not in functions(Stack(conv, centring, nn.Identity(), activation)(x))
     assert ONE_GO not in functions(Stack(conv, centring, nn.LeakyReLU(0.1))(x))
     assert ONE_GO not in functions(Stack(conv, centring, centring)(x))
+    assert ONE_GO not in functions(Stack(conv, OwnCentring(12, inplace=True), activation)(x))
+    assert ONE_GO not in functions(Stack(conv, centring, OwnLeakyReLU())(x))
+    assert ONE_GO not in functions(
+        Stack(nn.Conv2d(3, 12, 3), Transpose(), MeanCentring(30, inplace=True), activation)(x)
+    )
 
 
 def test_evaluation_is_that_of_the_modules(seed: int) -> None:
     modules = layers()
-    stack, apart = Stack(*modules).eval(), nn.Sequential(*modules).eval()
+    stack, apart = Stack(*copy.deepcopy(modules)).eval(), nn.Sequential(*modules).eval()
     assert torch.equal(stack(images(seed)), apart(images(seed)))
 
 
@@ -198,7 +236,23 @@ def test_an_input_it_cannot_take_is_refused(seed: int) -> None:
         Stack(MeanCentring(12, inplace=True), LeakyReLU())(torch.randn(1, 12, requires_grad=True) * 1)
 
 
-def test_it_compiles_without_a_break(seed: int) -> None:
-    stack = Stack(*layers())
-    compiled = torch.compile(stack, backend="eager", fullgraph=True)
+def test_a_compiler_sees_operations_and_no_break(seed: int) -> None:
+    graphs: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(Stack(*layers()), backend=keep, fullgraph=True)
     torch.testing.assert_close(compiled(images(seed)), Stack(*layers())(images(seed)))
+    assert "autograd_function_apply" not in graphs[0].code
+
+
+def test_a_graph_in_training_has_a_node_for_each_module() -> None:
+    graph = trace(Stack(*layers()).train())
+    called = [node.target for node in graph.nodes if node.op == "call_module"]
+    assert called == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_the_argument_has_the_name_it_has_in_a_sequential(seed: int) -> None:
+    assert torch.equal(Stack(*layers())(input=images(seed)), nn.Sequential(*layers())(input=images(seed)))

@@ -106,22 +106,37 @@ def test_who_records_waits_for_an_owner_that_has_not_written_its_name_yet(tmp_pa
     assert time.monotonic() - began >= 0.15
 
 
-def test_an_owner_that_never_writes_its_name_is_not_waited_for_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(ownership, "NAMING_SECONDS", 0.1)
+def test_an_owner_that_never_writes_its_name_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(ownership, "PATIENCE_SECONDS", 0.1)
     file = locked_under_a_dead_name(tmp_path / "a")
     with pytest.raises(RunIsOwnedError, match="is being written"):
         Ownership(tmp_path / "a")
     os.close(file)
 
 
-def test_a_run_given_back_with_something_left_in_it_belongs_to_nobody(tmp_path, take, monkeypatch):
-    monkeypatch.setattr("socket.gethostname", lambda: "node7")
-    monkeypatch.setattr(ownership, "_boot_id", lambda: "its boot")
-    owner = Ownership(tmp_path / "a")
-    (tmp_path / "a" / "damaged-steps-00000001.arrows").touch()
-    owner.release()
-    monkeypatch.undo()
+def test_who_waits_for_a_recovery_waits_on_while_the_next_has_no_name_yet(tmp_path, take):
+    recovery = Ownership(tmp_path / "a", task=RECOVERING)
+    threading.Timer(0.2, os.truncate, [tmp_path / "a" / OWNER_FILE, 0]).start()
+    threading.Timer(0.4, recovery.release).start()
+    began = time.monotonic()
     assert take(tmp_path / "a").held
+    assert time.monotonic() - began >= 0.35
+
+
+def test_who_recovers_waits_for_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "sleep", pytest.fail)
+    file = locked_under_a_dead_name(tmp_path / "a")
+    with pytest.raises(RunIsOwnedError, match="is being written"):
+        Ownership(tmp_path / "a", task=RECOVERING)
+    os.close(file)
+
+
+def test_a_living_writer_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "sleep", pytest.fail)
+    owner = Ownership(tmp_path / "a")
+    with pytest.raises(RunIsOwnedError, match=f"process {os.getpid()}"):
+        Ownership(tmp_path / "a")
+    owner.release()
 
 
 def test_a_folder_deleted_as_it_is_found_is_made_again(tmp_path, take, monkeypatch):
