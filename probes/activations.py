@@ -76,6 +76,9 @@ class ActivationWatch:
 
     def arm(self, sources: Collection[str], *, keep_since_mark: bool = False) -> None:
         """Forget what was collected, all of it or all before the last mark, and collect these sources from now on."""
+        if not sources and not self._armed:  # most steps of most runs: nothing was collected, and nothing will be
+            self.passed = self.fired = keep_since_mark
+            return
         if keep_since_mark:
             self._settle()
         self._known.clear()
@@ -142,7 +145,7 @@ class ActivationWatch:
         lookout = self._lookout(lambda *_: self._note_pass(), self._root)
 
         def hook(_module: nn.Module, args: Any) -> None:
-            if not torch.compiler.is_compiling():
+            if not torch.compiler.is_dynamo_compiling():
                 self._note_pass()
             elif (tensor := first_tensor(args)) is not None:
                 lookout(tensor, tensor)
@@ -158,8 +161,10 @@ class ActivationWatch:
         evaluation = self._evaluation
 
         def hook(_module: nn.Module, args: Any, output: Any) -> None:
-            if not torch.compiler.is_compiling():
-                if self._armed:
+            # is_compiling, which is also true of an export that runs this very line, takes 10 us where the layer
+            # before has filled the caches, and this 2: it is asked only where something is recorded.
+            if not torch.compiler.is_dynamo_compiling():
+                if self._armed and not torch.compiler.is_compiling():
                     self._see(layer, args, output)
             elif (evaluation or torch.is_grad_enabled()) and (tensor := first_tensor(output)) is not None:
                 given = first_tensor(args)

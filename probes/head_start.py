@@ -91,7 +91,7 @@ class HeadStart:
     def _hook(self) -> Callable[..., None]:
         # No method: copies of the model share the hook, and must not copy the thread.
         def hook(module: nn.Module, *_: Any) -> None:
-            if not torch.compiler.is_compiling() and module is self._root:
+            if not torch.compiler.is_dynamo_compiling() and module is self._root:
                 self._note_pass()
 
         return hook
@@ -100,7 +100,8 @@ class HeadStart:
         """Begin after as many training passes as the last step had: every one may move a norm's singular vectors."""
         if self._root.training and torch.is_grad_enabled():
             self._passes += 1
-            if self._open and self._passes == self._passes_of_a_step and self._process == os.getpid():
+            due = self._open and self._passes == self._passes_of_a_step
+            if due and self._process == os.getpid() and not torch.compiler.is_compiling():  # nor exporting
                 try:
                     self._begin()
                 except Exception:  # it comes again at the optimizer's step, and is reported there

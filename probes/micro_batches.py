@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 from torch.autograd.variable import Variable
+from torch.utils.hooks import RemovableHandle
 
 from probes.layers import Layer, raw_parameter
 from probes.ranks import Ranks
@@ -17,30 +18,33 @@ _SAME = 1e-3  # how far the lengths of one gradient may lie apart on two ranks t
 class MicroBatchWatch:
     """Hooks on the parameters that see each backward pass's contribution before it is added to the gradient.
 
+    The parameters have them only in steps that are measured: between two operations of a backward pass a call of
+    Python takes 6 us, for its code is gone from the caches.
+
     With a single backward pass a step on a single rank nothing is computed. With several ranks each rank's passes
     contribute, and the gradient is the one that DDP has averaged by the end of the last backward pass. Sharded
     parameters (FSDP2) do not call such hooks, and their noise stays null.
     """
 
     def __init__(self, layers: Sequence[Layer], *, ranks: Ranks, report: Callable[[str, Exception], None]) -> None:
-        """Attach a hook to each observed parameter that is trained."""
+        """Watch the parameters of these layers that are trained when a step is to be measured."""
+        self._layers = list(layers)
         self._ranks = ranks
         self._report = report
         self._armed = False
         self._size = 1 + max((layer.index for layer in layers), default=-1)
-        self._handles = []
+        self._handles: list[RemovableHandle] = []
+        self._unwatched = self._layers
         self._forget()
-        for layer in layers:
-            parameter = raw_parameter(layer)
-            if parameter is not None and parameter.requires_grad:
-                self._handles.append(parameter.register_hook(self._guarded(self._arrive, layer, parameter)))
-                add = self._guarded(self._add, layer, parameter)
-                self._handles.append(parameter.register_post_accumulate_grad_hook(add))
 
     def arm(self, wanted: bool) -> None:
         """Forget the last step; measure in the next one if wanted."""
         self._armed = wanted
         self._forget()
+        if wanted:
+            self._unwatched = [layer for layer in self._unwatched if not self._watch(layer)]
+        elif self._handles:
+            self.remove()
 
     def take(self, gradients: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Return ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]`` of each layer that had ``K >= 2`` contributions.
@@ -70,6 +74,17 @@ class MicroBatchWatch:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._unwatched = self._layers
+
+    def _watch(self, layer: Layer) -> bool:
+        """Attach the hooks to a layer's parameter, unless it is frozen: that may change until the next step."""
+        parameter = raw_parameter(layer)
+        if parameter is None or not parameter.requires_grad:
+            return False
+        arrive, add = (self._guarded(act, layer, parameter) for act in (self._arrive, self._add))
+        self._handles.append(parameter.register_hook(arrive))
+        self._handles.append(parameter.register_post_accumulate_grad_hook(add))
+        return True
 
     def _forget(self) -> None:
         self._counts: dict[int, int] = {}
@@ -82,7 +97,7 @@ class MicroBatchWatch:
         self, act: Callable[[int, Tensor, Tensor], None], layer: Layer, parameter: Tensor
     ) -> Callable[[Tensor], None]:
         def hook(given: Tensor) -> None:
-            if self._armed and not torch.compiler.is_compiling():
+            if self._armed and not torch.compiler.is_dynamo_compiling():
                 try:
                     with torch.no_grad():
                         act(layer.index, parameter, given.detach())

@@ -210,3 +210,16 @@ def test_under_inductor_in_reduced_precision_it_is_so_where_casts_are_emulated(s
 def test_under_inductor_in_reduced_precision_other_roundings_are_warned_of(store):
     with pytest.warns(RuntimeWarning, match="training may differ in the last bits.*emulate_precision_casts = True"):
         assert differs("bfloat16", store)
+
+
+def test_a_program_exported_between_two_steps_runs_without_the_probe_and_spoils_no_record(store, table):
+    model = make()
+    optimizer, run = train(model, model, steps=1)
+    x = torch.randn(5, 6)
+    with Probe(model, optimizer, store=store, run="a", every=1, strict=True):
+        run()
+        program = torch.export.export(model, (x,), strict=False)
+        run()
+    assert "meandrift" not in str(program.graph)
+    assert (table("layers")["activation_var"] > 0).all()
+    assert table("layers")["step"].unique().tolist() == [0, 1]

@@ -56,6 +56,41 @@ def test_one_backward_a_step_has_no_gradient_noise(probing, table):
     assert table("layers")["grad_noise"].isna().all()
 
 
+def hooks_on(parameter):
+    return [hooks for hooks in (parameter._backward_hooks, parameter._post_accumulate_grad_hooks) if hooks]
+
+
+def test_parameters_have_hooks_only_in_steps_that_are_measured(store, table):
+    loop, had = Loop(), []
+    with Probe(loop.model, loop.optimizer, store=store, run="a", every=3, strict=True):
+        for _ in range(7):
+            for x in loop.batches:
+                loop.loss(x).backward()
+            had.append(len(hooks_on(loop.model.weight)))
+            loop.optimizer.step()
+            loop.optimizer.zero_grad()
+    assert had == [2, 0, 0, 2, 0, 0, 2]
+    assert hooks_on(loop.model.weight) == []
+    rows = table("layers")
+    assert rows["step"].tolist() == [0, 3, 6]
+    assert (rows["grad_noise"] > 0).all()
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_layer_that_is_unfrozen_later_has_gradient_noise_from_the_next_step_on(every, store, table):
+    loop = Loop()
+    loop.model.weight.requires_grad_(False)
+    with Probe(loop.model, loop.optimizer, store=store, run="a", every=every, strict=True):
+        for step in range(4):
+            loop.model.weight.requires_grad_(step >= 1)
+            for x in loop.batches:
+                loop.loss(x).backward()
+            loop.optimizer.step()
+            loop.optimizer.zero_grad()
+    noise = table("layers").set_index("step")["grad_noise"]
+    assert noise.notna().to_dict() == {step: step >= 2 for step in range(0, 4, every)}
+
+
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("micro_batches", [1, 3])
 def test_a_grad_scaler_does_not_scale_what_is_recorded(fused, micro_batches, probing, table):
