@@ -24,7 +24,16 @@ from probes import Probe
 
 STEPS, BATCH = 4, 8
 EVERYTHING = {"spectrum": 1, "weight_histogram": 1, "activation_histogram": 1}
-GROUPS = ("weights", "gradients", "activations", "singular_values", "updates", "saturation", "activation_gradients")
+GROUPS = (
+    "weights",
+    "gradients",
+    "gradient_noise",
+    "activations",
+    "singular_values",
+    "updates",
+    "saturation",
+    "activation_gradients",
+)
 
 
 def make_model() -> nn.Module:
@@ -126,6 +135,8 @@ def main(folder: Path) -> None:
                 left[name] = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
             if rank == 0:
                 torch.save(left, folder / f"{way if run else way + '-bare'}.pt")
+    for every in (1, 2):
+        train(spread(make_model(), "ddp"), make_batches()[:, rank::count], folder, run=f"every-{every}", every=every)
     for passes in (1, 2):
         accumulate(spread(make_model(), "ddp"), folder, passes=passes, run=f"noise-{passes}")
     accumulate(make_model(), folder, passes=1, run="noise-unshared")

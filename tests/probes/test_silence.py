@@ -16,6 +16,7 @@ from dynamics.models import build
 from probes import Probe, set_aside, writer
 
 NORMS = ["none", "bn", "sn", "msn", "released_sn", "released_msn", "wn", "torch_sn"]
+MODES = ["accumulation", "amp", "checkpoint", "reentrant checkpoint", "compiled"]
 EVERYTHING = {"spectrum": 1, "operator_norm": 2, "weight_histogram": 1, "activation_histogram": 1}
 
 
@@ -112,12 +113,20 @@ def test_a_probe_changes_no_bit_in_eager_training(norm, probing):
 
 
 @pytest.mark.filterwarnings("ignore:probe. activation gradients. null in compiled layers")  # named in `probing`
-@pytest.mark.parametrize("mode", ["accumulation", "amp", "checkpoint", "reentrant checkpoint", "compiled"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("norm", ["bn", "msn", "torch_sn"])
 def test_a_probe_changes_no_bit_in_other_ways_of_training(norm, mode, probing):
     bare = train(norm, mode=mode)
     torch.compiler.reset()  # the bare model's graph would serve the probed one
     assert bare.differences(train(norm, probing, mode=mode)) == []
+
+
+@pytest.mark.parametrize("mode", ["eager", *MODES])
+def test_a_probe_that_records_now_and_then_changes_no_bit(mode, store):
+    bare = train("msn", mode=mode, steps=7)
+    torch.compiler.reset()
+    seldom = partial(Probe, store=store, run="probed", every=3, strict=True)
+    assert bare.differences(train("msn", seldom, mode=mode, steps=7)) == []
 
 
 def test_the_comparison_notices_reading_a_spectrally_normalised_weight():
