@@ -29,7 +29,7 @@ log = logging.getLogger("meandrift")
 
 FLUSH_SECONDS = 10.0
 FLUSH_SHARE = 1 / 30  # of the run's age: a plot of a live run lacks its last 3 % at most, and parts stay few
-FLUSH_BYTES = 32 << 20
+FLUSH_BYTES = 16 << 20  # a flush holds them in memory
 
 
 class Recorder:

@@ -22,7 +22,7 @@ from probes.storage.columns import RECORDED
 from probes.storage.durability import sync
 from probes.storage.exchange import exchange
 from probes.storage.files import LocalStoreFiles, StoreFiles
-from probes.storage.parts import ROW_GROUP_ROWS, fitted, part_name, segment_range, write_parquet
+from probes.storage.parts import GROUP_BYTES, ROW_GROUP_ROWS, fitted, part_name, segment_range, write_parquet
 
 LARGE_ROWS = 16 * ROW_GROUP_ROWS  # a part this large gains nothing from being joined: it is linked, not rewritten
 
@@ -129,11 +129,12 @@ def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     gathered: list[pa.Table] = []
     for table in tables:
         gathered.append(table)
-        if sum(part.num_rows for part in gathered) >= ROW_GROUP_ROWS:
-            yield pa.concat_tables(gathered).combine_chunks()
+        rows, nbytes = (sum(getattr(part, size) for part in gathered) for size in ("num_rows", "nbytes"))
+        if rows >= ROW_GROUP_ROWS or nbytes >= GROUP_BYTES:
+            yield pa.concat_tables(gathered)
             gathered = []
     if gathered:
-        yield pa.concat_tables(gathered).combine_chunks()
+        yield pa.concat_tables(gathered)
 
 
 def _change_places(source: _Source, staged: Path) -> bool:

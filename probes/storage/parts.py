@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from probes import schema
 
 ROW_GROUP_ROWS = 32_768  # few enough to skip by step and to hold in memory; 131,072 compress no better
+GROUP_BYTES = 4 << 20  # of rows in memory, where they are long: a row group is copied and encoded beside a training
 PAGE_BYTES = 1 << 16  # with pages of 1 MB the first part takes 8 MB more memory to write, and files are 3 % smaller
 _PART = re.compile(r"part-(\d{8})-(\d{8})\.parquet")
 
@@ -46,7 +48,16 @@ def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schem
         ) as writer,
     ):
         for table in tables:
-            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            for group in _row_groups(table):
+                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+
+
+def _row_groups(table: pa.Table) -> Iterator[pa.Table]:
+    """Cut a table into row groups, each in one piece: a dictionary that changes within one would be given up."""
+    groups = max(1, round(table.nbytes / GROUP_BYTES))  # about: what was gathered to be one is a little more
+    rows = max(1, min(ROW_GROUP_ROWS, math.ceil(table.num_rows / groups)))
+    for first in range(0, max(1, table.num_rows), rows):
+        yield table.slice(first, rows).combine_chunks()
 
 
 _KEY_NAMES = {column.name for columns in schema.KEYS.values() for column in columns}

@@ -62,7 +62,7 @@ def move_to_part(files: StoreFiles, table: str, run: str, segment: Path, done: R
     content = read_segment(segment)
     if content.rows is not None and content.rows.num_rows:
         stored = part_schema(table, content.rows.schema)
-        rows = fitted(content.rows.combine_chunks(), stored)
+        rows = fitted(content.rows, stored)
         files.put(table, run, part_name(segment_number(segment), segment_number(segment)), [rows], stored)
         done.rows[table] = done.rows.get(table, 0) + rows.num_rows
         done.last_step = max(done.last_step, pc.max(rows[schema.STEP]).as_py())
