@@ -82,8 +82,11 @@ class MicroBatchWatch:
         if parameter is None or not parameter.requires_grad:
             return False
         arrive, add = (self._guarded(act, layer, parameter) for act in (self._arrive, self._add))
-        self._handles.append(parameter.register_hook(arrive))
-        self._handles.append(parameter.register_post_accumulate_grad_hook(add))
+        try:
+            self._handles.append(parameter.register_hook(arrive))
+            self._handles.append(parameter.register_post_accumulate_grad_hook(add))
+        except Exception as failure:
+            self._report(f"micro-batch gradient of layer {layer.name!r}", failure)
         return True
 
     def _forget(self) -> None:

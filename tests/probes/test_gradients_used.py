@@ -76,6 +76,24 @@ def test_parameters_have_hooks_only_in_steps_that_are_measured(store, table):
     assert (rows["grad_noise"] > 0).all()
 
 
+def test_a_parameter_that_takes_no_hook_is_a_gap_and_stops_no_training(store, table):
+    def refuse(_):
+        raise RuntimeError("no hooks here")
+
+    def train():
+        for _ in range(3):
+            loop.loss(loop.batches[0]).backward()
+            loop.optimizer.step()
+
+    loop = Loop()
+    with Probe(loop.model, loop.optimizer, store=store, run="a", every=2):
+        loop.model.weight.register_hook = refuse
+        with pytest.warns(RuntimeWarning, match="micro-batch gradient of layer .*no hooks here"):
+            train()
+    assert table("layers")["step"].tolist() == [0, 2]
+    assert "no hooks here" in table("runs")["gaps"].item()
+
+
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_layer_that_is_unfrozen_later_has_gradient_noise_from_the_next_step_on(every, store, table):
     loop = Loop()
