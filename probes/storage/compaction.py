@@ -113,7 +113,7 @@ def _join(source: _Source, names: list[str], joined: pa.Schema, staged: Path) ->
         return
     spans = [span for span in map(segment_range, names) if span is not None]
     path = staged / part_name(spans[0][0], spans[-1][1])
-    write_parquet(path, _row_groups(_tables(source, names, joined)), joined)
+    write_parquet(path, _gathered(_tables(source, names, joined)), joined)
 
 
 def _tables(source: _Source, names: list[str], joined: pa.Schema) -> Iterator[pa.Table]:
@@ -124,7 +124,7 @@ def _tables(source: _Source, names: list[str], joined: pa.Schema) -> Iterator[pa
                 yield fitted(part.read_row_group(index, use_threads=False), joined)
 
 
-def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+def _gathered(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """Gather tables until they fill a row group, so that memory stays bounded."""
     gathered: list[pa.Table] = []
     for table in tables:

@@ -49,7 +49,7 @@ def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schem
     ):
         for table in tables:
             for group in _row_groups(table):
-                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+                writer.write_table(group)
 
 
 def _row_groups(table: pa.Table) -> Iterator[pa.Table]:

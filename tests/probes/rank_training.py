@@ -135,8 +135,7 @@ def main(folder: Path) -> None:
                 left[name] = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
             if rank == 0:
                 torch.save(left, folder / f"{way if run else way + '-bare'}.pt")
-    for every in (1, 2):
-        train(spread(make_model(), "ddp"), make_batches()[:, rank::count], folder, run=f"every-{every}", every=every)
+    train(spread(make_model(), "ddp"), make_batches()[:, rank::count], folder, run="ddp-seldom", every=2)
     for passes in (1, 2):
         accumulate(spread(make_model(), "ddp"), folder, passes=passes, run=f"noise-{passes}")
     accumulate(make_model(), folder, passes=1, run="noise-unshared")

@@ -93,7 +93,7 @@ def test_gradient_noise_is_that_between_the_passes_of_all_ranks(passes, folder):
 
 
 def test_steps_that_are_recorded_now_and_then_have_the_noise_of_those_recorded_always(folder):
-    always, seldom = (rows(folder, "layers", run).set_index(["step", "layer"]) for run in ("every-1", "every-2"))
+    always, seldom = (rows(folder, "layers", run).set_index(["step", "layer"]) for run in ("ddp", "ddp-seldom"))
     assert seldom.index.unique("step").tolist() == [0, 2]
     np.testing.assert_array_equal(seldom["grad_noise"], always["grad_noise"].loc[seldom.index])
     assert (seldom["grad_noise"] > 0).any()
