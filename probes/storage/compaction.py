@@ -131,10 +131,16 @@ def _gathered(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         gathered.append(table)
         rows, nbytes = (sum(getattr(part, size) for part in gathered) for size in ("num_rows", "nbytes"))
         if rows >= ROW_GROUP_ROWS or nbytes >= GROUP_BYTES:
-            yield pa.concat_tables(gathered)
-            gathered = []
+            yield _in_one_piece(gathered)
     if gathered:
-        yield pa.concat_tables(gathered)
+        yield _in_one_piece(gathered)
+
+
+def _in_one_piece(gathered: list[pa.Table]) -> pa.Table:
+    """Empty the list into one table. Nothing holds what was read while the row group is encoded."""
+    whole = pa.concat_tables(gathered).combine_chunks()
+    gathered.clear()
+    return whole
 
 
 def _change_places(source: _Source, staged: Path) -> bool:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from probes import schema
 
 ROW_GROUP_ROWS = 32_768  # few enough to skip by step and to hold in memory; 131,072 compress no better
-GROUP_BYTES = 4 << 20  # of rows in memory, where they are long: a row group is copied and encoded beside a training
+GROUP_BYTES = 2 << 20  # of rows in memory, where they are long: to encode them takes twice as much, beside a training
 PAGE_BYTES = 1 << 16  # with pages of 1 MB the first part takes 8 MB more memory to write, and files are 3 % smaller
 _PART = re.compile(r"part-(\d{8})-(\d{8})\.parquet")
 
@@ -50,6 +50,14 @@ def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schem
         for table in tables:
             for group in _row_groups(table):
                 writer.write_table(group)
+                _give_back()
+
+
+def _give_back() -> None:
+    """Give Arrow's free memory back: a training needs it now, Arrow when the next part is written."""
+    pool = pa.default_memory_pool()
+    if pool.backend_name != "system":  # which is the training's heap: it would fault its own pages in again
+        pool.release_unused()
 
 
 def _row_groups(table: pa.Table) -> Iterator[pa.Table]:

@@ -1,3 +1,6 @@
+from types import SimpleNamespace
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -59,3 +62,41 @@ def test_parts_of_long_rows_are_joined_a_few_megabytes_at_a_time(tmp_path, monke
     owner.release()
     assert group_rows(folder / part_name(1, 6)) == [200, 200, 200]
     assert pq.read_table(folder / part_name(1, 6))["step"].to_pylist() == list(range(600))
+
+
+@pytest.fixture
+def arrow_memory():
+    """A pool that counts what Arrow takes while the test runs."""
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    yield pool
+    pa.set_memory_pool(before)
+
+
+def test_joining_a_run_of_long_rows_takes_a_few_row_groups_of_memory(arrow_memory, tmp_path):
+    folder = tmp_path / "histograms" / "run=a"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for number in range(20):
+        rows = pa.array(list(random.integers(0, 2**40, (700, 250))))
+        table = pa.table({"step": range(700 * number, 700 * (number + 1)), "counts": rows})
+        write_parquet(folder / part_name(number + 1, number + 1), [table], table.schema)
+        del rows, table
+    assert arrow_memory.bytes_allocated() == 0
+    assert arrow_memory.max_memory() < 2 * GROUP_BYTES  # of the parts themselves: what follows is more
+    files = open_store(tmp_path)
+    owner = Ownership(files.workspace("a"))
+    compact_run(files, "a")
+    owner.release()
+    assert arrow_memory.max_memory() <= 5 * GROUP_BYTES
+    assert sum(group_rows(folder / part_name(1, 20))) == 14_000
+
+
+@pytest.mark.parametrize(("backend", "expected"), [("mimalloc", 1), ("jemalloc", 1), ("system", 0)])
+def test_free_memory_is_given_back_unless_it_is_the_trainings(backend, expected, monkeypatch, tmp_path):
+    table, calls = counts(3, 2), []
+    pool = SimpleNamespace(backend_name=backend, release_unused=lambda: calls.append(1))
+    monkeypatch.setattr(parts.pa, "default_memory_pool", lambda: pool)
+    write_parquet(tmp_path / "part.parquet", [table], table.schema)
+    assert len(calls) == expected
