@@ -1,15 +1,16 @@
 import threading
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from probes.storage import compaction, exchange
+from probes.storage import compaction, exchange, parts
 from probes.storage.compaction import Compacted, compact_run
 from probes.storage.files import open_store
 from probes.storage.ownership import Ownership
-from probes.storage.parts import part_name, write_parquet
+from probes.storage.parts import GROUP_BYTES, part_name, write_parquet
 
 
 def parts_of(store: Path) -> list[Path]:
@@ -19,7 +20,10 @@ def parts_of(store: Path) -> list[Path]:
 def write_part(store: Path, number: int, steps: range, **columns: object) -> None:
     folder = store / "steps" / "run=a"
     folder.mkdir(parents=True, exist_ok=True)
-    rows = pa.table({"step": list(steps), **{name: pa.repeat(value, len(steps)) for name, value in columns.items()}})
+    arrays = {
+        name: each if isinstance(each, pa.Array) else pa.repeat(each, len(steps)) for name, each in columns.items()
+    }
+    rows = pa.table({"step": list(steps), **arrays})
     write_parquet(store / "unfinished", [rows], rows.schema)
     (store / "unfinished").replace(folder / part_name(number, number))
 
@@ -31,6 +35,11 @@ def compact(store: Path) -> list[Compacted]:
         return compact_run(files, "a")
     finally:
         owner.release()
+
+
+def group_rows(path: Path) -> list[int]:
+    metadata = pq.ParquetFile(path).metadata
+    return [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
 
 
 def read(paths: list[Path]) -> list[int]:
@@ -69,8 +78,41 @@ def test_row_groups_are_filled_across_parts(tmp_path, monkeypatch):
     for number in range(10):
         write_part(tmp_path, number + 1, range(number * 10, number * 10 + 10))
     compact(tmp_path)
-    metadata = pq.ParquetFile(parts_of(tmp_path)[0]).metadata
-    assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [30, 30, 30, 10]
+    assert group_rows(parts_of(tmp_path)[0]) == [30, 30, 30, 10]
+
+
+def test_parts_of_long_rows_are_joined_a_few_megabytes_at_a_time(tmp_path, monkeypatch):
+    for number in range(6):
+        write_part(tmp_path, number + 1, range(100 * number, 100 * number + 100), counts=list(range(50)))
+    row = 8 + 4 + 50 * 8  # bytes of a step, an offset, the counts
+    for module in (parts, compaction):
+        monkeypatch.setattr(module, "GROUP_BYTES", 200 * row)
+    compact(tmp_path)
+    assert group_rows(parts_of(tmp_path)[0]) == [200, 200, 200]
+    assert read(parts_of(tmp_path)) == list(range(600))
+
+
+@pytest.fixture
+def arrow_memory():
+    """A pool that counts what Arrow takes while the test runs."""
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    yield pool
+    pa.set_memory_pool(before)
+
+
+def test_joining_a_run_of_long_rows_takes_a_few_row_groups_of_memory(arrow_memory, tmp_path):
+    random = np.random.default_rng(0)
+    for number in range(20):
+        counts = pa.array(list(random.integers(0, 2**40, (700, 250))))
+        write_part(tmp_path, number + 1, range(700 * number, 700 * number + 700), counts=counts)
+        del counts
+    assert arrow_memory.bytes_allocated() == 0
+    assert arrow_memory.max_memory() < 2 * GROUP_BYTES  # of the parts themselves: what follows is more
+    compact(tmp_path)
+    assert arrow_memory.max_memory() <= 5 * GROUP_BYTES
+    assert sum(group_rows(parts_of(tmp_path)[0])) == 14_000
 
 
 def test_a_reader_at_any_moment_sees_every_row_once_or_must_list_again(tmp_path):
