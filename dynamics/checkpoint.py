@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from probes.storage.files import CHECKPOINTS, open_store
+from probes.storage.files import open_store
+from probes.storage.safe_files import check_folder, make_file, open_regular
 
 # Settings a resumed run may change: how long it goes on and what is observed; neither alters the steps already taken.
 MAY_CHANGE = frozenset({"epochs", "every", "include", "exclude", "device"})
@@ -21,8 +22,12 @@ def checkpoint_path(store: str | os.PathLike[str], run: str) -> Path:
     """Return where a run's checkpoint lies: in the store, in a folder that no table reader looks into.
 
     The checkpoint of a run that records to a URL stays on this machine, where the store's logs are.
+
+    Raises:
+        ValueError: The run's id is not allowed.
+        UnsafePathError: The folder of checkpoints is a link.
     """
-    return open_store(store).spool / CHECKPOINTS / f"{run}.pt"
+    return open_store(store).checkpoint(run)
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -31,12 +36,12 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         OSError: It could not be written, on a full disk for instance.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_folder(path.parent, root=path.parents[1], make=True)
     partial = path.with_suffix(".partial")
     buffer = io.BytesIO()  # torch, writing to a full disk, says "unexpected pos"; the file system says what it is
     torch.save({**state, "random": random_state()}, buffer)
     try:
-        with partial.open("wb") as file:
+        with os.fdopen(make_file(partial), "wb") as file:
             file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
@@ -55,9 +60,11 @@ def load_checkpoint(path: Path, *, config: Mapping[str, Any], device: torch.devi
 
     Raises:
         ValueError: The file is damaged, or belongs to a run with other settings (another model, say).
+        UnsafePathError: It is a link or no file.
     """
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+            state = torch.load(file, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"checkpoint {path} cannot be read ({reason}): remove it to start the run again.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,25 +29,29 @@ def _open(store: str) -> StoreFiles:
 def runs(
     store: Annotated[str, typer.Argument(help="Folder or URL of the store.", show_default=True)] = "runs",
 ) -> None:
-    """List the runs of a store; what a killed writer left behind is brought in first.
+    """List the runs of a store, those of killed writers with the rows that they left in their logs.
 
     Example: `meandrift runs runs`
     """
     from rich.console import Console
     from rich.table import Table
 
-    from probes.storage.listing import list_runs
-    from probes.storage.recovery import recover_dead
+    from probes.storage.listing import KILLED, list_runs
+    from probes.storage.strangers import strangers
 
     files = _open(store)
-    with suppress(OSError):  # a store that may only be read is listed as it is
-        recover_dead(files)
     rows = list(list_runs(files))
     listed = Table("run", "status", "started", "updated", "last step", "device", "rows", "size", box=None)
     listed.columns[0].min_width = max(len(row[0]) for row in rows)  # an id cut short could not be used
     for row in rows:
         listed.add_row(*row)
     Console().print(listed)
+    if any(row[1] == KILLED for row in rows):
+        typer.echo(
+            f"note: `meandrift recover --store {store}` brings what killed writers left into the tables", err=True
+        )
+    for path, problem in strangers(files):
+        typer.echo(f"left out: {path} {problem}", err=True)
 
 
 @app.command()

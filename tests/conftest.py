@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Read when torch is first imported. The tensors of tests are small, and two threads that share a core with another
 # process wait for each other ten times longer than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+_COUNTED = itertools.count()
 
 
 @pytest.fixture
@@ -24,3 +29,11 @@ def seed(request: pytest.FixtureRequest) -> int:
 def rng(seed: int) -> np.random.Generator:
     """Return a seeded NumPy generator."""
     return np.random.default_rng(seed)
+
+
+@pytest.fixture(autouse=True)
+def spool(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a spool of the test's own, so that no test writes into the home of who runs it."""
+    folder = tmp_path_factory.getbasetemp() / "spools" / str(next(_COUNTED))
+    monkeypatch.setenv("MEANDRIFT_SPOOL", str(folder))
+    return folder

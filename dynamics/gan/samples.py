@@ -16,7 +16,9 @@ import torch
 from dynamics.evaluation import evaluating
 from dynamics.gan.images import to_bytes
 from dynamics.seeding import generator as stream
+from probes.schema import check_run_id
 from probes.storage.files import SAMPLES
+from probes.storage.safe_files import check_folder, make_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,8 +63,13 @@ def grid(pixels: Tensor, *, columns: int = COLUMNS) -> Tensor:
 
 
 def samples_folder(store: Path | str, run: str) -> Path:
-    """Return the folder of a run's sample grids."""
-    return Path(store) / SAMPLES / f"run={run}"
+    """Return the folder of a run's sample grids.
+
+    Raises:
+        ValueError: The run's id is not allowed.
+        UnsafePathError: The folder is a link, or stands in one.
+    """
+    return check_folder(Path(store) / SAMPLES / f"run={check_run_id(run)}", root=Path(store))
 
 
 def write_grid(folder: Path, pixels: Tensor, *, step: int) -> Path:
@@ -71,10 +78,11 @@ def write_grid(folder: Path, pixels: Tensor, *, step: int) -> Path:
 
     picture = grid(pixels).cpu()
     rgb = picture.expand(-1, -1, 3).contiguous().numpy()  # grey becomes RGB
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder, root=folder.parents[1], make=True)
     path = folder / f"step-{step:08d}.png"
     partial = folder / f".{path.name}-{os.getpid()}"
-    imsave(partial, rgb, format="png", metadata={"Software": "meandrift"})
+    with os.fdopen(make_file(partial), "wb") as file:
+        imsave(file, rgb, format="png", metadata={"Software": "meandrift"})
     partial.replace(path)
     return path
 

@@ -9,7 +9,6 @@ wrong rows, because a compacted part's name was never used before: it lists agai
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from probes.storage.durability import sync
 from probes.storage.exchange import exchange
 from probes.storage.files import LocalStoreFiles, StoreFiles
 from probes.storage.parts import GROUP_BYTES, ROW_GROUP_ROWS, fitted, part_name, segment_range, write_parquet
+from probes.storage.safe_files import is_regular, remove
 
 LARGE_ROWS = 16 * ROW_GROUP_ROWS  # a part this large gains nothing from being joined: it is linked, not rewritten
 
@@ -69,7 +69,7 @@ def _compact_table(files: StoreFiles, table: str, run: str) -> Compacted:
     source = _Source(files, table, run, names)
     joined = _joined_schema(source)
     groups = _groups(source, joined)
-    if len(groups) == len(names) or not all(path.is_file() for path in source.folder.iterdir()):
+    if len(groups) == len(names) or not all(map(is_regular, source.folder.iterdir())):
         return unchanged
     staged = files.workspace(run) / f"compacted-{table}"
     staged.mkdir()
@@ -78,7 +78,7 @@ def _compact_table(files: StoreFiles, table: str, run: str) -> Compacted:
             _join(source, group, joined, staged)
         done = _change_places(source, staged)
     finally:
-        shutil.rmtree(staged)
+        remove(staged)
     return Compacted(table, len(names), len(groups)) if done else unchanged
 
 

@@ -1,21 +1,25 @@
-"""Export a table to what other programs want: one Parquet file, CSV, or a TensorBoard log folder."""
+"""Export a table to what other programs want: one Parquet file, CSV, or a TensorBoard log folder.
+
+Rows that stand in a log only, those of a killed or a living writer, are exported like all others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from probes import schema
 from probes.schema import bin_edges
 from probes.storage.columns import key_names
 from probes.storage.files import StoreFiles
 from probes.storage.parts import fitted, write_parquet
+from probes.storage.recovery import RunRows, rows_of
 
 
 def export(files: StoreFiles, destination: Path, *, table: str, kind: str, runs: Sequence[str] | None = None) -> int:
@@ -43,33 +47,33 @@ def export(files: StoreFiles, destination: Path, *, table: str, kind: str, runs:
         )
     if destination.exists():
         raise FileExistsError(f"{destination} exists: choose another name, or delete it first")
-    wanted = files.runs() if runs is None else list(runs)
-    paths = {run: [f"{files.folder(table, run)}/{name}" for name in files.parquet_names(table, run)] for run in wanted}
-    absent = [run for run, found in paths.items() if not found]
-    if not any(paths.values()) or (runs is not None and absent):
+    wanted = sorted({*files.runs(), *files.workspaces()}) if runs is None else list(runs)
+    rows = {run: rows_of(files, table, run) for run in wanted}
+    absent = [run for run, found in rows.items() if not any(found)]
+    if len(absent) == len(rows) or (runs is not None and absent):
         raise ValueError(f"store {files.name}: no rows of {table!r} for {', '.join(absent) or 'any run'}")
-    return _WRITERS[kind](files, destination, table, paths)
+    return _WRITERS[kind](files, destination, table, rows)
 
 
-def _export_parquet(files: StoreFiles, destination: Path, _table: str, paths: dict[str, list[str]]) -> int:
-    return _whole(destination, lambda unfinished: _write_one_parquet(files, unfinished, paths))
+def _export_parquet(files: StoreFiles, destination: Path, table: str, runs: dict[str, RunRows]) -> int:
+    return _whole(destination, lambda unfinished: _write_one_parquet(files, unfinished, table, runs))
 
 
-def _write_one_parquet(files: StoreFiles, path: Path, paths: dict[str, list[str]]) -> int:
-    joined = _joined_schema(files, paths)
-    counted = _Counted(_rows(files, paths, joined))
+def _write_one_parquet(files: StoreFiles, path: Path, table: str, runs: dict[str, RunRows]) -> int:
+    joined = _joined_schema(files, table, runs)
+    counted = _Counted(_rows(files, table, runs, joined))
     write_parquet(path, counted, joined)
     return counted.rows
 
 
-def _export_csv(files: StoreFiles, destination: Path, _table: str, paths: dict[str, list[str]]) -> int:
-    return _whole(destination, lambda unfinished: _write_csv(files, unfinished, paths))
+def _export_csv(files: StoreFiles, destination: Path, table: str, runs: dict[str, RunRows]) -> int:
+    return _whole(destination, lambda unfinished: _write_csv(files, unfinished, table, runs))
 
 
-def _write_csv(files: StoreFiles, path: Path, paths: dict[str, list[str]]) -> int:
-    joined = _joined_schema(files, paths)
+def _write_csv(files: StoreFiles, path: Path, table: str, runs: dict[str, RunRows]) -> int:
+    joined = _joined_schema(files, table, runs)
     text = pa.schema([pa.field(column.name, _text_type(column.type)) for column in joined])
-    counted = _Counted(_rows(files, paths, joined))
+    counted = _Counted(_rows(files, table, runs, joined))
     with pa.csv.CSVWriter(path, text) as writer:
         for rows in counted:
             columns = [_as_text(rows[column.name], column.type) for column in text]
@@ -77,18 +81,18 @@ def _write_csv(files: StoreFiles, path: Path, paths: dict[str, list[str]]) -> in
     return counted.rows
 
 
-def _export_tensorboard(files: StoreFiles, destination: Path, table: str, paths: dict[str, list[str]]) -> int:
+def _export_tensorboard(files: StoreFiles, destination: Path, table: str, runs: dict[str, RunRows]) -> int:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ValueError("export to TensorBoard needs its package: pip install tensorboard") from error
     if table in {schema.RUNS, schema.SPECTRA}:
         raise ValueError(f"table {table!r} holds nothing TensorBoard draws; export layers, steps or histograms")
-    joined = _joined_schema(files, paths)
+    joined = _joined_schema(files, table, runs)
     written = 0
-    for run, own_paths in paths.items():
+    for run, own in runs.items():
         with SummaryWriter(str(destination / run)) as writer:
-            for rows in _rows(files, {run: own_paths}, joined):
+            for rows in _rows(files, table, {run: own}, joined):
                 for row in rows.to_pylist():
                     _add_histogram(writer, row) if table == schema.HISTOGRAMS else _add_scalars(writer, table, row)
                 written += rows.num_rows
@@ -122,7 +126,7 @@ def _add_histogram(writer: Any, row: dict[str, Any]) -> None:
     )
 
 
-_WRITERS: dict[str, Callable[[StoreFiles, Path, str, dict[str, list[str]]], int]] = {
+_WRITERS: dict[str, Callable[[StoreFiles, Path, str, dict[str, RunRows]], int]] = {
     "parquet": _export_parquet,
     "csv": _export_csv,
     "tensorboard": _export_tensorboard,
@@ -156,19 +160,27 @@ def _whole(destination: Path, write: Callable[[Path], int]) -> int:
     return rows
 
 
-def _joined_schema(files: StoreFiles, paths: dict[str, list[str]]) -> pa.Schema:
-    schemas = [pq.read_schema(path, filesystem=files.filesystem) for own_paths in paths.values() for path in own_paths]
+def _joined_schema(files: StoreFiles, table: str, runs: dict[str, RunRows]) -> pa.Schema:
+    schemas = [rows.schema for own in runs.values() for rows in own.logged]
+    for run, own in runs.items():
+        for name in own.parts:
+            with files.open_part(table, run, name) as part:
+                schemas.append(part.schema_arrow)
     joined = pa.unify_schemas(schemas, promote_options="permissive")
     return pa.schema([pa.field(schema.RUN, pa.string()), *joined], metadata=joined.metadata)
 
 
-def _rows(files: StoreFiles, paths: dict[str, list[str]], joined: pa.Schema) -> Iterator[pa.Table]:
-    for run, own_paths in paths.items():
-        for path in own_paths:
-            with pq.ParquetFile(path, filesystem=files.filesystem) as part:
-                for index in range(part.num_row_groups):
-                    rows = part.read_row_group(index)
-                    yield fitted(rows.append_column(schema.RUN, pa.array([run] * rows.num_rows)), joined)
+def _rows(files: StoreFiles, table: str, runs: dict[str, RunRows], joined: pa.Schema) -> Iterator[pa.Table]:
+    for run, own in runs.items():
+        for rows in chain(_rows_of_parts(files, table, run, own.parts), own.logged):
+            yield fitted(rows.append_column(schema.RUN, pa.array([run] * rows.num_rows, pa.string())), joined)
+
+
+def _rows_of_parts(files: StoreFiles, table: str, run: str, names: list[str]) -> Iterator[pa.Table]:
+    for name in names:
+        with files.open_part(table, run, name) as part:
+            for index in range(part.num_row_groups):
+                yield part.read_row_group(index)
 
 
 def _text_type(kind: pa.DataType) -> pa.DataType:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -18,10 +16,13 @@ import pyarrow.parquet as pq
 from probes import schema
 from probes.storage.durability import sync
 from probes.storage.parts import segment_range, write_parquet
+from probes.storage.safe_files import UnsafePathError, check_folder, is_regular, make_file, remove
+from probes.storage.spool import spill_folder, spool_folder
 
 WORKSPACES = "_writers"  # begins with "_": readers of a Parquet folder pass over it
 CHECKPOINTS = "_checkpoints"  # in the spool, <id>.pt each: not the store's own, but deleted with their run
 SAMPLES = "samples"  # beside the tables, run=<id> each: likewise
+UNFINISHED = ".unfinished"  # a part under way, in a workspace
 _OBJECT_STORES = {"s3", "s3a", "gcs", "gs", "abfs", "abfss", "az"}
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -34,30 +35,52 @@ class StoreFiles:
         filesystem: The pyarrow file system.
         root: The store's path on that file system.
         spool: Local folder for what an object store cannot hold: logs, owners and parts under way.
+        spill: Local folder for rows that the store refused to the end.
     """
 
-    def __init__(self, name: str, filesystem: pafs.FileSystem, root: str, spool: Path) -> None:
-        self.name, self.filesystem, self.root, self.spool = name, filesystem, root.rstrip("/"), spool
+    def __init__(self, name: str, filesystem: pafs.FileSystem, root: str, spool: Path, spill: Path) -> None:
+        self.name, self.filesystem, self.root = name, filesystem, root.rstrip("/")
+        self.spool, self.spill = spool, spill
 
     def workspace(self, run: str) -> Path:
-        """Return the local folder that holds a run's owner, log and parts under way."""
-        return self.spool / WORKSPACES / run
+        """Return the local folder that holds a run's owner, log and parts under way.
+
+        Raises:
+            UnsafePathError: It is a link, or stands in one.
+        """
+        return check_folder(self.spool / WORKSPACES / schema.check_run_id(run), root=self.spool)
+
+    def spilled(self, run: str) -> Path:
+        """Return the local folder that holds a run's refused rows, as log segments.
+
+        Raises:
+            UnsafePathError: It is a link, or stands in one.
+        """
+        return check_folder(self.spill / WORKSPACES / schema.check_run_id(run), root=self.spill)
+
+    def checkpoint(self, run: str) -> Path:
+        """Return the local file that a run's checkpoint is kept in.
+
+        Raises:
+            UnsafePathError: Its folder is a link.
+        """
+        folder = check_folder(self.spool / CHECKPOINTS, root=self.spool)
+        return folder / f"{schema.check_run_id(run)}.pt"
 
     def workspaces(self) -> list[str]:
-        """Return the runs that have a workspace: those being written and those whose writer died."""
-        with suppress(FileNotFoundError, NotADirectoryError):  # who closes the last one deletes the folder
-            return sorted(path.name for path in (self.spool / WORKSPACES).iterdir() if path.is_dir())
-        return []
+        """Return the runs that have rows in a log: those being written and those whose writer died."""
+        return sorted({*_run_folders(self.spool), *_run_folders(self.spill)})
 
     def folder(self, table: str, run: str) -> str:
         """Return the path of a run's part folder, in the file system's own form."""
-        return f"{self.root}/{table}/{schema.RUN}={run}"
+        return f"{self.root}/{table}/{schema.RUN}={schema.check_run_id(run)}"
 
     def runs(self) -> list[str]:
-        """Return the ids of all runs that have a folder in any table."""
-        found = [info for table in schema.TABLES for info in self._list(f"{self.root}/{table}")]
+        """Return the ids of all runs that have a folder in any table; folders whose name is no run id are left out."""
         prefix = f"{schema.RUN}="
-        return sorted({info.base_name.removeprefix(prefix) for info in found if info.base_name.startswith(prefix)})
+        folders = [info.base_name for table in schema.TABLES for info in self._list(f"{self.root}/{table}")]
+        ids = {name.removeprefix(prefix) for name in folders if name.startswith(prefix)}
+        return sorted(run for run in ids if schema.is_run_id(run))
 
     def has_run(self, run: str) -> bool:
         """True if any table has rows of this run."""
@@ -96,8 +119,9 @@ class StoreFiles:
         Raises:
             OSError: The file system refused. Nothing is left behind.
         """
-        unfinished = self.workspace(run) / f"{table}.unfinished"
+        unfinished = self.workspace(run) / f"{table}{UNFINISHED}"
         try:
+            os.close(make_file(unfinished))
             write_parquet(unfinished, rows, row_schema)
             self.install(unfinished, table, run, name)
         finally:
@@ -143,16 +167,22 @@ class StoreFiles:
 
 
 class LocalStoreFiles(StoreFiles):
-    """A store in a local or network folder: parts come in by rename, out of a workspace on the same file system."""
+    """A store in a local or network folder: parts come in by rename, out of a workspace on the same file system.
+
+    Links, FIFOs and the like in the folder are neither listed nor followed.
+    """
 
     def __init__(self, name: str, root: Path, *, fsync: bool = False) -> None:
-        super().__init__(name, pafs.LocalFileSystem(), root.as_posix(), root)
+        super().__init__(name, pafs.LocalFileSystem(), root.as_posix(), root, spill_folder(root))
         self.fsync = fsync
 
     def install(self, source: Path, table: str, run: str, name: str) -> None:
-        """Rename a finished file into place; with ``fsync``, make file and name durable first."""
-        folder = Path(self.folder(table, run))
-        folder.mkdir(parents=True, exist_ok=True)
+        """Rename a finished file into place; with ``fsync``, make file and name durable first.
+
+        Raises:
+            UnsafePathError: The table's or the run's folder is a link.
+        """
+        folder = check_folder(Path(self.folder(table, run)), root=self.spool, make=True)
         if self.fsync:
             sync(source)
         source.replace(folder / name)
@@ -162,16 +192,60 @@ class LocalStoreFiles(StoreFiles):
 
     def delete(self, table: str, run: str, name: str) -> None:
         """Unlink one part; who has it open reads on."""
-        (Path(self.folder(table, run)) / name).unlink()
+        (self._checked(self.folder(table, run)) / name).unlink()
 
     def delete_run(self, table: str, run: str) -> None:
         """Move a run's folder out of the readers' sight in one step, then delete it."""
         folder, grave = Path(self.folder(table, run)), self.workspace(run) / f"deleted-{table}"
-        if grave.exists():
-            shutil.rmtree(grave)
-        if folder.exists():
-            folder.replace(grave)
-            shutil.rmtree(grave)
+        check_folder(folder.parent, root=self.spool)
+        with suppress(FileNotFoundError):
+            remove(grave)
+        with suppress(FileNotFoundError):
+            folder.replace(grave)  # of a folder that is a link, the link
+            remove(grave)
+
+    def open_part(self, table: str, run: str, name: str) -> pq.ParquetFile:
+        """Open a part for reading.
+
+        Raises:
+            OSError: It is not there, is a link, or no Parquet file; the message names it.
+        """
+        path = self._checked(self.folder(table, run)) / name
+        if path.is_symlink() or (path.exists() and not is_regular(path)):
+            raise UnsafePathError(f"{path} is no regular file: it is not read")
+        return super().open_part(table, run, name)
+
+    def _checked(self, folder: str) -> Path:
+        return check_folder(Path(folder), root=self.spool)
+
+    def _list(self, folder: str) -> list[pafs.FileInfo]:
+        with suppress(FileNotFoundError, UnsafePathError), os.scandir(self._checked(folder)) as entries:
+            return [_info(entry) for entry in entries if entry.is_file(follow_symlinks=False) or _is_folder(entry)]
+        return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
+
+
+def _info(entry: os.DirEntry[str]) -> pafs.FileInfo:
+    if _is_folder(entry):
+        return pafs.FileInfo(entry.path, type=pafs.FileType.Directory)
+    size = 0
+    with suppress(FileNotFoundError):  # deleted since it was listed
+        size = entry.stat(follow_symlinks=False).st_size
+    return pafs.FileInfo(entry.path, type=pafs.FileType.File, size=size)
+
+
+def _run_folders(base: Path) -> list[str]:
+    """Return the runs that have a folder under ``base``, where logs stand."""
+    # Who closes the last run deletes the folder.
+    with (
+        suppress(FileNotFoundError, NotADirectoryError, UnsafePathError),
+        os.scandir(check_folder(base / WORKSPACES, root=base)) as entries,
+    ):
+        return [entry.name for entry in entries if _is_folder(entry) and schema.is_run_id(entry.name)]
+    return []
 
 
 def open_store(store: str | os.PathLike[str], *, fsync: bool = False) -> StoreFiles:
@@ -179,7 +253,7 @@ def open_store(store: str | os.PathLike[str], *, fsync: bool = False) -> StoreFi
 
     ``s3://``, ``gs://``, ``hdfs://`` and the like go through pyarrow, any other scheme through fsspec. Logs of a store
     that is not a local folder stand in ``$MEANDRIFT_SPOOL``, or else ``$XDG_STATE_HOME/meandrift`` or
-    ``~/.local/state/meandrift``.
+    ``~/.local/state/meandrift``; so do rows that a local store refused.
 
     Raises:
         ValueError: Neither pyarrow nor fsspec knows the URL's scheme.
@@ -190,16 +264,8 @@ def open_store(store: str | os.PathLike[str], *, fsync: bool = False) -> StoreFi
     filesystem, root = _filesystem(name)
     if isinstance(filesystem, pafs.LocalFileSystem):
         return LocalStoreFiles(name, Path(root), fsync=fsync)
-    return StoreFiles(name, filesystem, root, spool_folder(name))
-
-
-def spool_folder(url: str) -> Path:
-    """Return the local folder for the logs of the store at this URL, one for each URL."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    base = Path(os.environ.get("MEANDRIFT_SPOOL") or Path(state) / "meandrift")
-    digest = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:12]
-    parts = urlsplit(url)
-    return base / f"{parts.scheme}-{parts.hostname or ''}-{digest}"  # no more of the URL: it may hold a password
+    spool = spool_folder(name)
+    return StoreFiles(name, filesystem, root, spool, spool / "spilled")
 
 
 def _filesystem(url: str) -> tuple[pafs.FileSystem, str]:

@@ -1,4 +1,4 @@
-"""List a store's runs, as text for a table on the terminal."""
+"""List a store's runs, as text for a table on the terminal. Nothing is written."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from datetime import datetime
 from probes import schema
 from probes.storage.columns import RECORDED
 from probes.storage.files import StoreFiles
+from probes.storage.ownership import is_alive
+from probes.storage.recovery import rows_of
 from probes.storage.run_row import read_run_row
+
+KILLED = "killed"
 
 
 def list_runs(files: StoreFiles) -> Iterator[tuple[str, ...]]:
-    """Yield, for each run: id, status, start, last update, last step, device, rows in parts, size on disk.
+    """Yield, for each run: id, status, start, last update, last step, device, rows, size of the parts on disk.
 
+    Rows in a log count. A run whose row says that it is running, and whose writer is dead, has the status ``killed``.
     A part that cannot be read shows as ``?`` rows; ``meandrift verify`` says which and why.
     """
-    for run in files.runs():
+    for run in sorted({*files.runs(), *files.workspaces()}):
         row = read_run_row(files, run)
         last_step = row.get("last_step")
         yield (
             run,
-            str(row.get("status") or "?"),
+            _status(files, run, row.get("status")),
             _time(row.get("started")),
             _time(row.get("updated")),
             "-" if last_step is None else f"{last_step:,}",
@@ -31,10 +36,18 @@ def list_runs(files: StoreFiles) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _status(files: StoreFiles, run: str, said: str | None) -> str:
+    if said == "running" and not is_alive(files.workspace(run)):
+        return KILLED
+    return str(said or "?")
+
+
 def _count(files: StoreFiles, run: str) -> str:
     total = 0
     for table in RECORDED:
-        for name in files.parts(table, run):
+        rows = rows_of(files, table, run)
+        total += sum(logged.num_rows for logged in rows.logged)
+        for name in rows.parts:
             try:
                 with files.open_part(table, run, name) as part:
                     total += part.metadata.num_rows

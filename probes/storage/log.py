@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ import pyarrow as pa
 from probes import schema
 from probes.storage.columns import log_schema
 from probes.storage.durability import sync
+from probes.storage.safe_files import check_folder, is_regular, make_file, open_regular, read_regular
 
+MAX_SEGMENT_BYTES = 256 << 20  # a flush comes at 16 MiB; a reader takes no more than this into memory
 _SEGMENT = re.compile(r"([a-z]+)-(\d{8})\.arrows")
 _CONTINUATION = b"\xff\xff\xff\xff"  # every IPC message begins with it
 
@@ -30,11 +33,16 @@ class TableLog:
         directory: Where the segments stand.
         table: A table of the store other than ``runs``.
         first: Number of the first segment.
+        spill: Folder for segments when ``directory`` takes none, because its disk is full or it was deleted.
+        folder: Descriptor of ``directory``, which also leads there when it was renamed.
         fsync: Wait for the disk after each batch, so that a power cut loses nothing either.
     """
 
-    def __init__(self, directory: Path, table: str, *, first: int, fsync: bool = False) -> None:
+    def __init__(
+        self, directory: Path, table: str, *, first: int, spill: Path, folder: int | None = None, fsync: bool = False
+    ) -> None:
         self.directory, self.table = directory, table
+        self._spill, self._folder = spill, folder
         self.nbytes = 0
         self._number, self._fsync = first, fsync
         self._finished: list[Path] = []
@@ -52,20 +60,64 @@ class TableLog:
             OSError: The file system refused. Nothing of the batch is kept then, all before it is.
         """
         record = self._aligned(batch).serialize()
+        if record.size > MAX_SEGMENT_BYTES // 2 and batch.num_rows > 1:
+            self.append(batch.slice(0, batch.num_rows // 2))
+            self.append(batch.slice(batch.num_rows // 2))
+            return
+        if self._descriptor is not None and (self._is_deleted or self._end + record.size > MAX_SEGMENT_BYTES):
+            self.finish_segments()
         if self._descriptor is None:
             self._begin_segment()
         self._append_bytes(record)
         self.nbytes += record.size
 
+    def spill(self, batch: pa.RecordBatch) -> Path:
+        """Write a batch that :meth:`append` refused as a segment of its own in the spill folder, and return its path.
+
+        Raises:
+            OSError: That folder cannot be written either. Nothing of the batch is kept.
+        """
+        aligned = self._aligned(batch)
+        self.finish_segments()
+        return self._write_spilled([self._schema.serialize(), aligned.serialize()])
+
     def finish_segments(self) -> list[Path]:
-        """Close the segment under way and return all finished segments, oldest first."""
+        """Close the segment under way and return all finished segments, oldest first.
+
+        Raises:
+            OSError: The segment was deleted, and its rows cannot be written to the spill folder. They are kept open.
+        """
         if self._descriptor is not None:
+            if self._is_deleted:
+                self._write_spilled([os.pread(self._descriptor, self._end, 0)])
+            else:
+                self._finish(segment_path(self.directory, self.table, self._number))
             os.close(self._descriptor)
             self._descriptor = None
-            self._finished.append(segment_path(self.directory, self.table, self._number))
-            self._number += 1
             self.nbytes = 0
         return list(self._finished)
+
+    @property
+    def _is_deleted(self) -> bool:
+        """Whether somebody deleted the segment under way: its rows are gone when it is closed."""
+        assert self._descriptor is not None
+        return os.fstat(self._descriptor).st_nlink == 0
+
+    def _write_spilled(self, content: Sequence[pa.Buffer | bytes]) -> Path:
+        path = segment_path(check_folder(self._spill, root=self._spill.parents[1], make=True), self.table, self._number)
+        descriptor = make_file(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.writelines(content)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        self._finish(path)
+        return path
+
+    def _finish(self, segment: Path) -> None:
+        self._finished.append(segment)
+        self._number += 1
 
     def forget(self, segment: Path) -> None:
         """Take a segment off the list of finished ones: its rows are in a part."""
@@ -103,8 +155,8 @@ class TableLog:
 
     def _begin_segment(self) -> None:
         path = segment_path(self.directory, self.table, self._number)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        self._descriptor = os.open(path, flags, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND  # read again only if somebody deletes it
+        self._descriptor = open_regular(path, flags, folder=self._folder)
         self._end = 0
         if self._fsync:
             sync(self.directory)
@@ -113,7 +165,7 @@ class TableLog:
         except OSError:
             os.close(self._descriptor)
             self._descriptor = None
-            path.unlink()
+            os.unlink(path if self._folder is None else path.name, dir_fd=self._folder)
             raise
 
     def _append_bytes(self, record: pa.Buffer) -> None:
@@ -158,10 +210,13 @@ def segment_number(path: Path) -> int:
 
 
 def find_segments(directory: Path, table: str) -> list[Path]:
-    """Return the segments of a table in a directory, oldest first; none if there is no such directory."""
+    """Return the segments of a table in a directory, oldest first; none if there is no such directory.
+
+    What has a segment's name and is no regular file is none.
+    """
     with suppress(FileNotFoundError):
         matches = [(_SEGMENT.fullmatch(path.name), path) for path in directory.iterdir()]
-        return sorted(path for match, path in matches if match and match[1] == table)
+        return sorted(path for match, path in matches if match and match[1] == table and is_regular(path))
     return []
 
 
@@ -181,8 +236,13 @@ class SegmentRows:
 
 
 def read_segment(path: Path) -> SegmentRows:
-    """Read all whole messages of a segment, whatever its end looks like."""
-    content = pa.py_buffer(path.read_bytes())
+    """Read all whole messages of a segment, whatever its end looks like.
+
+    Raises:
+        UnsafePathError: It is no regular file, or longer than a log's segments are.
+        FileNotFoundError: It is not there.
+    """
+    content = pa.py_buffer(read_regular(path, limit=MAX_SEGMENT_BYTES))
     source = pa.BufferReader(content)
     batches: list[pa.RecordBatch] = []
     good, reader = 0, None

@@ -19,6 +19,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from probes.storage.safe_files import check_folder, open_regular, read_regular
+
 try:
     import fcntl
 except ImportError:  # Windows: no flock; the owner's process id decides there
@@ -27,7 +29,9 @@ except ImportError:  # Windows: no flock; the owner's process id decides there
 OWNER_FILE = "owner.json"
 RECOVERING = "recovering"
 PATIENCE_SECONDS = 30.0
+MAX_OWNER_BYTES = 1 << 16  # an owner file says five things
 _TRIES = 100
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LOCKS_HERE = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
 
@@ -39,13 +43,17 @@ class Ownership:
     """The right to write one run, held until :meth:`release` or the end of the process.
 
     Args:
-        workspace: The run's workspace; made if missing.
+        workspace: The run's workspace, two folders below the store's or the spool's own; made if missing.
         task: What the run is wanted for. Who records waits for an owner that only recovers, and for no other.
         force: Take the run over from an owner on another machine, who is known to be dead.
 
     Raises:
         RunIsOwnedError: Another writer has the run.
-        OSError: The workspace cannot be written.
+        OSError: The workspace cannot be written, or is a link.
+
+    Attributes:
+        workspace: The run's workspace.
+        folder: Its descriptor: it leads to the workspace also when the store was renamed.
     """
 
     def __init__(self, workspace: Path, *, task: str = "recording", force: bool = False) -> None:
@@ -57,11 +65,11 @@ class Ownership:
 
     def _take(self, task: str, *, force: bool, wait: bool) -> bool:
         """Take the run; False if it is worth waiting for."""
-        self._file, locked = _open_locked(self.workspace / OWNER_FILE)
+        self._file, self.folder, locked = _open_locked(self.workspace / OWNER_FILE)
         try:
             previous = _read(self._file)
             if locked is False and wait and _may_end_soon(previous):
-                self._file.close()
+                self.forget()
                 return False
             if locked is False or not (force or _is_dead(previous, lock_was_free=bool(locked))):
                 raise RunIsOwnedError(_busy(self.workspace.name, previous, held=locked is False))
@@ -69,7 +77,7 @@ class Ownership:
             self._file.truncate()
             self._file.write(json.dumps({"task": task, **_this_process()}).encode())
         except BaseException:
-            self._file.close()
+            self.forget()
             raise
         return True
 
@@ -82,17 +90,26 @@ class Ownership:
         """Give the run back. The workspace goes too, unless something is left in it."""
         if not self.held:
             return
+        workspace = self.location()
         with suppress(FileNotFoundError):  # somebody deleted the store under us
-            if all(path.name == OWNER_FILE for path in self.workspace.iterdir()):
-                (self.workspace / OWNER_FILE).unlink()  # while locked: who gets the lock next sees that it is gone
+            if os.listdir(self.folder) == [OWNER_FILE]:  # noqa: PTH208  # a Path takes no descriptor
+                os.unlink(OWNER_FILE, dir_fd=self.folder)  # while locked: who gets the lock next sees that it is gone
         self.forget()
-        for folder in (self.workspace, self.workspace.parent):
+        for folder in (workspace, workspace.parent):
             with suppress(OSError):  # something is left, or another writer came
                 folder.rmdir()
 
     def forget(self) -> None:
         """Close the file and leave the workspace alone: what a forked child must do."""
-        self._file.close()
+        if self.held:
+            self._file.close()
+            os.close(self.folder)
+
+    def location(self) -> Path:
+        """Return where the workspace is now: somebody may have renamed the store since it was opened."""
+        with suppress(OSError):  # no /proc, or closed
+            return Path(f"/proc/self/fd/{self.folder}").readlink()
+        return self.workspace
 
 
 _held: weakref.WeakSet[Ownership] = weakref.WeakSet()
@@ -108,7 +125,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
-def _open_locked(path: Path) -> tuple[FileIO, bool | None]:
+def is_alive(workspace: Path) -> bool:
+    """Return whether the writer that the owner file names is alive, or may be, on another machine. Writes nothing."""
+    try:
+        owner = _parsed(read_regular(workspace / OWNER_FILE, limit=MAX_OWNER_BYTES))
+    except OSError:
+        return False
+    return not _is_dead(owner, lock_was_free=False)
+
+
+def _open_locked(path: Path) -> tuple[FileIO, int, bool | None]:
     """Open the owner file and try to lock it; again if its last owner deleted file or folder in between."""
     for _ in range(_TRIES - 1):
         with suppress(FileNotFoundError, FileExistsError):  # mkdir's, of a folder deleted right after it was found
@@ -116,17 +142,22 @@ def _open_locked(path: Path) -> tuple[FileIO, bool | None]:
     return _open_locked_once(path)
 
 
-def _open_locked_once(path: Path) -> tuple[FileIO, bool | None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+def _open_locked_once(path: Path) -> tuple[FileIO, int, bool | None]:
+    check_folder(path.parent, root=path.parents[2], make=True)
+    folder = os.open(path.parent, _FOLDER)
     try:
-        locked = _try_lock(file)
-        if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-            raise FileNotFoundError(errno.ENOENT, "the owner file was deleted as it was being locked", str(path))
+        file = FileIO(open_regular(path, os.O_RDWR | os.O_CREAT, folder=folder), "r+")
+        try:
+            locked = _try_lock(file)
+            if path.lstat().st_ino != os.fstat(file.fileno()).st_ino:
+                raise FileNotFoundError(errno.ENOENT, "the owner file was deleted as it was being locked", str(path))
+        except BaseException:
+            file.close()
+            raise
     except BaseException:
-        file.close()
+        os.close(folder)
         raise
-    return file, locked
+    return file, folder, locked
 
 
 def _try_lock(file: FileIO) -> bool | None:
@@ -161,7 +192,8 @@ def _is_dead(owner: dict[str, Any], *, lock_was_free: bool) -> bool:
         return False
     if lock_was_free:
         return True  # on one machine a free lock is proof
-    return (bool(me["boot"]) and not same_boot) or owner.get("born") != _birth(owner.get("pid", 0))
+    pid = owner.get("pid")
+    return (bool(me["boot"]) and not same_boot) or not isinstance(pid, int) or owner.get("born") != _birth(pid)
 
 
 def _this_process() -> dict[str, Any]:
@@ -196,8 +228,12 @@ def _birth(pid: int) -> str | None:
 
 
 def _read(file: FileIO) -> dict[str, Any]:
-    with suppress(ValueError):  # torn by the death of its writer: then the lock alone decides
-        owner = json.loads(file.read() or b"{}")
+    return _parsed(file.read(MAX_OWNER_BYTES))
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    with suppress(ValueError, RecursionError):  # torn by the death of its writer: then the lock alone decides
+        owner = json.loads(content or b"{}")
         return owner if isinstance(owner, dict) else {}
     return {}
 

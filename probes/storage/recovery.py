@@ -8,24 +8,28 @@ segment that a part already holds is deleted unread.
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from probes import schema
 from probes.storage.columns import RECORDED, part_schema
-from probes.storage.files import WORKSPACES, StoreFiles
+from probes.storage.files import SAMPLES, UNFINISHED, WORKSPACES, StoreFiles
 from probes.storage.log import find_segments, read_segment, segment_number
-from probes.storage.ownership import OWNER_FILE, RECOVERING, Ownership, RunIsOwnedError
+from probes.storage.ownership import RECOVERING, Ownership, RunIsOwnedError
 from probes.storage.parts import fitted, part_name, segment_range
-from probes.storage.run_row import described, read_run_row, write_run_row
+from probes.storage.run_row import described, read_run_row, restore_spilled_row, write_run_row
+from probes.storage.safe_files import UnsafePathError, remove
 
 log = logging.getLogger("meandrift")
 DAMAGED = "damaged-"
+HELD = "held-"
+UNDER_WAY = tuple(f"{prefix}{table}" for prefix in ("compacted-", "deleted-") for table in (*schema.TABLES, SAMPLES))
 
 
 @dataclass
@@ -74,22 +78,76 @@ def move_to_part(files: StoreFiles, table: str, run: str, segment: Path, done: R
             segment.unlink()
 
 
+class RunRows(NamedTuple):
+    """Where the rows of one run and table stand: Parquet files by name, and the rows that are in a log only."""
+
+    parts: list[str]
+    logged: list[pa.Table]
+
+
+def rows_of(files: StoreFiles, table: str, run: str) -> RunRows:
+    """Find a run's rows, each once, without writing anything.
+
+    The log is read before the parts are listed: a segment that a living writer brings into a part in between is in
+    that part, and its number says so.
+    """
+    logged = list(_read_logs(files, table, run)) if table in RECORDED else []
+    parts = files.parquet_names(table, run)
+    held = [span for span in map(segment_range, parts) if span is not None]
+    return RunRows(parts, [rows for number, rows in logged if not any(first <= number <= last for first, last in held)])
+
+
+def _read_logs(files: StoreFiles, table: str, run: str) -> Iterator[tuple[int, pa.Table]]:
+    for folder in (files.workspace(run), files.spilled(run)):
+        for path in find_segments(folder, table):
+            with suppress(OSError):  # it was brought into a part, or is no log
+                rows = read_segment(path).rows
+                if rows is not None:
+                    yield segment_number(path), fitted(rows, part_schema(table, rows.schema))
+
+
 def recover_run(files: StoreFiles, run: str) -> Recovered:
-    """Bring all that a dead writer left in its log into parts, and clear its workspace. The caller owns the run."""
+    """Bring all that a dead writer left in its log, and all that the store refused, into parts; clear the workspace.
+
+    The caller owns the run.
+
+    Raises:
+        OSError: A part could not be written. Its rows stay where they are.
+    """
     done = Recovered(run)
-    workspace = files.workspace(run)
+    workspace, spilled = files.workspace(run), files.spilled(run)
     for table in RECORDED:
-        held = [segment_range(name) for name in files.parts(table, run)]
-        for path in find_segments(workspace, table):
-            number = segment_number(path)
-            if any(first <= number <= last for first, last in filter(None, held)):
+        held = [span for span in map(segment_range, files.parts(table, run)) if span is not None]
+        for path in (*find_segments(workspace, table), *find_segments(spilled, table)):
+            if not any(first <= segment_number(path) <= last for first, last in held):
+                with _left_if_unsafe(run):
+                    move_to_part(files, table, run, path, done)
+            elif path.parent == workspace:
                 path.unlink()
-            else:
-                move_to_part(files, table, run, path, done)
-    for path in workspace.iterdir():
-        if path.name != OWNER_FILE and not path.name.startswith(DAMAGED):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            else:  # its part is there, or another machine went on with the run and gave the number again
+                path.replace(path.with_name(HELD + path.name))
+    restore_spilled_row(files, run)
+    clear(workspace)
+    for folder in (spilled, spilled.parent, files.spill):
+        with suppress(OSError):  # not there, or not empty
+            folder.rmdir()
     return done
+
+
+@contextmanager
+def _left_if_unsafe(run: str) -> Iterator[None]:
+    """Leave a log segment that is not safe to read where it is; those behind it are recovered all the same."""
+    try:
+        yield
+    except UnsafePathError as error:
+        log.warning("run %r: a log segment is left out: %s", run, error)
+
+
+def clear(workspace: Path) -> None:
+    """Delete what a writer leaves in its workspace when it dies, but its log and owner file; and nothing else."""
+    for path in workspace.iterdir():
+        if path.name in UNDER_WAY or path.suffix == UNFINISHED:
+            remove(path)
 
 
 def recover_dead(files: StoreFiles, runs: Iterable[str] | None = None, *, force: bool = False) -> list[Recovered]:
@@ -105,7 +163,7 @@ def recover_dead(files: StoreFiles, runs: Iterable[str] | None = None, *, force:
     """
     wanted = files.workspaces() if runs is None else [run for run in files.workspaces() if run in set(runs)]
     attempts = [_recover_if_dead(files, run, force=force) for run in wanted]
-    with suppress(OSError):  # not there, or a writer is in it
+    with suppress(OSError):  # not there, a link, or a writer is in it
         (files.spool / WORKSPACES).rmdir()
     return [done for done in attempts if done is not None]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+from contextlib import suppress
 
 from probes import schema
-from probes.storage.files import CHECKPOINTS, SAMPLES, StoreFiles
+from probes.storage.files import SAMPLES, StoreFiles
 from probes.storage.ownership import OWNER_FILE, Ownership
+from probes.storage.safe_files import remove
 
 
 def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
@@ -24,14 +25,15 @@ def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
 
 
 def erase(files: StoreFiles, run: str) -> None:
-    """Delete a run's log and checkpoint, then its tables and samples, each out of the readers' sight in one step.
+    """Delete a run's log, refused rows and checkpoint, then its tables and samples, each in one visible step.
 
     The caller owns the run.
     """
-    workspace = files.workspace(run)
-    for path in workspace.iterdir():
+    for path in files.workspace(run).iterdir():
         if path.name != OWNER_FILE:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    (files.spool / CHECKPOINTS / f"{run}.pt").unlink(missing_ok=True)
+            remove(path)
+    with suppress(FileNotFoundError):
+        remove(files.spilled(run))
+    files.checkpoint(run).unlink(missing_ok=True)
     for table in (*schema.TABLES, SAMPLES):
         files.delete_run(table, run)

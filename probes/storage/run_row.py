@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ import pyarrow.parquet as pq
 
 from probes import schema
 from probes.arrow_arrays import one_row
-from probes.storage.files import StoreFiles
+from probes.storage.files import UNFINISHED, StoreFiles
+from probes.storage.parts import write_parquet
+from probes.storage.safe_files import check_folder, is_regular, make_file
 
 RUN_FILE = "part-0.parquet"
 _SCHEMA = schema.arrow_schema(schema.RUNS, schema.RUNS_COLUMNS)
@@ -24,18 +27,38 @@ _JSON = {"config", "versions", "gaps"}
 
 def read_run_row(files: StoreFiles, run: str) -> dict[str, Any]:
     """Return a run's row as a dict; empty if the run has none."""
-    path = f"{files.folder(schema.RUNS, run)}/{RUN_FILE}"
     try:
-        rows = pq.read_table(path, filesystem=files.filesystem, partitioning=None).to_pylist()
+        with files.open_part(schema.RUNS, run, RUN_FILE) as part:
+            rows: list[dict[str, Any]] = part.read().to_pylist()
     except FileNotFoundError:
         return {}
-    return rows[0]
+    return rows[0] if rows else {}
 
 
 def write_run_row(files: StoreFiles, run: str, row: Mapping[str, Any]) -> None:
     """Replace a run's row in one step."""
-    stamped = {**row, "updated": datetime.now(UTC), "schema_version": schema.SCHEMA_VERSION}
-    files.put(schema.RUNS, run, RUN_FILE, [one_row(stamped, _SCHEMA)], _SCHEMA)
+    files.put(schema.RUNS, run, RUN_FILE, [one_row(_stamped(row), _SCHEMA)], _SCHEMA)
+
+
+def spill_run_row(files: StoreFiles, run: str, row: Mapping[str, Any]) -> None:
+    """Keep a run's row in the spool, because the store does not take it."""
+    folder = check_folder(files.spilled(run), root=files.spill, make=True)
+    unfinished = folder / f"{schema.RUNS}{UNFINISHED}"
+    try:
+        os.close(make_file(unfinished))
+        write_parquet(unfinished, [one_row(_stamped(row), _SCHEMA)], _SCHEMA)
+        unfinished.replace(folder / RUN_FILE)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def restore_spilled_row(files: StoreFiles, run: str) -> None:
+    """Bring a run's row from the spool into the store, if there is one."""
+    path = files.spilled(run) / RUN_FILE
+    if is_regular(path):
+        with pq.ParquetFile(path) as spilled:
+            files.put(schema.RUNS, run, RUN_FILE, [spilled.read()], _SCHEMA)
+        path.unlink()
 
 
 def described(row: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,6 +87,10 @@ def default_versions() -> dict[str, str]:
         found["meandrift"] = "not installed"
     torch = sys.modules.get("torch")
     return found | ({"torch": str(torch.__version__)} if torch is not None else {})
+
+
+def _stamped(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "updated": datetime.now(UTC), "schema_version": schema.SCHEMA_VERSION}
 
 
 def _json(value: Any) -> str | None:

@@ -17,6 +17,7 @@ from probes.storage.files import StoreFiles
 from probes.storage.log import find_segments
 from probes.storage.parts import segment_range
 from probes.storage.run_row import RUN_FILE
+from probes.storage.strangers import strangers
 
 
 class Fault(NamedTuple):
@@ -48,7 +49,8 @@ def verify(files: StoreFiles, runs: Iterable[str] | None = None) -> Verified:
 
     Each Parquet file must decode with right page checksums, have as many rows as it says, the declared columns with
     their types and a schema version known here. Over a run, no key may come twice, no step before an earlier one, and
-    no log segment stand in two parts. A run has one row in `runs`, with JSON that parses.
+    no log segment stand in two parts. A run has one row in `runs`, with JSON that parses. A store has no links and no
+    folders whose name is no run's; these are looked for where all runs are verified.
 
     Raises:
         ValueError: One of ``runs`` is not in the store.
@@ -59,11 +61,14 @@ def verify(files: StoreFiles, runs: Iterable[str] | None = None) -> Verified:
     if absent:
         raise ValueError(f"store {files.name} has no run {', '.join(absent)}; it has {', '.join(known) or 'none'}")
     found = Verified()
+    if runs is None:
+        found.faults += [Fault(str(path), problem) for path, problem in strangers(files)]
     for run in wanted:
         for table in RECORDED:
             _verify_table(files, table, run, found)
         _verify_run_row(files, run, found)
         waiting = [path.name for table in RECORDED for path in find_segments(files.workspace(run), table)]
+        waiting += [path.name for table in RECORDED for path in find_segments(files.spilled(run), table)]
         if waiting:
             found.notes.append(f"run {run!r}: {len(waiting)} log segments are not in parts yet")
     return found

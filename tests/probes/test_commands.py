@@ -1,7 +1,9 @@
 """The store's commands, as a user types them."""
 
+import json
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner, Result
@@ -21,7 +23,7 @@ def store(tmp_path: Path) -> Path:
         recorder.write("steps", losses(0, 3))
     recorder = Recorder(tmp_path / "runs", "dead")
     recorder.write("steps", losses(0, 5))
-    recorder._owner.forget()
+    kill_writer_of(recorder)
     return tmp_path / "runs"
 
 
@@ -30,11 +32,30 @@ def meandrift(*words: object, store: Path) -> Result:
     return CliRunner().invoke(app, [*map(str, words), *told])
 
 
-def test_runs_lists_every_run_with_its_rows_those_of_dead_writers_too(store, monkeypatch):
+def kill_writer_of(recorder: Recorder) -> None:
+    """Leave the workspace as SIGKILL does: an owner that lives no more, and a log."""
+    recorder._owner.forget()
+    owner = recorder._owner.workspace / "owner.json"
+    owner.write_text(json.dumps({**json.loads(owner.read_text()), "pid": 2**22 + 1}))
+
+
+def test_runs_lists_every_run_with_its_rows_those_of_killed_writers_too_and_writes_nothing(store, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    lines = meandrift("runs", store=store).stdout.splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [["a", "finished"], ["dead", "interrupted"]]
+    before = sorted((path, path.lstat().st_mtime_ns) for path in store.rglob("*"))
+    listed = meandrift("runs", store=store)
+    lines = listed.stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["a", "finished"], ["dead", "killed"]]
     assert [line.split()[-3] for line in lines[1:]] == ["3", "5"]
+    assert f"meandrift recover --store {store}" in listed.stderr
+    assert sorted((path, path.lstat().st_mtime_ns) for path in store.rglob("*")) == before
+
+
+def test_runs_names_what_is_left_out_of_a_store(store, tmp_path):
+    (store / "layers").symlink_to(tmp_path)
+    (store / "steps" / "run=..x").mkdir()
+    told = meandrift("runs", store=store).stderr
+    assert f"left out: {store / 'layers'} is a symbolic link, which is not followed" in told
+    assert f"left out: {store / 'steps' / 'run=..x'} has a name that is no run's" in told
 
 
 def test_runs_of_a_live_writer_are_listed_as_running(tmp_path, monkeypatch):
@@ -108,6 +129,13 @@ def test_verify_names_the_bad_file_and_ends_with_status_1(store):
     result = meandrift("verify", "a", store=store)
     assert result.exit_code == 1
     assert f"BAD {part}: cannot be read" in result.stdout
+
+
+def test_export_takes_the_rows_of_a_killed_writer_too(store, tmp_path):
+    result = meandrift("export", tmp_path / "steps.csv", "--table", "steps", store=store)
+    assert result.stdout == f"8 rows of steps -> {tmp_path / 'steps.csv'}\n"
+    exported = pd.read_csv(tmp_path / "steps.csv")
+    assert exported.groupby("run")["step"].agg(list).to_dict() == {"a": [0, 1, 2], "dead": [0, 1, 2, 3, 4]}
 
 
 def test_export_takes_the_kind_from_the_name(store, tmp_path):

@@ -8,9 +8,10 @@ import pyarrow.fs as pafs
 import pytest
 
 from analysis.query import query
-from probes.storage.files import LocalStoreFiles, open_store, spool_folder
+from probes.storage.files import LocalStoreFiles, open_store
 from probes.storage.recovery import recover_dead
 from probes.storage.removal import remove_run
+from probes.storage.spool import spool_folder
 from probes.storage.verify import verify
 from probes.store import Recorder
 
@@ -21,12 +22,6 @@ def losses(first: int, last: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(
         [{"step": step, "split": "train", "loss": step / 3} for step in range(first, last)]
     )
-
-
-@pytest.fixture
-def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MEANDRIFT_SPOOL", str(tmp_path / "spool"))
-    return tmp_path / "spool"
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -13,12 +14,16 @@ def losses(first: int, last: int) -> pa.RecordBatch:
     )
 
 
+def table_log(workspace: Path, *, first: int) -> TableLog:
+    return TableLog(workspace, "steps", first=first, spill=workspace / "spool" / "_writers" / "a")
+
+
 def steps_in(rows: pa.Table | None) -> list[int]:
     return [] if rows is None else rows["step"].to_pylist()
 
 
 def test_a_segment_is_an_arrow_stream_that_any_reader_opens(tmp_path):
-    log = TableLog(tmp_path, "steps", first=1)
+    log = table_log(tmp_path, first=1)
     log.append(losses(0, 2))
     log.append(losses(2, 3))
     [path] = find_segments(tmp_path, "steps")
@@ -26,7 +31,7 @@ def test_a_segment_is_an_arrow_stream_that_any_reader_opens(tmp_path):
 
 
 def test_a_log_torn_at_any_byte_keeps_every_whole_record_before(tmp_path):
-    log = TableLog(tmp_path, "steps", first=1)
+    log = table_log(tmp_path, first=1)
     ends = [0]
     for step in range(3):
         log.append(losses(step, step + 1))
@@ -42,7 +47,7 @@ def test_a_log_torn_at_any_byte_keeps_every_whole_record_before(tmp_path):
 
 @pytest.mark.parametrize("position", [0, 100, -300, -1])
 def test_a_log_that_something_else_wrote_into_gives_what_came_before(tmp_path, position):
-    log = TableLog(tmp_path, "steps", first=1)
+    log = table_log(tmp_path, first=1)
     for step in range(20):
         log.append(losses(step, step + 1))
     [path] = log.finish_segments()
@@ -60,7 +65,7 @@ def test_garbage_in_place_of_a_log_is_called_damaged(tmp_path):
 
 
 def test_zeros_after_a_power_cut_are_no_damage(tmp_path):
-    log = TableLog(tmp_path, "steps", first=1)
+    log = table_log(tmp_path, first=1)
     log.append(losses(0, 4))
     [path] = log.finish_segments()
     path.write_bytes(path.read_bytes() + bytes(500))
@@ -84,7 +89,7 @@ class FullDisk:
 
 
 def test_a_record_that_does_not_fit_on_the_disk_leaves_those_before_and_after_readable(tmp_path, monkeypatch):
-    log = TableLog(tmp_path, "steps", first=1)
+    log = table_log(tmp_path, first=1)
     log.append(losses(0, 1))
     with monkeypatch.context() as patch:
         FullDisk(patch, calls=2)
@@ -99,7 +104,7 @@ def test_where_a_torn_record_cannot_be_cut_off_the_next_stands_in_a_new_segment(
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, "no")
 
-    log = TableLog(tmp_path, "steps", first=1)
+    log = table_log(tmp_path, first=1)
     log.append(losses(0, 1))
     with monkeypatch.context() as patch:
         FullDisk(patch, calls=2)
@@ -112,7 +117,7 @@ def test_where_a_torn_record_cannot_be_cut_off_the_next_stands_in_a_new_segment(
 
 
 def test_a_segment_that_cannot_begin_leaves_no_file(tmp_path, monkeypatch):
-    log = TableLog(tmp_path, "steps", first=1)
+    log = table_log(tmp_path, first=1)
     with monkeypatch.context() as patch:
         FullDisk(patch, calls=0)
         with pytest.raises(OSError, match="No space left"):
@@ -123,10 +128,43 @@ def test_a_segment_that_cannot_begin_leaves_no_file(tmp_path, monkeypatch):
 
 
 def test_a_column_not_met_before_begins_a_new_segment_and_one_that_stays_away_does_not(tmp_path):
-    log = TableLog(tmp_path, "steps", first=7)
+    log = table_log(tmp_path, first=7)
     log.append(losses(0, 1))
     log.append(losses(1, 2).append_column("mine", pa.array([1.5])))
     log.append(losses(2, 3))
     segments = log.finish_segments()
     assert [segment_number(path) for path in segments] == [7, 8]
     assert read_segment(segments[1]).rows["mine"].to_pylist() == [1.5, None]
+
+
+def test_a_batch_that_is_spilled_is_a_segment_between_those_before_and_after_it(tmp_path):
+    log = table_log(tmp_path, first=1)
+    log.append(losses(0, 2))
+    spilled = log.spill(losses(2, 3))
+    log.append(losses(3, 4))
+    segments = log.finish_segments()
+    assert [segment_number(path) for path in segments] == [1, 2, 3]
+    assert [path.parent for path in segments] == [tmp_path, spilled.parent, tmp_path]
+    assert [steps_in(read_segment(path).rows) for path in segments] == [[0, 1], [2], [3]]
+
+
+def test_the_rows_of_a_segment_that_somebody_deletes_are_spilled(tmp_path):
+    log = table_log(tmp_path, first=1)
+    log.append(losses(0, 2))
+    [path] = find_segments(tmp_path, "steps")
+    path.unlink()
+    log.append(losses(2, 3))
+    segments = log.finish_segments()
+    assert [path.parent for path in segments] == [tmp_path / "spool" / "_writers" / "a", tmp_path]
+    assert [steps_in(read_segment(path).rows) for path in segments] == [[0, 1], [2]]
+
+
+def test_a_segment_never_grows_beyond_what_a_reader_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr("probes.storage.log.MAX_SEGMENT_BYTES", 4000)
+    log = table_log(tmp_path, first=1)
+    for first in range(0, 300, 60):
+        log.append(losses(first, first + 60))
+    segments = log.finish_segments()
+    assert len(segments) > 1
+    assert max(path.stat().st_size for path in segments) <= 4000
+    assert [step for path in segments for step in steps_in(read_segment(path).rows)] == list(range(300))

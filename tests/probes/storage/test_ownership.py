@@ -141,29 +141,29 @@ def test_a_living_writer_is_not_waited_for(tmp_path, monkeypatch):
 
 def test_a_folder_deleted_as_it_is_found_is_made_again(tmp_path, take, monkeypatch):
     """The last owner deletes the folder right after mkdir has found it there."""
-    workspace, is_dir, deleted = tmp_path / "a", Path.is_dir, []
+    workspace, lstat, deleted = tmp_path / "a", Path.lstat, []
     workspace.mkdir()
 
-    def delete_then_look(path: Path) -> bool:
+    def delete_then_look(path: Path) -> os.stat_result:
         if path == workspace and not deleted:
             deleted.append(workspace.rmdir())
-        return is_dir(path)
+        return lstat(path)
 
-    monkeypatch.setattr(Path, "is_dir", delete_then_look)
+    monkeypatch.setattr(Path, "lstat", delete_then_look)
     assert take(workspace).held
     assert deleted
 
 
 def test_a_folder_of_workspaces_deleted_as_it_is_listed_holds_none(tmp_path, monkeypatch):
     """Who closes the last run deletes the folder, whatever another process is about to do with it."""
-    iterdir = Path.iterdir
+    scandir = os.scandir
     (tmp_path / "_writers").mkdir()
 
     def delete_then_list(path: Path):
         path.rmdir()
-        return iterdir(path)
+        return scandir(path)
 
-    monkeypatch.setattr(Path, "iterdir", delete_then_list)
+    monkeypatch.setattr(os, "scandir", delete_then_list)
     assert open_store(tmp_path).workspaces() == []
     assert not (tmp_path / "_writers").exists()
 

@@ -1,0 +1,78 @@
+"""Entries of a store's folders that no store of ours has: links, FIFOs, devices, and names that are no run id.
+
+They are never read, written or followed; this lists them, so that a user learns why rows are missing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from probes import schema
+from probes.storage.files import CHECKPOINTS, SAMPLES, WORKSPACES, LocalStoreFiles, StoreFiles
+from probes.storage.safe_files import kind_of
+
+
+class Stranger(NamedTuple):
+    """An entry that is left out, and what it is."""
+
+    path: Path
+    problem: str
+
+
+def strangers(files: StoreFiles) -> Iterator[Stranger]:
+    """Yield the entries of a local store that are left out wherever it is read or written."""
+    if not isinstance(files, LocalStoreFiles):
+        return
+    for table in (*schema.TABLES, SAMPLES):
+        yield from _below(files.spool / table, prefix=f"{schema.RUN}=")
+    yield from _below(files.spool / WORKSPACES, prefix="")
+    yield from _in_folder(files.spool / CHECKPOINTS)
+
+
+def _below(folder: Path, *, prefix: str) -> Iterator[Stranger]:
+    """Yield the strangers in a folder that holds a folder a run."""
+    if not _is_there(folder):
+        return
+    if problem := _problem(folder):
+        yield Stranger(folder, problem)
+        return
+    for path in _entries(folder):
+        if problem := _problem(path):
+            yield Stranger(path, problem)
+        elif path.is_dir() and path.name.startswith(prefix):
+            if schema.is_run_id(path.name.removeprefix(prefix)):
+                yield from _in_folder(path)
+            else:
+                yield Stranger(path, "has a name that is no run's")
+
+
+def _in_folder(folder: Path) -> Iterator[Stranger]:
+    if _is_there(folder):
+        if problem := _problem(folder):
+            yield Stranger(folder, problem)
+            return
+        yield from (Stranger(path, problem) for path in _entries(folder) if (problem := _problem(path)))
+
+
+def _entries(folder: Path) -> list[Path]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(folder.iterdir())
+    return []
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
+def _problem(path: Path) -> str:
+    """Return what is strange about an entry; nothing if it is a file or a folder."""
+    with suppress(FileNotFoundError):  # deleted since it was listed
+        mode = path.lstat().st_mode
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+            return f"is {kind_of(mode)}, which is not followed"
+    return ""
