@@ -35,7 +35,8 @@ class Gaps:
         """Keep something and say it, once."""
         if (f"{what} {place}", why) not in self._entries:
             self.note(what=what, why=why, **place)
-            warnings.warn(f"probe: {what}: {why}", RuntimeWarning, stacklevel=3)
+            where = ", ".join(f"{name} {value}" for name, value in place.items())
+            warnings.warn(f"probe: {what}{f' ({where})' if where else ''}: {why}", RuntimeWarning, stacklevel=3)
 
     def fail(self, what: str, failure: Exception, step: int, *, raises: bool = True) -> None:
         """Keep a failure and warn of it the first time; raise it if strict, unless an error is on its way already."""
@@ -68,6 +69,12 @@ class Gaps:
                 RuntimeWarning,
                 stacklevel=3,
             )
+
+    def keep(self, failure: OSError, *, raises: bool) -> None:
+        """Say once that the run could not be closed, in the words of the recorder; raise it if strict."""
+        if self._strict and raises:
+            raise failure
+        warnings.warn(f"probe: {failure}.", RuntimeWarning, stacklevel=3)
 
     def entries(self) -> list[dict[str, Any]]:
         """Return all gaps, and mark them as seen."""

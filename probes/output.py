@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -65,11 +66,14 @@ class Output:
                 self._gaps.fail("a block of records", failure, step)
 
     def flush(self) -> None:
-        """Bring everything put so far into finished parts of the store."""
+        """Bring everything put so far into finished parts of the store; what it refuses is kept and warned of."""
         if self._writer is not None and self._recorder is not None:
             self._writer.flush()
-            self._describe()
-            self._recorder.flush()
+            try:
+                self._describe()
+                self._recorder.flush()
+            except OSError as failure:
+                self._gaps.delay(failure)
 
     def rewind(self, step: int) -> None:
         """Supersede the rows from a step on and go on writing."""
@@ -77,22 +81,36 @@ class Output:
         self._open({"resume_step": step})
 
     def close(self, status: str) -> None:
-        """Hand over what is waiting and close the run with a status; closing again does nothing."""
+        """Hand over what is waiting and close the run with a status; closing again does nothing.
+
+        Rows that the store does not take are kept elsewhere, and a warning says where; ``strict`` raises.
+        """
         if self._writer is None or self._recorder is None:
             return
         writer, self._writer = self._writer, None
+        raises = status == "finished"
+        writer.close()
         try:
-            writer.close()
-            for metric, why, when in writer.take_failures():
-                self._gaps.fail(metric, why, when, raises=status == "finished")
-            failure, lost = writer.take_failure(), writer.lost
-            if lost is not None:
-                self._gaps.warn(what="rows that the store refused to the end are lost", **asdict(lost))
-            elif failure is not None and not isinstance(failure, OSError):
-                self._gaps.fail("the last block of records", failure, -1)
-            self._describe()
+            self._tell(writer, raises=raises)
         finally:
-            self._recorder.close(status)
+            with suppress(OSError):  # the recorder has it all the same, and says so when it closes
+                self._describe()
+            self._close_recorder(self._recorder, status, raises=raises)
+
+    def _tell(self, writer: Writer, *, raises: bool) -> None:
+        for metric, why, when in writer.take_failures():
+            self._gaps.fail(metric, why, when, raises=raises)
+        failure, lost = writer.take_failure(), writer.lost
+        if lost is not None:
+            self._gaps.warn(what="rows that neither the store nor the spool took are lost", **asdict(lost))
+        elif failure is not None and not isinstance(failure, OSError):
+            self._gaps.fail("the last block of records", failure, -1, raises=raises)
+
+    def _close_recorder(self, recorder: Recorder, status: str, *, raises: bool) -> None:
+        try:
+            recorder.close(status)
+        except OSError as failure:
+            self._gaps.keep(failure, raises=raises)
 
     def _open(self, how: Mapping[str, Any]) -> None:
         if self._open_recorder is not None:

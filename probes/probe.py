@@ -250,13 +250,22 @@ class Probe:
         self._hooks.clear()
 
     def close(self, status: str = "finished") -> None:
-        """Take the hooks off and close the store; closing again does nothing."""
-        if not self._closed:
-            self._closed = True
-            atexit.unregister(self._at_exit)
-            self.detach()
-            self._rows.flush()
-            self._output.close(status)
+        """Take the hooks off and close the store; closing again does nothing.
+
+        A store that is full, or gone, raises nothing unless ``strict``: a warning says where the last rows are kept.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self._at_exit)
+        failures = []
+        for end in (self.detach, self._rows.flush, partial(self._output.close, status)):
+            try:
+                end()
+            except Exception as error:
+                failures.append(error)
+        for failure in failures:
+            self._gaps.fail("the end of the run", failure, self._step, raises=status == "finished")
 
     def __enter__(self) -> Probe:
         return self

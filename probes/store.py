@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -23,7 +24,7 @@ from probes.storage.parts import segment_range
 from probes.storage.recovery import Recovered, move_to_part, recover_dead, recover_run
 from probes.storage.removal import erase
 from probes.storage.rewind import rewind
-from probes.storage.run_row import default_versions, described, read_run_row, write_run_row
+from probes.storage.run_row import default_versions, described, read_run_row, spill_run_row, write_run_row
 
 log = logging.getLogger("meandrift")
 
@@ -105,12 +106,22 @@ class Recorder:
         """
         with self._writing:
             self._check_open()
-            if table not in self._logs:
-                self._logs[table] = self._new_log(table)
-            self._logs[table].append(batch)
+            self._log(table).append(batch)
             self._note_step(batch)
         if self._flush_is_due():
             self._flush_or_wait()
+
+    def spill(self, table: str, batch: pa.RecordBatch) -> None:
+        """Record rows that :meth:`write` refused in the spool, where they survive SIGKILL until the store takes them.
+
+        Raises:
+            ValueError: As for :meth:`write`.
+            OSError: The spool refuses them too. Nothing is kept.
+        """
+        with self._writing:
+            self._check_open()
+            self._log(table).spill(batch)
+            self._note_step(batch)
 
     def describe(self, **fields: Any) -> None:
         """Set fields of the run's row in the `runs` table.
@@ -145,8 +156,9 @@ class Recorder:
         """Flush, compact and give the run back. Closing again does nothing.
 
         Raises:
-            OSError: The last rows could not be brought into a part. They stay in the log; the next recorder on this
-                store, or ``meandrift recover``, brings them in.
+            OSError: The last rows could not be brought into a part. They stay in the log, or in the spool if the store
+                is gone; the message says where. The next recorder on this store, or ``meandrift recover``, brings
+                them in.
         """
         with self._flushing:
             if not self._owner.held:
@@ -155,6 +167,8 @@ class Recorder:
                 self.flush()
                 self._compact()
                 self.describe(status=status)
+            except OSError as error:
+                raise OSError(self._kept(error, status)) from error
             finally:
                 self._owner.release()
 
@@ -198,11 +212,35 @@ class Recorder:
             )
         return {"started": datetime.now(UTC), "gaps": "[]"}
 
+    def _log(self, table: str) -> TableLog:
+        if table not in self._logs:
+            self._logs[table] = self._new_log(table)
+        return self._logs[table]
+
     def _new_log(self, table: str) -> TableLog:
-        workspace = self._files.workspace(self.run)
+        workspace, spill = self._files.workspace(self.run), self._files.spilled(self.run)
         held = [last for _, last in filter(None, map(segment_range, self._files.parts(table, self.run)))]
-        logged = [segment_number(path) for path in find_segments(workspace, table)]
-        return TableLog(workspace, table, first=max([0, *held, *logged]) + 1, fsync=self._fsync)
+        logged = [segment_number(path) for folder in (workspace, spill) for path in find_segments(folder, table)]
+        return TableLog(
+            workspace,
+            table,
+            first=max([0, *held, *logged]) + 1,
+            spill=spill,
+            folder=self._owner.folder,
+            fsync=self._fsync,
+        )
+
+    def _kept(self, error: OSError, status: str) -> str:
+        """Keep the run's row in the spool, and return the sentence that says where rows are when the store fails."""
+        with suppress(OSError):
+            spill_run_row(self._files, self.run, {**self._seen(), "status": status})
+        folders = (self._owner.location(), self._files.spilled(self.run))
+        places = [str(folder) for folder in folders if any(find_segments(folder, table) for table in self._logs)]
+        kept = f"rows that are in no part yet are kept in {' and '.join(places)}" if places else "no row is lost"
+        return (
+            f"run {self.run!r} could not be closed in store {self._files.name}: {error}. {kept[0].upper()}{kept[1:]}: "
+            f"`meandrift recover {self.run} --store {self._files.name}` brings them in when the store takes them again"
+        )
 
     def _note_step(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows:
@@ -228,8 +266,11 @@ class Recorder:
             log.warning("run %r: parts stay as they are, all rows in them: %s", self.run, error)
 
     def _write_row(self) -> None:
-        seen = {} if self._last_step < 0 else {"last_step": self._last_step}
-        write_run_row(self._files, self.run, {**self._row, **seen})
+        write_run_row(self._files, self.run, self._seen())
+
+    def _seen(self) -> dict[str, Any]:
+        """Return the run's row with the largest step recorded so far."""
+        return {**self._row, **({} if self._last_step < 0 else {"last_step": self._last_step})}
 
     def _check_open(self) -> None:
         if not self._owner.held:

@@ -24,19 +24,30 @@ MAX_COPIED = 8 << 20  # bytes of copies waiting for their metrics; what is beyon
 AT_LEAST = 2  # steps that must fit: a larger network costs more to copy than the calls that this saves
 ENOUGH_COPIED = 4 << 20  # from which the writer looks at them
 MAX_WAITING = 32 << 20  # bytes of records waiting before the training thread waits for the writer
-MAX_REFUSED = 32 << 20  # bytes of rows kept while the store refuses them; what comes on top of it is lost
+MAX_REFUSED = 32 << 20  # bytes of rows kept in memory while the store refuses them; from there on they are spilled
 
 
 class Sink(Protocol):
     """What the writer needs of a recorder."""
 
     def write(self, table: str, batch: pa.RecordBatch) -> None:
-        """Take rows of a table."""
+        """Take rows of a table.
+
+        Raises:
+            OSError: Not now.
+        """
+
+    def spill(self, table: str, batch: pa.RecordBatch) -> None:
+        """Keep rows that :meth:`write` refuses in another place.
+
+        Raises:
+            OSError: That place takes none either.
+        """
 
 
 @dataclass
 class Lost:
-    """Rows that the store refused until there was no room left for them, or until the end.
+    """Rows that neither the store nor the spool took.
 
     Attributes:
         rows: How many, of all tables.
@@ -67,7 +78,7 @@ class Writer:
     milliseconds would feel every change of hands. It also runs the metrics that records bring copies for, as soon as
     ``ENOUGH_COPIED`` bytes of them are waiting. Memory is bounded: with ``MAX_WAITING`` bytes waiting, :meth:`put`
     waits, and says so once. Rows that the store refuses, for want of space say, are kept and tried again each second;
-    training does not wait for that.
+    training does not wait for that. They are spilled at the end, or when they fill ``MAX_REFUSED`` bytes.
     """
 
     def __init__(self, sink: Sink, tables: Tables) -> None:
@@ -139,9 +150,7 @@ class Writer:
             self._changed.notify_all()
         self._thread.join()
         self._write_waiting()
-        for _, batch in self._refused:
-            self._lost.add(batch, self._reason)
-        self._refused.clear()
+        self._spill(most=0)
 
     def _wait_for_room(self, size: int) -> None:
         if not self._warned:
@@ -222,22 +231,32 @@ class Writer:
             except Exception as failure:
                 self._failure = failure
             self._write()
+            self._spill(most=MAX_REFUSED)
             with self._changed:
                 self._count()
                 self._changed.notify_all()
 
     def _take(self, records: list[Record], rows: list[dict[str, Any]]) -> None:
         """Turn records into batches, behind those that were refused before."""
-        batches = list(self._tables.batches(records)) if records else []
+        self._refused += self._tables.batches(records) if records else []
         if rows:
-            batches.append(("steps", steps_batch(rows)))
-        held = sum(batch.nbytes for _, batch in self._refused)
-        for table, batch in batches:
-            held += batch.nbytes
-            if held > MAX_REFUSED and self._refused:
-                self._lost.add(batch, self._reason)
-            else:
-                self._refused.append((table, batch))
+            self._refused.append(("steps", steps_batch(rows)))
+
+    def _spill(self, *, most: int) -> None:
+        """Spill the rows that the store refused, if they take more than ``most`` bytes; lose the last ones if need be.
+
+        Without a spool that takes them, the oldest stay in memory, in order, as far as they fit.
+        """
+        if sum(batch.nbytes for _, batch in self._refused) <= most:
+            return
+        try:
+            while self._refused:
+                self._sink.spill(*self._refused[0])
+                self._refused.popleft()
+        except OSError as failure:
+            self._reason += f"; the spool: {type(failure).__name__}: {failure}"
+        while sum(batch.nbytes for _, batch in self._refused) > most:
+            self._lost.add(self._refused.pop()[1], self._reason)
 
     def _write(self) -> None:
         """Hand over batch by batch; the training thread reports a refusal at its next step."""

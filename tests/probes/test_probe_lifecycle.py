@@ -343,15 +343,28 @@ def test_a_disk_that_is_full_for_a_while_delays_rows_and_loses_none(store, table
     assert table("runs")["gaps"].item() == "[]"
 
 
-def test_a_disk_that_stays_full_loses_the_rest_and_names_its_steps(store, table, monkeypatch):
+def test_a_disk_that_takes_no_more_rows_but_parts_loses_none(store, table, monkeypatch):
+    loop = Loop()
+    with loop.probe(store, strict=False) as probe:
+        loop.step()
+        probe.flush()
+        monkeypatch.setattr(probe._output._recorder, "write", _no_space)
+        for _ in range(3):
+            loop.step()
+    assert table("layers", layer="0")["step"].tolist() == [0, 1, 2, 3]
+    assert table("runs")["gaps"].item() == "[]"
+
+
+def test_rows_that_neither_store_nor_spool_take_are_named(store, table, monkeypatch):
     loop = Loop()
     probe = loop.probe(store, strict=False)
     loop.step()
     probe.flush()
-    monkeypatch.setattr(probe._output._recorder, "write", _no_space)
+    for name in ("write", "spill"):
+        monkeypatch.setattr(probe._output._recorder, name, _no_space)
     for _ in range(3):
         loop.step()
-    with pytest.warns(RuntimeWarning, match="rows that the store refused to the end are lost"):
+    with pytest.warns(RuntimeWarning, match="rows that neither the store nor the spool took are lost"):
         probe.close()
     assert table("layers", layer="0")["step"].tolist() == [0]
     (gap,) = json.loads(table("runs")["gaps"].item())

@@ -20,12 +20,15 @@ METRIC = METRICS["bias_moments"]
 
 class Sink:
     def __init__(self):
-        self.steps, self.gate = [], threading.Event()
+        self.steps, self.spilled, self.gate = [], [], threading.Event()
         self.gate.set()
 
     def write(self, _table, batch):
         self.gate.wait()
         self.steps += batch.column("step").to_pylist()
+
+    def spill(self, _table, batch):
+        self.spilled += batch.column("step").to_pylist()
 
 
 @pytest.fixture
@@ -118,8 +121,34 @@ def test_a_table_that_was_written_before_another_was_refused_is_not_written_twic
     assert written == [("layers", [0]), ("steps", [0])]
 
 
-def test_rows_beyond_the_room_for_refused_ones_are_lost_and_named(writer, sink, monkeypatch):
-    monkeypatch.setattr(writer_module, "MAX_REFUSED", 1)  # room for one batch
+ROOM = 60  # bytes: for one of the batches of these tests, and not for two
+
+
+def test_rows_beyond_the_room_for_refused_ones_are_spilled_oldest_first(writer, sink, monkeypatch):
+    monkeypatch.setattr(writer_module, "MAX_REFUSED", ROOM)
+    with monkeypatch.context() as broken:
+        broken.setattr(sink, "write", refuse)
+        for step in range(3):
+            writer.put(record(step))
+            writer.flush()
+    assert sink.spilled == [0, 1]
+    writer.put(record(3))
+    writer.flush()
+    assert sink.steps == [2, 3]
+    assert writer.lost is None
+
+
+def test_rows_refused_to_the_end_are_spilled(writer, sink, monkeypatch):
+    monkeypatch.setattr(sink, "write", refuse)
+    writer.put(record(7))
+    writer.close()
+    assert sink.spilled == [7]
+    assert writer.lost is None
+
+
+def test_rows_beyond_the_room_that_the_spool_refuses_too_are_lost_and_named(writer, sink, monkeypatch):
+    monkeypatch.setattr(writer_module, "MAX_REFUSED", ROOM)
+    monkeypatch.setattr(sink, "spill", refuse)
     with monkeypatch.context() as broken:
         broken.setattr(sink, "write", refuse)
         for step in range(4):
@@ -129,11 +158,12 @@ def test_rows_beyond_the_room_for_refused_ones_are_lost_and_named(writer, sink, 
     writer.flush()
     assert sink.steps == [0, 4]
     assert (writer.lost.rows, writer.lost.first_step, writer.lost.last_step) == (3, 1, 3)
-    assert writer.lost.why == "OSError: disk full"
+    assert writer.lost.why == "OSError: disk full; the spool: OSError: disk full"
 
 
-def test_rows_refused_to_the_end_are_lost_and_named(writer, sink, monkeypatch):
+def test_rows_that_store_and_spool_refuse_to_the_end_are_lost_and_named(writer, sink, monkeypatch):
     monkeypatch.setattr(sink, "write", refuse)
+    monkeypatch.setattr(sink, "spill", refuse)
     writer.put(record(7))
     writer.close()
     assert (writer.lost.rows, writer.lost.first_step, writer.lost.last_step) == (1, 7, 7)
