@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probes.batch_norm import WORTH, ChannelMoments, UntouchedOutput, moments_from_batch_norm
 from probes.compiled import CompiledPasses, Lookout, heed_hooks
 from probes.gaps import Gaps
 from probes.layers import Layer, innermost
@@ -56,11 +55,7 @@ class ActivationWatch:
         self._armed: list[tuple[str, Reducer]] = []
         self._of_output: list[tuple[str, Reducer]] = []
         self._of_gradient: list[tuple[str, Reducer]] = []
-        self._of_unknown: list[tuple[str, Reducer]] = []  # those of output for which a batch norm's word is not enough
-        self._known: list[tuple[int, ChannelMoments]] = []
         self._unfinished: dict[str, list[tuple[int, Any]]] = {}  # what reducers have left to be finished, by source
-        self._untouched = UntouchedOutput()
-        self._waiting: tuple[Layer, Tensor, int] | None = None  # an output whose moments a batch norm is about to say
         self._vectors: dict[str, dict[int, list[Tensor]]] = {}
         self._marks: dict[str, dict[int, int]] = {}  # how many vectors there were at the last optimizer step
         self._outside: set[int] = set()  # layers seen outside a backward pass since the last step
@@ -81,16 +76,12 @@ class ActivationWatch:
             return
         if keep_since_mark:
             self._settle()
-        self._known.clear()
         self._unfinished.clear()
         kept = self._since_mark() if keep_since_mark else {}
         self._armed = [(name, reducer) for name, reducer in self._reducers.items() if name in sources]
         self._of_output = [(name, reducer) for name, reducer in self._armed if reducer.of == "output"]
         self._of_gradient = [(name, reducer) for name, reducer in self._armed if reducer.of == "output_gradient"]
         self._vectors = {name: kept.get(name, {}) for name, _ in self._armed}
-        self._of_unknown = [(name, reducer) for name, reducer in self._of_output if reducer.from_channels is None]
-        self._waiting = None
-        self._untouched.forget()
         self._marks.clear()
         self._outside.clear()
         self.passed = self.fired = keep_since_mark
@@ -187,73 +178,22 @@ class ActivationWatch:
             return
         given = first_tensor(args)
         self.shapes[layer.index] = (tensor if given is None else given).shape, tensor.shape
-        try:
-            if not self._take_shortcut(layer, given, tensor):
-                self._reduce(layer, tensor, self._of_output)
-        except Exception as failure:
-            self._report(f"output of layer {layer.name!r}", failure)
+        self._collect(layer, tensor, self._of_output)
         if self._of_gradient and tensor.requires_grad:
             # A hook on the tensor, not a backward hook of the module: those forbid in-place operations on the output.
             tensor.register_hook(lambda gradient: self._collect(layer, gradient, self._of_gradient))
 
-    def _take_shortcut(self, layer: Layer, given: Tensor | None, output: Tensor) -> bool:
-        """Let a batch norm say its own moments and those of the layer before it; True if this layer is settled."""
-        fed = self._untouched.recognise(given)
-        self._untouched.forget()
-        waiting, self._waiting = self._waiting, None
-        known = moments_from_batch_norm(layer.module, output) if output.numel() >= WORTH else None
-        if waiting is not None:
-            if known is not None and fed is waiting[0]:
-                self._reduce_known(fed, known[0], waiting[1])
-            else:
-                self._catch_up(*waiting)
-        if known is not None:
-            self._reduce_known(layer, known[1], output)
-            return True
-        if output.numel() >= WORTH and output.device.type == "cpu":
-            self._untouched.remember(layer, output)
-            if self._untouched.feeds_batch_norm(layer):
-                self._waiting = layer, output, output._version
-                return True
-        return False
-
-    def _catch_up(self, layer: Layer, output: Tensor, version: int) -> None:
-        """Reduce an output that waited for a batch norm which did not come."""
-        if output._version != version:
-            raise RuntimeError(
-                "a batch norm followed at earlier steps and now something else wrote to the output first"
-            )
-        self._reduce(layer, output, self._of_output)
-
-    def _reduce_known(self, layer: Layer, known: ChannelMoments, output: Tensor) -> None:
-        self._known.append((layer.index, known))
-        if self._of_unknown:
-            self._reduce(layer, output, self._of_unknown)
-
     def _settle(self) -> None:
-        """Reduce what waits for a batch norm in vain, and work out what else is left, for all layers together."""
-        if self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            try:
-                self._catch_up(*waiting)
-            except Exception as failure:
-                self._report(f"output of layer {waiting[0].name!r}", failure)
-        known, self._known = self._known, []
+        """Finish what reducers have left for all layers together."""
         unfinished, self._unfinished = self._unfinished, {}
         for source, reducer in self._armed:
-            if known and reducer.from_channels is not None and reducer.of == "output":
-                self._work_out(source, known, reducer.from_channels)
             if (left := unfinished.get(source)) and reducer.finish is not None:
-                self._work_out(source, left, reducer.finish)
-
-    def _work_out(
-        self, source: str, left: list[tuple[int, Any]], finish: Callable[[Sequence[Any]], Sequence[Tensor]]
-    ) -> None:
-        try:
-            for (index, _), vector in zip(left, finish([one for _, one in left]), strict=True):
-                self._vectors[source].setdefault(index, []).append(vector)
-        except Exception as failure:
-            self._report(f"{source} of all layers", failure)
+                try:
+                    vectors = reducer.finish([found for _, found in left])
+                    for (index, _), vector in zip(left, vectors, strict=True):
+                        self._vectors[source].setdefault(index, []).append(vector)
+                except Exception as failure:
+                    self._report(f"{source} of all layers", failure)
 
     def _collect(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
         try:

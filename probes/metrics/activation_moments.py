@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.batch_norm import ChannelMoments, worked_out
 from probes.metrics.metric import Metric
 from probes.metrics.reducer import Reducer, channel_planes, pieces
 from probes.schema import Column, pa
@@ -116,19 +115,6 @@ def merge_moments(vectors: Tensor) -> Tensor:
     return torch.cat([head, weights @ vectors[:, _HEAD:]])
 
 
-@np.errstate(invalid="ignore", over="ignore")  # NaN in, NaN out: divergence is a finding, not a warning of NumPy's
-def vectors_from_channels(known: Sequence[ChannelMoments]) -> Sequence[Tensor]:
-    """Return the vectors of :func:`reduce_moments` from the moments of channels."""
-    means, variances = worked_out(known)
-    channels = np.array([len(one.means) for one in known])
-    n = np.array([one.n for one in known], dtype=np.float64)
-    starts = np.cumsum(channels) - channels
-    mean = np.add.reduceat(means, starts) / channels
-    spread = variances + (means - np.repeat(mean, channels)) ** 2
-    squares = np.add.reduceat(spread, starts) / channels * n
-    return _vectors(np.stack([n, mean, squares, np.zeros(len(known))]), means, channels)
-
-
 def _vectors(heads: np.ndarray, means: np.ndarray, channels: np.ndarray) -> Sequence[Tensor]:
     """Put together the vectors of some activations, ``heads`` ``(4, activations)`` and ``means`` one after another."""
     starts = np.cumsum(channels) - channels
@@ -170,7 +156,7 @@ def _layout(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tenso
     return on_device[0], on_device[1], on_device[2]
 
 
-MOMENTS = Reducer(begin_moments, merge_moments, finish=finish_moments, from_channels=vectors_from_channels)
+MOMENTS = Reducer(begin_moments, merge_moments, finish=finish_moments)
 
 _OUTPUT = "output of the module, before the nonlinearity"
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probes.batch_norm import ChannelMoments
 from probes.metrics.flat import PIECE, flat
 
 _CACHED = 1 << 16  # elements whose float32 scratch memory stays in the cache
@@ -25,8 +24,6 @@ class Reducer:
             return anything else.
         merge: ``merge(vectors) -> vector``: of several, ``(parts, size)``, the vector that the whole would have given.
             A part of zeros is one that saw nothing.
-        from_channels: ``from_channels(known) -> vectors``: the same vectors, where the moments of the channels are
-            known already; None where they do not suffice.
         of: ``output`` of the layer, or ``output_gradient``: the gradient that arrives at it in the backward pass.
         finish: ``finish(found) -> vectors``: called once a step with all that ``reduce`` has returned and that is no
             tensor, of all layers and passes; the vector of each, in that order.
@@ -35,7 +32,6 @@ class Reducer:
     reduce: Callable[[Tensor, int], Any]
     merge: Callable[[Tensor], Tensor]
     of: str = "output"
-    from_channels: Callable[[Sequence[ChannelMoments]], Sequence[Tensor]] | None = None
     finish: Callable[[Sequence[Any]], Sequence[Tensor]] | None = None
 
 
