@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probes.probe import Probe as Probe
-    from probes.store import Recorder as Recorder
+    from probes.storage.recorder import Recorder as Recorder
 
-_HOMES = {"Probe": "probes.probe", "Recorder": "probes.store"}
+_HOMES = {"Probe": "probes.probe", "Recorder": "probes.storage.recorder"}
 __all__ = ["Probe", "Recorder"]
 
 

@@ -89,15 +89,15 @@ def compact(
     Example: `meandrift compact --store runs`
     """
     from probes.storage.compaction import compact_run
-    from probes.storage.ownership import Ownership, RunIsOwnedError
     from probes.storage.recovery import recover_dead
+    from probes.storage.writer_lock import RunIsOwnedError, WriterLock
 
     files = _open(store)
     files.check_known(run or [])
     recover_dead(files, run)
     for name in run or files.runs():
         try:
-            owner = Ownership(files.workspace(name))
+            owner = WriterLock(files.workspace(name))
         except RunIsOwnedError as error:
             typer.echo(f"left alone: {error}", err=True)
             continue

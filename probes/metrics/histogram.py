@@ -145,21 +145,16 @@ def merge_histograms(histograms: Tensor) -> Tensor:
     return histograms.sum(0).long()
 
 
-def counts_of(histograms: Tensor | list[Tensor]) -> Tensor:
-    """Return the histograms as one table, ``(layers, SLOTS + 1)``."""
-    return histograms if isinstance(histograms, Tensor) else torch.stack(histograms)
-
-
-def slots_first(histograms: Tensor) -> Tensor:
-    """Return the histograms as ``(SLOTS + 1, layers)``; the shares are taken on the host, from many steps at once."""
-    return histograms.mT
+def as_columns(histograms: Tensor | list[Tensor]) -> Tensor:
+    """Return the histograms of some layers as columns of one table, ``(SLOTS + 1, layers)``."""
+    return (histograms if isinstance(histograms, Tensor) else torch.stack(histograms)).mT
 
 
 GRADIENT_SPARSITIES = Metric(
     "grad_sparsities",
     "gradients",
     "gradient_histogram",
-    slots_first,
+    as_columns,
     (
         Column("grad_sparsity", "1", "share of elements that are exactly 0", GRADIENT),
         Column("grad_near_sparsity", "1", "share with |g| < 2^(floor(log2 rms) - 10)", GRADIENT),
@@ -168,13 +163,13 @@ GRADIENT_SPARSITIES = Metric(
     finish=sparsities,
 )
 GRADIENT_HISTOGRAM = Metric(
-    "gradient_histogram", "gradients", "gradient_histogram", counts_of, table=HISTOGRAMS, label="gradient"
+    "gradient_histogram", "gradients", "gradient_histogram", as_columns, table=HISTOGRAMS, label="gradient"
 )
 WEIGHT_HISTOGRAM = Metric(
     "weight_histogram",
     "weight_histograms",
     "weight_histogram",
-    counts_of,
+    as_columns,
     table=HISTOGRAMS,
     label="weight",
     stride=10,
@@ -183,7 +178,7 @@ ACTIVATION_HISTOGRAM = Metric(
     "activation_histogram",
     "activation_histograms",
     "activation_histogram",
-    counts_of,
+    as_columns,
     table=HISTOGRAMS,
     label="activation",
     stride=10,

@@ -22,7 +22,7 @@ class Metric:
     Attributes:
         name: Its key in ``METRICS`` and in a schedule.
         group: Several metrics that a schedule names together: ``weights``, ``gradients``, ...
-        reads: The source its function is given, a key of ``probes.observation.SOURCES``: ``weight``, ``gradient``, ...
+        reads: The source that its function is given: ``weight``, ``gradient``, ...; see ``probes.measuring.sources``.
         compute: ``compute(tensors) -> (columns, layers)``: a tensor with a row for each column and a column for each
             entry of the list it was given; rows beyond the columns are left out. Metrics that share a function have it
             called once, with all their tensors.
@@ -37,6 +37,8 @@ class Metric:
             the training thread. It gets what ``compute`` returned, with many steps side by side in a further dimension
             before the layers, and works along the first dimension.
         after_update: Measured when the optimizer has moved the parameters, not before.
+        deferrable: May be computed in another thread, from copies of the tensors that it reads: for metrics that take
+            longer than the copies. ``reads`` is then a key of ``probes.measuring.sources.COMPUTED_FROM``.
         reducer: For metrics of activations: what the forward hook keeps of a tensor. ``reads`` then names the reducer.
     """
 
@@ -52,6 +54,7 @@ class Metric:
     carries: bool = False
     finish: Callable[[np.ndarray], np.ndarray] | None = None
     after_update: bool = False
+    deferrable: bool = False
     reducer: Reducer | None = None
 
 
@@ -64,8 +67,7 @@ def metric(*, reads: str, columns: Sequence[Column], group: str = "user") -> Cal
 
     Args:
         reads: What the list holds: ``weight`` (the effective weight), ``raw_weight``, ``bias``, ``gradient``,
-            ``matrix`` (the unfolded weight), ``singular_values``, ``kernel_slices``, ``update``, ...: a key of
-            ``SOURCES``.
+            ``matrix`` (the unfolded weight), ``singular_values``, ``kernel_slices``, ``update``, ...
         columns: The columns it fills, each with unit and formula.
         group: A name under which schedules find it.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from probes.metrics.flat import PIECE, flat
-from probes.metrics.length import host_l2_norms, l2_norms
+from probes.metrics.l2_norm import host_l2_norms, l2_norms
 from probes.metrics.metric import Metric
 from probes.schema import Column, pa
 

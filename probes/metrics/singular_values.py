@@ -156,7 +156,16 @@ SINGULAR_VALUES = Metric(
         Column("condition_number", "1", "sigma_1 / sigma_r; inf where sigma_r <= 3e-8 sigma_1", _MATRIX),
     ),
     finish=spectrum_statistics,
+    deferrable=True,
 )
 SPECTRUM = Metric(
-    "spectrum", "spectra", "singular_values", in_columns, table=SPECTRA, label="unfolded", stride=10, finish=spectra_of
+    "spectrum",
+    "spectra",
+    "singular_values",
+    in_columns,
+    table=SPECTRA,
+    label="unfolded",
+    stride=10,
+    finish=spectra_of,
+    deferrable=True,
 )

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from probes.metrics.flat import flat
-from probes.metrics.length import l2_norms
+from probes.metrics.foreach import differences, products
+from probes.metrics.l2_norm import l2_norms
 from probes.metrics.metric import Metric
 from probes.schema import Column
 
@@ -24,18 +25,18 @@ def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     """
     alike = [(w, v) if w.stride() == v.stride() else (w.contiguous(), v.contiguous()) for w, v in pairs]
     before, after = [flat(w) for w, _ in alike], [flat(v) for _, v in alike]
-    steps = list(torch._foreach_sub(after, before))
+    steps = differences(after, before)
     weight, step = l2_norms([*before, *steps]).chunk(2)
-    products = torch.stack([torch.dot(w, d) for w, d in zip(before, steps, strict=True)]).double()
-    along = products / weight.square()
-    parallel = products.square() / weight.square()
+    dots = torch.stack([torch.dot(w, d) for w, d in zip(before, steps, strict=True)]).double()
+    along = dots / weight.square()
+    parallel = dots.square() / weight.square()
     across = (step.square() - parallel).clamp_min(0).sqrt()
     unclear = list(range(len(pairs)))
     if not across.is_cuda:  # where a look at the values would wait for the device
         unclear = (~(parallel <= _MOSTLY_ACROSS * step.square())).nonzero()[:, 0].tolist()
     if unclear:
-        shares = torch._foreach_mul([before[i] for i in unclear], [along[i].to(before[i].dtype) for i in unclear])
-        exact = l2_norms(list(torch._foreach_sub([steps[i] for i in unclear], shares)))
+        shares = products([before[i] for i in unclear], [along[i].to(before[i].dtype) for i in unclear])
+        exact = l2_norms(differences([steps[i] for i in unclear], shares))
         across = exact if len(unclear) == len(pairs) else across.index_copy(0, torch.tensor(unclear), exact)
     return torch.stack([step / weight, torch.atan2(across, weight * (1 + along))])
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from probes import schema
 from probes.storage.columns import RECORDED
 from probes.storage.files import StoreFiles
-from probes.storage.ownership import is_alive
 from probes.storage.recovery import rows_of
 from probes.storage.run_row import read_run_row
+from probes.storage.writer_lock import is_alive
 
 KILLED = "killed"
 

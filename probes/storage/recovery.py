@@ -21,10 +21,10 @@ from probes import schema
 from probes.storage.columns import RECORDED, part_schema
 from probes.storage.files import SAMPLES, UNFINISHED, WORKSPACES, StoreFiles
 from probes.storage.log import find_segments, read_segment, segment_number
-from probes.storage.ownership import RECOVERING, Ownership, RunIsOwnedError
 from probes.storage.parts import fitted, part_name, segment_range
 from probes.storage.run_row import described, read_run_row, restore_spilled_row, write_run_row
 from probes.storage.safe_files import UnsafePathError, remove
+from probes.storage.writer_lock import RECOVERING, RunIsOwnedError, WriterLock
 
 log = logging.getLogger("meandrift")
 DAMAGED = "damaged-"
@@ -170,7 +170,7 @@ def recover_dead(files: StoreFiles, runs: Iterable[str] | None = None, *, force:
 
 def _recover_if_dead(files: StoreFiles, run: str, *, force: bool) -> Recovered | None:
     try:
-        owner = Ownership(files.workspace(run), task=RECOVERING, force=force)
+        owner = WriterLock(files.workspace(run), task=RECOVERING, force=force)
     except RunIsOwnedError:
         return None
     except OSError as error:

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from probes import schema
 from probes.storage.files import SAMPLES, StoreFiles
-from probes.storage.ownership import OWNER_FILE, Ownership
 from probes.storage.safe_files import remove
+from probes.storage.writer_lock import OWNER_FILE, WriterLock
 
 
 def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
@@ -17,7 +17,7 @@ def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
         ValueError: The store has no such run, or a writer has it.
     """
     files.check_known([run])
-    owner = Ownership(files.workspace(run), force=force)
+    owner = WriterLock(files.workspace(run), force=force)
     try:
         erase(files, run)
     finally:

@@ -93,7 +93,7 @@ class Arm:
             if self.peer is not None:
                 self.peer.step(loss)
         if self.probe is not None:
-            self.probe._output._writer.flush()
+            self.probe._run._writer.flush()
         took = time.perf_counter() - began
         self.steps += steps
         return took
@@ -245,7 +245,7 @@ def describe_machine() -> dict[str, Any]:
     """Return what the figures were measured on."""
     import torch
 
-    from probes.head_start import usable_cores
+    from probes.background.cores import usable_cores
 
     return {
         "python": platform.python_version(),

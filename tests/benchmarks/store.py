@@ -47,7 +47,7 @@ def batch(step: int, layers: int, columns: int) -> pa.RecordBatch:
 
 def bench_write(*, rows_a_call: int, columns: int, calls: int, flush_every: int) -> dict[str, Any]:
     """Time writes and flushes of one run, and how much a busy thread beside them loses."""
-    from probes.store import Recorder
+    from probes.storage.recorder import Recorder
 
     batches = [batch(step, rows_a_call, columns) for step in range(calls)]
     writes, flushes = [], []
@@ -79,7 +79,7 @@ def bench_write(*, rows_a_call: int, columns: int, calls: int, flush_every: int)
 
 def bench_gil(*, seconds: float) -> dict[str, Any]:
     """Time a loop that holds the GIL, alone and beside a writer of 7 rows every 10 ms; interleaved, with a control."""
-    from probes.store import Recorder
+    from probes.storage.recorder import Recorder
 
     def loop() -> float:
         began = time.perf_counter()
@@ -137,7 +137,7 @@ def make_store(store: Path, *, runs: int, layers: int, steps: int) -> None:
     """Make a store of compacted runs, each from its own random walk; runs that are there are kept."""
     from probes.storage.files import open_store
     from probes.storage.parts import part_name, write_parquet
-    from probes.store import Recorder
+    from probes.storage.recorder import Recorder
 
     files = open_store(store)
     for number in range(runs):

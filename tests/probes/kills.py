@@ -26,10 +26,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from probes import store as recorder_module
+from probes.storage import recorder as recorder_module
 from probes.storage.files import open_store
+from probes.storage.recorder import Recorder
 from probes.storage.recovery import recover_dead
-from probes.store import Recorder
 
 TABLES = ("layers", "steps", "histograms")
 FAULTS = ("unreadable", "lost", "doubled", "wrong", "invented", "died by itself")

@@ -26,8 +26,8 @@ LAYERS = [f"conv{index}" for index in range(7)]
 
 def write(store: Path, seconds: float) -> None:
     """Record a run for so long."""
-    from probes import store as recorder_module
-    from probes.store import Recorder
+    from probes.storage import recorder as recorder_module
+    from probes.storage.recorder import Recorder
 
     recorder_module.FLUSH_SECONDS = 0.3
     began, step, recorder = time.monotonic(), 0, Recorder(store, "live")

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from probes.commands import app
-from probes.store import Recorder
+from probes.storage.recorder import Recorder
 
 
 def losses(first: int, last: int) -> pa.RecordBatch:

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from probes.store import Recorder
+from probes.storage.recorder import Recorder
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def train(store: Path, lose: Callable[[], object], *, model_file: Path, strict: 
             if step == FLUSHED:
                 probe.flush()
             if step == LOST:
-                probe._output._writer.flush()  # as if a second had passed: what came before is in the log
+                probe._run._writer.flush()  # as if a second had passed: what came before is in the log
                 lose()
             loss = model(torch.randn(8, 3)).square().mean()
             optimizer.zero_grad()

@@ -332,7 +332,7 @@ def test_a_disk_that_is_full_for_a_while_delays_rows_and_loses_none(store, table
         loop.step()
         probe.flush()
         with monkeypatch.context() as full:
-            full.setattr(probe._output._recorder, "write", _no_space)
+            full.setattr(probe._run._recorder, "write", _no_space)
             for _ in range(2):
                 loop.step()
             with pytest.warns(RuntimeWarning, match="the store refuses rows: .* No space left") as warned:
@@ -348,7 +348,7 @@ def test_a_disk_that_takes_no_more_rows_but_parts_loses_none(store, table, monke
     with loop.probe(store, strict=False) as probe:
         loop.step()
         probe.flush()
-        monkeypatch.setattr(probe._output._recorder, "write", _no_space)
+        monkeypatch.setattr(probe._run._recorder, "write", _no_space)
         for _ in range(3):
             loop.step()
     assert table("layers", layer="0")["step"].tolist() == [0, 1, 2, 3]
@@ -361,7 +361,7 @@ def test_rows_that_neither_store_nor_spool_take_are_named(store, table, monkeypa
     loop.step()
     probe.flush()
     for name in ("write", "spill"):
-        monkeypatch.setattr(probe._output._recorder, name, _no_space)
+        monkeypatch.setattr(probe._run._recorder, name, _no_space)
     for _ in range(3):
         loop.step()
     with pytest.warns(RuntimeWarning, match="rows that neither the store nor the spool took are lost"):

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from dynamics.models import build
-from probes import Probe, set_aside, writer
+from probes import Probe
+from probes.background.budget import Limits
 
 NORMS = ["none", "bn", "sn", "msn", "released_sn", "released_msn", "wn", "torch_sn"]
 MODES = ["accumulation", "amp", "checkpoint", "reentrant checkpoint", "compiled"]
@@ -85,13 +86,12 @@ def train(norm, probe_with=None, *, mode="eager", steps=4, disturb=lambda _: Non
     return Trained(losses, model, optimizer)
 
 
-@pytest.fixture(params=[0, writer.MAX_COPIED], ids=["at once", "later"])
-def probing(store, monkeypatch, request):
-    """Return a probe that measures at once, or one whose writer runs metrics on copies while training goes on."""
-    monkeypatch.setattr(writer, "MAX_COPIED", request.param)
-    monkeypatch.setattr(writer, "ENOUGH_COPIED", 1)
-    monkeypatch.setattr(set_aside, "WORTH_COPYING", 1)
-    return partial(Probe, store=store, run="probed", every={**dict.fromkeys(GROUPS, 1), **EVERYTHING}, strict=True)
+@pytest.fixture(params=[False, True], ids=["at once", "in the background"])
+def probing(store, request):
+    """Return a probe that computes all metrics at once, or some of them while training goes on."""
+    limits = Limits(idle=lambda: request.param, wake_copied=1)
+    every = {**dict.fromkeys(GROUPS, 1), **EVERYTHING}
+    return partial(Probe, store=store, run="probed", every=every, strict=True, _limits=limits)
 
 
 GROUPS = [

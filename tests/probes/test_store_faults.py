@@ -13,12 +13,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from probes import store as recorder_module
+from probes.storage import recorder as recorder_module
 from probes.storage import run_row
 from probes.storage.files import open_store
+from probes.storage.recorder import Recorder
 from probes.storage.recovery import recover_dead
 from probes.storage.verify import verify
-from probes.store import Recorder
 
 
 def losses(step: int) -> pa.RecordBatch:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from probes.schema import check_run_id
 from probes.storage.files import open_store
+from probes.storage.recorder import Recorder
 from probes.storage.verify import verify
-from probes.store import Recorder
 
 WORDS = [
     "../x",

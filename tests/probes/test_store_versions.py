@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from analysis import tables
 from probes.storage.files import open_store
+from probes.storage.recorder import Recorder
 from probes.storage.verify import verify
-from probes.store import Recorder
 
 VERSION_1 = Path(__file__).parent / "store_v1"
 

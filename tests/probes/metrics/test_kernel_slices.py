@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from probes.matrix import kernel_slices
 from probes.metrics.kernel_slices import largest_singular_values, largest_slice_mean
+from probes.metrics.matrix_views import kernel_slices
 
 
 @pytest.mark.parametrize("kernel", [(1, 1), (1, 4), (2, 2), (2, 3), (3, 2), (3, 3), (3, 5), (4, 4), (5, 5), (7, 7)])

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from probes.storage.files import open_store
+from probes.storage.recorder import Recorder
 from probes.storage.recovery import recover_dead
-from probes.store import Recorder
 
 OPERATIONS = {"open", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree"}
 

@@ -9,8 +9,8 @@ import pytest
 from probes.storage import compaction, exchange, parts
 from probes.storage.compaction import Compacted, compact_run
 from probes.storage.files import open_store
-from probes.storage.ownership import Ownership
 from probes.storage.parts import GROUP_BYTES, part_name, write_parquet
+from probes.storage.writer_lock import WriterLock
 
 
 def parts_of(store: Path) -> list[Path]:
@@ -30,7 +30,7 @@ def write_part(store: Path, number: int, steps: range, **columns: object) -> Non
 
 def compact(store: Path) -> list[Compacted]:
     files = open_store(store)
-    owner = Ownership(files.workspace("a"))
+    owner = WriterLock(files.workspace("a"))
     try:
         return compact_run(files, "a")
     finally:

@@ -9,7 +9,7 @@ import pytest
 from probes.schema import bin_edges
 from probes.storage.export import export
 from probes.storage.files import open_store
-from probes.store import Recorder
+from probes.storage.recorder import Recorder
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 
 from analysis.query import query
 from probes.storage.files import LocalStoreFiles, open_store
+from probes.storage.recorder import Recorder
 from probes.storage.recovery import recover_dead
 from probes.storage.removal import remove_run
 from probes.storage.spool import spool_folder
 from probes.storage.verify import verify
-from probes.store import Recorder
 
 pytest.importorskip("fsspec", reason="memory:// is an fsspec file system")
 

@@ -22,7 +22,7 @@ from dynamics.checkpoint import checkpoint_path, save_checkpoint
 from dynamics.gan.samples import forget_grids, samples_folder, write_grid
 from probes.commands import app
 from probes.storage.files import open_store
-from probes.store import Recorder
+from probes.storage.recorder import Recorder
 
 VICTIM, OTHER = "victim", "other"
 

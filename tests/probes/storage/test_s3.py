@@ -11,9 +11,9 @@ import pyarrow.fs as pafs
 import pytest
 
 from probes.storage.files import open_store
+from probes.storage.recorder import Recorder
 from probes.storage.recovery import recover_dead
 from probes.storage.verify import verify
-from probes.store import Recorder
 
 pytest.importorskip("moto.server", reason="needs an S3 server: pip install 'moto[server]'")
 

@@ -7,8 +7,8 @@ import pytest
 
 from probes.storage.files import open_store
 from probes.storage.parts import write_parquet
+from probes.storage.recorder import Recorder
 from probes.storage.verify import Verified, verify
-from probes.store import Recorder
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""The budget of the background: whether the machine has a core and memory to spare for deferred metrics."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from probes.background.cores import leaves_cores_idle
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much the background may use.
+
+    Attributes:
+        max_copied: Bytes of copies that wait for their metrics, all steps together.
+        wake_copied: Bytes of copies from which the worker computes at once; fewer wait for more.
+        max_waiting: Bytes of values waiting to be written before the training thread waits for the writer.
+        max_refused: Bytes of rows kept in memory while the store refuses them; from there on they are spilled.
+        staleness: Seconds a record may wait for company before it is written.
+        idle: Whether training leaves a core idle now.
+    """
+
+    max_copied: int = 64 << 20
+    wake_copied: int = 4 << 20
+    max_waiting: int = 32 << 20
+    max_refused: int = 32 << 20
+    staleness: float = 1.0
+    idle: Callable[[], bool] = leaves_cores_idle
+
+
+class Budget:
+    """Memory that copies take, and the number of threads that the worker computes with.
+
+    Attributes:
+        limits: How much may be used.
+        threads: The number of threads that torch uses in the training thread.
+    """
+
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self.limits = limits
+        self.threads = torch.get_num_threads()
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    def take(self, nbytes: int) -> bool:
+        """Reserve memory for a snapshot; False where it does not fit, or where training leaves no core idle.
+
+        Called in the training thread, whose number of threads it notes.
+        """
+        self.threads = torch.get_num_threads()
+        if not self.limits.idle():
+            return False
+        with self._lock:
+            if self._taken + nbytes > self.limits.max_copied:
+                return False
+            self._taken += nbytes
+            return True
+
+    def give_back(self, nbytes: int) -> None:
+        """Return reserved memory."""
+        with self._lock:
+            self._taken -= nbytes
+
+    @property
+    def wakes(self) -> bool:
+        """Whether enough copies wait for the worker to begin."""
+        return self._taken >= self.limits.wake_copied

@@ -1,0 +1,86 @@
+"""Snapshots: copies of one step's tensors, so that deferred metrics are computed after training has moved on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from probes.background.budget import Budget
+from probes.measuring.measurement import Fail, measure
+from probes.measuring.observation import Observation, Reading
+from probes.measuring.result import Result
+from probes.measuring.sources import COMPUTED_FROM, DERIVED
+from probes.metrics import Metric
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Metrics of one step that are still to be computed, and copies of the tensors that they read.
+
+    Attributes:
+        metrics: The metrics.
+        observation: The step, seen through the copies.
+        nbytes: Memory of the copies.
+    """
+
+    metrics: tuple[Metric, ...]
+    observation: Observation
+    nbytes: int
+
+
+def take_snapshot(metrics: Sequence[Metric], observation: Observation, budget: Budget) -> Snapshot | None:
+    """Copy what deferrable metrics read.
+
+    A source that some other metric reads at once is not copied: it is at hand for all.
+
+    Args:
+        metrics: All metrics that are due.
+        observation: The tensors. They stay as they are until this returns.
+        budget: Pays for the copies.
+
+    Returns:
+        None where no metric can be deferred, where the tensors are not on the CPU, or where the budget refuses.
+    """
+    at_once = {metric.reads for metric in metrics if not metric.deferrable}
+    deferred = tuple(metric for metric in metrics if metric.deferrable and metric.reads not in at_once)
+    if not deferred:
+        return None
+    originals = {COMPUTED_FROM[metric.reads] for metric in deferred}
+    readings = {source: observation.read(source) for source in originals}
+    tensors: list[Tensor] = [tensor for reading in readings.values() for tensor in reading.tensors]
+    nbytes = sum(tensor.nbytes for tensor in tensors)
+    if not tensors or any(tensor.device.type != "cpu" for tensor in tensors) or not budget.take(nbytes):
+        return None
+    try:
+        copies = {source: partial(_given, _copied(reading)) for source, reading in readings.items()}
+    except BaseException:
+        budget.give_back(nbytes)
+        raise
+    return Snapshot(deferred, Observation(observation.step, observation.layers, {**DERIVED, **copies}), nbytes)
+
+
+def _copied(reading: Reading) -> Reading:
+    return Reading(reading.indices, [tensor.clone() for tensor in reading.tensors])
+
+
+def _given(reading: Reading, _: Observation) -> Reading:
+    return reading
+
+
+def compute(snapshots: Sequence[Snapshot], budget: Budget, *, fail: Fail) -> list[Result]:
+    """Return the results of snapshots, and give their memory back.
+
+    Snapshots that defer the same metrics are computed together.
+    """
+    alike: dict[tuple[str, ...], list[Snapshot]] = defaultdict(list)
+    for snapshot in snapshots:
+        alike[tuple(metric.name for metric in snapshot.metrics)].append(snapshot)
+    results: list[Result] = []
+    for group in alike.values():
+        results += measure(group[0].metrics, [each.observation for each in group], state={}, fail=fail)
+    budget.give_back(sum(snapshot.nbytes for snapshot in snapshots))
+    return results

@@ -1,0 +1,76 @@
+"""Observing outputs from inside a compiled graph.
+
+A forward hook that Dynamo traces cannot run Python at run time. It calls one opaque operator instead, which can. The
+graph stays whole, one graph serves recorded and unrecorded steps, and an unrecorded step costs one call.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+from probes.gaps import Gaps
+from probes.hooks.torch_internals import emulates_precision_casts
+
+_numbers = itertools.count()
+_taps: WeakValueDictionary[int, GraphTap] = WeakValueDictionary()
+
+
+class GraphTap:
+    """A call in a compiled graph through which a function sees two tensors, a layer's output and its input."""
+
+    def __init__(self, see: Callable[[Tensor, Tensor], None], device: torch.device) -> None:
+        self.see = see
+        self.number = next(_numbers)
+        # The operator claims to change this: a graph would otherwise drop a call that returns nothing.
+        self.token = torch.zeros(1, device=device)
+        _taps[self.number] = self
+
+    def __call__(self, output: Tensor, given: Tensor) -> None:
+        """Put the call into the graph that is being traced."""
+        torch.ops.meandrift.tap(output.detach(), given.detach(), self.token, self.number)
+
+
+class CompiledPasses:
+    """Two limits of compiled graphs, each told once: gradients that are not seen, and other roundings."""
+
+    def __init__(self) -> None:
+        self._without_gradient = self._rounded = False
+
+    def note(self, output: Tensor, *, gradient_wanted: bool) -> None:
+        """Note an output seen from inside a compiled graph, and whether its gradient was to be seen as well."""
+        self._without_gradient |= gradient_wanted
+        self._rounded |= output.dtype in (torch.bfloat16, torch.float16)
+
+    def report(self, gaps: Gaps, *, asked: bool) -> None:
+        """Say what has been noted since the last report; of gradients warn only if they were asked for by name."""
+        if self._without_gradient:
+            (gaps.warn if asked else gaps.note)(
+                what="activation gradients",
+                why="null in compiled layers: a compiled graph has no place to look at them that leaves the training"
+                " bitwise as it was",
+            )
+        if self._rounded and not emulates_precision_casts():
+            gaps.warn(
+                what="reduced precision in a compiled graph",
+                why="where a layer's output is observed, Inductor rounds it, and between fused operations it would not:"
+                " training may differ in the last bits from training without a probe. Set"
+                " torch._inductor.config.emulate_precision_casts = True in both, or record no metric of activations",
+            )
+        self._without_gradient = self._rounded = False
+
+
+@torch.library.custom_op("meandrift::tap", mutates_args=("token",))
+def _tap(output: Tensor, given: Tensor, token: Tensor, number: int) -> None:  # noqa: ARG001 - see GraphTap
+    tap = _taps.get(number)
+    if tap is not None:  # a graph outlives the probe that was traced into it
+        tap.see(output, given)
+
+
+@_tap.register_fake
+def _(output: Tensor, given: Tensor, token: Tensor, number: int) -> None:  # noqa: ARG001
+    return None

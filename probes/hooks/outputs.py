@@ -1,0 +1,268 @@
+"""Forward hooks that reduce the output of each layer to a small vector while the output exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from probes.gaps import Gaps
+from probes.hooks.channels import channel_dim, first_tensor, local_part
+from probes.hooks.compiled import CompiledPasses, GraphTap
+from probes.hooks.torch_internals import HookGuards, in_backward
+from probes.measuring.observation import Observation, Reading, Source
+from probes.metrics.operator_norm import Convolution
+from probes.metrics.reducer import Reducer
+from probes.model.layer import Layer
+from probes.model.module_kinds import CONVOLUTIONS
+from probes.ranks import Ranks
+
+_CONVOLUTION_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
+CONVOLUTION = "convolution"  # a source: the weight of a convolution, its settings and the shape of its input
+
+
+class OutputHooks:
+    """Hooks on the layers and on the model, which see the outputs of training passes.
+
+    Between two optimizer steps they collect one vector for each wanted reducer, layer and forward pass: several vectors
+    under gradient accumulation. Passes in eval mode or without gradients do not count, nor does the second forward of
+    activation checkpointing.
+
+    Attributes:
+        passed: Whether a training pass of the model has begun since the last step.
+        fired: Whether the hook of some layer has run since the last step.
+        compiled: The outputs that were seen from inside a compiled graph.
+    """
+
+    def __init__(
+        self,
+        root: nn.Module,
+        layers: Sequence[Layer],
+        reducers: Mapping[str, Reducer],
+        *,
+        ranks: Ranks,
+        shapes: bool = False,
+        report: Callable[[str, Exception], None],
+        evaluation: bool = False,
+    ) -> None:
+        """Attach the hooks.
+
+        Args:
+            root: The model whose mode says whether a pass is a training pass.
+            layers: All observed layers; those that stand for a module's output get a hook.
+            reducers: The reducers of all metrics, by source. Without any, only passes of the model are noticed.
+            ranks: The ranks whose vectors are merged.
+            shapes: Note the shapes of inputs and outputs even without a reducer.
+            report: Called with a description and the exception when something fails; training goes on.
+            evaluation: Count passes in eval mode or under no_grad as well.
+        """
+        self._root = root
+        self._reducers = reducers
+        self._ranks = ranks
+        self._report = report
+        self._evaluation = evaluation
+        self._count = len(layers)
+        self._wanted: list[tuple[str, Reducer]] = []
+        self._of_output: list[tuple[str, Reducer]] = []
+        self._of_gradient: list[tuple[str, Reducer]] = []
+        self._unfinished: dict[str, list[tuple[int, Any]]] = {}  # by source: layer and first part of a reduction
+        self._vectors: dict[str, dict[int, list[Tensor]]] = {}
+        self._at_optimizer: dict[str, dict[int, int]] = {}  # number of vectors when an optimizer last stepped
+        self._outside: set[int] = set()  # layers seen outside a backward pass since the last step
+        self._shapes: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # of input and output, by layer
+        self.passed = self.fired = False
+        self.compiled = CompiledPasses()
+        self._taps: list[GraphTap] = []
+        self._guards = HookGuards()
+        hooked = [layer for layer in layers if layer.observes_output] if reducers or shapes else []
+        self._handles = [layer.module.register_forward_hook(self._hook(layer)) for layer in hooked]
+        self._handles.append(self._root.register_forward_pre_hook(self._root_hook()))
+
+    def sources(self) -> dict[str, Source]:
+        """Return the sources that these hooks offer: one for each reducer, and the convolutions with their inputs."""
+        reduced = {name: partial(self._read, name) for name in self._reducers}
+        return {**reduced, CONVOLUTION: self._convolutions}
+
+    def start_step(self, sources: Collection[str], *, keep_passes_since_optimizer: bool = False) -> None:
+        """Forget the vectors of the last step and collect those of these sources.
+
+        Args:
+            sources: The sources that are due.
+            keep_passes_since_optimizer: Keep the vectors collected since the last call of
+                :meth:`end_of_optimizer_step`: they belong to the step that starts.
+        """
+        if not sources and not self._wanted:  # most steps of most runs: nothing was collected, and nothing will be
+            self.passed = self.fired = keep_passes_since_optimizer
+            return
+        if keep_passes_since_optimizer:
+            self._finish_pending()
+        self._unfinished.clear()
+        kept = self._since_optimizer() if keep_passes_since_optimizer else {}
+        self._wanted = [(name, reducer) for name, reducer in self._reducers.items() if name in sources]
+        self._of_output = [(name, reducer) for name, reducer in self._wanted if reducer.of == "output"]
+        self._of_gradient = [(name, reducer) for name, reducer in self._wanted if reducer.of == "output_gradient"]
+        self._vectors = {name: kept.get(name, {}) for name, _ in self._wanted}
+        self._at_optimizer.clear()
+        self._outside.clear()
+        self.passed = self.fired = keep_passes_since_optimizer
+
+    def end_of_optimizer_step(self) -> None:
+        """Note that an optimizer has stepped: later passes may belong to the next step."""
+        self._finish_pending()
+        self._at_optimizer = {
+            name: {index: len(vectors) for index, vectors in collected.items()}
+            for name, collected in self._vectors.items()
+        }
+
+    def _since_optimizer(self) -> dict[str, dict[int, list[Tensor]]]:
+        """Return the vectors collected since an optimizer last stepped."""
+        newer: dict[str, dict[int, list[Tensor]]] = {}
+        for name, collected in self._vectors.items():
+            older = self._at_optimizer.get(name, {})
+            parts = {index: vectors[older.get(index, 0) :] for index, vectors in collected.items()}
+            newer[name] = {index: vectors for index, vectors in parts.items() if vectors}
+        return newer
+
+    def _read(self, source: str, observation: Observation) -> Reading:
+        """Merge the vectors of all passes and ranks; every rank gets those of all layers."""
+        vectors = self._merged(source)
+        kept = {index: vector for index, vector in vectors.items() if index in observation.layers}
+        return Reading(list(kept), list(kept.values()))
+
+    def _merged(self, source: str) -> dict[int, Tensor]:
+        self._finish_pending()
+        merge = self._reducers[source].merge
+        collected = self._vectors.get(source, {})
+        passes = {i: v[0] if len(v) == 1 else merge(torch.stack(v)) for i, v in sorted(collected.items())}
+        if self._ranks.count == 1:
+            return passes
+        gathered = self._ranks.gather(source, passes, self._count)
+        return {index: merge(vectors) for index, vectors in gathered.items()}
+
+    def _convolutions(self, observation: Observation) -> Reading:
+        found = {}
+        for index, weight in zip(*observation.read("weight"), strict=True):
+            module, shapes = observation.layers[index].module, self._shapes.get(index)
+            if isinstance(module, CONVOLUTIONS) and shapes:
+                # A transposed convolution is the adjoint of the convolution of its output with the same kernel.
+                given = shapes[1] if observation.layers[index].transposed else shapes[0]
+                shape = given[-weight.ndim + 1 :]
+                settings = {name: getattr(module, name) for name in _CONVOLUTION_SETTINGS}
+                found[index] = Convolution(weight, shape, **settings)
+        return Reading(list(found), list(found.values()))
+
+    def check_fired(self, gaps: Gaps) -> None:
+        """Warn if no hook ran in a step that was due: hooks added after the first compiled call never do."""
+        if self._wanted and not self.fired:
+            gaps.warn(
+                what="activations",
+                why="no forward hook ran. The model, or one of its class, was probably compiled and called before the"
+                " probe was attached: attach first, or call torch.compiler.reset() after attaching",
+            )
+
+    def remove(self) -> None:
+        """Remove the hooks, and leave torch's settings as they were."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._guards.release()
+
+    def _tap(self, see: Callable[[Tensor, Tensor], None], module: nn.Module) -> GraphTap:
+        device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+        self._taps.append(GraphTap(see, device))
+        return self._taps[-1]
+
+    def _root_hook(self) -> Callable[..., None]:
+        tap = self._tap(lambda *_: self._note_pass(), self._root)
+
+        def hook(_module: nn.Module, args: Any) -> None:
+            if not torch.compiler.is_dynamo_compiling():
+                self._note_pass()
+            elif (tensor := first_tensor(args)) is not None:
+                tap(tensor, tensor)
+
+        return hook
+
+    def _note_pass(self) -> None:
+        if self._root.training:
+            self.passed = True
+
+    def _hook(self, layer: Layer) -> Callable[..., None]:
+        tap = self._tap(partial(self._see_compiled, layer), layer.module)
+        evaluation = self._evaluation
+
+        def hook(_module: nn.Module, args: Any, output: Any) -> None:
+            # is_compiling, which also excludes torch.export, costs 10 us, is_dynamo_compiling 2.
+            if not torch.compiler.is_dynamo_compiling():
+                if self._wanted and not torch.compiler.is_compiling():
+                    self._see(layer, args, output)
+            elif (evaluation or torch.is_grad_enabled()) and (tensor := first_tensor(output)) is not None:
+                given = first_tensor(args)
+                tap(tensor, tensor if given is None else given)
+
+        return hook
+
+    def _see_compiled(self, layer: Layer, output: Tensor, given: Tensor) -> None:
+        """See an output from inside a compiled graph, where no hook on the gradient can stand."""
+        self.fired = True
+        if self._wanted and (self._evaluation or self._root.training):
+            self._shapes[layer.index] = tuple(given.shape), tuple(output.shape)
+            self.compiled.note(output, gradient_wanted=bool(self._of_gradient))
+            self._collect(layer, output, self._of_output)
+
+    def _see(self, layer: Layer, args: Any, output: Any) -> None:
+        self.fired = True
+        tensor = first_tensor(output)
+        if tensor is None or not self._counts(layer):
+            return
+        given = first_tensor(args)
+        self._shapes[layer.index] = (tensor if given is None else given).shape, tensor.shape
+        self._collect(layer, tensor, self._of_output)
+        if self._of_gradient and tensor.requires_grad:
+            # A hook on the tensor, not a backward hook of the module: those forbid in-place operations on the output.
+            tensor.register_hook(lambda gradient: self._collect(layer, gradient, self._of_gradient))
+
+    def _finish_pending(self) -> None:
+        """Finish the reductions that have a second part, for all layers together."""
+        unfinished, self._unfinished = self._unfinished, {}
+        for source, reducer in self._wanted:
+            if (left := unfinished.get(source)) and reducer.finish is not None:
+                try:
+                    vectors = reducer.finish([found for _, found in left])
+                    for (index, _), vector in zip(left, vectors, strict=True):
+                        self._vectors[source].setdefault(index, []).append(vector)
+                except Exception as failure:
+                    self._report(f"{source} of all layers", failure)
+
+    def _collect(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
+        try:
+            self._reduce(layer, tensor, reducers)
+        except Exception as failure:
+            self._report(f"output of layer {layer.name!r}, or its gradient,", failure)
+
+    def _reduce(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
+        with torch.no_grad():
+            local = local_part(tensor.detach())
+            if local.is_floating_point():
+                for source, reducer in reducers:
+                    found = reducer.reduce(local, channel_dim(layer.module, local.ndim))
+                    if reducer.finish is None or isinstance(found, Tensor):
+                        self._vectors[source].setdefault(layer.index, []).append(found)
+                    else:
+                        self._unfinished.setdefault(source, []).append((layer.index, found))
+
+    def _counts(self, layer: Layer) -> bool:
+        """Return whether this forward is one of training, and the first for its activation."""
+        if self._evaluation:
+            return True
+        if not self._root.training or not torch.is_grad_enabled():
+            return False
+        if not in_backward():
+            self._outside.add(layer.index)
+            return True
+        # Recomputed for a checkpoint. The first forward has counted, unless it ran under no_grad (reentrant
+        # checkpoints).
+        return layer.index not in self._outside

@@ -1,0 +1,80 @@
+"""Every private name of torch that the hooks use, each once, and what happens without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def in_backward() -> bool:
+    """Return whether a backward pass is running in this thread.
+
+    Without ``_current_graph_task_id``: False, so that the second forward of activation checkpointing counts too.
+    """
+    current = getattr(torch._C, "_current_graph_task_id", None)
+    return current is not None and bool(current() != -1)
+
+
+def at_end_of_backward(call: Callable[[], None]) -> bool:
+    """Have a function called at the end of the running backward pass, after the callbacks that are queued there.
+
+    Returns:
+        Whether it will be called. Without ``Variable._execution_engine``: False.
+    """
+    engine = getattr(torch.autograd.Variable, "_execution_engine", None)
+    queue: Callable[[Callable[[], None]], None] | None = getattr(engine, "queue_callback", None)
+    if queue is None:
+        return False
+    queue(lambda: queue(call))  # queued once more there, to come after those queued meanwhile: DDP averages in one
+    return True
+
+
+class HookGuards:
+    """Makes Dynamo tell compiled graphs apart by the hooks of their modules, while somebody holds it.
+
+    By default Dynamo takes the graph of another model of the same class, without the calls that a hook put into it
+    (torch's setting ``skip_nnmodule_hook_guards``). Graphs that are compiled before stay as they are. The last release
+    restores the setting. Without the setting: nothing is set.
+    """
+
+    _holders = 0
+    _before = True
+
+    def __init__(self) -> None:
+        self._held = False
+        settings = _dynamo_settings()
+        if settings is not None:
+            if HookGuards._holders == 0:
+                HookGuards._before = settings.skip_nnmodule_hook_guards
+                settings.skip_nnmodule_hook_guards = False
+            HookGuards._holders += 1
+            self._held = True
+
+    def release(self) -> None:
+        """Let the setting go; releasing again does nothing."""
+        if not self._held:
+            return
+        self._held = False
+        HookGuards._holders -= 1
+        settings = _dynamo_settings()
+        if HookGuards._holders == 0 and settings is not None:
+            settings.skip_nnmodule_hook_guards = HookGuards._before
+
+
+def _dynamo_settings() -> Any:
+    """Return the module of Dynamo's settings; None without the setting of hook guards."""
+    import torch._dynamo.config as settings
+
+    return settings if hasattr(settings, "skip_nnmodule_hook_guards") else None
+
+
+def emulates_precision_casts() -> bool:
+    """Return whether Inductor rounds between fused operations as eager execution does.
+
+    Without the setting: False, so that the probe warns of other roundings.
+    """
+    import torch._inductor.config as settings
+
+    return bool(getattr(settings, "emulate_precision_casts", False))

@@ -1,0 +1,38 @@
+"""The values of one metric at one step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from probes.metrics.metric import Metric
+
+
+@dataclass(frozen=True)
+class Result:
+    """The values of one metric at one step, for some layers.
+
+    Attributes:
+        metric: The metric.
+        step: The step.
+        indices: The layers, by index.
+        values: ``(rows, layers)``: a column of the tensor for each layer.
+        finished: Whether the metric's last part, which is computed on the host, is done.
+    """
+
+    metric: Metric
+    step: int
+    indices: list[int]
+    values: Tensor
+    finished: bool = False
+
+    def finish(self) -> np.ndarray:
+        """Return the values, ``(rows, layers)``, after the metric's last part."""
+        return finished_values(self.metric, self.values.cpu().numpy(), finished=self.finished)
+
+
+def finished_values(metric: Metric, values: np.ndarray, *, finished: bool) -> np.ndarray:
+    """Return values, ``(rows, ..., layers)`` of one step or several, after the metric's last part."""
+    return values if finished or metric.finish is None else metric.finish(values)

@@ -1,0 +1,204 @@
+"""The choice of the observed layers, and their names.
+
+A *layer* is one row of the store's ``layers`` table: a module with its output and the parameter named
+``weight`` (and the bias beside it). Every further weight of a module (``weight_hh_l0`` of an LSTM, ``in_proj_weight``
+of an attention) is a row of its own, named ``<module>.<parameter>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from probes.model.layer import LEGACY_SUFFIXES, Layer, parametrizations_of, raw_parameter
+from probes.model.module_kinds import BATCH_NORMS
+
+Pattern = str | type[nn.Module]
+
+_WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
+_NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The observed layers of a model.
+
+    Attributes:
+        root: The model inside DDP, DataParallel and compiled wrappers.
+        layers: The layers in depth order.
+        notes: Weights and modules that are recorded under another layer's name, and why.
+    """
+
+    root: nn.Module
+    layers: tuple[Layer, ...]
+    notes: tuple[dict[str, str], ...]
+
+
+def select_layers(
+    model: nn.Module,
+    *,
+    include: Pattern | Sequence[Pattern] | None = None,
+    exclude: Pattern | Sequence[Pattern] | None = None,
+) -> Selection:
+    """Return the layers to observe, in depth order.
+
+    Without patterns these are all modules that own a parameter, and the normalisation layers even where they own none.
+    Pure reading: no attribute that a parametrization computes is touched.
+
+    Args:
+        model: Any module; DDP, compiled and checkpoint wrappers do not show in the names.
+        include: Names with ``*`` and ``?``, or module types; only modules that match one are observed, with or without
+            parameters.
+        exclude: The same, to leave modules out.
+
+    Raises:
+        ValueError: A pattern matches no module, nothing is left to observe, or a lazy module has no weights yet.
+    """
+    root = innermost(model)
+    modules = dict(_named_modules(root))
+    chosen = _matching(modules, include, "include") if include is not None else set(modules)
+    chosen -= _matching(modules, exclude, "exclude") if exclude is not None else set()
+    rows: list[Layer] = []
+    notes: list[dict[str, str]] = list(_shared_modules(root))
+    owners: dict[int, str] = {}
+    for name, module in modules.items():
+        if name in chosen and (include is not None or _is_observed(module)):
+            _append_rows(rows, notes, owners, name, module)
+    rows = [replace(row, name=row.name or row.kind) for row in rows]  # the model itself may be a layer, without a name
+    if not rows:
+        raise ValueError(
+            f"nothing to observe in {type(model).__name__}: no module with parameters is left"
+            f" (include={include!r}, exclude={exclude!r})."
+        )
+    return Selection(root, tuple(rows), tuple(notes))
+
+
+def innermost(model: nn.Module) -> nn.Module:
+    """Return the model inside DDP, DataParallel and compiled wrappers."""
+    while True:
+        if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+            model = model.module
+        elif "_orig_mod" in model._modules:
+            model = model._modules["_orig_mod"]  # type: ignore[assignment]
+        else:
+            return model
+
+
+def canonical_name(name: str) -> str:
+    """Return a dotted module name without the components that wrappers add."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def _named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield canonical name and module, parametrizations left out."""
+    for name, module in root.named_modules():
+        parts = name.split(".")
+        # A wrapper has the name of what it wraps: the innermost is the layer.
+        if "parametrizations" not in parts and not _WRAPPERS.intersection(module._modules):
+            yield canonical_name(name), module
+
+
+def _shared_modules(root: nn.Module) -> Iterator[dict[str, str]]:
+    first: dict[int, str] = {}
+    for name, module in root.named_modules(remove_duplicate=False):
+        if "parametrizations" in name.split("."):
+            continue
+        owner = first.setdefault(id(module), name)
+        if owner != name and _is_observed(module):
+            why = f"the same module as {canonical_name(owner)!r}, recorded there"
+            yield {"layer": canonical_name(name), "what": "all", "why": why}
+
+
+def _matching(modules: dict[str, nn.Module], patterns: Pattern | Sequence[Pattern], argument: str) -> set[str]:
+    if isinstance(patterns, str | type):
+        patterns = [patterns]
+    matches: set[str] = set()
+    for pattern in patterns:
+        found = {name for name, module in modules.items() if _matches(name, module, pattern)}
+        if not found:
+            raise ValueError(f"{argument}={pattern!r} matches no layer; this model has {', '.join(modules)}.")
+        matches |= found
+    return matches
+
+
+def _matches(name: str, module: nn.Module, pattern: Pattern) -> bool:
+    return fnmatchcase(name, pattern) if isinstance(pattern, str) else isinstance(module, pattern)
+
+
+def _is_observed(module: nn.Module) -> bool:
+    return bool(_own_tensors(module)) or isinstance(module, _NORMS)
+
+
+def _append_rows(
+    rows: list[Layer], notes: list[dict[str, str]], owners: dict[int, str], name: str, module: nn.Module
+) -> None:
+    """Append the module's own row and one row for each further weight."""
+    tensors = _own_tensors(module)
+    biases = {t for t in tensors if t.startswith("bias") or t.endswith("bias") or "bias_" in t}
+    weights = [t for t in tensors if t not in biases]
+    kind = _kind(module)
+
+    def append(row_name: str, weight: str | None, observes_output: bool) -> None:
+        bias = weight.replace("weight", "bias") if weight else "bias"
+        row = Layer(row_name, len(rows), kind, module, weight, bias if bias in biases else None, observes_output)
+        rows.append(_without_tied_weight(row, owners, notes))
+
+    if "weight" in weights or not weights or _has_own_output(module):
+        append(name, "weight" if "weight" in weights else None, True)
+    for weight in weights:
+        if weight != "weight" and ("weight" not in weights or _dimensions(module, weight) >= 2):
+            append(f"{name}.{weight}" if name else weight, weight, False)
+
+
+def _without_tied_weight(row: Layer, owners: dict[int, str], notes: list[dict[str, str]]) -> Layer:
+    """Return the row without its weight if that is another layer's too."""
+    parameter = raw_parameter(row)
+    if isinstance(parameter, nn.parameter.UninitializedParameter):
+        raise ValueError(
+            f"layer {row.name or row.kind!r} is lazy and has no weights yet: run one batch before attaching a Probe."
+        )
+    owner = row.name if parameter is None else owners.setdefault(id(parameter), row.name)
+    if owner == row.name:
+        return row
+    notes.append({"layer": row.name, "what": "weight", "why": f"tied to {owner!r}, recorded there"})
+    return replace(row, weight=None)
+
+
+def _dimensions(module: nn.Module, name: str) -> int:
+    parameter = module._parameters.get(name)
+    return 2 if parameter is None else parameter.ndim
+
+
+def _has_own_output(module: nn.Module) -> bool:
+    """Whether a module whose weights have other names than ``weight`` is still a layer: a leaf, or attention."""
+    children = [name for name in module._modules if name != "parametrizations"]
+    return not children or isinstance(module, nn.MultiheadAttention)
+
+
+def _own_tensors(module: nn.Module) -> list[str]:
+    """Return the names of the module's own floating-point weights and biases, as its forward knows them."""
+    names = list(parametrizations_of(module))
+    for name, parameter in module._parameters.items():
+        if parameter is not None and (parameter.is_floating_point() or parameter.is_complex()):
+            names.append(_before_legacy_hook(module, name))
+    return list(dict.fromkeys(names))
+
+
+def _before_legacy_hook(module: nn.Module, name: str) -> str:
+    """Return ``weight`` for ``weight_orig``, ``weight_g`` and ``weight_v`` of the older hooks; else the name."""
+    for suffix in (*LEGACY_SUFFIXES, "_g"):
+        plain = name.removesuffix(suffix)
+        if plain != name and isinstance(module.__dict__.get(plain), Tensor):
+            return plain
+    return name
+
+
+def _kind(module: nn.Module) -> str:
+    kind = type(module)
+    if kind.__bases__[0].__name__ == "FSDPModule":  # fully_shard makes a class of that and the module's own
+        kind = kind.__bases__[1]
+    return (kind.__bases__[0] if parametrize.is_parametrized(module) else kind).__name__

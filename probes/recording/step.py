@@ -1,0 +1,123 @@
+"""Builds the record of one step: computes the due metrics, keeps their state, combines the ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from probes.background.budget import Budget
+from probes.background.snapshot import Snapshot, take_snapshot
+from probes.gaps import Gaps
+from probes.measuring.measurement import State, measure
+from probes.measuring.observation import Observation
+from probes.measuring.result import Result
+from probes.metrics import Metric
+from probes.metrics.histogram import SLOTS
+from probes.metrics.singular_values import PADDING
+from probes.model.layer import Layer, raw_parameter
+from probes.ranks import Ranks
+from probes.recording.record import Record
+from probes.recording.to_host import arrival, to_host
+from probes.schema import HISTOGRAMS, LAYERS, SPECTRA
+
+
+class StepInProgress:
+    """The record of one step while it is made."""
+
+    def __init__(
+        self,
+        step: int,
+        due: Sequence[Metric],
+        *,
+        layers: Sequence[Layer],
+        state: State,
+        gaps: Gaps,
+        budget: Budget | None,
+    ) -> None:
+        """Begin a record.
+
+        Args:
+            step: The step.
+            due: The metrics to compute.
+            layers: All observed layers.
+            state: The tensors that metrics keep from one record to the next.
+            gaps: Told of failures.
+            budget: Pays for metrics that are computed in the background; without it none are.
+        """
+        self.due = due
+        self._record = Record(step)
+        self._layers = layers
+        self._state = state
+        self._gaps = gaps
+        self._budget = budget
+
+    @property
+    def awaits_update(self) -> bool:
+        """Whether a metric is due that compares the parameters before and after the update."""
+        return any(metric.after_update for metric in self.due)
+
+    def measure(self, observation: Observation, *, after_update: bool = False) -> None:
+        """Compute the due metrics of an observation: those of before the optimizer's update, or those of after it."""
+        metrics = [metric for metric in self.due if metric.after_update == after_update]
+        snapshot = self._snapshot(metrics, observation)
+        if snapshot is not None:
+            self._record.snapshots.append(snapshot)
+            metrics = [metric for metric in metrics if metric not in snapshot.metrics]
+        self._record.results += measure(metrics, [observation], state=self._state, fail=self._gaps.fail)
+
+    def _snapshot(self, metrics: Sequence[Metric], observation: Observation) -> Snapshot | None:
+        try:
+            return None if self._budget is None else take_snapshot(metrics, observation, self._budget)
+        except Exception:  # it comes again where the metric reads the tensors, and is reported there
+            return None
+
+    def finish(self, ranks: Ranks, *, epoch: int | None) -> Record | None:
+        """Return the record of all ranks, on its way to the host; None on ranks that do not write."""
+        results = self._record.results if ranks.count == 1 else self._summed(ranks)
+        if ranks.rank != 0:
+            return None
+        devices = {result.values.device for result in results}
+        moved = [r if r.values.device.type == "cpu" else replace(r, values=to_host(r.values)) for r in results]
+        events = [arrival(device) for device in devices]
+        ready = [event for event in events if event is not None]
+        return Record(self._record.step, epoch, moved, ready, self._record.snapshots)
+
+    def _summed(self, ranks: Ranks) -> list[Result]:
+        """Add up the ranks' results: dense over all layers, with a mark where there is one."""
+        parts: list[Tensor] = []
+        for metric in self.due:
+            dense = torch.zeros(len(self._layers), self._width(metric) + 1, dtype=torch.float64, device=ranks.device)
+            for result in self._record.results:
+                if result.metric is metric and (metric.reducer is None or ranks.rank == 0):
+                    dense[result.indices, :-1] += _rows(result, self._width(metric)).to(ranks.device)
+                    dense[result.indices, -1] = 1
+            parts.append(dense)
+        sums = zip(self.due, ranks.add(parts), strict=True)
+        results = [_sparse(metric, self._record.step, dense.cpu()) for metric, dense in sums]
+        return [result for result in results if result.indices]
+
+    def _width(self, metric: Metric) -> int:
+        if metric.table == LAYERS:
+            return len(metric.columns)
+        if metric.table == SPECTRA:
+            shapes = [p.shape for p in map(raw_parameter, self._layers) if p is not None and p.ndim >= 2]
+            return max((max(shape[:2]) for shape in shapes), default=0)
+        return SLOTS + 1
+
+
+def _rows(result: Result, width: int) -> Tensor:
+    """Return a finished result with a row a layer, ``(layers, width)``."""
+    rows = torch.from_numpy(result.finish()).double().mT
+    return F.pad(rows, (0, width - rows.shape[1]), value=PADDING)
+
+
+def _sparse(metric: Metric, step: int, dense: Tensor) -> Result:
+    """Return the rows, ``(layers, width + 1)``, that have the mark in their last entry."""
+    indices = dense[:, -1].nonzero().squeeze(1)
+    values = dense[indices, :-1].mT
+    whole = metric.table == HISTOGRAMS
+    return Result(metric, step, indices.tolist(), values.long() if whole else values, finished=True)

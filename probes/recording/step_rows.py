@@ -1,0 +1,97 @@
+"""The rows of table ``steps``: numbers that the training loop logs, each at the step it belongs to."""
+
+from __future__ import annotations
+
+import numbers
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor
+
+from probes.recording.to_host import arrival, to_host
+from probes.schema import STEPS, STEPS_COLUMNS, Column, arrow_schema
+from probes.storage.arrow_arrays import number_array, word_array
+
+_READY = "_ready"  # of a row: CUDA events after which its tensors hold their values
+_RESERVED = {"run", "step", "epoch", "split", "seconds"}
+
+
+class StepRows:
+    """Holds the newest row of each split until the next step's row comes, so that several logs make one row."""
+
+    def __init__(self, put: Callable[[dict[str, Any]], None], *, seconds: float = 0.0) -> None:
+        self._put = put
+        self._began = time.monotonic() - seconds
+        self._rows: dict[str, dict[str, Any]] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time since the run began."""
+        return time.monotonic() - self._began
+
+    def add(self, step: int, epoch: int | None, split: str, values: Mapping[str, Any]) -> None:
+        """Add values to the row of a step and split; a name given twice keeps the last value.
+
+        Raises:
+            ValueError: A name is taken by a key column, a value is no single number, or the split is no word.
+        """
+        if not isinstance(split, str) or not split:
+            raise ValueError(f"log(split={split!r}): expected a word, such as 'train' or 'test'.")
+        checked = {name: _checked(name, value) for name, value in values.items()}
+        row = self._rows.get(split)
+        if row is not None and row["step"] != step:
+            self._put(self._rows.pop(split))
+            row = None
+        if row is None:
+            row = self._rows[split] = {"step": step, "epoch": epoch, "split": split, "seconds": self.seconds}
+        row.update(checked)
+        row.setdefault(_READY, []).extend(
+            arrival(value.device) for value in values.values() if isinstance(value, Tensor) and value.is_cuda
+        )
+
+    def flush(self) -> None:
+        """Hand over the rows held back."""
+        for split in list(self._rows):
+            self._put(self._rows.pop(split))
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name in _RESERVED:
+        raise ValueError(f"log({name}=...): {name!r} is a key of table 'steps'; choose another name.")
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ValueError(f"log({name}=...): a tensor of shape {tuple(value.shape)}; expected a single number.")
+        if value.is_complex():
+            raise ValueError(f"log({name}=...): a complex number; expected a real one, its .abs() say.")
+        return to_host(value.detach().reshape(()))
+    if isinstance(value, numbers.Real) or value is None:
+        return value if value is None else float(value)
+    raise ValueError(
+        f"log({name}={value!r}): expected a number or a tensor of one element, not {type(value).__name__}."
+    )
+
+
+def steps_batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
+    """Return rows of table ``steps``; columns that a row has no value for are null, a user's own come last."""
+    for row in rows:
+        for event in row.pop(_READY, ()):
+            event.synchronize()
+    own = {name: None for row in rows for name in row if name not in _STEPS_NAMES}
+    columns = [*STEPS_COLUMNS, *(Column(name, "1", "logged by the training loop", type=pa.float64()) for name in own)]
+    schema = arrow_schema(STEPS, columns)
+    arrays = [_logged([row.get(name) for row in rows], schema.field(name).type) for name in schema.names]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+_STEPS_NAMES = {"step", "epoch", "split", *(column.name for column in STEPS_COLUMNS)}
+
+
+def _logged(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(kind):
+        return word_array(values).dictionary_encode()
+    missing = np.array([value is None for value in values])
+    numbers = [0 if value is None else value.item() if isinstance(value, Tensor) else value for value in values]
+    return number_array(np.array(numbers), kind, missing=missing)

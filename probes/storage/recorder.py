@@ -1,0 +1,281 @@
+"""The recorder: rows in, a store that any Parquet engine reads out, nothing lost in between."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+
+from probes import schema
+from probes.storage.compaction import compact_run
+from probes.storage.durability import sync
+from probes.storage.files import open_store
+from probes.storage.log import TableLog, find_segments, segment_number
+from probes.storage.parts import segment_range
+from probes.storage.recovery import Recovered, move_to_part, recover_dead, recover_run
+from probes.storage.removal import erase
+from probes.storage.rewind import rewind
+from probes.storage.run_row import default_versions, described, read_run_row, spill_run_row, write_run_row
+from probes.storage.writer_lock import WriterLock
+
+log = logging.getLogger("meandrift")
+
+FLUSH_SECONDS = 10.0
+FLUSH_SHARE = 1 / 30  # of the run's age: a plot of a live run lacks its last 3 % at most, and parts stay few
+FLUSH_BYTES = 16 << 20  # a flush holds them in memory
+
+
+class Recorder:
+    """Writes one run's rows to a store.
+
+    What :meth:`write` has returned from survives SIGKILL: it stands in an append-only log until it stands in a part.
+    Rows become visible to readers at a flush, which comes by itself every 10 s, later every 3 % of the run's age.
+    Recording is safe from several threads. A context manager: leaving the block closes the run.
+
+    Args:
+        store: Folder or URL of the store.
+        run: The run's id, see :func:`probes.schema.check_run_id`.
+        config: The run's configuration, kept as JSON.
+        versions: Versions to keep; by default those of Python, pyarrow, meandrift and torch.
+        device: Where the model is.
+        resume_step: Go on with this existing run; its rows with ``step >= resume_step`` are deleted first.
+        overwrite: Delete an existing run of this id first.
+        fsync: Wait for the disk at each write, so that a power cut loses nothing either.
+
+    Raises:
+        ValueError: The run exists and neither ``resume_step`` nor ``overwrite`` is given, or has another writer, or is
+            to be resumed and does not exist.
+        OSError: The store cannot be written.
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str],
+        run: str,
+        *,
+        config: Mapping[str, Any] | None = None,
+        versions: Mapping[str, Any] | None = None,
+        device: str = "",
+        resume_step: int | None = None,
+        overwrite: bool = False,
+        fsync: bool = False,
+    ) -> None:
+        self.run = schema.check_run_id(run)
+        if overwrite and resume_step is not None:
+            raise ValueError("overwrite deletes the run that resume_step goes on with: give one of the two")
+        self._files = open_store(store, fsync=fsync)
+        self._fsync = fsync
+        self._writing, self._flushing = threading.RLock(), threading.RLock()
+        self._logs: dict[str, TableLog] = {}
+        self._last_step = -1
+        self._began = self._flushed = time.monotonic()
+        self._owner = WriterLock(self._files.workspace(run))
+        try:
+            if fsync:
+                for folder in (self._owner.workspace.parent, self._files.spool):
+                    sync(folder)
+            self._row = self._prepare(resume_step, overwrite=overwrite)
+            self.describe(
+                status="running",
+                versions=default_versions() if versions is None else versions,
+                **({"device": device} if device else {}),
+                **({"config": config} if config is not None else {}),
+            )
+        except BaseException:
+            self._owner.release()
+            raise
+
+    def write(self, table: str, batch: pa.RecordBatch) -> None:
+        """Record rows. When this returns, they survive SIGKILL.
+
+        Args:
+            table: ``layers``, ``histograms``, ``spectra`` or ``steps``.
+            batch: The rows, without a ``run`` column. Columns may come and go between calls: absent is null.
+
+        Raises:
+            ValueError: The table is unknown, a key is missing, or a column is not what it was.
+            OSError: The rows could not be written, to a full disk for instance, or the recorder is closed.
+        """
+        with self._writing:
+            self._check_open()
+            self._log(table).append(batch)
+            self._note_step(batch)
+        if self._flush_is_due():
+            self._flush_or_wait()
+
+    def spill(self, table: str, batch: pa.RecordBatch) -> None:
+        """Record rows that :meth:`write` refused in the spool, where they survive SIGKILL until the store takes them.
+
+        Raises:
+            ValueError: As for :meth:`write`.
+            OSError: The spool refuses them too. Nothing is kept.
+        """
+        with self._writing:
+            self._check_open()
+            self._log(table).spill(batch)
+            self._note_step(batch)
+
+    def describe(self, **fields: Any) -> None:
+        """Set fields of the run's row in the `runs` table.
+
+        Raises:
+            ValueError: A field is no column of that table.
+        """
+        with self._flushing:
+            self._check_open()
+            self._row = described(self._row, fields)
+            self._write_row()
+
+    def flush(self) -> None:
+        """Bring every row recorded so far into finished parts, where readers see it.
+
+        Raises:
+            OSError: A part could not be written. Its rows stay in the log and are not lost.
+        """
+        with self._flushing:
+            with self._writing:
+                self._check_open()
+                self._flushed = time.monotonic()
+                pending = {table: table_log.finish_segments() for table, table_log in self._logs.items()}
+            for table, segments in pending.items():
+                for segment in segments:
+                    move_to_part(self._files, table, self.run, segment, Recovered(self.run))
+                    with self._writing:
+                        self._logs[table].forget(segment)
+            self._write_row()
+
+    def close(self, status: str = "finished") -> None:
+        """Flush, compact and give the run back. Closing again does nothing.
+
+        Raises:
+            OSError: The last rows could not be brought into a part. They stay in the log, or in the spool if the store
+                is gone; the message says where. The next recorder on this store, or ``meandrift recover``, brings
+                them in.
+        """
+        with self._flushing:
+            if not self._owner.held:
+                return
+            try:
+                self.flush()
+                self._compact()
+                self.describe(status=status)
+            except OSError as error:
+                raise OSError(self._kept(error, status)) from error
+            finally:
+                self._owner.release()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        failed = "interrupted" if kind is KeyboardInterrupt else "failed"
+        self.close("finished" if kind is None else failed)
+
+    def _prepare(self, resume_step: int | None, *, overwrite: bool) -> dict[str, Any]:
+        """Bring the run to the state it starts from; return its row so far."""
+        recover_dead(self._files)  # not this run: its owner is alive, it is we
+        if overwrite:
+            erase(self._files, self.run)
+            return {"started": datetime.now(UTC), "gaps": "[]"}
+        recovered = recover_run(self._files, self.run)
+        if recovered.rows:
+            log.warning("%s", recovered)
+        exists = self._files.has_run(self.run)
+        if resume_step is not None:
+            if not exists:
+                raise ValueError(
+                    f"run {self.run!r} is not in store {self._files.name}: leave out resume_step to begin it"
+                )
+            row = read_run_row(self._files, self.run)
+            if (row.get("schema_version") or 0) > schema.SCHEMA_VERSION:
+                raise ValueError(
+                    f"run {self.run!r} was recorded under schema version {row['schema_version']}, and this meandrift "
+                    f"writes version {schema.SCHEMA_VERSION}: update meandrift to go on with it"
+                )
+            rewind(self._files, self.run, step=resume_step)
+            self._last_step = min(_or_none_yet(row.get("last_step")), resume_step - 1)
+            return row
+        if exists:
+            raise ValueError(
+                f"run {self.run!r} exists in store {self._files.name}: choose another run id, go on with it "
+                "(resume_step=...), or delete it first (overwrite=True)"
+            )
+        return {"started": datetime.now(UTC), "gaps": "[]"}
+
+    def _log(self, table: str) -> TableLog:
+        if table not in self._logs:
+            self._logs[table] = self._new_log(table)
+        return self._logs[table]
+
+    def _new_log(self, table: str) -> TableLog:
+        workspace, spill = self._files.workspace(self.run), self._files.spilled(self.run)
+        held = [last for _, last in filter(None, map(segment_range, self._files.parts(table, self.run)))]
+        logged = [segment_number(path) for folder in (workspace, spill) for path in find_segments(folder, table)]
+        return TableLog(
+            workspace,
+            table,
+            first=max([0, *held, *logged]) + 1,
+            spill=spill,
+            folder=self._owner.folder,
+            fsync=self._fsync,
+        )
+
+    def _kept(self, error: OSError, status: str) -> str:
+        """Keep the run's row in the spool, and return the sentence that says where rows are when the store fails."""
+        with suppress(OSError):
+            spill_run_row(self._files, self.run, {**self._seen(), "status": status})
+        folders = (self._owner.location(), self._files.spilled(self.run))
+        places = [str(folder) for folder in folders if any(find_segments(folder, table) for table in self._logs)]
+        kept = f"rows that are in no part yet are kept in {' and '.join(places)}" if places else "no row is lost"
+        return (
+            f"run {self.run!r} could not be closed in store {self._files.name}: {error}. {kept[0].upper()}{kept[1:]}: "
+            f"`meandrift recover {self.run} --store {self._files.name}` brings them in when the store takes them again"
+        )
+
+    def _note_step(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows:
+            self._last_step = max(self._last_step, _or_none_yet(batch.column(schema.STEP)[-1].as_py()))
+
+    def _flush_is_due(self) -> bool:
+        now = time.monotonic()
+        waited, age = now - self._flushed, now - self._began
+        logged = sum(table_log.nbytes for table_log in self._logs.values())
+        return waited >= max(FLUSH_SECONDS, FLUSH_SHARE * age) or logged >= FLUSH_BYTES
+
+    def _flush_or_wait(self) -> None:
+        """Flush; if the file system refuses, say so and go on: the rows are safe in the log."""
+        try:
+            self.flush()
+        except OSError as error:
+            log.warning("run %r: rows stay in the log, no part could be written: %s", self.run, error)
+
+    def _compact(self) -> None:
+        try:
+            compact_run(self._files, self.run)
+        except OSError as error:
+            log.warning("run %r: parts stay as they are, all rows in them: %s", self.run, error)
+
+    def _write_row(self) -> None:
+        write_run_row(self._files, self.run, self._seen())
+
+    def _seen(self) -> dict[str, Any]:
+        """Return the run's row with the largest step recorded so far."""
+        return {**self._row, **({} if self._last_step < 0 else {"last_step": self._last_step})}
+
+    def _check_open(self) -> None:
+        if not self._owner.held:
+            raise OSError(f"recorder of run {self.run!r} is closed, or was made in another process")
+
+
+def _or_none_yet(step: int | None) -> int:
+    return -1 if step is None else step

@@ -1,0 +1,248 @@
+"""One writer a run: a locked owner file that says who writes, and that a dead writer cannot keep.
+
+The lock is ``flock`` on ``owner.json`` in the run's workspace: the kernel frees it when the process dies. Where the
+owner runs on another host, a free lock proves nothing on some shared file systems, so such a run is taken over only
+by force.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import time
+import weakref
+from contextlib import suppress
+from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from probes.storage.safe_files import check_folder, open_regular, read_regular
+
+try:
+    import fcntl
+except ImportError:  # Windows: no flock; the owner's process id decides there
+    fcntl = None  # type: ignore[assignment]
+
+OWNER_FILE = "owner.json"
+RECOVERING = "recovering"
+PATIENCE_SECONDS = 30.0
+MAX_OWNER_BYTES = 1 << 16  # an owner file says five things
+_TRIES = 100
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LOCKS_HERE = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
+
+
+class RunIsOwnedError(ValueError):
+    """Another writer, which is alive or may be, has the run."""
+
+
+class WriterLock:
+    """The right to write one run, held until :meth:`release` or the end of the process.
+
+    Args:
+        workspace: The run's workspace, two folders below the store's or the spool's own; made if missing.
+        task: What the run is wanted for. Who records waits for an owner that only recovers, and for no other.
+        force: Take the run over from an owner on another machine, who is known to be dead.
+
+    Raises:
+        RunIsOwnedError: Another writer has the run.
+        OSError: The workspace cannot be written, or is a link.
+
+    Attributes:
+        workspace: The run's workspace.
+        folder: Its descriptor: it leads to the workspace also when the store was renamed.
+    """
+
+    def __init__(self, workspace: Path, *, task: str = "recording", force: bool = False) -> None:
+        self.workspace = workspace
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._take(task, force=force, wait=task != RECOVERING and time.monotonic() < deadline):
+            time.sleep(0.02)
+        _held.add(self)
+
+    def _take(self, task: str, *, force: bool, wait: bool) -> bool:
+        """Take the run; False if it is worth waiting for."""
+        self._file, self.folder, locked = _open_locked(self.workspace / OWNER_FILE)
+        try:
+            previous = _read(self._file)
+            if locked is False and wait and _may_end_soon(previous):
+                self.forget()
+                return False
+            if locked is False or not (force or _is_dead(previous, lock_was_free=bool(locked))):
+                raise RunIsOwnedError(_busy(self.workspace.name, previous, held=locked is False))
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(json.dumps({"task": task, **_this_process()}).encode())
+        except BaseException:
+            self.forget()
+            raise
+        return True
+
+    @property
+    def held(self) -> bool:
+        """False once released, and in a forked child."""
+        return not self._file.closed
+
+    def release(self) -> None:
+        """Give the run back. The workspace goes too, unless something is left in it."""
+        if not self.held:
+            return
+        workspace = self.location()
+        with suppress(FileNotFoundError):  # somebody deleted the store under us
+            if os.listdir(self.folder) == [OWNER_FILE]:  # noqa: PTH208  # a Path takes no descriptor
+                os.unlink(OWNER_FILE, dir_fd=self.folder)  # while locked: who gets the lock next sees that it is gone
+        self.forget()
+        for folder in (workspace, workspace.parent):
+            with suppress(OSError):  # something is left, or another writer came
+                folder.rmdir()
+
+    def forget(self) -> None:
+        """Close the file and leave the workspace alone: what a forked child must do."""
+        if self.held:
+            self._file.close()
+            os.close(self.folder)
+
+    def location(self) -> Path:
+        """Return where the workspace is now: somebody may have renamed the store since it was opened."""
+        with suppress(OSError):  # no /proc, or closed
+            return Path(f"/proc/self/fd/{self.folder}").readlink()
+        return self.workspace
+
+
+_held: weakref.WeakSet[WriterLock] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for lock in list(_held):
+        lock.forget()
+
+
+# A forked child (a DataLoader worker) shares the lock; if it outlived its parent, the run would seem alive.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def is_alive(workspace: Path) -> bool:
+    """Return whether the writer that the owner file names is alive, or may be, on another machine. Writes nothing."""
+    try:
+        owner = _parsed(read_regular(workspace / OWNER_FILE, limit=MAX_OWNER_BYTES))
+    except OSError:
+        return False
+    return not _is_dead(owner, lock_was_free=False)
+
+
+def _open_locked(path: Path) -> tuple[FileIO, int, bool | None]:
+    """Open the owner file and try to lock it; again if its last owner deleted file or folder in between."""
+    for _ in range(_TRIES - 1):
+        with suppress(FileNotFoundError, FileExistsError):  # mkdir's, of a folder deleted right after it was found
+            return _open_locked_once(path)
+    return _open_locked_once(path)
+
+
+def _open_locked_once(path: Path) -> tuple[FileIO, int, bool | None]:
+    check_folder(path.parent, root=path.parents[2], make=True)
+    folder = os.open(path.parent, _FOLDER)
+    try:
+        file = FileIO(open_regular(path, os.O_RDWR | os.O_CREAT, folder=folder), "r+")
+        try:
+            locked = _try_lock(file)
+            if path.lstat().st_ino != os.fstat(file.fileno()).st_ino:
+                raise FileNotFoundError(errno.ENOENT, "the owner file was deleted as it was being locked", str(path))
+        except BaseException:
+            file.close()
+            raise
+    except BaseException:
+        os.close(folder)
+        raise
+    return file, folder, locked
+
+
+def _try_lock(file: FileIO) -> bool | None:
+    """True: locked now. False: another has it. None: there are no locks on this file system or platform."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS_HERE:
+            return None
+        raise
+    return True
+
+
+def _may_end_soon(owner: dict[str, Any]) -> bool:
+    """Return whether an owner who has the lock, and whose file says this, may be one that only recovers.
+
+    A dead writer's name, or none, says that whoever has the lock has not written its own yet.
+    """
+    return owner.get("task") == RECOVERING or _is_dead(owner, lock_was_free=False)
+
+
+def _is_dead(owner: dict[str, Any], *, lock_was_free: bool) -> bool:
+    if not owner:
+        return True  # a new file, or one that its writer died over while writing it, just after taking the lock
+    me = _this_process()
+    same_boot = bool(me["boot"]) and owner.get("boot") == me["boot"]
+    if not same_boot and owner.get("host") != me["host"]:
+        return False
+    if lock_was_free:
+        return True  # on one machine a free lock is proof
+    pid = owner.get("pid")
+    return (bool(me["boot"]) and not same_boot) or not isinstance(pid, int) or owner.get("born") != _birth(pid)
+
+
+def _this_process() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "boot": _boot_id(),
+        "pid": os.getpid(),
+        "born": _birth(os.getpid()),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _boot_id() -> str:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _birth(pid: int) -> str | None:
+    """Start time of a process in clock ticks since boot, "alive" if only that is known, None if there is none."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    if Path("/proc/self/stat").exists() or os.name == "nt":
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "alive"
+
+
+def _read(file: FileIO) -> dict[str, Any]:
+    return _parsed(file.read(MAX_OWNER_BYTES))
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    with suppress(ValueError, RecursionError):  # torn by the death of its writer: then the lock alone decides
+        owner = json.loads(content or b"{}")
+        return owner if isinstance(owner, dict) else {}
+    return {}
+
+
+def _busy(run: str, owner: dict[str, Any], *, held: bool) -> str:
+    who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('since', '?')}"
+    if held:
+        return f"run {run!r} is being written by {who}: choose another run id, or wait until that writer closes"
+    return (
+        f"run {run!r} belongs to {who}, another machine, which may still be alive. If that process is dead, "
+        f"`meandrift recover {run} --force` takes the run over"
+    )
