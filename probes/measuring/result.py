@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from probes.metrics.metric import Metric
@@ -27,12 +26,3 @@ class Result:
     indices: list[int]
     values: Tensor
     finished: bool = False
-
-    def finish(self) -> np.ndarray:
-        """Return the values, ``(rows, layers)``, after the metric's last part."""
-        return finished_values(self.metric, self.values.cpu().numpy(), finished=self.finished)
-
-
-def finished_values(metric: Metric, values: np.ndarray, *, finished: bool) -> np.ndarray:
-    """Return values, ``(rows, ..., layers)`` of one step or several, after the metric's last part."""
-    return values if finished or metric.finish is None else metric.finish(values)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from probes.measuring.result import Result, finished_values
+from probes.arrow_arrays import list_array, number_array, word_array
+from probes.measuring.result import Result
 from probes.metrics.flat import batches
 from probes.metrics.histogram import HALF, MANTISSA_BITS, OCTAVE, SLOTS, occupied_bins
 from probes.metrics.metric import Metric
@@ -15,7 +16,6 @@ from probes.metrics.singular_values import PADDING
 from probes.model.layer import Layer
 from probes.recording.record import Record
 from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYERS, SPECTRA, SPECTRA_COLUMNS, Column, arrow_schema
-from probes.storage.arrow_arrays import list_array, number_array, word_array
 
 COUNTS_AT_ONCE = 1 << 17  # turned into rows at a time, 1 MB: on the way they take many times that
 
@@ -93,7 +93,7 @@ class Tables:
         if not found:
             return None
         rows, layers, labels = _places(found)
-        lists = [values[values != PADDING] for _, result in found for values in result.finish().T]
+        lists = [values[values != PADDING] for _, result in found for values in finished(result).T]
         offsets = np.concatenate([[0], np.cumsum([len(values) for values in lists])])
         spectra = list_array(offsets, np.concatenate(lists), pa.float32())
         keys = [*self._keys(records, rows, layers), _words(labels)]
@@ -112,6 +112,15 @@ class Tables:
         ]
 
 
+def finished(result: Result) -> np.ndarray:
+    """Return the values of a result, ``(rows, layers)``, after the part that its metric computes on the host."""
+    return _finished(result.metric, result.values.cpu().numpy(), finished=result.finished)
+
+
+def _finished(metric: Metric, values: np.ndarray, *, finished: bool) -> np.ndarray:
+    return values if finished or metric.finish is None else metric.finish(values)
+
+
 def _alike(records: Sequence[Record]) -> Iterator[tuple[Metric, tuple[int, ...], list[int], np.ndarray]]:
     """Yield metric, layer indices, record rows and ``(columns, records, layers)`` of results for the same layers."""
     groups: dict[tuple[str, bool, tuple[int, ...], int], list[tuple[int, Result]]] = {}
@@ -120,11 +129,11 @@ def _alike(records: Sequence[Record]) -> Iterator[tuple[Metric, tuple[int, ...],
             if result.metric.table == LAYERS:
                 key = (result.metric.name, result.finished, tuple(result.indices), len(result.values))
                 groups.setdefault(key, []).append((row, result))
-    for (_, finished, indices, _), members in groups.items():
+    for (_, done, indices, _), members in groups.items():
         metric = members[0][1].metric
         # Stacked in the order in which they lie in memory, then turned: (rows, records, layers).
         values = np.moveaxis(np.stack([result.values.numpy().T for _, result in members]), -1, 0)
-        yield metric, indices, [row for row, _ in members], finished_values(metric, values, finished=finished)
+        yield metric, indices, [row for row, _ in members], _finished(metric, values, finished=done)
 
 
 def _of_table(table: str, records: Sequence[Record]) -> list[tuple[int, Result]]:

@@ -20,6 +20,7 @@ from probes.metrics.histogram import SLOTS
 from probes.metrics.singular_values import PADDING
 from probes.model.layer import Layer, raw_parameter
 from probes.ranks import Ranks
+from probes.recording.arrow_tables import finished
 from probes.recording.record import Record
 from probes.recording.to_host import arrival, to_host
 from probes.schema import HISTOGRAMS, LAYERS, SPECTRA
@@ -111,7 +112,7 @@ class StepInProgress:
 
 def _rows(result: Result, width: int) -> Tensor:
     """Return a finished result with a row a layer, ``(layers, width)``."""
-    rows = torch.from_numpy(result.finish()).double().mT
+    rows = torch.from_numpy(finished(result)).double().mT
     return F.pad(rows, (0, width - rows.shape[1]), value=PADDING)
 
 

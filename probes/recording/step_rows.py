@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
+from probes.arrow_arrays import number_array, word_array
 from probes.recording.to_host import arrival, to_host
 from probes.schema import STEPS, STEPS_COLUMNS, Column, arrow_schema
-from probes.storage.arrow_arrays import number_array, word_array
 
 _READY = "_ready"  # of a row: CUDA events after which its tensors hold their values
 _RESERVED = {"run", "step", "epoch", "split", "seconds"}

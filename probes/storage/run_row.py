@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from probes import schema
-from probes.storage.arrow_arrays import one_row
+from probes.arrow_arrays import one_row
 from probes.storage.files import UNFINISHED, StoreFiles
 from probes.storage.parts import write_parquet
 from probes.storage.safe_files import check_folder, is_regular, make_file

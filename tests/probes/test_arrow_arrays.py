@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from probes.storage.arrow_arrays import list_array, number_array, one_row, word_array
+from probes.arrow_arrays import list_array, number_array, one_row, word_array
 
 TYPES = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64()]
 

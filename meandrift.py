@@ -1,0 +1,130 @@
+"""Attach probes to a PyTorch training, read everything back as DataFrames and figures.
+
+    import meandrift as md
+
+    with md.Probe(model, optimizer, run="first") as probe: ...
+    md.layers("runs")
+    md.figure("mean_drift", "runs")
+
+The packages ``dynamics``, ``probes`` and ``analysis`` are loaded from beside this file, so that files of these names in
+the working folder hide nothing. Names are looked up on first use: importing this module loads no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis import (
+        FIGURES,
+        compare,
+        drift,
+        fields,
+        figure,
+        histogram_density,
+        histograms,
+        layers,
+        runs,
+        spectra,
+        steps,
+        with_settings,
+    )
+    from analysis.findings import findings
+    from analysis.query import query
+    from dynamics.norms import convert, fold
+    from probes import Probe, Recorder
+    from probes.metrics import metric
+    from probes.schema import Column
+
+_HERE = Path(__file__).resolve().parent
+_HOMES = {
+    "Probe": "probes",
+    "Recorder": "probes",
+    "metric": "probes.metrics",
+    "Column": "probes.schema",
+    "FIGURES": "analysis",
+    "compare": "analysis",
+    "drift": "analysis",
+    "fields": "analysis",
+    "figure": "analysis",
+    "histogram_density": "analysis",
+    "histograms": "analysis",
+    "layers": "analysis",
+    "runs": "analysis",
+    "spectra": "analysis",
+    "steps": "analysis",
+    "with_settings": "analysis",
+    "findings": "analysis.findings",
+    "query": "analysis.query",
+    "convert": "dynamics.norms",
+    "fold": "dynamics.norms",
+}
+__all__ = [
+    "FIGURES",
+    "Column",
+    "Probe",
+    "Recorder",
+    "compare",
+    "convert",
+    "drift",
+    "fields",
+    "figure",
+    "findings",
+    "fold",
+    "histogram_density",
+    "histograms",
+    "layers",
+    "metric",
+    "query",
+    "runs",
+    "spectra",
+    "steps",
+    "with_settings",
+]
+
+
+def _load(name: str) -> None:
+    """Load a package from beside this file, whatever stands first in ``sys.path``.
+
+    Raises:
+        ImportError: Another module of that name is loaded already.
+    """
+    home = _HERE / name / "__init__.py"
+    loaded = sys.modules.get(name)
+    if loaded is None:
+        spec = spec_from_file_location(name, home, submodule_search_locations=[str(home.parent)])
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+        return
+    file = getattr(loaded, "__file__", None)
+    if file is None or Path(file).resolve() != home:
+        raise ImportError(
+            f"meandrift needs its own package {name!r}, and another module of that name is loaded from "
+            f"{file or 'an unknown place'}: rename that module, or import meandrift before it"
+        )
+
+
+for _name in ("probes", "analysis", "dynamics"):
+    _load(_name)
+
+try:
+    __version__ = version("meandrift")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'meandrift' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

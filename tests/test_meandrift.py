@@ -1,0 +1,123 @@
+"""``import meandrift as md``: one name for everything, whatever files stand in the user's folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import analysis
+import meandrift as md
+import probes
+
+ROOT = Path(__file__).parents[1]
+USE = """
+import meandrift as md
+
+def train(store):
+    import torch
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with md.Probe(model, optimizer, store=store, run="a", every=1):
+        model(torch.randn(4, 3)).sum().backward()
+        optimizer.step()
+    return len(md.layers(store))
+"""
+CALL = "\nif __name__ == '__main__':\n    print(train('runs'))\n"
+SPAWN = """
+if __name__ == "__main__":
+    import multiprocessing
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(train, ["runs"])[0])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a user's folder with files that have the names of our packages."""
+    for name in ("analysis", "probes", "dynamics"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('this is the user\\'s own file')")
+    return tmp_path
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=folder, env=environment
+    )
+
+
+def test_a_script_beside_files_of_our_packages_names(folder: Path) -> None:
+    (folder / "mine.py").write_text(USE + CALL)
+    done = run("mine.py", folder=folder)
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_a_module_run_by_name(folder: Path) -> None:
+    (folder / "mine.py").write_text(USE + CALL)
+    done = run("-m", "mine", folder=folder)
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_a_spawned_process(folder: Path) -> None:
+    (folder / "mine.py").write_text(USE + SPAWN)
+    done = run("mine.py", folder=folder)
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_a_notebook_kernel(folder: Path) -> None:
+    jupyter = pytest.importorskip("jupyter_client.manager")
+    pytest.importorskip("ipykernel")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    manager, client = jupyter.start_new_kernel(cwd=str(folder), env=environment)
+    printed = []
+    try:
+        for cell in (USE, "print(train('runs'))"):
+            reply = client.execute_interactive(cell, timeout=120, output_hook=printed.append)
+            assert reply["content"]["status"] == "ok", reply["content"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert [m["content"]["text"] for m in printed if m["msg_type"] == "stream"] == ["1\n"]
+
+
+def test_a_foreign_module_that_is_loaded_already_is_named(folder: Path) -> None:
+    (folder / "analysis.py").write_text("")
+    done = run("-c", "import analysis, meandrift", folder=folder)
+    assert done.returncode != 0
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: meandrift needs its own package 'analysis'")
+    assert str(folder / "analysis.py") in last
+
+
+def test_our_packages_loaded_before_are_taken_as_they_are() -> None:
+    assert md.Probe is probes.Probe
+    assert md.layers is analysis.layers
+
+
+def test_importing_it_loads_no_torch() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, meandrift; sys.exit('torch' in sys.modules)"],
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("name", md.__all__)
+def test_every_name_it_promises_is_there(name: str) -> None:
+    assert getattr(md, name) is not None
+    assert name in dir(md)
+
+
+def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Prob'; it has FIGURES, Column, Probe"):
+        _ = md.Prob
+
+
+def test_it_hands_on_every_public_name_of_analysis() -> None:
+    assert set(analysis.__all__) <= set(md.__all__)
