@@ -58,7 +58,6 @@ def _answer(connection: duckdb.DuckDBPyConnection, store: str, sql: str) -> pd.D
     try:
         statement = one_select(connection, sql)
         tables = make_views(connection, store, sql)
-        connection.execute("SET python_enable_replacements = false")  # a table is no variable of ours
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         return connection.execute(statement).df()

@@ -30,7 +30,7 @@ def one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statem
     elif kind != "SELECT":
         raise ValueError(f"expected one SELECT, got {kind}: a query only reads the store; {_hint(kind)}")
     elif not _only_reads(connection, sql):
-        raise ValueError("expected one SELECT, got one with a part that writes: a query only reads the store")
+        raise ValueError("expected one SELECT, got one with a part that writes, or may: a query only reads the store")
     return statements[0]
 
 

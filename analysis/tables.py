@@ -118,8 +118,9 @@ def fields(store: StorePath, table: str, *, runs: Patterns = None) -> dict[str, 
     keys = _keys(table)
     described = {}
     for field in _looking_again(store, lambda: open_table(store, table, runs)).schema:
+        metadata = field.metadata or {}
         if field.name not in keys:
-            facts = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+            facts = {key.decode(errors="replace"): text.decode(errors="replace") for key, text in metadata.items()}
             known = {name: facts.get(name, "") for name in ("unit", "formula", "tensor", "reference")}
             described[field.name] = Column(field.name, type=field.type, **known)
     return described

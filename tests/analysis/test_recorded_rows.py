@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console
 
 import analysis
+from analysis import recorded_rows
 from analysis.findings import findings_of
 from analysis.query import query
 from analysis.recorded_rows import find_rows
@@ -42,6 +43,11 @@ for step in range(6):
     rows = [{**key, "layer_type": "Conv2d", "weight_mean": None if step == 3 else step / 7, **late} for key in keys]
     recorder.write("layers", pa.RecordBatch.from_pylist(rows))
     recorder.write("steps", pa.RecordBatch.from_pylist([{"step": step, "split": "train", "loss": 1 / (step + 1)}]))
+    of_layer = {"step": step, "layer": "block", "layer_index": 1, "layer_type": "Conv2d"}
+    counts = {"tensor": "gradient", "mantissa_bits": 1, "first_bin": -3, "counts": [step, 1], "n": step + 1}
+    recorder.write("histograms", pa.RecordBatch.from_pylist([{**of_layer, **counts, "n_zero": 0, "n_nonfinite": 0}]))
+    spectrum = {"view": "unfolded", "singular_values": [1.5, float("nan")]}
+    recorder.write("spectra", pa.RecordBatch.from_pylist([{**of_layer, **spectrum}]))
     if str(step) in sys.argv[2:]:
         recorder.flush()
 os.kill(os.getpid(), signal.SIGKILL)
@@ -68,6 +74,8 @@ def answers(store: Path) -> list[pd.DataFrame]:
     return [
         analysis.layers(store),
         analysis.steps(store),
+        analysis.histograms(store),
+        analysis.spectra(store, steps=(2, None)),
         analysis.layers(store, **chosen),
         analysis.layers(store, measured=["weight_mean"]),
         analysis.layers(store, measured=["spectral_norm"], columns=[]),
@@ -89,8 +97,8 @@ def test_a_killed_run_reads_as_it_does_once_recovered(
     assert tree_of(store) == before
     assert found[0]["layer"].cat.categories.tolist() == ["stem", "block"]
     assert len(found[0]) == 12
-    assert len(found[3]) == 10  # null is not measured,
-    assert found[4]["step"].tolist() == [4, 4, 5, 5]  # NaN is
+    assert len(found[5]) == 10  # null is not measured,
+    assert found[6]["step"].tolist() == [4, 4, 5, 5]  # NaN is
     recover_dead(open_store(store))
     assert not list(store.glob("_writers/*"))
     for early, late in zip(found, answers(store), strict=True):
@@ -133,6 +141,32 @@ def test_a_segment_that_a_part_holds_is_not_counted_again(tmp_path: Path) -> Non
     recorder.write("layers", rows_of(2))
     assert analysis.layers(tmp_path)["step"].tolist() == [0, 1, 2]
     assert query(tmp_path, "SELECT step FROM layers ORDER BY step")["step"].tolist() == [0, 1, 2]
+    recorder.close()
+
+
+@pytest.mark.parametrize("read", [analysis.layers, lambda store: query(store, "SELECT * FROM layers")], ids=["", "sql"])
+@pytest.mark.parametrize("moment", ["before a segment is opened", "after the first look"])
+def test_a_flush_while_a_reader_looks_hides_no_row_and_doubles_none(
+    moment: str, read: Callable[[Path], pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(tmp_path, "a")
+    recorder.write("layers", rows_of(0, 1))
+
+    def beside_a_flush(look: Callable[..., Any]) -> Callable[..., Any]:
+        def looked(*args: Any) -> Any:
+            if moment == "before a segment is opened" and look.__name__ == "read_segment":
+                recorder.flush()
+            try:
+                return look(*args)
+            finally:
+                recorder.flush()
+
+        return looked
+
+    for name in ("read_segment", "parts_of"):
+        monkeypatch.setattr(recorded_rows, name, beside_a_flush(getattr(recorded_rows, name)))
+    assert read(tmp_path)["step"].tolist() == [0, 1]
+    assert not list(tmp_path.glob("_writers/a/*.arrows"))
     recorder.close()
 
 
