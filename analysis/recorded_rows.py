@@ -2,8 +2,9 @@
 
 A writer renames a part into place before it deletes the segments whose rows the part holds, and the part's name says
 which. Segments are therefore read first and parts listed after: a segment that has gone meanwhile is in a part of the
-later list, and one that both have is counted as the part. So no row is missed and none comes twice. Nothing is
-written: the log of a run that was killed, or is still recorded, stays as it is.
+later list, and one that both have is counted as the part. So no row is missed and none comes twice. (A run resumed from
+an earlier step in that very moment may still show rows that it supersedes.) Nothing is written: the log of a run that
+was killed, or is still recorded, stays as it is.
 """
 
 from __future__ import annotations
