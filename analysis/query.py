@@ -56,7 +56,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, store: str, sql: str) -> pd.D
 
     tables: list[str] = []
     try:
-        statement = one_select(connection, sql)
+        statement = one_select(sql)
         tables = make_views(connection, store, sql)
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")

@@ -11,36 +11,37 @@ if TYPE_CHECKING:
 _READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 
 
-def one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+def one_select(sql: str) -> duckdb.Statement:
     """Return the one statement of a query, which reads and does nothing else; nothing is executed.
 
     ``SELECT``, ``FROM``, ``WITH``, ``VALUES``, ``DESCRIBE``, ``SUMMARIZE``, ``SHOW`` and ``EXPLAIN`` of one of them.
 
     Raises:
         ValueError: It is something else, also within: a common table expression may write a file, and
-            ``EXPLAIN ANALYZE`` does what it explains.
-        duckdb.ParserException: It is no SQL.
+            ``EXPLAIN ANALYZE`` does what it explains. Or it is no SQL.
     """
-    statements = connection.extract_statements(sql)
+    import duckdb
+
+    # A connection of its own without access to files: DuckDB 1 opens what IMPORT DATABASE names as it parses it.
+    with duckdb.connect(config={"enable_external_access": "false"}) as parser:
+        try:
+            return _checked(parser, sql)
+        except duckdb.Error as error:
+            raise ValueError(f"expected one SELECT in DuckDB's SQL, got: {error}") from error
+
+
+def _checked(parser: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    statements = parser.extract_statements(sql)
     if len(statements) != 1:
         raise ValueError(f"expected one SELECT, got {len(statements)} statements: ask one query after the other")
     kind = _kind(statements[0])
     if kind == "EXPLAIN":
-        _check_explained(connection, _explained(sql))
+        _checked(parser, _explained(sql))
     elif kind != "SELECT":
         raise ValueError(f"expected one SELECT, got {kind}: a query only reads the store; {_hint(kind)}")
-    elif not _only_reads(connection, sql):
+    elif not _only_reads(parser, sql):
         raise ValueError("expected one SELECT, got one with a part that writes, or may: a query only reads the store")
     return statements[0]
-
-
-def _check_explained(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    import duckdb
-
-    try:
-        one_select(connection, sql)
-    except duckdb.ParserException as error:
-        raise ValueError(f"expected one SELECT after EXPLAIN or EXPLAIN ANALYZE, without options: {error}") from error
 
 
 def _kind(statement: duckdb.Statement) -> str:
@@ -67,9 +68,9 @@ def _explained(sql: str) -> str:
     return sql.encode()[starts[first] :].decode() if len(starts) > first else ""
 
 
-def _only_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
+def _only_reads(parser: duckdb.DuckDBPyConnection, sql: str) -> bool:
     """Tell whether every node of the parsed query reads: a COPY or INSERT may stand in a WITH, at any depth."""
-    [(text,)] = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+    [(text,)] = parser.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
     try:
         parsed = json.loads(text)
         return not parsed["error"] and all(kind in _READING for kind in _node_types(parsed))

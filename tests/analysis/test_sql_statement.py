@@ -71,6 +71,7 @@ def unchanged(store: Path, tree_of: Callable[[Path], dict], monkeypatch: pytest.
         "UPDATE layers SET x = 0",
         "DELETE FROM layers",
         "PREPARE p AS SELECT 1",
+        "SELEC 1",
         "SELECT 1; SELECT 2",
         "SELECT 1; COPY layers TO '{part}'",
         "SELECT 1;; SELECT 2;",
@@ -97,7 +98,7 @@ def test_what_is_no_single_select_is_refused(sql: str, store: Path) -> None:
 )
 def test_a_select_with_a_part_that_writes_is_refused(sql: str, store: Path) -> None:
     [part] = store.glob("layers/run=a/*.parquet")
-    with pytest.raises(ValueError, match=r"^expected one SELECT|^Parser Error"):  # DuckDB 1 knows no such thing
+    with pytest.raises(ValueError, match=r"^expected one SELECT"):
         query(store, sql.format(part=part))
 
 
@@ -145,7 +146,6 @@ def test_descriptions_are_answered(sql: str, store: Path) -> None:
         "SELECT * FROM query('COPY layers TO ''out.csv''')",
         "SELECT * FROM enable_logging(storage = 'file', storage_path = 'log')",
         "SELECT * FROM enable_profiling(save_location = 'profile.json')",
-        "SELECT * FROM duckdb_secrets()",
         "SELECT * FROM read_csv('https://example.com/a.csv')",
     ],
 )
