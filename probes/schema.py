@@ -139,13 +139,9 @@ _RUN_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,119}")
 _READ_AS_VALUES = {"true", "false", "null", "none", "nan", "inf", "infinity"}
 
 
-def is_run_id(text: str) -> bool:
-    """Tell whether :func:`check_run_id` takes a text for a run id.
-
-    >>> [is_run_id(text) for text in ("bn-s0", "..", "", "nan")]
-    [True, False, False, False]
-    """
-    return bool(_RUN_ID.fullmatch(text)) and text.lower() not in _READ_AS_VALUES
+def is_run_id(run: str) -> bool:
+    """Return whether every partition reader takes this run id for a string, and every file system for one name."""
+    return isinstance(run, str) and bool(_RUN_ID.fullmatch(run)) and run.lower() not in _READ_AS_VALUES
 
 
 def check_run_id(run: str) -> str:
@@ -155,7 +151,7 @@ def check_run_id(run: str) -> str:
         ValueError: The id does not start with a letter, has other characters than letters, digits, ``.``, ``_``
             and ``-``, is longer than 120 characters, or is a word that readers take for a value (``nan``).
     """
-    if isinstance(run, str) and is_run_id(run):
+    if is_run_id(run):
         return run
     raise ValueError(
         f"run id {run!r}: expected a letter, then letters, digits, '.', '_' or '-', at most 120 in all, and no word "
