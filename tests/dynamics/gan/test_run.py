@@ -265,6 +265,7 @@ def test_real_images_go_on_where_a_stopped_run_left_them() -> None:
 
 @pytest.mark.gpu
 def test_a_run_on_a_gpu_records_what_a_run_on_the_cpu_does(run: Run, gpu: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="writes the grids of samples")
     run(replace(SMALL, steps=2), "cpu")
     run(replace(SMALL, steps=2, device=gpu), "gpu")
     cpu, other = (read(tmp_path, "layers", name).reset_index(drop=True) for name in ("cpu", "gpu"))
