@@ -11,8 +11,7 @@ import pandas as pd
 
 from analysis.layer_choice import weight_layers
 from analysis.selection import Patterns
-from analysis.store_files import parts_by_run
-from analysis.tables import StorePath, fields, load
+from analysis.tables import StorePath, fields_if_any, load
 from analysis.transforms import drift
 from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE, LAYERS, RUN, STEP, STEPS
 
@@ -90,7 +89,7 @@ def findings_of(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
     """Return :func:`findings` of a store, which reads only the columns that findings need."""
     tables = {}
     for table, needed in READ_BY_FINDINGS.items():
-        present = fields(store, table, runs=runs) if parts_by_run(store, table) else {}
+        present = fields_if_any(store, table, runs=runs)
         wanted = [name for name in needed if name in present]
         # A loss that was not measured is null, one that diverged is NaN: only the latter is a finding.
         measured = wanted if table == STEPS else []

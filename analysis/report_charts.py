@@ -14,8 +14,7 @@ import pandas as pd
 from analysis.densities import central_range, pooled, rebinned
 from analysis.figures.page import axis_label, definition
 from analysis.layer_choice import in_depth_order, readable, weight_layers
-from analysis.store_files import parts_by_run
-from analysis.tables import StorePath, fields, load
+from analysis.tables import StorePath, fields_if_any, load
 from analysis.transforms import drift
 from probes.schema import HISTOGRAMS, LAYER, LAYERS, RUN, SPLIT, STEP, STEPS, Column
 
@@ -76,7 +75,7 @@ def charts(store: StorePath, runs: Sequence[str]) -> tuple[list[dict[str, Any]],
 
 
 def _measured(store: StorePath, runs: Sequence[str]) -> Iterator[tuple[Chart, pd.DataFrame | None, Column | None]]:
-    described = {table: fields(store, table, runs=runs) for table in (STEPS, LAYERS) if parts_by_run(store, table)}
+    described = {table: fields_if_any(store, table, runs=runs) for table in (STEPS, LAYERS)}
     for chart in CHARTS:
         column = described.get(chart.table, {}).get(chart.column)
         if column is None:
@@ -142,7 +141,7 @@ def packed(values: np.ndarray) -> str:
 
 def histograms(store: StorePath, runs: Sequence[str]) -> dict[str, Any] | None:
     """Return gradient densities by layer, run and step, all of a layer on the same bins; None if none were recorded."""
-    if not parts_by_run(store, HISTOGRAMS):
+    if not fields_if_any(store, HISTOGRAMS, runs=runs):
         return None
     rows = load(store, HISTOGRAMS, runs=runs)
     rows = readable(weight_layers(rows[rows["tensor"] == "gradient"], None), None, most=HISTOGRAM_LAYERS)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
 
+from analysis.store_files import regular_files, run_folders
 from analysis.tables import StorePath
-from probes.schema import RUN, STEP
+from probes.schema import RUN, SAMPLES, STEP
 
 PATH = "path"
+_GRID = re.compile(r"step-[0-9]{1,18}\.png")
 IMAGE_SIZE = 32  # pixels of one image in a grid, which has no gaps
 
 
@@ -21,11 +24,15 @@ def sample_grids(store: StorePath) -> pd.DataFrame:
     Raises:
         ValueError: The store has no grids.
     """
-    found = sorted((Path(store) / "samples").glob("run=*/step-*.png"))
-    if not found:
-        raise ValueError(f"store {str(store)!r} has no sample grids (samples/run=<id>/step-<step>.png)")
-    rows = [(path.parent.name.removeprefix("run="), int(path.stem.removeprefix("step-")), path) for path in found]
-    return pd.DataFrame(rows, columns=[RUN, STEP, PATH])
+    found = run_folders(Path(store) / SAMPLES)
+    rows = [(run, _step(path), path) for run in found for path in regular_files(found[run], _GRID.fullmatch)]
+    if not rows:
+        raise ValueError(f"store {str(store)!r} has no sample grids ({SAMPLES}/run=<id>/step-<step>.png)")
+    return pd.DataFrame(rows, columns=[RUN, STEP, PATH]).sort_values([RUN, STEP], ignore_index=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 def read_grid(path: Path, *, rows: int, columns: int) -> np.ndarray:

@@ -1,28 +1,25 @@
-"""Where a store keeps its parts, and what to say when they are not there."""
+"""The folders and files of a store that a reader takes: no links, no pipes, no folder whose name is no run's.
+
+A store may come from somebody else. What is left out is said in one warning each, which names it.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from probes import schema
 
+RUN_PREFIX = schema.run_folder("")
+_LINK = "it is a symbolic link: copy the run into the store, or open the other store"
 
-def parts_by_run(store: str | Path, table: str) -> dict[str, list[Path]]:
-    """Return the finished Parquet parts of a table by run id, both sorted; files still being written are left out.
 
-    Raises:
-        FileNotFoundError: There is no such path.
-        ValueError: The path is a file, or ``table`` is none of the store's tables.
-    """
-    if table not in schema.TABLES:
-        raise ValueError(f"no table {table!r}; a store has {', '.join(schema.TABLES)}")
-    folder = existing_store(store) / table
-    found = {}
-    for run_folder in sorted(folder.glob("run=*")):
-        parts = sorted(part for part in run_folder.glob("*.parquet") if not part.name.startswith(("_", ".")))
-        if parts:
-            found[run_folder.name.removeprefix("run=")] = parts
-    return found
+def left_out(path: str | Path, why: str) -> None:
+    """Warn that a file or folder is not read."""
+    warnings.warn(f"{str(path)!r} is left out: {why}", stacklevel=2)  # one line of code, so each is shown once
 
 
 def existing_store(store: str | Path) -> Path:
@@ -42,9 +39,68 @@ def existing_store(store: str | Path) -> Path:
     return path
 
 
-def missing_table(store: str | Path, table: str) -> str:
-    """Return the sentence that says a table is not there and which are."""
-    present = [name for name in schema.TABLES if parts_by_run(store, name)]
-    if not present:
-        return f"store {str(store)!r} is empty: no run has finished a part of any table yet"
-    return f"store {str(store)!r} has no table {table!r}; it has {', '.join(present)}"
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder, by name; nothing if it is not there or is a link."""
+    try:
+        mode = folder.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            left_out(folder, _LINK)
+        if not stat.S_ISDIR(mode):
+            return []
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
+
+
+def run_folders(parent: Path, *, prefix: str = RUN_PREFIX) -> dict[str, Path]:
+    """Return the folders of runs in a folder by run id, sorted. Links and names that are no run's are left out."""
+    found = {}
+    for entry in entries(parent):
+        if not entry.name.startswith(prefix):
+            continue
+        if entry.is_symlink():
+            left_out(entry.path, _LINK)
+        elif entry.is_dir(follow_symlinks=False) and is_run_folder(entry.path, prefix=prefix):
+            found[entry.name.removeprefix(prefix)] = Path(entry.path)
+    return found
+
+
+def is_run_folder(path: str, *, prefix: str = RUN_PREFIX) -> bool:
+    """Tell whether a folder is named after a run; warn if not."""
+    name = path.replace(os.sep, "/").rpartition("/")[2]
+    run = name.removeprefix(prefix)
+    if name.startswith(prefix) and schema.is_run_id(run):
+        return True
+    left_out(
+        path, f"{run!r} is no run id: expected a letter, then letters, digits, '.', '_' or '-', and no nan or null"
+    )
+    return False
+
+
+def regular_files(folder: Path, wanted: Callable[[str], object]) -> list[Path]:
+    """Return the files in a folder whose names are wanted, sorted. Links and what is no regular file are left out."""
+    found = []
+    for entry in entries(folder):
+        if not wanted(entry.name):
+            continue
+        if entry.is_symlink():
+            left_out(entry.path, _LINK)
+        elif entry.is_file(follow_symlinks=False):
+            found.append(Path(entry.path))
+        else:
+            left_out(entry.path, "it is no regular file")
+    return found
+
+
+def parts_of(store: Path, table: str, run: str) -> list[Path]:
+    """Return a run's finished Parquet parts in a table, sorted; files still being written are left out."""
+    folder = store / table
+    if folder.is_symlink():  # `run_folders` has said so
+        return []
+    return regular_files(folder / schema.run_folder(run), is_part)
+
+
+def is_part(name: str) -> bool:
+    """Tell whether a file's name is one that readers of a Parquet folder take for a finished part."""
+    return name.endswith(".parquet") and not name.startswith(("_", "."))

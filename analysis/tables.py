@@ -1,7 +1,8 @@
 """Reads a store's tables into DataFrames: only the columns, runs, layers and steps that are asked for.
 
 Everything is pushed down to the Parquet files: unwanted runs are not opened, unwanted columns not decoded, unwanted
-row groups skipped. Rows come as they were recorded, in step order within a run.
+row groups skipped. Rows come as they were recorded, in step order within a run, those too that a killed or live run
+has in its log and in no part yet.
 
 A value that was not measured at a step is null in the store; a measured NaN is NaN. pandas shows both as NaN, so
 ``measured`` chooses the rows in which every named column was really measured.
@@ -10,21 +11,23 @@ A value that was not measured at a step is null in the store; a measured NaN is 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from analysis.recorded_rows import find_rows
 from analysis.selection import Patterns, abbreviated, matching
-from analysis.store_files import missing_table, parts_by_run
+from analysis.table_dataset import open_table
 from probes import schema
 from probes.schema import Column
 
 StorePath = str | Path
 Steps = tuple[int | None, int | None] | None
+_Found = TypeVar("_Found")
 
 _ATTEMPTS = 5
 # As pyarrow comes it reads whole files ahead, 16 batches at a time: 60 MB for an answer of half a megabyte.
@@ -102,28 +105,35 @@ def load(
     measured: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return one table of a store; arguments and errors as :func:`layers`."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            dataset = _open(store, table, runs)
-            return _read(dataset, table, columns=columns, layers=layers, steps=steps, measured=measured)
-        except FileNotFoundError:
-            # A run in progress replaces small parts by larger ones between our listing and our reading: look again.
-            if attempt == _ATTEMPTS - 1 or not Path(store).is_dir():
-                raise
-            time.sleep(0.05 * 2**attempt)
-    raise AssertionError("unreachable")
+
+    def look() -> pd.DataFrame:
+        dataset = open_table(store, table, runs)
+        return _read(dataset, table, columns=columns, layers=layers, steps=steps, measured=measured)
+
+    return _looking_again(store, look)
 
 
 def fields(store: StorePath, table: str, *, runs: Patterns = None) -> dict[str, Column]:
     """Return a table's measured columns with the unit, formula and reference that the store's files give them."""
     keys = _keys(table)
     described = {}
-    for field in _open(store, table, runs).schema:
+    for field in _looking_again(store, lambda: open_table(store, table, runs)).schema:
+        metadata = field.metadata or {}
         if field.name not in keys:
-            facts = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+            facts = {key.decode(errors="replace"): text.decode(errors="replace") for key, text in metadata.items()}
             known = {name: facts.get(name, "") for name in ("unit", "formula", "tensor", "reference")}
             described[field.name] = Column(field.name, type=field.type, **known)
     return described
+
+
+def fields_if_any(store: StorePath, table: str, *, runs: Patterns = None) -> dict[str, Column]:
+    """Return :func:`fields`, or nothing where none of the runs has rows in the table.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: No run of the store matches.
+    """
+    return fields(store, table, runs=runs) if find_rows(store, table, runs) else {}
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -133,20 +143,19 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def layer_names(store: StorePath, *, table: str = schema.LAYERS, runs: Patterns = None) -> list[str]:
     """Return the names of the observed layers in depth order."""
-    return _layer_names(_open(store, table, runs))
+    return _looking_again(store, lambda: _layer_names(open_table(store, table, runs)))
 
 
-def _open(store: StorePath, table: str, runs: Patterns) -> ds.Dataset:
-    parts = parts_by_run(store, table)
-    if not parts:
-        raise ValueError(missing_table(store, table))
-    chosen = matching(runs, list(parts), what="run")
-    files = [str(part) for run in chosen for part in parts[run]]
-    by_run = ds.partitioning(pa.schema([(schema.RUN, pa.string())]), flavor="hive")
-    dataset = ds.dataset(files, format="parquet", partitioning=by_run)
-    # A column that began to be recorded later is absent from earlier parts: take the union, absent means null.
-    found = [fragment.physical_schema for fragment in dataset.get_fragments()]
-    return dataset.replace_schema(pa.unify_schemas([dataset.schema, *found], promote_options="permissive"))
+def _looking_again(store: StorePath, look: Callable[[], _Found]) -> _Found:
+    for attempt in range(_ATTEMPTS):
+        try:
+            return look()
+        except FileNotFoundError:
+            # A run in progress replaces small parts by larger ones between our listing and our reading: look again.
+            if attempt == _ATTEMPTS - 1 or not Path(store).is_dir():
+                raise
+            time.sleep(0.05 * 2**attempt)
+    raise AssertionError("unreachable")
 
 
 def _read(

@@ -19,8 +19,7 @@ from analysis.layer_choice import in_depth_order
 from analysis.run_table import runs as read_runs
 from analysis.selection import Patterns, abbreviated, matching, spread_over
 from analysis.sparkline import sparkline
-from analysis.store_files import parts_by_run
-from analysis.tables import StorePath, fields, load, records
+from analysis.tables import StorePath, fields, fields_if_any, load, records
 from probes.schema import LAYER, LAYERS, RUN, SPLIT, STEP, STEPS
 
 MOST_LAYERS = 24
@@ -68,7 +67,7 @@ def _chosen(store: StorePath, run: str | None) -> pd.Series:
 
 
 def _steps(store: StorePath, run: str) -> pd.DataFrame:
-    if run not in parts_by_run(store, STEPS):
+    if not fields_if_any(store, STEPS, runs=run):
         return pd.DataFrame(columns=[RUN, STEP, SPLIT, "loss"])
     return load(store, STEPS, runs=run)
 

@@ -1,8 +1,12 @@
-"""The store's walls: tables, keys, columns and histogram bins. All that writer and reader share.
+"""The store's layout: tables, keys, columns, file names and histogram bins. All that writer and reader share.
 
-A store is a folder of hive-partitioned Parquet tables, ``<store>/<table>/run=<id>/part-*.parquet``. The run id
-stands in the path alone. Every measured column carries its unit, formula and reference in the Parquet field
+A store is a folder of hive-partitioned Parquet tables, ``<store>/<table>/run=<id>/part-<first>-<last>.parquet``. The
+run id stands in the path alone. Every measured column carries its unit, formula and reference in the Parquet field
 metadata, so a file explains itself without this module.
+
+Rows that are in no part yet stand in numbered log segments, ``<store>/_writers/<id>/<table>-<number>.arrows``: plain
+Arrow IPC streams without an end mark, words as strings. A part is named after the first and the last segment whose
+rows it holds, and is renamed into place before they are deleted.
 
 This module imports pyarrow and numpy, never torch.
 """
@@ -24,6 +28,10 @@ SPECTRA = "spectra"
 STEPS = "steps"
 RUNS = "runs"
 TABLES = (LAYERS, HISTOGRAMS, SPECTRA, STEPS, RUNS)
+
+WRITERS = "_writers"  # begins with "_": readers of a Parquet folder pass over it
+SAMPLES = "samples"  # beside the tables: grids of generated images, run=<id>/step-<step>.png
+MAX_SEGMENT_BYTES = 256 << 20  # a reader holds a segment in memory; a writer ends one at 16 MiB
 
 RUN, STEP, EPOCH = "run", "step", "epoch"
 LAYER, LAYER_INDEX, LAYER_TYPE = "layer", "layer_index", "layer_type"
@@ -149,6 +157,45 @@ def check_run_id(run: str) -> str:
         f"run id {run!r}: expected a letter, then letters, digits, '.', '_' or '-', at most 120 in all, and no word "
         "that Parquet readers take for a value (nan, true, null). Example: 'bn-s0'."
     )
+
+
+def run_folder(run: str) -> str:
+    """Return the name of a run's folder within a table: ``run=bn-s0``."""
+    return f"{RUN}={run}"
+
+
+def part_name(first: int, last: int) -> str:
+    """Return the name of the part that holds log segments ``first`` to ``last``."""
+    return f"part-{first:08d}-{last:08d}.parquet"
+
+
+def part_range(name: str) -> tuple[int, int] | None:
+    """Return the first and the last log segment that a part holds; None if the name is not a part's.
+
+    >>> part_range("part-00000001-00000007.parquet"), part_range("part-0.parquet")
+    ((1, 7), None)
+    """
+    match = _PART.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def segment_name(table: str, number: int) -> str:
+    """Return the name of a table's log segment."""
+    return f"{table}-{number:08d}.arrows"
+
+
+def segment_number(name: str, table: str) -> int | None:
+    """Return the number of a log segment of a table; None if the name is not one's.
+
+    >>> segment_number("layers-00000003.arrows", "layers"), segment_number("damaged-layers-00000003.arrows", "layers")
+    (3, None)
+    """
+    match = _SEGMENT.fullmatch(name)
+    return int(match[2]) if match and match[1] == table else None
+
+
+_PART = re.compile(r"part-([0-9]{8})-([0-9]{8})\.parquet")
+_SEGMENT = re.compile(r"([a-z]+)-([0-9]{8})\.arrows")
 
 
 def bin_edges(first_bin: int, length: int, *, mantissa_bits: int) -> np.ndarray:

@@ -15,6 +15,26 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # process wait for each other ten times longer than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+REHEARSED = os.environ.get("MEANDRIFT_REHEARSE") == "1"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked ``gpu`` where there is no GPU; ``MEANDRIFT_REHEARSE=1`` runs it on the CPU if it can."""
+    if item.get_closest_marker("gpu") and not (REHEARSED and "gpu" in getattr(item, "fixturenames", ())):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the device of a test marked ``gpu``, computing in float32: convolutions round to TF32 by default."""
+    import torch
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    return "cpu" if REHEARSED else "cuda"
+
 
 _COUNTED = itertools.count()
 

@@ -32,7 +32,8 @@ def moments(tensors: list[Tensor]) -> Tensor:
 def _on_device(tensors: list[Tensor]) -> Tensor:
     """Two passes over everything, and no look at a value."""
     device = tensors[0].device
-    n = torch.tensor([tensor.numel() for tensor in tensors], dtype=torch.float64).to(device, non_blocking=True)
+    sizes = torch.tensor([tensor.numel() for tensor in tensors], dtype=torch.float64, device="cpu")
+    n = sizes.to(device, non_blocking=True)
     means = torch.stack([tensor.sum(dtype=torch.float64) for tensor in tensors]) / n
     squares = torch.cat([_squares_about(tensor, mean) for tensor, mean in zip(tensors, means, strict=True)])
     l2 = torch.where(n > 0, (squares + n * means.square()).sqrt(), 0.0)

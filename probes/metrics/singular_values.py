@@ -83,7 +83,8 @@ def gram(matrix: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         wide = wide.to(dtype)
         return wide @ wide.mT
     product = wide.new_zeros(len(wide), len(wide), dtype=dtype)
-    blocks = [(int(rows[0]), int(rows[-1]) + 1) for rows in torch.arange(len(wide)).chunk(_BLOCKS)]
+    rows = -(-len(wide) // _BLOCKS)
+    blocks = [(first, min(first + rows, len(wide))) for first in range(0, len(wide), rows)]
     # Piece by piece, so that a second thread needs little memory beside a backward pass that has all of its own.
     converts = wide.dtype != dtype and wide.device.type == "cpu"
     for piece in wide.split(max(1, _SCRATCH // len(wide)), dim=1) if converts else (wide,):
@@ -100,7 +101,7 @@ def in_columns(solved: list[Tensor]) -> Tensor:
     """
     kinds = [0.0 if values.ndim == 1 else float(len(values)) for values in solved]
     columns = torch.nn.utils.rnn.pad_sequence([values.reshape(-1) for values in solved], padding_value=PADDING)
-    first = torch.tensor([kinds], dtype=columns.dtype).to(columns.device, non_blocking=True)
+    first = torch.tensor([kinds], dtype=columns.dtype, device="cpu").to(columns.device, non_blocking=True)
     return torch.cat([first, columns])
 
 

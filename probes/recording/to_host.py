@@ -14,7 +14,7 @@ def to_host(tensor: Tensor) -> Tensor:
         return tensor.clone()
     if not tensor.is_cuda:
         return tensor.cpu()
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
     return host.copy_(tensor, non_blocking=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -322,3 +323,21 @@ def seeds_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of three norms with ten seeds each; one run stops early, one meets NaN. Read only."""
     spec = Synthetic(seeds=range(10), records=16, nan_from={"sn-s3": 10}, stop_after={"bn-s2": 8})
     return write_store(tmp_path_factory.mktemp("seeds") / "runs", spec)
+
+
+@pytest.fixture
+def tree_of() -> Callable[[Path], dict[str, tuple[int, int, bytes]]]:
+    """Return a reader of all that a folder holds: size, time of change and content of each file, by its path."""
+
+    def tree(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+        found = [(path, path.lstat()) for path in sorted(folder.rglob("*"))]
+        return {
+            str(path.relative_to(folder)): (
+                about.st_size,
+                about.st_mtime_ns,
+                path.read_bytes() if stat.S_ISREG(about.st_mode) else b"",
+            )
+            for path, about in found
+        }
+
+    return tree

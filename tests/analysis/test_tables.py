@@ -66,8 +66,8 @@ def test_only_asked_columns_are_decoded(small_store: Path, monkeypatch: pytest.M
         def to_table(self, **how: object) -> pa.Table:
             return watched(self.dataset, **how)
 
-    opened = tables._open
-    monkeypatch.setattr(tables, "_open", lambda *args: Watched(opened(*args)))
+    opened = tables.open_table
+    monkeypatch.setattr(tables, "open_table", lambda *args: Watched(opened(*args)))
     analysis.layers(small_store, columns=["grad_var"])
     assert asked == [["run", "step", "epoch", "layer", "layer_index", "layer_type", "grad_var"]]
 
@@ -151,7 +151,7 @@ def test_a_store_that_is_a_file_raises(tmp_path: Path) -> None:
 
 
 def test_an_empty_store_raises(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is empty: no run has finished a part of any table yet"):
+    with pytest.raises(ValueError, match=r"is empty: no run has recorded anything yet"):
         analysis.layers(tmp_path)
 
 
@@ -172,7 +172,7 @@ def test_parts_exchanged_while_reading_are_looked_for_again(
     store = make_store(norms=["bn"], records=3)
     whole = analysis.layers(store)
     part = store / "layers" / "run=bn-s0" / "part-0.parquet"
-    opened, calls = tables._open, []
+    opened, calls = tables.open_table, []
 
     def exchange(*args: object) -> ds.Dataset:
         dataset = opened(*args)
@@ -181,16 +181,16 @@ def test_parts_exchanged_while_reading_are_looked_for_again(
         calls.append(1)
         return dataset
 
-    monkeypatch.setattr(tables, "_open", exchange)
+    monkeypatch.setattr(tables, "open_table", exchange)
     pd.testing.assert_frame_equal(analysis.layers(store), whole)
     assert len(calls) == 2
 
 
 def test_a_part_that_stays_away_raises(make_store: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_store(norms=["bn"], records=3)
-    dataset = tables._open(store, "layers", None)
+    dataset = tables.open_table(store, "layers", None)
     (store / "layers" / "run=bn-s0" / "part-0.parquet").unlink()
-    monkeypatch.setattr(tables, "_open", lambda *_: dataset)
+    monkeypatch.setattr(tables, "open_table", lambda *_: dataset)
     monkeypatch.setattr(tables.time, "sleep", lambda _: None)
     with pytest.raises(FileNotFoundError):
         analysis.layers(store)

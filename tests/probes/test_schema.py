@@ -8,19 +8,65 @@ import pyarrow.parquet as pq
 import pytest
 
 from probes import schema
+from probes.store import Recorder
 
 
 @pytest.mark.parametrize("run", ["bn-s0", "a", "Msn.lr0.001_seed3", "x" * 120])
 def test_run_id_that_every_reader_takes_for_a_string_passes(run: str) -> None:
     assert schema.check_run_id(run) == run
+    assert schema.is_run_id(run)
 
 
 @pytest.mark.parametrize(
-    "run", ["", "3", "2026-11-22", "1e5", "../x", "a/b", "a b", "nan", "None", "x" * 121, "run=1", "é", "a%20b", None]
+    "run",
+    [
+        "",
+        "3",
+        "2026-11-22",
+        "1e5",
+        "../x",
+        "a/b",
+        "a b",
+        "nan",
+        "None",
+        "x" * 121,
+        "run=1",
+        "é",
+        "a%20b",
+        "..",
+        "a\n",
+        None,
+    ],
 )
 def test_run_id_that_a_reader_could_misread_is_refused(run: str) -> None:
     with pytest.raises(ValueError, match="expected a letter, then letters, digits"):
         schema.check_run_id(run)
+    assert run is None or not schema.is_run_id(run)
+
+
+def test_names_of_parts_and_segments_say_which_rows_they_hold() -> None:
+    assert schema.part_range(schema.part_name(3, 12)) == (3, 12)
+    assert schema.segment_number(schema.segment_name("steps", 7), "steps") == 7
+    assert schema.segment_number(schema.segment_name("steps", 7), "layers") is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["part-0.parquet", "part-00000001-00000002.parquet.tmp", "layers-1.arrows", "damaged-layers-00000001.arrows"],
+)
+def test_a_name_that_no_writer_gives_is_no_part_and_no_segment(name: str) -> None:
+    assert schema.part_range(name) is None
+    assert schema.segment_number(name, "layers") is None
+
+
+def test_the_writer_names_parts_and_segments_as_the_schema_says(tmp_path) -> None:
+    row = {"step": 0, "layer": "conv", "layer_index": 0, "layer_type": "Conv2d"}
+    with Recorder(tmp_path, "a") as recorder:
+        recorder.write("layers", pa.RecordBatch.from_pylist([row]))
+        recorder.flush()
+        recorder.write("layers", pa.RecordBatch.from_pylist([row]))
+        assert (tmp_path / schema.LAYERS / schema.run_folder("a") / schema.part_name(1, 1)).is_file()
+        assert (tmp_path / schema.WRITERS / "a" / schema.segment_name(schema.LAYERS, 2)).is_file()
 
 
 def test_column_description_survives_parquet(tmp_path) -> None:

@@ -137,12 +137,12 @@ def test_instance_norm_without_space_is_refused() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["bn", "sn", "msn"])
-def test_a_gpu_gives_the_numbers_of_the_cpu(name: str, seed: int) -> None:
+def test_a_gpu_gives_the_numbers_of_the_cpu(name: str, seed: int, gpu: str) -> None:
     model, x = network(name, seed)
     model, x = model.double(), x.double()
-    twin = copy.deepcopy(model).cuda()
+    twin = copy.deepcopy(model).to(gpu)
     for _ in range(3):
-        here, there = model(x), twin(x.cuda())
+        here, there = model(x), twin(x.to(gpu))
         here.square().sum().backward()
         there.square().sum().backward()
     torch.testing.assert_close(there.cpu(), here)

@@ -1,0 +1,91 @@
+"""What a query may be: one statement that only reads, told by DuckDB's own parser."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+
+_READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+
+
+def one_select(sql: str) -> duckdb.Statement:
+    """Return the one statement of a query, which reads and does nothing else; nothing is executed.
+
+    ``SELECT``, ``FROM``, ``WITH``, ``VALUES``, ``DESCRIBE``, ``SUMMARIZE``, ``SHOW`` and ``EXPLAIN`` of one of them.
+
+    Raises:
+        ValueError: It is something else, also within: a common table expression may write a file, and
+            ``EXPLAIN ANALYZE`` does what it explains. Or it is no SQL.
+    """
+    import duckdb
+
+    # A connection of its own without access to files: DuckDB 1 opens what IMPORT DATABASE names as it parses it.
+    with duckdb.connect(config={"enable_external_access": "false"}) as parser:
+        try:
+            return _checked(parser, sql)
+        except duckdb.Error as error:
+            raise ValueError(f"expected one SELECT in DuckDB's SQL, got: {error}") from error
+
+
+def _checked(parser: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    statements = parser.extract_statements(sql)
+    if len(statements) != 1:
+        raise ValueError(f"expected one SELECT, got {len(statements)} statements: ask one query after the other")
+    kind = _kind(statements[0])
+    if kind == "EXPLAIN":
+        _checked(parser, _explained(sql))
+    elif kind != "SELECT":
+        raise ValueError(f"expected one SELECT, got {kind}: a query only reads the store; {_hint(kind)}")
+    elif not _only_reads(parser, sql):
+        raise ValueError("expected one SELECT, got one with a part that writes, or may: a query only reads the store")
+    return statements[0]
+
+
+def _kind(statement: duckdb.Statement) -> str:
+    try:
+        return statement.type.name
+    except ValueError:  # a kind that DuckDB's Python module has no name for
+        return "a statement of another kind"
+
+
+def _hint(kind: str) -> str:
+    if kind == "MULTI":  # PIVOT without IN makes a type first
+        return "name the values of a PIVOT: PIVOT t ON column IN (...) USING ..."
+    return "write its answer to a file with pandas, or read the Parquet files with a DuckDB of your own"
+
+
+def _explained(sql: str) -> str:
+    """Return what an EXPLAIN explains; behind options in parentheses it is no SQL, and so refused."""
+    import duckdb
+
+    starts = [place for place, kind in duckdb.tokenize(sql) if kind != duckdb.token_type.comment]
+    words = [sql.encode()[start:end].decode().split() for start, end in zip(starts, [*starts[1:], None], strict=True)]
+    analyze = len(words) > 1 and words[1][:1] and words[1][0].upper() == "ANALYZE"
+    first = 2 if analyze else 1
+    return sql.encode()[starts[first] :].decode() if len(starts) > first else ""
+
+
+def _only_reads(parser: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    """Tell whether every node of the parsed query reads: a COPY or INSERT may stand in a WITH, at any depth."""
+    [(text,)] = parser.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+    try:
+        parsed = json.loads(text)
+        return not parsed["error"] and all(kind in _READING for kind in _node_types(parsed))
+    except (ValueError, KeyError, RecursionError):
+        return False
+
+
+def _node_types(parsed: Any) -> list[str]:
+    found, ahead = [], [parsed]
+    while ahead:
+        item = ahead.pop()
+        if isinstance(item, dict):
+            kind = item.get("type")
+            found += [kind] if isinstance(kind, str) and kind.endswith("_NODE") else []
+            ahead += item.values()
+        elif isinstance(item, list):
+            ahead += item
+    return found

@@ -1,0 +1,103 @@
+"""The metrics on CUDA tensors that have a device and no values, on any machine: no look at a value, one device.
+
+CUDA is also the default device here, as in a program that calls ``torch.set_default_device("cuda")``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from probes.activations import ActivationWatch
+from probes.layers import select_layers
+from probes.measurement import measure
+from probes.metrics import METRICS, metric
+from probes.observation import Observation
+from probes.ranks import Ranks
+from probes.schema import Column
+from probes.transfer import to_host
+
+pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a torch that knows CUDA")
+
+CUDA = torch.device("cuda", 7)  # what caches keep by device may not serve a real one
+NO_VALUES = FakeTensorMode()  # one for all tests, as what caches keep belongs to it
+DRAWS = {"operator_norm"}  # from a generator of the device, which cannot be had without one
+REDUCED_BACKWARD = {name for name, each in METRICS.items() if each.reducer and each.reducer.of != "output"}
+OF_LAYERS = [name for name in METRICS if name not in DRAWS | REDUCED_BACKWARD | {"grad_noise"}]
+
+
+def fail(name: str, failure: Exception) -> None:
+    raise AssertionError(f"{name}: {failure}") from failure
+
+
+@pytest.fixture
+def network() -> Iterator[nn.Module]:
+    """Return a network on a GPU, without values."""
+    with NO_VALUES, CUDA:
+        yield nn.Sequential(
+            nn.Conv2d(3, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.ReLU(inplace=True),
+            nn.utils.parametrizations.spectral_norm(nn.Conv2d(8, 70, 5)),
+            nn.Flatten(),
+            nn.Linear(70 * 2 * 2, 4),
+        )
+
+
+def observe(network: nn.Module, metrics: list) -> list:
+    """Return what metrics give in the second of two steps, in which nothing is computed."""
+    layers = select_layers(network).layers
+    reducers = {each.reads: each.reducer for each in metrics if each.reducer is not None}
+    watch, carried = ActivationWatch(network, layers, reducers, report=fail), {}
+    for _ in range(2):
+        watch.arm(set(reducers))
+        network(torch.randn(5, 3, 8, 8))
+        for parameter in network.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        observation = Observation(
+            {layer.index: layer for layer in layers},
+            ranks=Ranks(distributed=False),
+            activations=watch,
+            gradient_scale=torch.ones(()),
+        )
+        observation.remember_parameters()
+        results = measure(metrics, observation, carried=carried, fail=fail)
+    return results
+
+
+@pytest.mark.parametrize("name", OF_LAYERS)
+def test_a_metric_stays_on_the_gpu_and_looks_at_no_value(name, network):
+    results = observe(network, [METRICS[name]])
+    assert [(result.values.device.type, result.metric.name) for result in results] == [("cuda", name)]
+    assert results[0].indices
+
+
+@pytest.mark.parametrize("name", sorted(REDUCED_BACKWARD))
+def test_a_gradient_at_an_output_is_reduced_on_the_gpu(name, network):
+    each = METRICS[name]
+    vectors = [each.reducer.reduce(torch.randn(5, 8, 6, 6), 1) for _ in range(2)]
+    merged = each.reducer.merge(torch.stack(vectors))
+    assert each.compute([merged, *vectors]).device.type == "cuda"
+
+
+def test_a_result_comes_to_the_host(network):
+    assert to_host(torch.ones(3)).device.type == "cpu"
+
+
+def own(compute):
+    return metric(reads="weight", columns=[Column("own", "1", "own")])(compute)
+
+
+def test_a_metric_that_looks_at_a_value_is_noticed(network):
+    with pytest.raises(AssertionError) as raised:
+        observe(network, [own(lambda weights: torch.tensor([weight.sum().item() for weight in weights]))])
+    assert isinstance(raised.value.__cause__, DataDependentOutputException)
+
+
+def test_a_metric_that_mixes_devices_is_noticed(network):
+    with pytest.raises(AssertionError, match=r"two (different )?devices"):
+        observe(network, [own(lambda weights: torch.stack([w.sum() for w in weights]) + torch.ones(4, device="cpu"))])
