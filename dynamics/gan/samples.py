@@ -16,8 +16,8 @@ import torch
 from dynamics.evaluation import evaluating
 from dynamics.gan.images import to_bytes
 from dynamics.seeding import generator as stream
+from probes import schema
 from probes.schema import check_run_id
-from probes.storage.files import SAMPLES
 from probes.storage.safe_files import check_folder, make_file
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def samples_folder(store: Path | str, run: str) -> Path:
         ValueError: The run's id is not allowed.
         UnsafePathError: The folder is a link, or stands in one.
     """
-    return check_folder(Path(store) / SAMPLES / f"run={check_run_id(run)}", root=Path(store))
+    return check_folder(Path(store) / schema.SAMPLES / f"run={check_run_id(run)}", root=Path(store))
 
 
 def write_grid(folder: Path, pixels: Tensor, *, step: int) -> Path:

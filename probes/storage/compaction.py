@@ -17,11 +17,12 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from probes import schema
 from probes.storage.columns import RECORDED
 from probes.storage.durability import sync
 from probes.storage.exchange import exchange
 from probes.storage.files import LocalStoreFiles, StoreFiles
-from probes.storage.parts import GROUP_BYTES, ROW_GROUP_ROWS, fitted, part_name, segment_range, write_parquet
+from probes.storage.parts import GROUP_BYTES, ROW_GROUP_ROWS, fitted, write_parquet
 from probes.storage.safe_files import is_regular, remove
 
 LARGE_ROWS = 16 * ROW_GROUP_ROWS  # a part this large gains nothing from being joined: it is linked, not rewritten
@@ -111,8 +112,8 @@ def _join(source: _Source, names: list[str], joined: pa.Schema, staged: Path) ->
     if len(names) == 1:
         os.link(source.folder / names[0], staged / names[0])
         return
-    spans = [span for span in map(segment_range, names) if span is not None]
-    path = staged / part_name(spans[0][0], spans[-1][1])
+    spans = [span for span in map(schema.part_range, names) if span is not None]
+    path = staged / schema.part_name(spans[0][0], spans[-1][1])
     write_parquet(path, _gathered(_tables(source, names, joined)), joined)
 
 

@@ -15,13 +15,11 @@ import pyarrow.parquet as pq
 
 from probes import schema
 from probes.storage.durability import sync
-from probes.storage.parts import segment_range, write_parquet
+from probes.storage.parts import write_parquet
 from probes.storage.safe_files import UnsafePathError, check_folder, is_regular, make_file, remove
 from probes.storage.spool import spill_folder, spool_folder
 
-WORKSPACES = "_writers"  # begins with "_": readers of a Parquet folder pass over it
 CHECKPOINTS = "_checkpoints"  # in the spool, <id>.pt each: not the store's own, but deleted with their run
-SAMPLES = "samples"  # beside the tables, run=<id> each: likewise
 UNFINISHED = ".unfinished"  # a part under way, in a workspace
 _OBJECT_STORES = {"s3", "s3a", "gcs", "gs", "abfs", "abfss", "az"}
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -48,7 +46,7 @@ class StoreFiles:
         Raises:
             UnsafePathError: It is a link, or stands in one.
         """
-        return check_folder(self.spool / WORKSPACES / schema.check_run_id(run), root=self.spool)
+        return check_folder(self.spool / schema.WRITERS / schema.check_run_id(run), root=self.spool)
 
     def spilled(self, run: str) -> Path:
         """Return the local folder that holds a run's refused rows, as log segments.
@@ -56,7 +54,7 @@ class StoreFiles:
         Raises:
             UnsafePathError: It is a link, or stands in one.
         """
-        return check_folder(self.spill / WORKSPACES / schema.check_run_id(run), root=self.spill)
+        return check_folder(self.spill / schema.WRITERS / schema.check_run_id(run), root=self.spill)
 
     def checkpoint(self, run: str) -> Path:
         """Return the local file that a run's checkpoint is kept in.
@@ -73,7 +71,7 @@ class StoreFiles:
 
     def folder(self, table: str, run: str) -> str:
         """Return the path of a run's part folder, in the file system's own form."""
-        return f"{self.root}/{table}/{schema.RUN}={schema.check_run_id(run)}"
+        return f"{self.root}/{table}/{schema.run_folder(schema.check_run_id(run))}"
 
     def runs(self) -> list[str]:
         """Return the ids of all runs that have a folder in any table; folders whose name is no run id are left out."""
@@ -102,7 +100,7 @@ class StoreFiles:
     def parts(self, table: str, run: str) -> list[str]:
         """Return the names of a run's parts in row order."""
         infos = self._list(self.folder(table, run))
-        return sorted(info.base_name for info in infos if segment_range(info.base_name))
+        return sorted(info.base_name for info in infos if schema.part_range(info.base_name))
 
     def parquet_names(self, table: str, run: str) -> list[str]:
         """Return the names of all files that a reader of the run's folder takes for its rows, in row order."""
@@ -242,7 +240,7 @@ def _run_folders(base: Path) -> list[str]:
     # Who closes the last run deletes the folder.
     with (
         suppress(FileNotFoundError, NotADirectoryError, UnsafePathError),
-        os.scandir(check_folder(base / WORKSPACES, root=base)) as entries,
+        os.scandir(check_folder(base / schema.WRITERS, root=base)) as entries,
     ):
         return [entry.name for entry in entries if _is_folder(entry) and schema.is_run_id(entry.name)]
     return []

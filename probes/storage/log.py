@@ -8,7 +8,6 @@ write. It has no end mark: it ends where the whole messages end.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ from probes.storage.columns import log_schema
 from probes.storage.durability import sync
 from probes.storage.safe_files import check_folder, is_regular, make_file, open_regular, read_regular
 
-MAX_SEGMENT_BYTES = 256 << 20  # a flush comes at 16 MiB; a reader takes no more than this into memory
-_SEGMENT = re.compile(r"([a-z]+)-(\d{8})\.arrows")
 _CONTINUATION = b"\xff\xff\xff\xff"  # every IPC message begins with it
 
 
@@ -60,11 +57,11 @@ class TableLog:
             OSError: The file system refused. Nothing of the batch is kept then, all before it is.
         """
         record = self._aligned(batch).serialize()
-        if record.size > MAX_SEGMENT_BYTES // 2 and batch.num_rows > 1:
+        if record.size > schema.MAX_SEGMENT_BYTES // 2 and batch.num_rows > 1:
             self.append(batch.slice(0, batch.num_rows // 2))
             self.append(batch.slice(batch.num_rows // 2))
             return
-        if self._descriptor is not None and (self._is_deleted or self._end + record.size > MAX_SEGMENT_BYTES):
+        if self._descriptor is not None and (self._is_deleted or self._end + record.size > schema.MAX_SEGMENT_BYTES):
             self.finish_segments()
         if self._descriptor is None:
             self._begin_segment()
@@ -91,7 +88,7 @@ class TableLog:
             if self._is_deleted:
                 self._write_spilled([os.pread(self._descriptor, self._end, 0)])
             else:
-                self._finish(segment_path(self.directory, self.table, self._number))
+                self._finish(self.directory / schema.segment_name(self.table, self._number))
             os.close(self._descriptor)
             self._descriptor = None
             self.nbytes = 0
@@ -104,7 +101,8 @@ class TableLog:
         return os.fstat(self._descriptor).st_nlink == 0
 
     def _write_spilled(self, content: Sequence[pa.Buffer | bytes]) -> Path:
-        path = segment_path(check_folder(self._spill, root=self._spill.parents[1], make=True), self.table, self._number)
+        folder = check_folder(self._spill, root=self._spill.parents[1], make=True)
+        path = folder / schema.segment_name(self.table, self._number)
         descriptor = make_file(path)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -154,7 +152,7 @@ class TableLog:
         ]
 
     def _begin_segment(self) -> None:
-        path = segment_path(self.directory, self.table, self._number)
+        path = self.directory / schema.segment_name(self.table, self._number)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND  # read again only if somebody deletes it
         self._descriptor = open_regular(path, flags, folder=self._folder)
         self._end = 0
@@ -199,11 +197,6 @@ def _converted(values: pa.Array, column: pa.Field, table: str) -> pa.Array:
         ) from error
 
 
-def segment_path(directory: Path, table: str, number: int) -> Path:
-    """Return the path of a segment."""
-    return directory / f"{table}-{number:08d}.arrows"
-
-
 def segment_number(path: Path) -> int:
     """Return the number of a segment from its name."""
     return int(path.stem.rpartition("-")[2])
@@ -215,8 +208,8 @@ def find_segments(directory: Path, table: str) -> list[Path]:
     What has a segment's name and is no regular file is none.
     """
     with suppress(FileNotFoundError):
-        matches = [(_SEGMENT.fullmatch(path.name), path) for path in directory.iterdir()]
-        return sorted(path for match, path in matches if match and match[1] == table and is_regular(path))
+        found = [path for path in directory.iterdir() if schema.segment_number(path.name, table) is not None]
+        return sorted(path for path in found if is_regular(path))
     return []
 
 
@@ -242,7 +235,7 @@ def read_segment(path: Path) -> SegmentRows:
         UnsafePathError: It is no regular file, or longer than a log's segments are.
         FileNotFoundError: It is not there.
     """
-    content = pa.py_buffer(read_regular(path, limit=MAX_SEGMENT_BYTES))
+    content = pa.py_buffer(read_regular(path, limit=schema.MAX_SEGMENT_BYTES))
     source = pa.BufferReader(content)
     batches: list[pa.RecordBatch] = []
     good, reader = 0, None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,18 +14,6 @@ from probes import schema
 ROW_GROUP_ROWS = 32_768  # few enough to skip by step and to hold in memory; 131,072 compress no better
 GROUP_BYTES = 2 << 20  # of rows in memory, where they are long: to encode them takes twice as much, beside a training
 PAGE_BYTES = 1 << 16  # with pages of 1 MB the first part takes 8 MB more memory to write, and files are 3 % smaller
-_PART = re.compile(r"part-(\d{8})-(\d{8})\.parquet")
-
-
-def part_name(first: int, last: int) -> str:
-    """Return the name of the part that holds log segments ``first`` to ``last``."""
-    return f"part-{first:08d}-{last:08d}.parquet"
-
-
-def segment_range(name: str) -> tuple[int, int] | None:
-    """Return the first and last log segment a part holds; None if the name is not a part's."""
-    match = _PART.fullmatch(name)
-    return (int(match[1]), int(match[2])) if match else None
 
 
 def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schema) -> None:

@@ -19,7 +19,6 @@ from probes.storage.compaction import compact_run
 from probes.storage.durability import sync
 from probes.storage.files import open_store
 from probes.storage.log import TableLog, find_segments, segment_number
-from probes.storage.parts import segment_range
 from probes.storage.recovery import Recovered, move_to_part, recover_dead, recover_run
 from probes.storage.removal import erase
 from probes.storage.rewind import rewind
@@ -219,7 +218,7 @@ class Recorder:
 
     def _new_log(self, table: str) -> TableLog:
         workspace, spill = self._files.workspace(self.run), self._files.spilled(self.run)
-        held = [last for _, last in filter(None, map(segment_range, self._files.parts(table, self.run)))]
+        held = [last for _, last in filter(None, map(schema.part_range, self._files.parts(table, self.run)))]
         logged = [segment_number(path) for folder in (workspace, spill) for path in find_segments(folder, table)]
         return TableLog(
             workspace,

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 
 from probes import schema
 from probes.storage.columns import RECORDED, part_schema
-from probes.storage.files import SAMPLES, UNFINISHED, WORKSPACES, StoreFiles
+from probes.storage.files import UNFINISHED, StoreFiles
 from probes.storage.log import find_segments, read_segment, segment_number
-from probes.storage.parts import fitted, part_name, segment_range
+from probes.storage.parts import fitted
 from probes.storage.run_row import described, read_run_row, restore_spilled_row, write_run_row
 from probes.storage.safe_files import UnsafePathError, remove
 from probes.storage.writer_lock import RECOVERING, RunIsOwnedError, WriterLock
@@ -29,7 +29,9 @@ from probes.storage.writer_lock import RECOVERING, RunIsOwnedError, WriterLock
 log = logging.getLogger("meandrift")
 DAMAGED = "damaged-"
 HELD = "held-"
-UNDER_WAY = tuple(f"{prefix}{table}" for prefix in ("compacted-", "deleted-") for table in (*schema.TABLES, SAMPLES))
+UNDER_WAY = tuple(
+    f"{prefix}{table}" for prefix in ("compacted-", "deleted-") for table in (*schema.TABLES, schema.SAMPLES)
+)
 
 
 @dataclass
@@ -67,7 +69,7 @@ def move_to_part(files: StoreFiles, table: str, run: str, segment: Path, done: R
     if content.rows is not None and content.rows.num_rows:
         stored = part_schema(table, content.rows.schema)
         rows = fitted(content.rows, stored)
-        files.put(table, run, part_name(segment_number(segment), segment_number(segment)), [rows], stored)
+        files.put(table, run, schema.part_name(segment_number(segment), segment_number(segment)), [rows], stored)
         done.rows[table] = done.rows.get(table, 0) + rows.num_rows
         done.last_step = max(done.last_step, pc.max(rows[schema.STEP]).as_py())
     done.torn_bytes += content.torn_bytes
@@ -93,7 +95,7 @@ def rows_of(files: StoreFiles, table: str, run: str) -> RunRows:
     """
     logged = list(_read_logs(files, table, run)) if table in RECORDED else []
     parts = files.parquet_names(table, run)
-    held = [span for span in map(segment_range, parts) if span is not None]
+    held = [span for span in map(schema.part_range, parts) if span is not None]
     return RunRows(parts, [rows for number, rows in logged if not any(first <= number <= last for first, last in held)])
 
 
@@ -117,7 +119,7 @@ def recover_run(files: StoreFiles, run: str) -> Recovered:
     done = Recovered(run)
     workspace, spilled = files.workspace(run), files.spilled(run)
     for table in RECORDED:
-        held = [span for span in map(segment_range, files.parts(table, run)) if span is not None]
+        held = [span for span in map(schema.part_range, files.parts(table, run)) if span is not None]
         for path in (*find_segments(workspace, table), *find_segments(spilled, table)):
             if not any(first <= segment_number(path) <= last for first, last in held):
                 with _left_if_unsafe(run):
@@ -164,7 +166,7 @@ def recover_dead(files: StoreFiles, runs: Iterable[str] | None = None, *, force:
     wanted = files.workspaces() if runs is None else [run for run in files.workspaces() if run in set(runs)]
     attempts = [_recover_if_dead(files, run, force=force) for run in wanted]
     with suppress(OSError):  # not there, a link, or a writer is in it
-        (files.spool / WORKSPACES).rmdir()
+        (files.spool / schema.WRITERS).rmdir()
     return [done for done in attempts if done is not None]
 
 

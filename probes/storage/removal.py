@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from probes import schema
-from probes.storage.files import SAMPLES, StoreFiles
+from probes.storage.files import StoreFiles
 from probes.storage.safe_files import remove
 from probes.storage.writer_lock import OWNER_FILE, WriterLock
 
@@ -35,5 +35,5 @@ def erase(files: StoreFiles, run: str) -> None:
     with suppress(FileNotFoundError):
         remove(files.spilled(run))
     files.checkpoint(run).unlink(missing_ok=True)
-    for table in (*schema.TABLES, SAMPLES):
+    for table in (*schema.TABLES, schema.SAMPLES):
         files.delete_run(table, run)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from probes import schema
-from probes.storage.files import CHECKPOINTS, SAMPLES, WORKSPACES, LocalStoreFiles, StoreFiles
+from probes.storage.files import CHECKPOINTS, LocalStoreFiles, StoreFiles
 from probes.storage.safe_files import kind_of
 
 
@@ -28,9 +28,9 @@ def strangers(files: StoreFiles) -> Iterator[Stranger]:
     """Yield the entries of a local store that are left out wherever it is read or written."""
     if not isinstance(files, LocalStoreFiles):
         return
-    for table in (*schema.TABLES, SAMPLES):
+    for table in (*schema.TABLES, schema.SAMPLES):
         yield from _below(files.spool / table, prefix=f"{schema.RUN}=")
-    yield from _below(files.spool / WORKSPACES, prefix="")
+    yield from _below(files.spool / schema.WRITERS, prefix="")
     yield from _in_folder(files.spool / CHECKPOINTS)
 
 

@@ -15,7 +15,6 @@ from probes import schema
 from probes.storage.columns import RECORDED, declared_fields, key_names
 from probes.storage.files import StoreFiles
 from probes.storage.log import find_segments
-from probes.storage.parts import segment_range
 from probes.storage.run_row import RUN_FILE
 from probes.storage.strangers import strangers
 
@@ -101,7 +100,7 @@ def _verify_table(files: StoreFiles, table: str, run: str, found: Verified) -> N
 
 
 def _overlaps(names: list[str]) -> Iterator[tuple[str, str]]:
-    spans = [(segment_range(name) or (0, 0), name) for name in names]
+    spans = [(schema.part_range(name) or (0, 0), name) for name in names]
     for ((_, last), earlier), ((first, _), later) in pairwise(spans):
         if first <= last:
             yield later, f"holds log segments that {earlier} holds too"

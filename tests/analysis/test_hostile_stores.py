@@ -20,7 +20,7 @@ import analysis
 from analysis.query import query
 from analysis.sample_grids import sample_grids
 from probes import schema
-from probes.store import Recorder
+from probes.storage.recorder import Recorder
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and links as POSIX has them")
 

@@ -29,13 +29,13 @@ from analysis.tables import layer_names
 from analysis.watch import default_column, view
 from probes import schema
 from probes.storage.files import open_store
+from probes.storage.recorder import Recorder
 from probes.storage.recovery import recover_dead
-from probes.store import Recorder
 
 KILLED = """
 import os, signal, sys
 import pyarrow as pa
-from probes.store import Recorder
+from probes.storage.recorder import Recorder
 
 recorder = Recorder(sys.argv[1], "killed", config={"norm": "bn"})
 for step in range(6):

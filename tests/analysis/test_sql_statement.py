@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.query import query
-from probes.store import Recorder
+from probes.storage.recorder import Recorder
 
 duckdb = pytest.importorskip("duckdb", reason="pip install 'meandrift[query]'")
 

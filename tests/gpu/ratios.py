@@ -75,7 +75,7 @@ class Arm:
         self._wait()
         trained = time.perf_counter() - began
         if self._probe is not None:
-            self._probe._output._writer.flush()
+            self._probe._run._writer.flush()
         return trained, time.perf_counter() - began
 
     def stop(self) -> None:

@@ -12,14 +12,15 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from probes.activations import ActivationWatch
-from probes.layers import select_layers
-from probes.measurement import measure
+from probes.hooks.outputs import OutputHooks
+from probes.measuring.measurement import measure
+from probes.measuring.observation import Observation
+from probes.measuring.sources import DERIVED, parameter_sources
 from probes.metrics import METRICS, metric
-from probes.observation import Observation
+from probes.model.selection import select_layers
 from probes.ranks import Ranks
+from probes.recording.to_host import to_host
 from probes.schema import Column
-from probes.transfer import to_host
 
 pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a torch that knows CUDA")
 
@@ -30,8 +31,12 @@ REDUCED_BACKWARD = {name for name, each in METRICS.items() if each.reducer and e
 OF_LAYERS = [name for name in METRICS if name not in DRAWS | REDUCED_BACKWARD | {"grad_noise"}]
 
 
-def fail(name: str, failure: Exception) -> None:
-    raise AssertionError(f"{name}: {failure}") from failure
+def fail(name: str, failure: Exception, step: int) -> None:
+    raise AssertionError(f"{name}, step {step}: {failure}") from failure
+
+
+def report(name: str, failure: Exception) -> None:
+    fail(name, failure, -1)
 
 
 @pytest.fixture
@@ -50,22 +55,20 @@ def network() -> Iterator[nn.Module]:
 
 def observe(network: nn.Module, metrics: list) -> list:
     """Return what metrics give in the second of two steps, in which nothing is computed."""
-    layers = select_layers(network).layers
+    selection, ranks = select_layers(network), Ranks(distributed=False)
+    layers = selection.layers
     reducers = {each.reads: each.reducer for each in metrics if each.reducer is not None}
-    watch, carried = ActivationWatch(network, layers, reducers, report=fail), {}
-    for _ in range(2):
-        watch.arm(set(reducers))
+    outputs, state = OutputHooks(selection.root, layers, reducers, ranks=ranks, report=report), {}
+    for step in range(2):
+        outputs.start_step(set(reducers))
         network(torch.randn(5, 3, 8, 8))
         for parameter in network.parameters():
             parameter.grad = torch.randn_like(parameter)
-        observation = Observation(
-            {layer.index: layer for layer in layers},
-            ranks=Ranks(distributed=False),
-            activations=watch,
-            gradient_scale=torch.ones(()),
-        )
-        observation.remember_parameters()
-        results = measure(metrics, observation, carried=carried, fail=fail)
+        sources = {**parameter_sources(ranks, gradient_scale=torch.ones(())), **DERIVED, **outputs.sources()}
+        observation = Observation(step, {layer.index: layer for layer in layers}, sources)
+        observation.read("before")
+        results = measure(metrics, [observation], state=state, fail=fail)
+    outputs.remove()
     return results
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from probes import schema
-from probes.store import Recorder
+from probes.storage.recorder import Recorder
 
 
 @pytest.mark.parametrize("run", ["bn-s0", "a", "Msn.lr0.001_seed3", "x" * 120])

@@ -6,10 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from probes import schema
 from probes.storage import compaction, exchange, parts
 from probes.storage.compaction import Compacted, compact_run
 from probes.storage.files import open_store
-from probes.storage.parts import GROUP_BYTES, part_name, write_parquet
+from probes.storage.parts import GROUP_BYTES, write_parquet
 from probes.storage.writer_lock import WriterLock
 
 
@@ -25,7 +26,7 @@ def write_part(store: Path, number: int, steps: range, **columns: object) -> Non
     }
     rows = pa.table({"step": list(steps), **arrays})
     write_parquet(store / "unfinished", [rows], rows.schema)
-    (store / "unfinished").replace(folder / part_name(number, number))
+    (store / "unfinished").replace(folder / schema.part_name(number, number))
 
 
 def compact(store: Path) -> list[Compacted]:
@@ -50,7 +51,7 @@ def test_small_parts_become_one_with_the_same_rows_in_order(tmp_path):
     for number in range(5):
         write_part(tmp_path, number + 1, range(number * 10, number * 10 + 10))
     assert compact(tmp_path) == [Compacted("steps", 5, 1)]
-    assert [path.name for path in parts_of(tmp_path)] == [part_name(1, 5)]
+    assert [path.name for path in parts_of(tmp_path)] == [schema.part_name(1, 5)]
     assert read(parts_of(tmp_path)) == list(range(50))
 
 
@@ -68,7 +69,11 @@ def test_a_large_part_is_kept_as_it_is_and_its_neighbours_join(tmp_path, monkeyp
     large = parts_of(tmp_path)[2].stat().st_ino
     rows = read(parts_of(tmp_path))
     assert compact(tmp_path) == [Compacted("steps", 5, 3)]
-    assert [path.name for path in parts_of(tmp_path)] == [part_name(1, 2), part_name(3, 3), part_name(4, 5)]
+    assert [path.name for path in parts_of(tmp_path)] == [
+        schema.part_name(1, 2),
+        schema.part_name(3, 3),
+        schema.part_name(4, 5),
+    ]
     assert parts_of(tmp_path)[1].stat().st_ino == large
     assert read(parts_of(tmp_path)) == rows
 
@@ -169,7 +174,7 @@ def test_an_unreadable_part_stops_compaction_and_is_named(tmp_path):
         write_part(tmp_path, number + 1, range(number, number + 1))
     parts_of(tmp_path)[1].write_bytes(b"garbage")
     before = parts_of(tmp_path)
-    with pytest.raises(OSError, match=rf"{part_name(2, 2)} is no readable Parquet file"):
+    with pytest.raises(OSError, match=rf"{schema.part_name(2, 2)} is no readable Parquet file"):
         compact(tmp_path)
     assert parts_of(tmp_path) == before
 

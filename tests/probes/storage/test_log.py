@@ -160,7 +160,7 @@ def test_the_rows_of_a_segment_that_somebody_deletes_are_spilled(tmp_path):
 
 
 def test_a_segment_never_grows_beyond_what_a_reader_takes(tmp_path, monkeypatch):
-    monkeypatch.setattr("probes.storage.log.MAX_SEGMENT_BYTES", 4000)
+    monkeypatch.setattr("probes.schema.MAX_SEGMENT_BYTES", 4000)
     log = table_log(tmp_path, first=1)
     for first in range(0, 300, 60):
         log.append(losses(first, first + 60))
