@@ -1,4 +1,4 @@
-"""What could not be recorded: said once, counted, and kept in the run's row."""
+"""Gaps: values that could not be recorded. Each is warned of once, counted, and kept in the run's row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX = 100  # different gaps kept; beyond it they are counted together
 
 
 class Gaps:
-    """The list of what is missing from a run and why. A failure inside the probe ends here, never in the training.
+    """The list of missing values and their reasons. A failure inside the probe ends here, never in the training.
 
     With ``strict`` the first failure is raised instead.
     """
@@ -26,13 +26,13 @@ class Gaps:
             self.note(**note)
 
     def note(self, *, what: str, why: str, **place: Any) -> None:
-        """Keep something that is not an error: a weight recorded under another layer's name."""
+        """Keep a fact that is no error: a weight that is recorded under another layer's name."""
         with self._lock:
             self._entries[f"{what} {place}", why] = {"what": what, "why": why, **place}
             self.changed = True
 
     def warn(self, *, what: str, why: str, **place: Any) -> None:
-        """Keep something and say it, once."""
+        """Keep a fact and warn of it, once."""
         if (f"{what} {place}", why) not in self._entries:
             self.note(what=what, why=why, **place)
             where = ", ".join(f"{name} {value}" for name, value in place.items())

@@ -1,4 +1,4 @@
-"""The probe: attached to a model, it records every layer at scheduled steps and leaves the training as it was."""
+"""The probe: records every layer of a model at scheduled steps, and leaves the training bitwise as it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes, one record: who reads which layer, and how the parts come together.
+"""Ranks: several processes that make one record.
 
 Each rank measures the parameters of its share of the layers and all ranks' results are added up, which costs one
 collective a record whatever is measured. Weights and gradients are the same on all ranks under DDP; under FSDP2 each

@@ -166,7 +166,7 @@ def _saved(place: Path, config: GanConfig, device: torch.device) -> dict[str, An
 
 def _cadence(config: GanConfig) -> dict[str, int]:
     """Return when each metric is recorded: the operator norms, which bound the critic, with every score."""
-    usual = {name: config.every * metric.stride for name, metric in METRICS.items()}
+    usual = {name: config.every * metric.every_nth_record for name, metric in METRICS.items()}
     return usual | {"operator_norm": config.score_every}
 
 

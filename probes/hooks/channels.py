@@ -1,4 +1,4 @@
-"""Which dimension of an output counts channels, and which tensor of a structured output is meant."""
+"""The channel dimension of an output, and the tensor of a structured output that is observed."""
 
 from __future__ import annotations
 

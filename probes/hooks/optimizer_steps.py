@@ -1,4 +1,4 @@
-"""Counts rounds of optimizer steps: one step of training, with one optimizer or with several."""
+"""Hooks on optimizers that count training steps: one step is one round of all optimizers."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def measure(
         for metric in metrics:
             for observation in observations:
                 if (reading := _read(metric, observation, fail)) is not None:
-                    alone = metric.carries or metric.table != LAYERS
+                    alone = metric.keeps_state or metric.table != LAYERS
                     job = _Job(metric, observation.step, reading)
                     together.setdefault(metric.name if alone else metric.compute, []).append(job)
         return [result for jobs in together.values() for result in _compute(jobs, state, fail)]
@@ -61,10 +61,10 @@ def _read(metric: Metric, observation: Observation, fail: Fail) -> Reading | Non
 
 def _compute(jobs: list[_Job], state: State, fail: Fail) -> list[Result]:
     """Compute jobs that share a function with one call; one by one where that fails."""
-    if len(jobs) > 1 and jobs[0].metric.carries:
+    if len(jobs) > 1 and jobs[0].metric.keeps_state:
         return [result for job in jobs for result in _compute([job], state, fail)]
     try:
-        return [_with_state(jobs[0], state)] if jobs[0].metric.carries else _with_one_call(jobs)
+        return [_with_state(jobs[0], state)] if jobs[0].metric.keeps_state else _with_one_call(jobs)
     except Exception as failure:
         if len(jobs) > 1:
             return [result for job in jobs for result in _compute([job], state, fail)]

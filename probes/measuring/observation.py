@@ -1,4 +1,4 @@
-"""One look at some layers: each source of tensors is read at most once, however many metrics ask for it."""
+"""An observation: the tensors of one step. Each source is read at most once, however many metrics need it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which metrics are recorded at which steps."""
+"""The plan: which metrics are recorded at which steps."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Plan:
 
         Args:
             metrics: Names of metrics or groups, or metrics of one's own; None takes all of ``METRICS``.
-            cadence: A whole number ``n``: every ``n`` steps, bulky metrics at every ``stride``-th of those, dear ones
-                ``apart`` or more steps from each other. A schedule: all metrics follow it. A mapping from metric or
-                group to either: those follow it exactly, and whatever it does not name is recorded as under
+            cadence: A whole number ``n``: every ``n`` steps; large metrics at every ``every_nth_record``-th record,
+                expensive ones at least ``min_steps_between`` steps apart. A schedule: all metrics follow it. A mapping
+                from metric or group to either: those follow it exactly, and all others are recorded as under
                 ``every=100``.
 
         Raises:
@@ -92,4 +92,4 @@ def _schedules(metrics: Sequence[Metric], cadence: Cadence) -> Iterable[tuple[Me
 
 
 def _records_between(metric: Metric, cadence: int) -> int:
-    return max(metric.stride, math.ceil(metric.apart / cadence))
+    return max(metric.every_nth_record, math.ceil(metric.min_steps_between / cadence))

@@ -43,6 +43,6 @@ ACTIVATION_GRADIENT = Metric(
         Column("activation_grad_var", "1", "sum((g - mean)^2) / n", _OUTPUT_GRADIENT),
         Column("activation_grad_sparsity", "1", "share of elements that are exactly 0", _OUTPUT_GRADIENT),
     ),
-    apart=10,
+    min_steps_between=10,
     reducer=GRADIENT,
 )

@@ -177,6 +177,6 @@ ACTIVATION_MOMENTS = Metric(
             "the paper's mean drift",
         ),
     ),
-    carries=True,
+    keeps_state=True,
     reducer=MOMENTS,
 )

@@ -71,6 +71,6 @@ ACTIVATION_RANGE = Metric(
         Column("dead_fraction", "1", "share of channels whose largest entry in the batch is <= 0", _OUTPUT),
         Column("saturated_fraction", "1", "share of entries with |x| > 3", _OUTPUT),
     ),
-    apart=10,
+    min_steps_between=10,
     reducer=RANGE,
 )

@@ -1,4 +1,4 @@
-"""Many tensors as a few flat ones: views where memory allows, batches of bounded size where it does not."""
+"""Flat views of tensors, and batches of tensors of bounded size."""
 
 from __future__ import annotations
 

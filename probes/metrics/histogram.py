@@ -1,4 +1,4 @@
-"""Histograms over signed exponent bins, and what is read off them: sparsity, near-sparsity, non-finite entries.
+"""Histograms over signed exponent bins, and the shares computed from them: sparsity, near-sparsity, non-finite.
 
 The bins are those of :func:`probes.schema.bin_edges`: fixed, so counts add exactly over steps, layers, ranks and runs,
 and no pass over the data looks for a range first.
@@ -172,7 +172,7 @@ WEIGHT_HISTOGRAM = Metric(
     as_columns,
     table=HISTOGRAMS,
     label="weight",
-    stride=10,
+    every_nth_record=10,
 )
 ACTIVATION_HISTOGRAM = Metric(
     "activation_histogram",
@@ -181,6 +181,6 @@ ACTIVATION_HISTOGRAM = Metric(
     as_columns,
     table=HISTOGRAMS,
     label="activation",
-    stride=10,
+    every_nth_record=10,
     reducer=Reducer(reduce_histogram, merge_histograms),
 )

@@ -87,5 +87,5 @@ KERNEL_SLICES = Metric(
             "the paper, Fig. 6",
         ),
     ),
-    apart=10,
+    min_steps_between=10,
 )

@@ -1,4 +1,4 @@
-"""The l2 norm of many tensors: no lost digits in long sums, no squares that underflow or overflow unnoticed."""
+"""The l2 norm of many tensors, without loss of digits in long sums, underflow or overflow."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def l2_norms(tensors: list[Tensor]) -> Tensor:
 
 def host_l2_norms(tensors: list[Tensor]) -> list[float]:
     """Return what :func:`l2_norms` does, for tensors on the CPU."""
-    # Plain Python from here on: between two training steps a dozen calls of NumPy take longer than the norms.
+    # Plain Python from here on: a dozen calls of NumPy take longer than the norms of a small network.
     owners = [_pieces(tensor) for tensor in tensors]
-    pieces = [run for runs in owners for run in runs]
+    pieces = [piece for own in owners for piece in own]
     lengths = torch.stack(norms(pieces)).tolist()
     for index, length in enumerate(lengths):
         if length < _SAFE[0] or length > _SAFE[1]:
@@ -39,7 +39,7 @@ def host_l2_norms(tensors: list[Tensor]) -> list[float]:
     if len(pieces) == len(tensors):
         return lengths
     parts = iter(lengths)
-    return [math.sqrt(sum(length * length for length in islice(parts, len(runs)))) for runs in owners]
+    return [math.sqrt(sum(length * length for length in islice(parts, len(own)))) for own in owners]
 
 
 def _pieces(tensor: Tensor) -> tuple[Tensor, ...]:

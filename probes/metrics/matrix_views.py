@@ -1,6 +1,6 @@
-"""The matrices of a weight: which numbers a singular value belongs to.
+"""The matrices of a weight: the unfolded weight and the kernel slices.
 
-A convolution kernel is a tensor of four dimensions; "its singular values" means nothing until a matrix is named.
+A convolution kernel is a tensor of four dimensions. Its singular values are defined only for a matrix made of it.
 """
 
 from __future__ import annotations

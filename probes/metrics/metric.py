@@ -1,4 +1,4 @@
-"""What a metric is: a pure function over all tensors of one kind at one step, with the columns it fills."""
+"""A metric: a pure function over all tensors of one kind at one step, and the columns it fills."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ class Metric:
         columns: The columns it fills in table ``layers``; empty where it has a table of its own.
         table: ``layers``, ``histograms`` or ``spectra``.
         label: In the other tables: the ``tensor`` or ``view`` its rows are about.
-        stride: Recorded at every ``stride``-th step that is due, under a plain ``every=n``: more for bulky metrics.
-        apart: Optimizer steps between two records, at least, under a plain ``every=n``: more for dear metrics.
-        carries: ``compute(tensors, carried) -> (values, carried)``: the metric hands itself one tensor a layer from one
-            record to the next (None at the first). It is part of the probe's state in a checkpoint.
+        every_nth_record: Under a plain ``every=n``, recorded at every so many-th of the steps that are due: more than 1
+            for metrics that take much memory.
+        min_steps_between: Under a plain ``every=n``, the least number of optimizer steps between two records: more than
+            1 for metrics that take long.
+        keeps_state: ``compute(tensors, state) -> (values, state)``: one tensor per layer is passed to the call of the
+            next record (None at the first). It is part of the probe's state in a checkpoint.
         finish: ``finish(array) -> (columns, layers)``: the last part of the computation, in NumPy on the host, outside
             the training thread. It gets what ``compute`` returned, with many steps side by side in a further dimension
             before the layers, and works along the first dimension.
@@ -49,9 +51,9 @@ class Metric:
     columns: tuple[Column, ...] = ()
     table: str = LAYERS
     label: str = ""
-    stride: int = 1
-    apart: int = 1
-    carries: bool = False
+    every_nth_record: int = 1
+    min_steps_between: int = 1
+    keeps_state: bool = False
     finish: Callable[[np.ndarray], np.ndarray] | None = None
     after_update: bool = False
     deferrable: bool = False

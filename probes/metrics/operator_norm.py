@@ -198,6 +198,6 @@ OPERATOR_NORM = Metric(
             "Sedghi et al. 2019; Golub and Kahan 1965",
         ),
     ),
-    apart=200,
-    carries=True,
+    min_steps_between=200,
+    keeps_state=True,
 )

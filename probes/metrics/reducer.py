@@ -1,4 +1,4 @@
-"""How an activation, too large to keep, becomes a small vector that can be merged with others."""
+"""Reducers: an activation, too large to keep, becomes a small vector that can be merged with others."""
 
 from __future__ import annotations
 

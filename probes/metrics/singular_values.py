@@ -166,7 +166,7 @@ SPECTRUM = Metric(
     in_columns,
     table=SPECTRA,
     label="unfolded",
-    stride=10,
+    every_nth_record=10,
     finish=spectra_of,
     deferrable=True,
 )

@@ -1,4 +1,4 @@
-"""How far and in which direction an optimizer step moved a parameter."""
+"""The relative size and the angle of an optimizer step."""
 
 from __future__ import annotations
 

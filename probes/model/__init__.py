@@ -1,1 +1,1 @@
-"""The observed model: which layers, under which names, and how their weights are read without a trace."""
+"""The observed model: its layers, their names, and readers of their weights that change nothing."""

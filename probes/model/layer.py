@@ -1,4 +1,4 @@
-"""One observed layer, and how its weight is read without a trace in the training."""
+"""One observed layer, and readers of its weight that change nothing in the training."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Layer:
 
     @property
     def parametrized(self) -> bool:
-        """Whether the forward multiplies by something else than the parameter itself."""
+        """Whether the forward uses another weight than the parameter itself."""
         return self.weight is not None and self.weight not in self.module._parameters
 
 
 def effective_weight(layer: Layer) -> Tensor:
-    """Return what the layer's forward multiplies by, detached; changes nothing, not even in train mode.
+    """Return the weight that the forward of the layer uses, detached; changes nothing, not even in train mode.
 
     A parametrization runs in eval mode and is set back, so that no power iteration takes place: reading
     ``module.weight`` in train mode would run one and change the training. Sharded parameters under the parametrization

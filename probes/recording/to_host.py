@@ -1,4 +1,4 @@
-"""From the device to the host without waiting."""
+"""Copies from the device to the host, without waiting for the device."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How rows reach a store and stay there: log, parts, ownership, recovery, compaction, verification, export."""
+"""The store: log, parts, writer lock, recovery, compaction, verification and export."""

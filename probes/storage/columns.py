@@ -1,4 +1,4 @@
-"""Which Arrow type a column has in the log and in a part.
+"""The Arrow types of columns, in the log and in a part.
 
 The log keeps words as plain strings, because one IPC stream may not replace its dictionaries; parts keep the
 declared words dictionary-encoded, so that pandas gives back a Categorical.

@@ -1,4 +1,4 @@
-"""Compaction: many small parts become one, and no reader ever counts a row twice or misses one.
+"""Compaction: joins small parts; no reader ever counts a row twice or misses one.
 
 The compacted parts are written into a folder of their own, which then changes places with the run's part folder in
 one step. A reader that listed the old folder and opens an old part after that step gets FileNotFoundError, never

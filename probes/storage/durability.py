@@ -1,4 +1,4 @@
-"""Durability against a power cut, for those who pay for it with ``fsync=True``."""
+"""Durability against a power cut, with ``fsync=True``."""
 
 from __future__ import annotations
 

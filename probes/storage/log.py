@@ -1,4 +1,4 @@
-"""The append-only log: what is not yet in a part, safe from SIGKILL the moment ``append`` returns.
+"""The append-only log: rows that are not yet in a part, safe from SIGKILL when ``append`` returns.
 
 A table's log is a row of numbered segments, ``<table>-<number>.arrows``. A segment is a plain Arrow IPC stream (any
 Arrow reader opens it): one schema message, then one message a batch, each given to the kernel in one unbuffered

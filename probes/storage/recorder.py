@@ -1,4 +1,4 @@
-"""The recorder: rows in, a store that any Parquet engine reads out, nothing lost in between."""
+"""The recorder: writes the rows of one run to a store, and loses none that it accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From log to part: the one road, for a flush as for what a dead writer left behind.
+"""Recovery: brings log segments into parts, at a flush and for rows that a killed writer left behind.
 
 A part is named after the log segments it holds, and is renamed into place before they are deleted. So whatever
 moment a writer dies at, each segment's rows are in a part, or in the log, or in both; and the names tell which. A

@@ -1,4 +1,4 @@
-"""Verify a store: read every file to its last byte and hold it against what a store promises."""
+"""Verify a store: read every file to its last byte and check all that the layout promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One writer a run: a locked owner file that says who writes, and that a dead writer cannot keep.
+"""The lock that makes one writer own a run. The kernel frees it when the writer dies.
 
 The lock is ``flock`` on ``owner.json`` in the run's workspace: the kernel frees it when the process dies. Where the
 owner runs on another host, a free lock proves nothing on some shared file systems, so such a run is taken over only
