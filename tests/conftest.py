@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import zlib
 
 import numpy as np
@@ -12,6 +13,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Read when torch is first imported. The tensors of tests are small, and two threads that share a core with another
 # process wait for each other ten times longer than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell starts what it runs in the background with Ctrl-C ignored, and so does all that this starts: tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,7 @@ def test_a_killed_process_fails_its_run_alone_and_the_run_resumes(tiny_data: str
     import multiprocessing
 
     todo = tasks(tmp_path, tiny_data, norm=["bn", "sn"])
+    endless = replace(todo[0], config=replace(todo[0].config, epochs=10_000))  # else it might end before it is killed
 
     def kill_first(event: Event) -> None:
         if isinstance(event, Began) and event.run == todo[0].run:
@@ -84,7 +86,7 @@ def test_a_killed_process_fails_its_run_alone_and_the_run_resumes(tiny_data: str
             assert child.pid
             os.kill(child.pid, signal.SIGKILL)
 
-    ends = sweep(todo, store=tmp_path, workers=2, watch=kill_first)
+    ends = sweep([endless, todo[1]], store=tmp_path, workers=2, watch=kill_first)
     assert ends[0] == Failed(todo[0].run, "its process ended with status -9")
     assert isinstance(ends[1], Ended)
     again = tasks(tmp_path, tiny_data, norm=["bn", "sn"])
@@ -100,7 +102,7 @@ def test_ctrl_c_stops_every_run_that_trains_with_a_checkpoint(
     """None of the three runs ends by itself, so that as many as train at once are all that have begun."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     todo = [
-        Task(task.run, RunConfig(**(task.config.to_dict() | {"epochs": 10_000})))
+        replace(task, config=replace(task.config, epochs=10_000))
         for task in tasks(tmp_path, tiny_data, norm=["bn", "sn", "none"])
     ]
     seen: set[str] = set()
