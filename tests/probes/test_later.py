@@ -143,15 +143,14 @@ def test_training_and_records_are_bit_for_bit_those_of_metrics_run_at_once(kind,
 
 def test_steps_wait_for_each_other_and_are_worked_out_together(store, monkeypatch, threads):
     monkeypatch.setattr(writer_module, "ENOUGH_COPIED", 1 << 30)
+    monkeypatch.setattr(writer_module, "STALENESS", 1e6)  # else once a second too, on a machine that is slow
     train("bn", store, run="later", metrics=["weights", "gradients"], strict=True)
-    assert sum(steps for _, steps in threads) == 7
-    assert len(threads) <= 3  # at the end, and once a second on a slow machine
+    assert [steps for _, steps in threads] == [7]
 
 
 def test_metrics_run_in_the_writers_thread_when_enough_is_waiting(store, threads):
     def wait(step, *_):
-        deadline = time.monotonic() + 10
-        while sum(count for _, count in threads) < step and time.monotonic() < deadline:
+        while sum(count for _, count in threads) < step:
             time.sleep(0.001)
 
     train("bn", store, run="later", metrics=["weights", "gradients"], between=wait, strict=True)
@@ -190,7 +189,7 @@ def test_a_blocked_store_bounds_the_copies_and_loses_nothing(store, table, monke
     def block(step, probe, _model):
         writer = probe._output._writer
         if step == 2:
-            assert writer._writing.acquire(timeout=10)
+            writer._writing.acquire()
         waiting.append(writer._copied)
         if step == 17:
             writer._writing.release()
@@ -323,7 +322,7 @@ def test_a_failure_stops_a_strict_training_at_one_of_the_next_steps_and_costs_no
 
     metrics = ["weights", "singular_values"]
     with pytest.raises(ArithmeticError, match="no such number"):
-        train("none", store, run="a", metrics=metrics, between=slowly, steps=200, strict=True)
+        train("none", store, run="a", metrics=metrics, between=slowly, steps=1_000_000, strict=True)
     rows = table("layers", layer_index=0)
     assert rows["step"].tolist() == list(range(len(rows)))
     assert rows["weight_mean"].notna().all()
@@ -368,8 +367,7 @@ def test_the_writer_computes_with_as_many_threads_as_training(store, monkeypatch
 
     def set_threads(step, probe, _model):
         torch.set_num_threads(2 if step < 3 else 1)
-        deadline = time.monotonic() + 10
-        while len(threads) < step and time.monotonic() < deadline:
+        while len(threads) < step:
             time.sleep(0.001)
 
     def work_out(waiting):
@@ -427,7 +425,7 @@ def test_a_fork_waits_until_nothing_is_under_way_and_the_child_can_compute(store
 
     def slowly(*given):
         under_way.set()
-        released.wait(10)
+        released.wait()
         return together(*given)
 
     monkeypatch.setattr(later, "_together", slowly)
@@ -435,7 +433,7 @@ def test_a_fork_waits_until_nothing_is_under_way_and_the_child_can_compute(store
     def fork(step, _probe, model):
         if step != 1:
             return
-        assert under_way.wait(10)
+        under_way.wait()
         threading.Timer(0.2, released.set).start()
         child = os.fork()
         if child == 0:
