@@ -21,7 +21,13 @@ Store = Annotated[str, typer.Option(help="Folder or URL to record in.", rich_hel
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is there first.", rich_help_panel="Store")]
 DataDir = Annotated[Path, typer.Option(help="Folder that holds the data sets.", rich_help_panel="Data")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a data set not there.", rich_help_panel="Data")]
-Workers = Annotated[int, typer.Option(help="Runs at a time, a process each; 0: one a CPU.", rich_help_panel="Machine")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        help="Runs at a time, a process each; 0: one a CPU, and more at first where all are done sooner by it.",
+        rich_help_panel="Machine",
+    ),
+]
 Protocol = Annotated[str, typer.Option(help="Settings of the paper's text (paper) or scripts (released).")]
 
 

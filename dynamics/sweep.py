@@ -44,7 +44,7 @@ def sweep(
         store: Where to record. Each run writes a partition of its own.
         data_dir: Where data sets lie.
         download: Fetch them if they do not.
-        workers: Processes at a time; 0: one for each CPU.
+        workers: Processes at a time; 0: one for each CPU, and at first as many more as :func:`first_round` says.
         watch: Is told of the progress of all.
 
     Returns:
@@ -56,8 +56,9 @@ def sweep(
     """
     if workers < 0:
         raise ValueError(f"workers {workers}: expected 0 or more.")
-    workers = workers or len(os.sched_getaffinity(0))
     waiting = deque(task for task in tasks if not task.done)
+    cores = len(os.sched_getaffinity(0))
+    limit, workers = (workers, workers) if workers else (first_round(len(waiting), cores=cores), cores)
     running: dict[Connection, tuple[Task, BaseProcess]] = {}
     ends: dict[str, Ended | Failed] = {}
 
@@ -74,10 +75,11 @@ def sweep(
 
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
+            while waiting and len(running) < limit:
                 task = waiting.popleft()
                 connection, process = _start(task, store=store, data_dir=data_dir, download=download)
                 running[connection] = task, process
+            limit = workers
             listen()
     except KeyboardInterrupt:
         for _, process in running.values():
@@ -86,6 +88,17 @@ def sweep(
             listen()
         raise
     return [ends[task.run] for task in tasks if not task.done]
+
+
+def first_round(runs: int, *, cores: int) -> int:
+    """Return how many runs of one thread share the cores at first, so that few cores idle at the end.
+
+    ``cores + runs mod cores``, and later one run a core: three runs of time T on two cores then take 3/2 T, where one
+    run a core takes 2 T. A remainder of more than half of the cores gets a round of its own: to share would gain less
+    than T / 2, and cost the memory of more processes.
+    """
+    rest = runs % cores
+    return min(runs, cores + rest if rest <= cores / 2 else cores)
 
 
 def _start(

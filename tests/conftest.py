@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Read when torch is first imported. The tensors of tests are small, and two threads that share a core with another
 # process wait for each other ten times longer than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The same examples in every session: a test that fails for one machine fails for all. `--hypothesis-profile nightly`
+# looks for new ones.
+settings.register_profile("suite", max_examples=50, deadline=None, derandomize=True)
+settings.register_profile("nightly", max_examples=1000, deadline=None)
+settings.load_profile("suite")
+
+# A shell starts what it runs in the background with Ctrl-C ignored, and so does all that this starts: tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes ``-n auto`` is: none but this where every test is named, else two."""
+    return 0 if all("::" in argument for argument in config.args) else 2
+
 
 REHEARSED = os.environ.get("MEANDRIFT_REHEARSE") == "1"
 

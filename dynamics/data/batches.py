@@ -13,10 +13,10 @@ from dynamics.seeding import generator
 
 
 def standardize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return ``(pixels / 255 - mean) / std`` by channel, as float32: ``(n, channels, height, width)``."""
+    """Return ``(pixels / 255 - mean) / std`` by channel: ``(n, channels, height, width)``, of torch's default type."""
     scale = 1 / (255 * torch.tensor(std, device=pixels.device))
     shift = torch.tensor(mean, device=pixels.device) / torch.tensor(std, device=pixels.device)
-    return pixels.float().mul_(scale[:, None, None]).sub_(shift[:, None, None])
+    return pixels.to(torch.get_default_dtype()).mul_(scale[:, None, None]).sub_(shift[:, None, None])
 
 
 class TrainingBatches:
@@ -64,7 +64,7 @@ class TrainingBatches:
         return len(self._labels) // self.batch_size
 
     def epoch(self, epoch: int, *, start: int = 0, rank: int = 0, ranks: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images ``(batch, channels, height, width)``, float32, and labels ``(batch,)``.
+        """Yield images ``(batch, channels, height, width)``, of torch's default type, and labels ``(batch,)``.
 
         Args:
             epoch: Which epoch, from 0.

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -20,19 +21,36 @@ TABLES = ("layers", "histograms", "spectra", "steps")
 KEYS = ["run", "step", "split", "layer", "tensor", "view"]
 
 
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    """Start the command line in a process group of its own, as a shell does."""
-    command = [sys.executable, "-m", "dynamics", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+Start = Callable[[list[str]], "subprocess.Popen[str]"]
 
 
-def wait_for_line(process: subprocess.Popen[str], start_of_line: str) -> None:
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start the command line in a process group of its own, as a shell does; end what a failed test left behind."""
+    started: list[subprocess.Popen[str]] = []
+
+    def command(arguments: list[str]) -> subprocess.Popen[str]:
+        line, pipe = [sys.executable, "-m", "dynamics", *arguments], subprocess.PIPE
+        started.append(subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, start_new_session=True))
+        return started[-1]
+
+    yield command
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def wait_for_lines(process: subprocess.Popen[str], *starts: str) -> None:
+    """Return once there was a line that begins with each."""
     assert process.stdout is not None
+    missing = set(starts)
     for line in process.stdout:
-        if line.startswith(start_of_line):
+        missing -= {start for start in missing if line.startswith(start)}
+        if not missing:
             return
     assert process.stderr is not None
-    raise AssertionError(f"no line {start_of_line!r}: {process.stderr.read()}")
+    raise AssertionError(f"no lines {missing}: {process.stderr.read()}")
 
 
 def rows(store: Path, table: str) -> pd.DataFrame:
@@ -58,16 +76,18 @@ def assert_same_store(one: Path, other: Path) -> None:
     "everyone",
     [pytest.param(True, id="terminal"), pytest.param(False, id="one-process", marks=pytest.mark.slow)],
 )
-def test_ctrl_c_leaves_a_readable_store_and_says_how_to_go_on(tiny_data: str, tmp_path: Path, everyone: bool) -> None:
+def test_ctrl_c_leaves_a_readable_store_and_says_how_to_go_on(
+    start: Start, tiny_data: str, tmp_path: Path, everyone: bool
+) -> None:
     """A terminal sends SIGINT to every process of the group; `kill -INT` to one."""
     arguments = ["sweep", "--data", tiny_data, "--batch-size", "16", "--epochs", "100000", "--norm", "bn,sn"]
     process = start([*arguments, "--store", str(tmp_path), "--workers", "2"])
-    wait_for_line(process, "cnn3-tiny-sn-lr0.001-s0 epoch 2/")
+    wait_for_lines(process, *(f"cnn3-tiny-{norm}-lr0.001-s0 epoch 2/" for norm in ("bn", "sn")))
     if everyone:
         os.killpg(process.pid, signal.SIGINT)
     else:
         process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate()
     assert process.returncode == 130
     assert f"stopped: what was recorded is in {tmp_path}, whole and readable. Go on with: " in errors
     assert "Traceback" not in errors
@@ -78,19 +98,19 @@ def test_ctrl_c_leaves_a_readable_store_and_says_how_to_go_on(tiny_data: str, tm
     assert set(pd.read_parquet(tmp_path / "layers")["run"]) == {"cnn3-tiny-bn-lr0.001-s0", "cnn3-tiny-sn-lr0.001-s0"}
 
 
-def test_train_says_how_to_resume_and_does(tiny_data: str, tmp_path: Path) -> None:
+def test_train_says_how_to_resume_and_does(start: Start, tiny_data: str, tmp_path: Path) -> None:
     arguments = ["train", "--data", tiny_data, "--batch-size", "16", "--epochs", "100000", "--run", "bn"]
     process = start([*arguments, "--store", str(tmp_path)])
-    wait_for_line(process, "bn epoch 2/")
+    wait_for_lines(process, "bn epoch 2/")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate()
     assert process.returncode == 130
     command = errors.partition("Go on with: meandrift ")[2].split()
     assert command[:4] == ["train", "--resume", "--run", "bn"]
     resumed = start(command)
-    wait_for_line(resumed, "bn goes on at step ")
+    wait_for_lines(resumed, "bn goes on at step ")
     resumed.terminate()
-    resumed.communicate(timeout=60)
+    resumed.communicate()
     assert resumed.returncode == 130
 
 
@@ -105,7 +125,6 @@ def test_a_full_disk_is_one_line_and_leaves_a_readable_store(tiny_data: str, tmp
         [sys.executable, "-c", limited, *arguments, "--store", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert result.returncode == 2
@@ -119,7 +138,7 @@ def test_a_full_disk_is_one_line_and_leaves_a_readable_store(tiny_data: str, tmp
     assert not list((tmp_path / "_checkpoints").glob("*.pt"))
 
 
-def killed_and_resumed(arguments: list[str], *, kills: int, within: float, chance: random.Random) -> int:
+def killed_and_resumed(start: Start, arguments: list[str], *, kills: int, within: float, chance: random.Random) -> int:
     """Start a command again and again and kill its whole process group at a random moment; then let it finish.
 
     Returns:
@@ -147,12 +166,12 @@ def sweep_of_seconds(data: str, store: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_ten_kills_at_random_moments_change_nothing(tiny_data: str, tmp_path: Path, seed: int) -> None:
+def test_ten_kills_at_random_moments_change_nothing(start: Start, tiny_data: str, tmp_path: Path, seed: int) -> None:
     whole = start(sweep_of_seconds(tiny_data, tmp_path / "whole"))
     began = time.monotonic()
     _, errors = whole.communicate(timeout=600)
     assert whole.returncode == 0, errors
     within = time.monotonic() - began
     again = sweep_of_seconds(tiny_data, tmp_path / "killed")
-    assert killed_and_resumed(again, kills=10, within=within, chance=random.Random(seed)) >= 5
+    assert killed_and_resumed(start, again, kills=10, within=within, chance=random.Random(seed)) >= 5
     assert_same_store(tmp_path / "whole", tmp_path / "killed")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from dynamics.config import RunConfig
 from dynamics.events import Began, Ended, Event, Failed, Noted, Stepped
 from dynamics.grid import grid
 from dynamics.stored import stored_run
-from dynamics.sweep import sweep
+from dynamics.sweep import first_round, sweep
 from dynamics.task import Task, task_for
 from probes import Recorder
 
@@ -76,6 +78,7 @@ def test_a_killed_process_fails_its_run_alone_and_the_run_resumes(tiny_data: str
     import multiprocessing
 
     todo = tasks(tmp_path, tiny_data, norm=["bn", "sn"])
+    endless = replace(todo[0], config=replace(todo[0].config, epochs=10_000))  # else it might end before it is killed
 
     def kill_first(event: Event) -> None:
         if isinstance(event, Began) and event.run == todo[0].run:
@@ -83,7 +86,7 @@ def test_a_killed_process_fails_its_run_alone_and_the_run_resumes(tiny_data: str
             assert child.pid
             os.kill(child.pid, signal.SIGKILL)
 
-    ends = sweep(todo, store=tmp_path, workers=2, watch=kill_first)
+    ends = sweep([endless, todo[1]], store=tmp_path, workers=2, watch=kill_first)
     assert ends[0] == Failed(todo[0].run, "its process ended with status -9")
     assert isinstance(ends[1], Ended)
     again = tasks(tmp_path, tiny_data, norm=["bn", "sn"])
@@ -92,27 +95,32 @@ def test_a_killed_process_fails_its_run_alone_and_the_run_resumes(tiny_data: str
     assert statuses(tmp_path, todo) == ["finished", "finished"]
 
 
-def test_ctrl_c_stops_every_run_with_a_checkpoint(tiny_data: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("workers", "at_once"), [(2, 2), (0, 3)])
+def test_ctrl_c_stops_every_run_that_trains_with_a_checkpoint(
+    workers: int, at_once: int, tiny_data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of the three runs ends by itself, so that as many as train at once are all that have begun."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     todo = [
-        Task(task.run, RunConfig(**(task.config.to_dict() | {"epochs": 10_000})))
-        for task in tasks(tmp_path, tiny_data, norm=["bn", "sn"])
+        replace(task, config=replace(task.config, epochs=10_000))
+        for task in tasks(tmp_path, tiny_data, norm=["bn", "sn", "none"])
     ]
     seen: set[str] = set()
     failed: list[Failed] = []
 
-    def interrupt_once_both_train(event: Event) -> None:
+    def interrupt_once_all_train(event: Event) -> None:
         if isinstance(event, Failed):
             failed.append(event)
-        if isinstance(event, Stepped) and len(seen) < 2:
+        if isinstance(event, Stepped) and len(seen) < at_once:
             seen.add(event.run)
-            if len(seen) == 2:
+            if len(seen) == at_once:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(todo, store=tmp_path, workers=2, watch=interrupt_once_both_train)
-    assert {(end.run, end.reason) for end in failed} == {(task.run, "interrupted") for task in todo}
-    assert statuses(tmp_path, todo) == ["interrupted", "interrupted"]
-    assert len(list((tmp_path / "_checkpoints").glob("*.pt"))) == 2
+        sweep(todo, store=tmp_path, workers=workers, watch=interrupt_once_all_train)
+    assert {(end.run, end.reason) for end in failed} == {(task.run, "interrupted") for task in todo[:at_once]}
+    assert statuses(tmp_path, todo) == ["interrupted"] * at_once + [None] * (3 - at_once)
+    assert len(list((tmp_path / "_checkpoints").glob("*.pt"))) == at_once
 
 
 def test_a_rate_that_diverges_is_reported_and_the_sweep_goes_on(tiny_data: str, tmp_path: Path) -> None:
@@ -133,6 +141,26 @@ def test_what_is_there_with_other_settings_is_not_written_over(tiny_data: str, t
     ):
         task_for(tmp_path, todo[0].run, RunConfig(norm="none", data=tiny_data, batch_size=32))
     assert task_for(tmp_path, todo[0].run, RunConfig(norm="none", data=tiny_data), overwrite=True).overwrite
+
+
+@pytest.mark.parametrize(
+    ("runs", "cores", "at_first"),
+    [(0, 2, 0), (1, 2, 1), (2, 2, 2), (3, 2, 3), (4, 2, 2), (5, 2, 3), (3, 4, 3), (6, 4, 6), (7, 4, 4), (3, 1, 1)],
+)
+def test_what_would_be_left_for_a_round_of_its_own_shares_the_cores_at_first(
+    runs: int, cores: int, at_first: int
+) -> None:
+    assert first_round(runs, cores=cores) == at_first
+
+
+@pytest.mark.parametrize("cores", range(1, 9))
+def test_sharing_the_first_round_never_ends_later_and_ends_sooner_by_half_a_round_where_it_is_done(cores: int) -> None:
+    for runs in range(1, 40):
+        first = first_round(runs, cores=cores)
+        rounds = max(1, first / cores) + math.ceil((runs - first) / cores)  # in times of one run
+        gain = math.ceil(runs / cores) - rounds
+        assert gain >= 1 / 2 if first > cores else gain == 0
+        assert first <= cores * 3 / 2
 
 
 def test_a_negative_number_of_workers_is_refused(tmp_path: Path) -> None:

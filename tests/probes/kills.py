@@ -156,6 +156,21 @@ def in_child(work) -> int:
 def kill_after(child: int, seconds: float) -> bool:
     """Kill a process; False if it had died by itself, which is a failure of its own."""
     time.sleep(seconds)
+    return kill(child)
+
+
+def kill_once_written(child: int, journal: Path) -> bool:
+    """Kill a process after its next record, however long it takes; False if it died by itself before."""
+    before = journal.stat().st_size if journal.exists() else 0
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if journal.exists() and b"wrote" in journal.read_bytes()[before:]:
+            return kill(child)
+        time.sleep(0.001)
+    return False
+
+
+def kill(child: int) -> bool:
+    """Kill a process; False if it had died by itself."""
     alive = os.waitpid(child, os.WNOHANG) == (0, 0)
     if alive:
         os.kill(child, signal.SIGKILL)
@@ -172,8 +187,11 @@ def torment(folder: Path, *, kills: int, seed: int) -> dict[str, object]:
     journals = {run: folder / f"{run}.journal" for run in ("a", "b")}
     while sum(moments.values()) < kills:
         children = {run: in_child(partial(live, store, run, path, chance.random())) for run, path in journals.items()}
+        last = sum(moments.values()) + len(journals) >= kills  # of these something must be there, on any machine
         for run in chance.sample(sorted(journals), len(journals)):
-            found["died by itself"] += not kill_after(children[run], chance.random() ** 2 * 0.6)
+            seconds = chance.random() ** 2 * 0.6
+            killed = kill_once_written(children[run], journals[run]) if last else kill_after(children[run], seconds)
+            found["died by itself"] += not killed
             journal = Journal(journals[run])
             moments[journal.doing] += 1
             recovered = chance.random() < 0.5  # else the next life recovers

@@ -25,7 +25,7 @@ def assert_every_read_was_consistent(report: dict) -> None:
 
 def test_two_readers_of_a_live_run_see_nothing_inconsistent():
     pytest.importorskip("duckdb", reason="one of the readers is DuckDB")
-    assert_every_read_was_consistent(report_of(6))
+    assert_every_read_was_consistent(report_of(3))
 
 
 @pytest.mark.slow

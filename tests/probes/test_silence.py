@@ -113,8 +113,14 @@ def test_a_probe_changes_no_bit_in_eager_training(norm, probing):
 
 
 @pytest.mark.filterwarnings("ignore:probe. activation gradients. null in compiled layers")  # named in `probing`
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("norm", ["bn", "msn", "torch_sn"])
+@pytest.mark.parametrize(
+    ("norm", "mode"),
+    [
+        pytest.param(norm, mode, marks=[pytest.mark.slow] * (mode == "compiled" and norm != "msn"))
+        for norm in ("bn", "msn", "torch_sn")
+        for mode in MODES
+    ],
+)
 def test_a_probe_changes_no_bit_in_other_ways_of_training(norm, mode, probing):
     bare = train(norm, mode=mode)
     torch.compiler.reset()  # the bare model's graph would serve the probed one

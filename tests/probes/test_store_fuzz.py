@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.schema import check_run_id
@@ -75,7 +75,6 @@ def bits_of(value: pa.ChunkedArray) -> bytes:
     return value.combine_chunks().to_numpy().tobytes()
 
 
-@settings(max_examples=40, deadline=None)
 @given(actions=st.lists(ACTION, max_size=15))
 def test_rows_come_back_bit_for_bit_whatever_happened_in_between(actions):
     expected = []
@@ -97,7 +96,6 @@ def test_rows_come_back_bit_for_bit_whatever_happened_in_between(actions):
         assert [path.name for path in Path(folder).iterdir()] == ["store"]
 
 
-@settings(max_examples=100, deadline=None)
 @given(run=st.one_of(NAMES, st.from_regex(r"[A-Za-z0-9._%/-]{1,12}", fullmatch=True)))
 def test_a_run_id_is_either_refused_or_one_plain_folder_in_the_store(run):
     with tempfile.TemporaryDirectory() as folder:
@@ -120,7 +118,6 @@ def test_a_run_id_is_either_refused_or_one_plain_folder_in_the_store(run):
 LISTS = st.lists(st.integers(0, 2**31 - 1), max_size=5)
 
 
-@settings(max_examples=20, deadline=None)
 @given(counts=st.lists(st.none() | LISTS, min_size=1, max_size=6), flush=st.booleans())
 def test_histograms_come_back_with_their_nulls_and_empty_lists(counts, flush):
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamics.gan.moments import Moments, moments
@@ -14,7 +14,6 @@ def features(n: int = 64, d: int = 5, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@settings(deadline=None, max_examples=30)
 @given(cuts=st.lists(st.integers(1, 63), max_size=6, unique=True))
 def test_merged_parts_give_the_moments_of_the_whole_however_it_is_cut(cuts: list[int]) -> None:
     x = features()

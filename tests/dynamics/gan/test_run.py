@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dynamics.data.images import DataSet
 from dynamics.data.sources import load_data
 from dynamics.gan.config import GanConfig
 from dynamics.gan.images import padded
@@ -138,7 +139,13 @@ def test_a_probe_changes_no_bit_of_either_network(norm: str, tmp_path: Path) -> 
     assert all(torch.equal(value, after[key]) for key, value in state(bare).items())
 
 
-@pytest.mark.parametrize("config", [replace(SMALL, norm="msn", ema=0.5), WGAN_GP], ids=["msn with average", "WGAN-GP"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(replace(SMALL, norm="msn", ema=0.5), id="msn with average"),
+        pytest.param(WGAN_GP, id="WGAN-GP", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_stopped_and_resumed_is_the_run_never_stopped(config: GanConfig, run: Run, tmp_path: Path) -> None:
     run(config, "whole")
     stopped = run_gan(config, store=tmp_path, run="stopped", extractor="none")
@@ -173,9 +180,13 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path, run: Run) -> None:
 
 def test_scores_stand_in_the_store_beside_those_of_real_images(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
     import dynamics.gan.extractors as registry
-    from dynamics.gan.extractors.small_cnn import train_small_cnn
+    from dynamics.gan.extractors.small_cnn import SmallCNN, train_small_cnn
 
-    monkeypatch.setattr(registry, "train_small_cnn", lambda data: train_small_cnn(data, steps=1))
+    def train_on_few(data: DataSet) -> SmallCNN:
+        every_tenth = replace(data.train, pixels=data.train.pixels[::10], labels=data.train.labels[::10])
+        return train_small_cnn(replace(data, train=every_tenth), steps=1)
+
+    monkeypatch.setattr(registry, "train_small_cnn", train_on_few)
     found = run(replace(SMALL, score_every=2), extractor="trained")
     steps = read(tmp_path, "steps").set_index(["split", "step"])
     assert steps.loc[("test", 4), "fid_cnn_mnist_subset"] == found[-1].scores["fid_cnn_mnist_subset"]

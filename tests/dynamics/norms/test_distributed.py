@@ -117,7 +117,11 @@ print("agreed")
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("text", [PROGRAM, SHARDED], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    # FSDP2 has a quick test too, under a probe: tests/probes/test_ranks.py.
+    "text",
+    [pytest.param(PROGRAM, id="ddp"), pytest.param(SHARDED, id="fsdp", marks=pytest.mark.slow)],
+)
 def test_two_processes_agree_with_each_other_and_with_one(tmp_path: Path, text: str) -> None:
     program = tmp_path / "program.py"
     program.write_text(text)

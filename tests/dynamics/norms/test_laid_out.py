@@ -140,7 +140,8 @@ def test_a_copy_lays_out_its_own_weight(seed: int) -> None:
     change_in_place(layer)
     before = twin.weight.detach().clone()
     change_in_place(layer)
-    assert torch.equal(twin.eval().weight, before)
+    # Close, not equal: training and evaluation take sigma by other sums. The change is of 10 % and more.
+    torch.testing.assert_close(twin.eval().weight, before)
 
 
 def test_pickle_leaves_it_out() -> None:

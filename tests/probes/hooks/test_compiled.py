@@ -164,8 +164,8 @@ def test_nothing_is_said_of_what_is_not_recorded(store, table):
     assert gaps(store, table, every=1, metrics=["weights", "activations"]) == ([], [])
 
 
-def under_inductor(precision, probe_with=None):
-    """Return the losses and weights of a training compiled by torch's own compiler."""
+def compiled_training(precision, probe_with=None, *, backend="inductor"):
+    """Return the losses and weights of a training whose model is compiled."""
     torch.compiler.reset()
     torch.manual_seed(0)
     first = nn.Linear(6, 48), nn.BatchNorm1d(48), nn.ReLU()
@@ -173,7 +173,7 @@ def under_inductor(precision, probe_with=None):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     losses = []
     with probe_with(model, optimizer) if probe_with else nullcontext():
-        forward = torch.compile(model)
+        forward = torch.compile(model, backend=backend)
         for x in torch.randn(3, 16, 6, generator=torch.Generator().manual_seed(1)):
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                 loss = forward(x).square().mean()
@@ -184,31 +184,75 @@ def under_inductor(precision, probe_with=None):
     return [*losses, *model.state_dict().values()]
 
 
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    """Keep what is compiled here from the user's other sessions, and theirs from here.
+
+    Inductor looks its graphs up without regard to the instruction set: one made under another ATEN_CPU_CAPABILITY
+    rounds otherwise, or crashes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
+        yield
+
+
 def differs(precision, store, **settings):
+    """Return whether a probe changes a bit under torch's own compiler, which calls the machine's C++ compiler."""
+
     def probe_with(model, optimizer):
         return Probe(model, optimizer, store=store, run="a", every=1, strict=True, **settings)
 
-    bare, again, probed = (under_inductor(precision, each) for each in (None, None, probe_with))
+    bare, again, probed = (compiled_training(precision, each) for each in (None, None, probe_with))
     assert all(map(torch.equal, bare, again))
     return not all(map(torch.equal, bare, probed))
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_cache")
 def test_under_inductor_training_is_bitwise_that_without_a_probe(store):
     assert not differs("float32", store)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_cache")
 def test_under_inductor_in_reduced_precision_it_is_so_without_metrics_of_activations(store):
     assert not differs("bfloat16", store, metrics=["weights", "gradients", "singular_values", "updates"])
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_cache")
 def test_under_inductor_in_reduced_precision_it_is_so_where_casts_are_emulated(store):
     with torch._inductor.config.patch(emulate_precision_casts=True):
         assert not differs("bfloat16", store)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_cache")
 def test_under_inductor_in_reduced_precision_other_roundings_are_warned_of(store):
     with pytest.warns(RuntimeWarning, match="training may differ in the last bits.*emulate_precision_casts = True"):
         assert differs("bfloat16", store)
+
+
+def roundings_warned_of(store, **settings):
+    """Return how often a probe on a model compiled in reduced precision warns of other roundings."""
+
+    def probe_with(model, optimizer):
+        return Probe(model, optimizer, store=store, run="a", every=1, strict=True, **settings)
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        compiled_training("bfloat16", probe_with, backend="aot_eager")
+    return sum("training may differ in the last bits" in str(warning.message) for warning in said)
+
+
+def test_other_roundings_in_reduced_precision_are_warned_of_once(store):
+    assert roundings_warned_of(store) == 1
+
+
+def test_no_rounding_is_warned_of_where_activations_are_not_observed_or_casts_emulated(store):
+    assert roundings_warned_of(store, metrics=["weights", "gradients"]) == 0
+    with torch._inductor.config.patch(emulate_precision_casts=True):
+        assert roundings_warned_of(store, overwrite=True) == 0
 
 
 def test_a_program_exported_between_two_steps_runs_without_the_probe_and_spoils_no_record(store, table):

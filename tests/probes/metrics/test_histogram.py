@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -26,7 +26,6 @@ def in_order(histogram):
 
 
 @given(floats)
-@settings(deadline=None)
 def test_every_element_is_in_the_bin_of_the_schema_edges(x):
     histogram = exponent_histograms([torch.from_numpy(x)])[0]
     ordered = in_order(histogram)
@@ -35,7 +34,6 @@ def test_every_element_is_in_the_bin_of_the_schema_edges(x):
 
 
 @given(floats)
-@settings(deadline=None)
 def test_a_histogram_accounts_for_every_element(x):
     histogram = exponent_histograms([torch.from_numpy(x)])[0]
     assert histogram[:SLOTS].sum().item() == x.size
@@ -45,7 +43,6 @@ def test_a_histogram_accounts_for_every_element(x):
 
 
 @given(floats, floats)
-@settings(deadline=None)
 def test_merging_two_halves_equals_the_whole_exactly(a, b):
     parts = exponent_histograms([torch.from_numpy(a), torch.from_numpy(b)])
     whole = exponent_histograms([torch.from_numpy(np.concatenate([a, b]))])[0]

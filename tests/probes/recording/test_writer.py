@@ -84,15 +84,22 @@ def test_a_slow_store_makes_training_wait_and_says_so_instead_of_growing_or_losi
     size = record(0).nbytes
     writer = make_writer(max_waiting=3 * size)
     sink.gate.clear()
-    threading.Timer(0.5, sink.gate.set).start()
+    over = threading.Event()
+
+    def open_once_it_is_said():
+        while not warned and not over.wait(0.01):
+            pass
+        sink.gate.set()
 
     def put_all():
+        threading.Thread(target=open_once_it_is_said).start()
         for step in range(20):
             writer.put(record(step))
             assert writer._bytes <= 3 * size
 
     with pytest.warns(RuntimeWarning, match="the probe's writer cannot keep up") as warned:
         put_all()
+    over.set()
     assert len(warned) == 1
     writer.flush()
     assert sink.steps == list(range(20))

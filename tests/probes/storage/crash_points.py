@@ -120,8 +120,8 @@ def try_point(store: Path, operation: int, recovery_operation: int | None) -> tu
     return written, recovered, problems(store, acks)
 
 
-def main(folder: Path, every: int) -> dict[str, object]:
-    """Try every operation of the writer, and for some also every operation of the recovery after it."""
+def main(folder: Path, every: int, stride: int) -> dict[str, object]:
+    """Try each ``stride``-th operation of the writer, and each of the recovery after each ``every``-th of these."""
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     try_point(folder / "store", 10**9, None)
@@ -132,15 +132,15 @@ def main(folder: Path, every: int) -> dict[str, object]:
         written, _, found = try_point(folder / "store", operation, None)
         report["deaths"] += not written
         report["problems"] += [f"operation {operation}: {problem}" for problem in found]
-        recovery_operation, recovered = 0, operation % every != 0
+        recovery_operation, recovered = 0, operation % (every * stride) != 0
         while not recovered:
             _, recovered, found = try_point(folder / "store", operation, recovery_operation)
             report["deaths_in_recovery"] += not recovered
             report["problems"] += [f"operations {operation}, {recovery_operation}: {problem}" for problem in found]
             recovery_operation += 1
-        operation += 1
+        operation += stride
     return report
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]))))
+    print(json.dumps(main(Path(sys.argv[1]), every=int(sys.argv[2]), stride=int(sys.argv[3]))))

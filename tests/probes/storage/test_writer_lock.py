@@ -3,6 +3,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,12 +83,18 @@ def test_a_torn_owner_file_is_decided_by_the_lock(tmp_path, take):
     assert take(tmp_path / "a").held
 
 
+def after(seconds: float, call: Callable[..., None], *arguments: object) -> threading.Event:
+    """Call something soon, in another thread; return what is set just before: who waits for it sees it set."""
+    begun = threading.Event()
+    threading.Timer(seconds, lambda: (begun.set(), call(*arguments))).start()
+    return begun
+
+
 def test_who_records_waits_for_a_recovery_under_way(tmp_path, take):
     recovery = WriterLock(tmp_path / "a", task=RECOVERING)
-    threading.Timer(0.2, recovery.release).start()
-    began = time.monotonic()
+    done = after(0.2, recovery.release)
     assert take(tmp_path / "a").held
-    assert time.monotonic() - began >= 0.15
+    assert done.is_set()
 
 
 def locked_under_a_dead_name(workspace: Path) -> int:
@@ -100,10 +107,9 @@ def locked_under_a_dead_name(workspace: Path) -> int:
 
 def test_who_records_waits_for_an_owner_that_has_not_written_its_name_yet(tmp_path, take):
     file = locked_under_a_dead_name(tmp_path / "a")
-    threading.Timer(0.2, os.close, [file]).start()
-    began = time.monotonic()
+    done = after(0.2, os.close, file)
     assert take(tmp_path / "a").held
-    assert time.monotonic() - began >= 0.15
+    assert done.is_set()
 
 
 def test_an_owner_that_never_writes_its_name_is_not_waited_for_for_ever(tmp_path, monkeypatch):
@@ -116,11 +122,10 @@ def test_an_owner_that_never_writes_its_name_is_not_waited_for_for_ever(tmp_path
 
 def test_who_waits_for_a_recovery_waits_on_while_the_next_has_no_name_yet(tmp_path, take):
     recovery = WriterLock(tmp_path / "a", task=RECOVERING)
-    threading.Timer(0.2, os.truncate, [tmp_path / "a" / OWNER_FILE, 0]).start()
-    threading.Timer(0.4, recovery.release).start()
-    began = time.monotonic()
+    after(0.2, os.truncate, tmp_path / "a" / OWNER_FILE, 0)
+    done = after(0.4, recovery.release)
     assert take(tmp_path / "a").held
-    assert time.monotonic() - began >= 0.35
+    assert done.is_set()
 
 
 def test_who_recovers_waits_for_nobody(tmp_path, monkeypatch):
