@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -28,6 +29,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return how many processes ``-n auto`` is: none but this where every test is named, else two."""
     return 0 if all("::" in argument for argument in config.args) else 2
+
+
+@pytest.fixture(scope="session")
+def inductor_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what torch's compiler makes here from the user's other sessions, and theirs from here.
+
+    It looks graphs up without regard to the instruction set: one made under another ATEN_CPU_CAPABILITY rounds
+    otherwise, or crashes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
+        yield
 
 
 @pytest.fixture
