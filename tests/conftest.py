@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,18 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 _COUNTED = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def inductor_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what torch's compiler makes here from the user's other sessions, and theirs from here.
+
+    It looks graphs up without regard to the instruction set: one made under another ATEN_CPU_CAPABILITY rounds
+    otherwise, or crashes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
+        yield
 
 
 @pytest.fixture

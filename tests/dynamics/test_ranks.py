@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -31,14 +30,6 @@ from dynamics import cli
 torch.set_default_dtype(torch.float64)
 sys.exit(cli.run(sys.argv[1:]))
 """
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    """Train in double precision in this process too."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def torchrun(program: Path, arguments: list[str], *, processes: int = 2) -> subprocess.CompletedProcess[str]:

@@ -205,6 +205,7 @@ def test_every_way_of_computing_resumes_bit_for_bit(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("float64", "inductor_cache")
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_a_compiled_run_records_what_a_plain_one_does(config: RunConfig, tmp_path: Path) -> None:
     run(config, store=tmp_path, name="plain")
@@ -212,7 +213,8 @@ def test_a_compiled_run_records_what_a_plain_one_does(config: RunConfig, tmp_pat
     plain, compiled = (table(tmp_path, "layers", name) for name in ("plain", "compiled"))
     columns = ["weight_mean", "weight_l2_norm", "grad_l2_norm", "activation_mean", "spectral_norm"]
     assert plain[columns].notna().any(axis=0).all()
-    pd.testing.assert_frame_equal(plain[columns], compiled[columns], check_exact=False, rtol=1e-2, atol=1e-4)
+    # The store's float32. A mean behind a centring is 0 but for rounding.
+    pd.testing.assert_frame_equal(plain[columns], compiled[columns], check_exact=False, rtol=1e-6, atol=1e-9)
 
 
 def test_an_unknown_device_is_told(config: RunConfig, tmp_path: Path) -> None:

@@ -127,7 +127,9 @@ def test_a_probe_changes_no_bit_in_other_ways_of_training(norm, mode, probing):
     assert bare.differences(train(norm, probing, mode=mode)) == []
 
 
-@pytest.mark.parametrize("mode", ["eager", *MODES])
+@pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=[pytest.mark.slow] * (mode == "compiled")) for mode in ("eager", *MODES)]
+)
 def test_a_probe_that_records_now_and_then_changes_no_bit(mode, store):
     bare = train("msn", mode=mode, steps=7)
     torch.compiler.reset()

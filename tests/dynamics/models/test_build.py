@@ -35,7 +35,10 @@ def test_every_model_runs_with_every_norm(model: str, norm: str, seed: int) -> N
     assert all(p.grad is not None for name, p in net.named_parameters() if not name.endswith("renorm"))
 
 
-@pytest.mark.parametrize(("model", "norm"), [("cnn3", "msn"), ("vgg7", "sn"), ("densenet_bc", "msn"), ("critic", "bn")])
+@pytest.mark.parametrize(
+    ("model", "norm"),
+    [("cnn3", "msn"), ("vgg7", "sn"), pytest.param("densenet_bc", "msn", marks=pytest.mark.slow), ("critic", "bn")],
+)
 def test_a_network_compiles_without_a_break(model: str, norm: str, seed: int) -> None:
     torch.manual_seed(seed)
     net = network(model, norm)

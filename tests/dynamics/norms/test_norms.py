@@ -151,6 +151,7 @@ def test_a_gpu_gives_the_numbers_of_the_cpu(name: str, seed: int, gpu: str) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("inductor_cache")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", ["bn", "sn", "msn"])
 def test_the_default_compiler_gives_the_numbers_of_eager_mode(name: str, seed: int) -> None:

@@ -184,18 +184,6 @@ def compiled_training(precision, probe_with=None, *, backend="inductor"):
     return [*losses, *model.state_dict().values()]
 
 
-@pytest.fixture(scope="module")
-def own_cache(tmp_path_factory):
-    """Keep what is compiled here from the user's other sessions, and theirs from here.
-
-    Inductor looks its graphs up without regard to the instruction set: one made under another ATEN_CPU_CAPABILITY
-    rounds otherwise, or crashes.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
-        yield
-
-
 def differs(precision, store, **settings):
     """Return whether a probe changes a bit under torch's own compiler, which calls the machine's C++ compiler."""
 
@@ -208,26 +196,26 @@ def differs(precision, store, **settings):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("own_cache")
+@pytest.mark.usefixtures("inductor_cache")
 def test_under_inductor_training_is_bitwise_that_without_a_probe(store):
     assert not differs("float32", store)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("own_cache")
+@pytest.mark.usefixtures("inductor_cache")
 def test_under_inductor_in_reduced_precision_it_is_so_without_metrics_of_activations(store):
     assert not differs("bfloat16", store, metrics=["weights", "gradients", "singular_values", "updates"])
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("own_cache")
+@pytest.mark.usefixtures("inductor_cache")
 def test_under_inductor_in_reduced_precision_it_is_so_where_casts_are_emulated(store):
     with torch._inductor.config.patch(emulate_precision_casts=True):
         assert not differs("bfloat16", store)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("own_cache")
+@pytest.mark.usefixtures("inductor_cache")
 def test_under_inductor_in_reduced_precision_other_roundings_are_warned_of(store):
     with pytest.warns(RuntimeWarning, match="training may differ in the last bits.*emulate_precision_casts = True"):
         assert differs("bfloat16", store)
