@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,8 +26,14 @@ def spill_folder(root: Path) -> Path:
 
 
 def _base() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(os.environ.get("MEANDRIFT_SPOOL") or Path(state) / "meandrift").absolute()
+    if spool := os.environ.get("MEANDRIFT_SPOOL"):
+        return Path(spool).absolute()
+    if state := os.environ.get("XDG_STATE_HOME"):
+        return Path(state).absolute() / "meandrift"
+    try:
+        return Path.home() / ".local" / "state" / "meandrift"
+    except RuntimeError:  # a container's user may have no home
+        return Path(tempfile.gettempdir()) / "meandrift"
 
 
 def _digest(name: str) -> str:

@@ -133,3 +133,16 @@ def test_each_url_has_a_spool_of_its_own_that_tells_no_password(spool, monkeypat
     assert spool_folder("s3://bucket").parent == tmp_path / "state" / "meandrift"
     monkeypatch.delenv("XDG_STATE_HOME")
     assert spool_folder("s3://bucket").parent == Path.home() / ".local" / "state" / "meandrift"
+
+
+def test_without_a_home_the_spool_is_where_temporary_files_are(monkeypatch, tmp_path):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("MEANDRIFT_SPOOL", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert spool_folder("s3://bucket").parent == tmp_path / "meandrift"
+    with Recorder(tmp_path / "runs", "a") as recorder:
+        recorder.write("steps", losses(0, 1))
