@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The same examples in every session: a test that fails for one machine fails for all. `--hypothesis-profile nightly`
 # looks for new ones.
 settings.register_profile("suite", max_examples=50, deadline=None, derandomize=True)
-settings.register_profile("nightly", max_examples=1000, deadline=None)
+settings.register_profile("nightly", max_examples=500, deadline=None)
 settings.load_profile("suite")
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and so does all that this starts: tests press it.
