@@ -8,8 +8,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dynamics.norms.ownership import is_ours
-
 
 def channel_view(vector: Tensor, *, like: Tensor) -> Tensor:
     """Return ``(C,)`` as ``(C, 1, ...)``, which broadcasts against ``like``, ``(N, C, ...)``."""
@@ -55,13 +53,12 @@ class _Recentre(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, G: Tensor) -> tuple[Tensor | None, ...]:
-        overwrite = is_ours(G)
         total = channel_sum(G)
         bias_grad = total if ctx.has_bias else None
-        # The factor stands within the addition: a call of its own would find its code gone from the caches.
-        total, factor = (_sum_over_ranks(total) / ctx.count, -1.0) if ctx.ranks else (total, -1 / ctx.count)
-        total = channel_view(total, like=G)
-        centred = G.add_(total, alpha=factor) if overwrite else torch.add(G, total, alpha=factor).to(G.dtype)
+        factor = -1 / ctx.count  # Eq. 10, the division within the addition below
+        if ctx.ranks:
+            total, factor = _sum_over_ranks(total) / ctx.count, -1.0
+        centred = torch.add(G, channel_view(total, like=G), alpha=factor).to(G.dtype)
         return centred, bias_grad, None, None, None, None
 
 
