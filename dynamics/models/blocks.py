@@ -8,7 +8,6 @@ from collections.abc import Callable
 from torch import nn
 
 from dynamics.models.activation import LeakyReLU
-from dynamics.models.stack import Stack
 from dynamics.norms.norm import Norm
 
 
@@ -25,4 +24,4 @@ def block(layer: nn.Module, *, channels: int, norm: Norm, activation: Callable[[
     if norm.module is not None:
         children["norm"] = norm.module(channels, 2)
     children["activation"] = activation()
-    return Stack(children)
+    return nn.Sequential(children)

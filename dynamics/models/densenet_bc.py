@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from dynamics.models.activation import LeakyReLU
 from dynamics.models.concatenation import Concatenation
 from dynamics.models.scope import check_scope
-from dynamics.models.stack import Stack
 from dynamics.norms.batch_norm import BATCH_NORM
 from dynamics.norms.norm import Norm
 
@@ -39,7 +38,7 @@ def _where_read(norm: Norm, conv: nn.Conv2d, number: str = "", **behind: nn.Modu
     return _activated(norm, conv.in_channels, number) | OrderedDict({f"conv{number}": norm.weight(conv)}, **behind)
 
 
-class DenseLayer(Stack):
+class DenseLayer(nn.Sequential):
     """``growth`` new channels from all channels before, by a 1x1 and a 3x3 convolution."""
 
     def __init__(self, norm: Norm, order: Order, *, channels: int, growth: int) -> None:
@@ -129,11 +128,11 @@ class DenseNetBC(nn.Module):
             if number < BLOCKS:
                 kept = int(channels * compression)
                 conv = nn.Conv2d(channels, kept, 1, bias=False)
-                layers[f"transition{number}"] = Stack(order(norm, conv, pool=nn.AvgPool2d(2)))
+                layers[f"transition{number}"] = nn.Sequential(order(norm, conv, pool=nn.AvgPool2d(2)))
                 channels = kept
         if not once:
             layers |= _activated(norm, channels)
-        self.features = Stack(layers)
+        self.features = nn.Sequential(layers)
         classifier = nn.Linear(channels, num_classes)
         self.classifier = classifier if released and norm.module is not None else norm.weight(classifier)
         self._image = (in_channels, image_size, image_size)

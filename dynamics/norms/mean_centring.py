@@ -8,8 +8,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dynamics.norms.ownership import is_ours
-
 
 def channel_view(vector: Tensor, *, like: Tensor) -> Tensor:
     """Return ``(C,)`` as ``(C, 1, ...)``, which broadcasts against ``like``, ``(N, C, ...)``."""
@@ -26,25 +24,12 @@ def channel_mean(h: Tensor) -> Tensor:
     return h.mean((0, *range(2, h.ndim)), dtype=_at_least_float32(h))
 
 
-def values_a_channel(h: Tensor) -> int:
-    """Return how many values each channel of ``h`` has, ``(N, C, ...)``."""
+def _values_a_channel(h: Tensor) -> int:
     return h.numel() // h.shape[1]
 
 
 def _at_least_float32(h: Tensor) -> torch.dtype:
     return torch.float64 if h.dtype == torch.float64 else torch.float32
-
-
-def shift_of(mean: Tensor, m: Tensor | None, running_mean: Tensor, momentum: float) -> Tensor:
-    """Return ``m - E[h]``, ``(C,)``, and move the running mean, in place, towards E[h]."""
-    running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-    return -mean if m is None else m - mean
-
-
-def centred_gradient(G: Tensor, *, total: Tensor, factor: float, overwrite: bool) -> Tensor:
-    """Return ``G + factor total`` for a vector ``total`` of one number a channel, in G's own memory if asked."""
-    total = channel_view(total, like=G)
-    return G.add_(total, alpha=factor) if overwrite else torch.add(G, total, alpha=factor).to(G.dtype)
 
 
 class _Recentre(torch.autograd.Function):
@@ -58,8 +43,9 @@ class _Recentre(torch.autograd.Function):
         ctx: Any, h: Tensor, m: Tensor | None, running_mean: Tensor, momentum: float, inplace: bool, ranks: bool
     ) -> Tensor:
         ctx.has_bias, ctx.ranks = m is not None, ranks
-        mean, ctx.count = _mean_over_ranks(h) if ranks else (channel_mean(h), values_a_channel(h))
-        shift = channel_view(shift_of(mean, m, running_mean, momentum), like=h)
+        mean, ctx.count = _mean_over_ranks(h) if ranks else (channel_mean(h), _values_a_channel(h))
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        shift = channel_view(-mean if m is None else m - mean, like=h)
         if not inplace:
             return (h + shift).to(h.dtype)
         ctx.mark_dirty(h)  # not running_mean, by which nobody differentiates
@@ -67,19 +53,19 @@ class _Recentre(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, G: Tensor) -> tuple[Tensor | None, ...]:
-        overwrite = is_ours(G)
         total = channel_sum(G)
         bias_grad = total if ctx.has_bias else None
-        # The factor stands within the addition: a call of its own would find its code gone from the caches.
-        total, factor = (_sum_over_ranks(total) / ctx.count, -1.0) if ctx.ranks else (total, -1 / ctx.count)
-        centred = centred_gradient(G, total=total, factor=factor, overwrite=overwrite)
+        factor = -1 / ctx.count  # Eq. 10, the division within the addition below
+        if ctx.ranks:
+            total, factor = _sum_over_ranks(total) / ctx.count, -1.0
+        centred = torch.add(G, channel_view(total, like=G), alpha=factor).to(G.dtype)
         return centred, bias_grad, None, None, None, None
 
 
 def _mean_over_ranks(h: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean of each channel over all processes and the number of values it was taken over."""
     total = channel_sum(h)
-    both = _sum_over_ranks(torch.cat([total, total.new_tensor([values_a_channel(h)])]))
+    both = _sum_over_ranks(torch.cat([total, total.new_tensor([_values_a_channel(h)])]))
     return both[:-1] / both[-1], both[-1]
 
 
@@ -145,7 +131,7 @@ class MeanCentring(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the centred h."""
-        self.check(h)
+        self._check(h)
         if not self.training:
             return self._shift(h, self.running_mean)
         ranks = self.sync and dist.is_initialized() and dist.get_world_size() > 1
@@ -161,8 +147,7 @@ class MeanCentring(nn.Module):
         shift = channel_view(-mean if self.bias is None else self.bias - mean, like=h)
         return h.add_(shift) if (self.inplace if inplace is None else inplace) else (h + shift).to(h.dtype)
 
-    def check(self, h: Tensor) -> None:
-        """Refuse an input that has other channels, or none to take a mean over, with a ValueError."""
+    def _check(self, h: Tensor) -> None:
         if h.ndim < 2 or h.shape[1] != self.num_features:
             raise ValueError(f"MeanCentring: expected (N, {self.num_features}, ...), got {tuple(h.shape)}")
         if self.training and h.numel() <= h.shape[1] and not self.sync:

@@ -166,29 +166,6 @@ def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[
     return list(_Divide.apply(norms[0].eps, us, vs, sigmas, *weights)[: len(norms)])
 
 
-class _Weight(parametrize.ParametrizationList):
-    """What computes a layer's weight; a weight that is ready is handed out without calls of modules.
-
-    Those are three quarters of what reading such a weight costs. Where somebody's hooks wait for them they are made.
-    """
-
-    def __call__(self) -> Tensor:
-        norm = self._modules.get("0")
-        if isinstance(norm, SpectralNorm) and len(self._modules) == 1 and norm.training and not _hooked(self, norm):
-            ready = norm.ready.take()
-            if ready is not None:
-                return ready
-        weight: Tensor = super().__call__()
-        return weight
-
-    def _get_name(self) -> str:
-        return parametrize.ParametrizationList.__name__
-
-
-def _hooked(*modules: nn.Module) -> bool:
-    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
-
-
 def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float = EPS) -> nn.Module:
     """Divide a layer's weight by its spectral norm from now on, and return the layer.
 
@@ -199,9 +176,6 @@ def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float =
     weight = cast(Tensor, layer.weight)
     norm = SpectralNorm(weight, n_power_iterations=n_power_iterations, dim=dim, eps=eps)
     parametrize.register_parametrization(layer, "weight", norm)
-    chain = cast(nn.ModuleDict, layer.parametrizations)["weight"]
-    if len(chain._modules) == 1:
-        chain.__class__ = _Weight
     return layer
 
 

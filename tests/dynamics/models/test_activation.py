@@ -1,4 +1,4 @@
-"""LeakyReLU in place, forward and backward."""
+"""LeakyReLU with the paper's slope, in place."""
 
 from __future__ import annotations
 

@@ -366,7 +366,3 @@ def test_a_weight_that_is_parametrized_already_is_normalised_behind_that():
     for _ in range(30):
         layer(torch.randn(2, 4))
     assert torch.linalg.matrix_norm(layer.weight, 2).item() == pytest.approx(1, rel=1e-4)
-
-
-def test_its_name_in_a_printed_model_is_torchs():
-    assert "(weight): ParametrizationList(" in repr(spectral_norm(nn.Linear(4, 3)))
