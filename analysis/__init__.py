@@ -10,32 +10,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.densities import histogram_density as histogram_density
-    from analysis.drawing import figure as figure
     from analysis.figures import FIGURES as FIGURES
-    from analysis.run_table import runs as runs
-    from analysis.run_table import with_settings as with_settings
-    from analysis.tables import fields as fields
-    from analysis.tables import histograms as histograms
-    from analysis.tables import layers as layers
-    from analysis.tables import spectra as spectra
-    from analysis.tables import steps as steps
-    from analysis.transforms import compare as compare
-    from analysis.transforms import drift as drift
+    from analysis.gallery.figure import figure as figure
+    from analysis.reading.run_table import runs as runs
+    from analysis.reading.run_table import with_settings as with_settings
+    from analysis.reading.tables import fields as fields
+    from analysis.reading.tables import histograms as histograms
+    from analysis.reading.tables import layers as layers
+    from analysis.reading.tables import spectra as spectra
+    from analysis.reading.tables import steps as steps
+    from analysis.summaries.densities import histogram_density as histogram_density
+    from analysis.summaries.transforms import compare as compare
+    from analysis.summaries.transforms import drift as drift
 
 _HOMES = {
     "FIGURES": "analysis.figures",
-    "compare": "analysis.transforms",
-    "drift": "analysis.transforms",
-    "fields": "analysis.tables",
-    "figure": "analysis.drawing",
-    "histogram_density": "analysis.densities",
-    "histograms": "analysis.tables",
-    "layers": "analysis.tables",
-    "runs": "analysis.run_table",
-    "spectra": "analysis.tables",
-    "steps": "analysis.tables",
-    "with_settings": "analysis.run_table",
+    "compare": "analysis.summaries.transforms",
+    "drift": "analysis.summaries.transforms",
+    "fields": "analysis.reading.tables",
+    "figure": "analysis.gallery.figure",
+    "histogram_density": "analysis.summaries.densities",
+    "histograms": "analysis.reading.tables",
+    "layers": "analysis.reading.tables",
+    "runs": "analysis.reading.run_table",
+    "spectra": "analysis.reading.tables",
+    "steps": "analysis.reading.tables",
+    "with_settings": "analysis.reading.run_table",
 }
 __all__ = [
     "FIGURES",

@@ -36,7 +36,7 @@ def figures(
     """
     from rich.console import Console
 
-    from analysis.gallery import write_figures
+    from analysis.gallery.gallery import write_figures
 
     console = Console(stderr=True)
     wanted = ",".join(only) if only else None
@@ -73,7 +73,7 @@ def tables(
 
     Example: `meandrift tables runs --format tex,csv --out tables`
     """
-    from analysis.table_book import write_tables
+    from analysis.paper.table_book import write_tables
 
     book = write_tables(store, only=",".join(only) if only else None, runs=runs, formats=formats.split(","), out=out)
     for text in book.texts if out is None else []:
@@ -97,7 +97,7 @@ def report(
 
     Example: `meandrift report runs -o report.html`
     """
-    from analysis.report import write_report
+    from analysis.report.report import write_report
 
     written = write_report(store, out, runs=runs)
     typer.echo(f"{written}  ({written.stat().st_size / 1e6:.1f} MB)")
@@ -140,8 +140,8 @@ def watch(
     """
     from rich.console import Console
 
-    from analysis.watch import default_column, view
-    from analysis.watch import watch as look
+    from analysis.terminal.watch import default_column, view
+    from analysis.terminal.watch import watch as look
 
     console = Console()
 

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.layer_choice import weight_layers
-from analysis.selection import Patterns
-from analysis.tables import StorePath, fields_if_any, load
-from analysis.transforms import drift
+from analysis.reading.selection import Patterns
+from analysis.reading.tables import StorePath, fields_if_any, load
+from analysis.summaries.layer_choice import weight_layers
+from analysis.summaries.transforms import drift
 from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE, LAYERS, RUN, STEP, STEPS
 
 KIND, FROM_STEP, VALUE, MESSAGE = "kind", "from_step", "value", "message"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.sql_statement import one_select
-from analysis.sql_views import make_views
+from analysis.reading.sql.statement import one_select
+from analysis.reading.sql.views import make_views
 
 if TYPE_CHECKING:
     import duckdb

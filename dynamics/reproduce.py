@@ -10,9 +10,9 @@ import pandas as pd
 from rich.table import Table
 
 from analysis.figures import FIGURES
-from analysis.gallery import write_figures
-from analysis.score_table import score_table
-from analysis.table_book import write_tables
+from analysis.gallery.gallery import write_figures
+from analysis.paper.score_table import score_table
+from analysis.paper.table_book import write_tables
 from dynamics.config import RunConfig
 from dynamics.experiments import Experiment, GanExperiment
 from dynamics.stored import stored_run

@@ -22,12 +22,12 @@ from analysis.figures.lipschitz import Lipschitz
 from analysis.figures.mean_drift import MeanDrift
 from analysis.figures.norms_by_layer import NormsByLayer
 from analysis.figures.overview import Overview
-from analysis.figures.picture import Picture
 from analysis.figures.singular_value_map import SingularValueMap
 from analysis.figures.singular_values import SingularValues
 from analysis.figures.spectrum import Spectrum
 from analysis.figures.update_size import UpdateSize
 from analysis.figures.weight_mean import WeightMean
+from analysis.plotting.picture import Picture
 
 _ALL: tuple[type[Picture], ...] = (
     GradientSparsity,

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from analysis.arms import ARM, ARM_ORDER, NORM
-from analysis.figures.by_arm import draw_by_arm
-from analysis.figures.corner_note import write_in_corner
-from analysis.figures.page import axis_label, definition, with_smoothing
-from analysis.figures.picture import Picture, Prepared
-from analysis.transforms import MEAN, block_means, over_runs, smooth
+from analysis.plotting.axes.corner_note import write_in_corner
+from analysis.plotting.page import axis_label, definition, with_smoothing
+from analysis.plotting.panels.by_arm import draw_by_arm
+from analysis.plotting.picture import Picture, Prepared
+from analysis.summaries.arms import ARM, ARM_ORDER, NORM
+from analysis.summaries.transforms import MEAN, block_means, over_runs, smooth
 from probes.schema import RUN, SPLIT, STEP, STEPS
 
 COLUMN = "accuracy"

@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from analysis.arms import ARM, ARM_ORDER, NORM
-from analysis.figures.by_arm import draw_by_arm
-from analysis.figures.corner_note import write_in_corner
-from analysis.figures.page import axis_label
-from analysis.figures.picture import Picture, Prepared
-from analysis.figures.subsets import having
-from analysis.transforms import over_runs
+from analysis.plotting.axes.corner_note import write_in_corner
+from analysis.plotting.page import axis_label
+from analysis.plotting.panels.by_arm import draw_by_arm
+from analysis.plotting.picture import Picture, Prepared
+from analysis.summaries.arms import ARM, ARM_ORDER, NORM
+from analysis.summaries.subsets import having
+from analysis.summaries.transforms import over_runs
 from probes.schema import SPLIT, STEP, STEPS
 
 ACCURACY, SECONDS = "accuracy", "seconds"

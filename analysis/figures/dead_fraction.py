@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.figures.layer_lines import LayerLines
-from analysis.layer_choice import pre_activation_layers
+from analysis.plotting.panels.layer_lines import LayerLines
+from analysis.summaries.layer_choice import pre_activation_layers
 
 
 @dataclass(frozen=True, kw_only=True)

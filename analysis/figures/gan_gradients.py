@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from analysis.figures.gan_curves import GRADIENT_UNIT, GanCurves, draw_steepness
+from analysis.plotting.panels.gan_curves import GRADIENT_UNIT, GanCurves, draw_steepness
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from analysis.figures.gan_curves import GanCurves, draw_networks
+from analysis.plotting.panels.gan_curves import GanCurves, draw_networks
 
 
 @dataclass(frozen=True, kw_only=True)

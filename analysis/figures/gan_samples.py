@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.arms import ARM, ARM_ORDER, NORM
-from analysis.figures.page import head, panels
-from analysis.figures.picture import Picture, Prepared
-from analysis.sample_grids import PATH, read_grid, sample_grids
+from analysis.plotting.page import head, panels
+from analysis.plotting.picture import Picture, Prepared
+from analysis.reading.sample_grids import PATH, read_grid, sample_grids
+from analysis.summaries.arms import ARM, ARM_ORDER, NORM
 from probes.schema import RUN, STEP, STEPS
 
 

@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.gan_curves import QUANTITY, by_quantity, draw_quantities
-from analysis.figures.picture import Picture, Prepared
-from analysis.style import GREY
-from analysis.transforms import MEAN
+from analysis.plotting.panels.gan_curves import QUANTITY, by_quantity, draw_quantities
+from analysis.plotting.picture import Picture, Prepared
+from analysis.plotting.style import GREY
+from analysis.summaries.transforms import MEAN
 from probes.schema import SPLIT, STEPS
 
 BETTER = {"fid": "↓", "is": "↑", "kid": "↓"}  # a column is `<measure>_<extractor>`

@@ -11,16 +11,16 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from analysis.arms import ARM, arms_of
-from analysis.densities import shares_by_octave
-from analysis.figures.numbers import power_of_ten, scientific
 from analysis.figures.overview import set_cell_steps, step_edges
-from analysis.figures.page import color_bar, head, layer_arm_panels
-from analysis.figures.picture import Picture, Prepared
-from analysis.figures.subsets import having
-from analysis.layer_choice import in_depth_order, readable, weight_layers, with_choice
-from analysis.style import ALARM
-from analysis.tables import records
+from analysis.plotting.axes.tick_labels import power_of_ten, scientific
+from analysis.plotting.page import color_bar, head, layer_arm_panels
+from analysis.plotting.picture import Picture, Prepared
+from analysis.plotting.style import ALARM
+from analysis.reading.tables import records
+from analysis.summaries.arms import ARM, arms_of
+from analysis.summaries.densities import shares_by_octave
+from analysis.summaries.layer_choice import in_depth_order, readable, weight_layers, with_choice
+from analysis.summaries.subsets import having
 from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER, LAYER_INDEX, STEP, TENSOR
 
 OCTAVE, SHARE = "octave", "share"

@@ -10,16 +10,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.arms import ARM, ARM_ORDER, NORM, arms_of
-from analysis.densities import central_range, pooled, rebinned
-from analysis.figures.arm_curves import arm_looks
-from analysis.figures.nan_marks import mark_nan_share
-from analysis.figures.page import head, keys, name_panel, panels
-from analysis.figures.picture import Picture, Prepared
-from analysis.figures.subsets import having
-from analysis.layer_choice import in_depth_order, readable, weight_layers, with_choice
-from analysis.style import Look
-from analysis.tables import records
+from analysis.plotting.axes.nan_marks import mark_nan_share
+from analysis.plotting.page import head, keys, name_panel, panels
+from analysis.plotting.panels.arm_curves import arm_looks
+from analysis.plotting.picture import Picture, Prepared
+from analysis.plotting.style import Look
+from analysis.reading.tables import records
+from analysis.summaries.arms import ARM, ARM_ORDER, NORM, arms_of
+from analysis.summaries.densities import central_range, pooled, rebinned
+from analysis.summaries.layer_choice import in_depth_order, readable, weight_layers, with_choice
+from analysis.summaries.subsets import having
 from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER, LAYER_INDEX, STEP, TENSOR
 
 FIRST, LAST = "first", "last"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.figures.layer_lines import LayerLines
+from analysis.plotting.panels.layer_lines import LayerLines
 
 
 @dataclass(frozen=True, kw_only=True)

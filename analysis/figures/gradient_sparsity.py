@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.by_layer import draw_by_layer
-from analysis.figures.page import axis_label, definition, with_smoothing
-from analysis.figures.picture import Picture, Prepared
-from analysis.layer_choice import readable, weight_layers, with_choice
-from analysis.transforms import over_runs, smoothed
+from analysis.plotting.page import axis_label, definition, with_smoothing
+from analysis.plotting.panels.by_layer import draw_by_layer
+from analysis.plotting.picture import Picture, Prepared
+from analysis.summaries.layer_choice import readable, weight_layers, with_choice
+from analysis.summaries.transforms import over_runs, smoothed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
-from analysis.arms import ARM
-from analysis.figures.arm_curves import arm_looks, band_note
-from analysis.figures.limits import robust_limits
-from analysis.figures.page import head, keys, panels
-from analysis.figures.picture import Picture, Prepared
-from analysis.figures.subsets import having
-from analysis.transforms import MEAN, SPREAD, over_runs
+from analysis.plotting.axes.limits import robust_limits
+from analysis.plotting.page import head, keys, panels
+from analysis.plotting.panels.arm_curves import arm_looks, band_note
+from analysis.plotting.picture import Picture, Prepared
+from analysis.summaries.arms import ARM
+from analysis.summaries.subsets import having
+from analysis.summaries.transforms import MEAN, SPREAD, over_runs
 from probes.schema import RUN, SPLIT, STEPS
 
 RATE, ACCURACY = "learning_rate", "accuracy"

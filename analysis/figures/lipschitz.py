@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.arms import ARM, ARM_ORDER, NORM
-from analysis.figures.by_arm import draw_by_arm
-from analysis.figures.picture import Picture, Prepared
-from analysis.layer_choice import weight_layers
-from analysis.operator_norms import with_operator_norms
-from analysis.transforms import over_runs
+from analysis.plotting.panels.by_arm import draw_by_arm
+from analysis.plotting.picture import Picture, Prepared
+from analysis.summaries.arms import ARM, ARM_ORDER, NORM
+from analysis.summaries.layer_choice import weight_layers
+from analysis.summaries.operator_norms import with_operator_norms
+from analysis.summaries.transforms import over_runs
 from probes.schema import RUN, STEP
 
 BOUND, COMPLEXITY, QUANTITY = "lipschitz_bound", "spectral_complexity", "quantity"

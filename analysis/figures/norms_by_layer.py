@@ -10,17 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
-from analysis.arms import ARM, arms_of
-from analysis.figures.arm_curves import arm_looks
-from analysis.figures.limits import robust_limits
-from analysis.figures.nan_marks import mark_nan_share, runs_with_nan
-from analysis.figures.page import head, key, name_panel, panels, shortened
-from analysis.figures.picture import Picture, Prepared
-from analysis.layer_choice import in_depth_order, weight_layers
-from analysis.operator_norms import OPERATOR, SPECTRAL, with_operator_norms
-from analysis.style import INK
-from analysis.tables import records
-from analysis.transforms import MEAN, NAN_RUNS, SPREAD, SURVIVORS, last_record, over_runs
+from analysis.plotting.axes.limits import robust_limits
+from analysis.plotting.axes.nan_marks import mark_nan_share, runs_with_nan
+from analysis.plotting.page import head, key, name_panel, panels, shortened
+from analysis.plotting.panels.arm_curves import arm_looks
+from analysis.plotting.picture import Picture, Prepared
+from analysis.plotting.style import INK
+from analysis.reading.tables import records
+from analysis.summaries.arms import ARM, arms_of
+from analysis.summaries.layer_choice import in_depth_order, weight_layers
+from analysis.summaries.operator_norms import OPERATOR, SPECTRAL, with_operator_norms
+from analysis.summaries.transforms import MEAN, NAN_RUNS, SPREAD, SURVIVORS, last_record, over_runs
 from probes.schema import LAYER, STEP
 
 NORMS = (SPECTRAL, OPERATOR)

@@ -12,15 +12,15 @@ from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.colors import ListedColormap, LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from analysis.arms import ARM, arms_of
-from analysis.figures.arm_curves import band_note
-from analysis.figures.curve_panels import set_steps
-from analysis.figures.page import axis_label, color_bar, definition, head, key, name_panel, panels
-from analysis.figures.picture import Picture, Prepared
-from analysis.layer_choice import in_depth_order, weight_layers
-from analysis.style import ALARM
-from analysis.tables import records
-from analysis.transforms import MEAN, NAN_RUNS, over_runs
+from analysis.plotting.page import axis_label, color_bar, definition, head, key, name_panel, panels
+from analysis.plotting.panels.arm_curves import band_note
+from analysis.plotting.panels.curve_panels import set_steps
+from analysis.plotting.picture import Picture, Prepared
+from analysis.plotting.style import ALARM
+from analysis.reading.tables import records
+from analysis.summaries.arms import ARM, arms_of
+from analysis.summaries.layer_choice import in_depth_order, weight_layers
+from analysis.summaries.transforms import MEAN, NAN_RUNS, over_runs
 from probes.schema import LAYER, STEP
 
 DOTTED = 0.2  # share of the scale from which on negative values are dark enough to be taken for positive ones

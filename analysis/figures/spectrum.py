@@ -12,16 +12,16 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis.arms import ARM, arms_of
-from analysis.figures.limits import robust_limits
-from analysis.figures.nan_marks import mark_nan_share
-from analysis.figures.page import color_bar, head, layer_arm_panels
-from analysis.figures.picture import Picture, Prepared
-from analysis.figures.subsets import having
-from analysis.layer_choice import in_depth_order, readable, weight_layers, with_choice
-from analysis.style import depth_colormap
-from analysis.tables import records
-from analysis.transforms import MEAN, NAN_RUNS, over_runs
+from analysis.plotting.axes.limits import robust_limits
+from analysis.plotting.axes.nan_marks import mark_nan_share
+from analysis.plotting.page import color_bar, head, layer_arm_panels
+from analysis.plotting.picture import Picture, Prepared
+from analysis.plotting.style import depth_colormap
+from analysis.reading.tables import records
+from analysis.summaries.arms import ARM, arms_of
+from analysis.summaries.layer_choice import in_depth_order, readable, weight_layers, with_choice
+from analysis.summaries.subsets import having
+from analysis.summaries.transforms import MEAN, NAN_RUNS, over_runs
 from probes.schema import LAYER, SPECTRA, STEP, VIEW
 
 VALUES, INDEX = "singular_values", "index"

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.arms import ARM
-from analysis.figures.by_norm import draw_by_norm
-from analysis.figures.page import definition, with_smoothing
-from analysis.figures.picture import Picture, Prepared
-from analysis.layer_choice import readable, weight_layers, with_choice
-from analysis.transforms import MEAN, over_runs, smoothed
+from analysis.plotting.page import definition, with_smoothing
+from analysis.plotting.panels.by_norm import draw_by_norm
+from analysis.plotting.picture import Picture, Prepared
+from analysis.summaries.arms import ARM
+from analysis.summaries.layer_choice import readable, weight_layers, with_choice
+from analysis.summaries.transforms import MEAN, over_runs, smoothed
 from probes.schema import LAYER, STEP
 
 DEVIATION = "deviation"

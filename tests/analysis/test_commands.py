@@ -23,7 +23,9 @@ def test_what_cannot_be_drawn_is_one_line_and_no_failure_unless_asked_for(
 ) -> None:
     from analysis.figures import FIGURES
 
-    monkeypatch.setattr("analysis.gallery.FIGURES", {name: FIGURES[name] for name in ("mean_drift", "spectrum")})
+    monkeypatch.setattr(
+        "analysis.gallery.gallery.FIGURES", {name: FIGURES[name] for name in ("mean_drift", "spectrum")}
+    )
     store = make_store(norms=["bn"], records=2, without_tables=["spectra"])
     arguments = ["figures", str(store), "--format", "svg", "--out", str(tmp_path / "out")]
     assert run(arguments) == 0

@@ -20,10 +20,10 @@ sys.meta_path.insert(0, Block())
 """
 WORK = """
 import analysis
-from analysis.gallery import write_figures
-from analysis.report import write_report
-from analysis.table_book import write_tables
-from analysis.watch import default_column, view
+from analysis.gallery.gallery import write_figures
+from analysis.report.report import write_report
+from analysis.paper.table_book import write_tables
+from analysis.terminal.watch import default_column, view
 store, out = sys.argv[1:]
 gallery = write_figures(store, out, only="mean_drift,accuracy,spectrum", formats=["svg"])
 assert not gallery.refused, gallery.refused

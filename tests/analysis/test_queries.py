@@ -12,7 +12,7 @@ import pytest
 
 import analysis
 
-PAGE = Path(analysis.__file__).parent / "QUERIES.md"
+PAGE = Path(__file__).parents[2] / "docs" / "queries.md"
 MODULES = sorted(module.name for module in pkgutil.walk_packages(analysis.__path__, "analysis."))
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.drawing import prepare
 from analysis.figures import FIGURES
 from analysis.findings import findings_of
-from analysis.provenance import table_hash
+from analysis.gallery.figure import prepare
+from analysis.gallery.provenance import table_hash
 
 HERE = Path(__file__).parent / "recorded"
 STORE, HASHES = HERE / "runs", HERE / "prepared_tables.json"

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PREPARE = """
 import resource, sys
-from analysis.drawing import prepare
+from analysis.gallery.figure import prepare
 if sys.argv[2:]:
     prepare(sys.argv[2], sys.argv[1])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -188,7 +188,7 @@ def questions(store: Path, *, layer: str, step: int) -> dict[str, dict[str, Call
     where = f"{store}/layers/**/*.parquet"
 
     def pandas_() -> dict[str, Callable[[], Any]]:
-        from analysis import tables
+        from analysis.reading import tables
 
         folder = store / "layers"
         only = [("run", "==", run), ("layer", "==", layer)]

@@ -41,7 +41,7 @@ def test_reproduce_trains_draws_and_reports(
     tiny_experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ["reproduce", "--store", str(tmp_path), "--workers", "1"]
-    for module in ("analysis.gallery", "dynamics.reproduce"):
+    for module in ("analysis.gallery.gallery", "dynamics.reproduce"):
         monkeypatch.setattr(f"{module}.FIGURES", {name: FIGURES[name] for name in PAPER_FIGURES})
     assert cli.run(arguments) == 0
     first = capsys.readouterr().out

@@ -1,7 +1,7 @@
 """Two readers beside one live writer: is every read consistent?
 
 The writer records every few milliseconds, flushes often, and now and then closes (which compacts) and resumes. One
-reader reads with plain pandas, one with SQL over DuckDB and through ``analysis.tables``, and it draws the run as it
+reader reads with plain pandas, one with SQL over DuckDB and through ``analysis``, and it draws the run as it
 grows. A read is consistent if steps run from 0 without a gap, each (step, layer) comes once, every value is the one
 written, and nothing that an earlier read saw is gone.
 
@@ -56,10 +56,10 @@ def by_sql(store: Path) -> pd.DataFrame:
 
 
 def by_tables(store: Path) -> pd.DataFrame:
-    """Read through analysis.tables and draw what was read."""
+    """Read through analysis.reading.tables and draw what was read."""
     import matplotlib.pyplot as plt
 
-    from analysis import tables
+    from analysis.reading import tables
 
     table = tables.layers(store, columns=["weight_mean"])
     axes = table.pivot(index="step", columns="layer", values="weight_mean").plot(legend=False)

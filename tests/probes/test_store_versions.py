@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis import tables
+from analysis.reading import tables
 from probes.storage.files import open_store
 from probes.storage.recorder import Recorder
 from probes.storage.verify import verify

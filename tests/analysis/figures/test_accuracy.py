@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from analysis.drawing import figure, prepare
+from analysis.gallery.figure import figure, prepare
 
 
 def test_accuracy_is_averaged_over_seeds_by_split_and_step(seeds_store: Path) -> None:

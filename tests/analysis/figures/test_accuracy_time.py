@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.drawing import figure, prepare
+from analysis.gallery.figure import figure, prepare
 
 
 def test_time_and_accuracy_are_averaged_at_each_step(seeds_store: Path) -> None:

@@ -15,10 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from analysis.drawing import prepare
 from analysis.figures import FIGURES
-from analysis.figures.picture import Prepared
-from analysis.provenance import provenance, table_text
+from analysis.gallery.figure import prepare
+from analysis.gallery.provenance import provenance, table_text
+from analysis.plotting.picture import Prepared
 
 # These need what the synthetic stores of this file do not have: several learning rates; a GAN's columns.
 PLAIN = [name for name in FIGURES if name != "learning_rates" and not name.startswith("gan_")]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.drawing import prepare
-from analysis.provenance import table_hash
-from analysis.score_table import score_table
-from analysis.table_text import to_csv
+from analysis.gallery.figure import prepare
+from analysis.gallery.provenance import table_hash
+from analysis.paper.score_table import score_table
+from analysis.paper.table_text import to_csv
 
 FOLDER = Path(__file__).parents[3] / "figures" / "gan"
 STORE = FOLDER / "store"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.drawing import figure, prepare
+from analysis.gallery.figure import figure, prepare
 from probes.schema import bin_edges
 
 

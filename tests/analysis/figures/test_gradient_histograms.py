@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.patches import StepPatch
 
-from analysis.drawing import figure, prepare
+from analysis.gallery.figure import figure, prepare
 from probes.schema import bin_edges
 
 Plain = Callable[..., pd.DataFrame]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.drawing import figure, prepare
+from analysis.gallery.figure import figure, prepare
 
 
 def test_sparsity_is_the_recorded_column(small_store: Path, plain: Callable[..., pd.DataFrame]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.drawing import figure, prepare
+from analysis.gallery.figure import figure, prepare
 
 RATES = (0.1, 0.001, 0.0001)
 

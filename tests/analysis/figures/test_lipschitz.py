@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.drawing import figure, prepare
+from analysis.gallery.figure import figure, prepare
 
 LAYERS = ["block1.conv", "block2.conv", "block3.conv", "classifier"]
 

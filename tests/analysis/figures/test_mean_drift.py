@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 
-from analysis.drawing import figure, prepare
+from analysis.gallery.figure import figure, prepare
 
 Plain = Callable[..., pd.DataFrame]
 

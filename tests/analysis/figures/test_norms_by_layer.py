@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from analysis.drawing import figure, prepare
+from analysis.gallery.figure import figure, prepare
 
 
 def test_both_norms_are_those_of_the_last_step_at_which_both_were_measured(

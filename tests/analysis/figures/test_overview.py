@@ -10,8 +10,8 @@ import pytest
 from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.colors import LogNorm, TwoSlopeNorm
 
-from analysis.drawing import figure, prepare
 from analysis.figures.overview import color_scale, step_edges
+from analysis.gallery.figure import figure, prepare
 
 
 def cells(axes: Any) -> list[np.ma.MaskedArray]:

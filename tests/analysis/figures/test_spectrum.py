@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.drawing import figure, prepare
+from analysis.gallery.figure import figure, prepare
 
 
 def test_the_spectrum_is_averaged_value_by_value_over_runs(seeds_store: Path) -> None:

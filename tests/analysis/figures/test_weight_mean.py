@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.collections import PolyCollection
 
-from analysis.drawing import figure, prepare
+from analysis.gallery.figure import figure, prepare
 
 Plain = Callable[..., pd.DataFrame]
 

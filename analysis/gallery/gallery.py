@@ -1,0 +1,150 @@
+"""All figures of a store in one go: what can be drawn is drawn, what cannot is said in one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.figures import FIGURES
+from analysis.gallery.figure import prepare
+from analysis.gallery.saving import check_formats, save
+from analysis.reading.run_table import runs as read_runs
+from analysis.reading.selection import Patterns, matching
+from analysis.reading.tables import Steps, StorePath, layer_names, records
+from probes import schema
+
+FEW = 4  # figures that are drawn sooner than a second process has started
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What became of each figure.
+
+    Attributes:
+        written: Files by figure.
+        refused: Why a figure could not be drawn, by figure. Figures of GANs are not in it if nobody asked for them
+            and the store has none of them.
+    """
+
+    written: dict[str, list[Path]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def write_figures(
+    store: StorePath,
+    out: str | Path,
+    *,
+    only: Patterns = None,
+    runs: Patterns = None,
+    layers: Patterns = None,
+    steps: Steps = None,
+    formats: Sequence[str] = ("png", "pdf"),
+    paper: bool = False,
+    options: Mapping[str, Any] | None = None,
+    progress: Callable[[str], object] = str,
+    workers: int = 1,
+) -> Gallery:
+    """Write every figure that a store's columns allow, with its provenance, into a folder.
+
+    Runs of several networks or data sets give a file each (``mean_drift.vgg7.png``), for their layers do not compare.
+
+    Args:
+        store: The store's folder.
+        out: Folder for the files; made if it is not there.
+        only: Names or shell patterns of figures; None draws all.
+        runs: Run ids or shell patterns.
+        layers: Layer names, patterns or depth positions, for the figures that show layers.
+        steps: First and last step, both included.
+        formats: Of png, pdf and svg.
+        paper: Whether to take the published layers, smoothing and bands.
+        options: Further options, given to the figures that have them.
+        progress: Called with each file stem once it is done with.
+        workers: Processes to draw in, this one among them; with more than one, a script must keep its own work under
+            ``__main__``.
+
+    Raises:
+        FileNotFoundError: There is no such store.
+        ValueError: No such figure, format, run or layer, or the store is empty. What one figure lacks is no error here.
+    """
+    names = matching(only, list(FIGURES), what="figure")
+    run_table = read_runs(store, runs=runs)
+    if layers is not None:
+        matching(layers, layer_names(store, runs=runs), what="layer")  # refuses what no figure could show
+    parts = [(name, stem, chosen) for name in names for stem, chosen in _parts(name, run_table)]
+    task = _Task(store, Path(out), layers, steps, tuple(check_formats(formats)), paper, dict(options or {}))
+    gallery = Gallery()
+    for stem, written, refused in _each(task, parts, workers):
+        progress(stem)
+        if refused is None:
+            gallery.written[stem] = written
+        else:
+            gallery.refused[stem] = refused
+    return gallery if only is not None else _without_foreign(gallery)
+
+
+def _without_foreign(gallery: Gallery) -> Gallery:
+    """Leave the refusals of GAN figures out where not one could be drawn: nobody misses them in another training."""
+    gans = {stem for stem in (*gallery.written, *gallery.refused) if FIGURES[stem.partition(".")[0]].of_gans}
+    if gans & set(gallery.written):
+        return gallery
+    return Gallery(gallery.written, {stem: why for stem, why in gallery.refused.items() if stem not in gans})
+
+
+@dataclass(frozen=True)
+class _Task:
+    store: StorePath
+    out: Path
+    layers: Patterns
+    steps: Steps
+    formats: tuple[str, ...]
+    paper: bool
+    options: dict[str, Any]
+
+    def __call__(self, part: tuple[str, str, list[str]]) -> tuple[str, list[Path], str | None]:
+        """Draw one figure; return its stem, the files written, and why it could not be drawn."""
+        name, stem, runs = part
+        kept = {key: value for key, value in self.options.items() if hasattr(FIGURES[name], key)}
+        try:
+            ready = prepare(name, self.store, runs=runs, steps=self.steps, layers=self.layers, paper=self.paper, **kept)
+            return stem, save(ready, self.store, self.out, stem=stem, formats=self.formats), None
+        except ValueError as reason:
+            return stem, [], str(reason)
+
+
+def _each(
+    task: _Task, parts: list[tuple[str, str, list[str]]], workers: int
+) -> Iterator[tuple[str, list[Path], str | None]]:
+    if workers <= 1 or len(parts) < FEW:
+        yield from map(task, parts)
+        return
+    # Not forked: the caller may have threads, of torch or of Arrow, which a fork would cut short.
+    pool = ProcessPoolExecutor(min(workers, len(parts)) - 1, mp_context=get_context("spawn"))
+    try:
+        # The other processes begin with the last figures, once they have started; this one draws the first meanwhile.
+        futures = [pool.submit(task, part) for part in reversed(parts)]
+        for part, future in zip(parts, reversed(futures), strict=True):
+            yield task(part) if future.cancel() else future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _parts(name: str, runs: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Return file stems with run ids: one, unless networks or data sets differ and the figure compares layers."""
+    varying = [key for key in ("model", "data") if key in runs and runs[key].nunique(dropna=False) > 1]
+    if FIGURES[name].across_models or not varying:
+        return [(name, list(runs[schema.RUN]))]
+    parts: dict[str, list[str]] = {}
+    for row in records(runs):
+        stem = name + "".join(f".{_file_word(row[key])}" for key in varying)
+        parts.setdefault(stem, []).append(row[schema.RUN])
+    return list(parts.items())
+
+
+def _file_word(value: object) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in str(value))

@@ -1,0 +1,69 @@
+"""The paper's tables of a store as text and files: what can be made is made, what cannot is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from analysis.gallery.saving import write_whole
+from analysis.paper.paper_tables import CAPTIONS, NUMBERS, TABLES
+from analysis.paper.table_text import WRITERS
+from analysis.reading.files.local_files import existing_store
+from analysis.reading.selection import Patterns, matching
+from analysis.reading.tables import StorePath
+
+
+@dataclass(frozen=True)
+class TableBook:
+    """What became of each table.
+
+    Attributes:
+        texts: The tables in the first format asked for.
+        written: Files written.
+        refused: Why a table could not be made, by name.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def write_tables(
+    store: StorePath,
+    *,
+    only: Patterns = None,
+    runs: Patterns = None,
+    formats: Sequence[str] = ("md",),
+    out: Path | None = None,
+) -> TableBook:
+    """Make the paper's tables from a store, and write ``<name>.<format>`` if there is a folder to write to.
+
+    Args:
+        store: The store's folder.
+        only: Names of tables; None makes all.
+        runs: Run ids or shell patterns.
+        formats: Of md, tex and csv.
+        out: Folder for the files; None writes none.
+
+    Raises:
+        FileNotFoundError: There is no such store.
+        ValueError: No such table or format. What one table lacks is no error here.
+    """
+    existing_store(store)
+    unknown = [name for name in formats if name not in WRITERS]
+    if unknown or not formats:
+        raise ValueError(f"format {', '.join(unknown) or 'none'}: expected one or more of {', '.join(WRITERS)}")
+    book = TableBook()
+    for name in matching(only, list(TABLES), what="table"):
+        try:
+            table = TABLES[name](store, runs=runs)
+        except ValueError as reason:
+            book.refused[name] = str(reason)
+            continue
+        caption = f"{NUMBERS[name]}: {CAPTIONS[name]}"
+        texts = {extension: WRITERS[extension](table, caption=caption) for extension in formats}
+        book.texts.append(texts[formats[0]])
+        if out is not None:
+            book.written.extend(write_whole(out / f"{name}.{ext}", text.encode()) for ext, text in texts.items())
+    return book

@@ -1,0 +1,140 @@
+"""Curves over steps: gaps stay gaps, lone values are dots, bands show spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.typing import ColorType
+
+from analysis.plotting.style import Dashes
+
+FEW = 8  # curves whose lone points are large enough to show their markers
+HALF_WIDTH_OF_ONE_STEP = 1.0  # half the axis of a store with a single step, in steps
+LINES = "lines"  # names the drawn lines among a panel's collections
+_SOLID: Dashes = (0, ())
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a panel.
+
+    Attributes:
+        x: Abscissae, ascending.
+        y: Ordinates; not finite where there is nothing to draw.
+        color: Of line, band and markers.
+        dashes: Line style.
+        width: In points.
+        marker: Of points without a neighbour.
+        half_band: Half-height of the band around the line, or None.
+        survivors: Drawn thin and dotted where ``y`` is not finite but this is.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    color: ColorType
+    dashes: Dashes = _SOLID
+    width: float = 1.3
+    marker: str = "o"
+    half_band: np.ndarray | None = None
+    survivors: np.ndarray | None = None
+
+
+def stretches(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+    """Return the unbroken finite pieces of a line, each ``(points, 2)``; a gap is never bridged."""
+    finite = np.isfinite(y)
+    ends = np.flatnonzero(np.diff(np.concatenate([[0], finite.view(np.int8), [0]])))
+    points = np.column_stack([x, y])
+    return [points[start:stop] for start, stop in zip(ends[::2], ends[1::2], strict=True)]
+
+
+def draw_curves(axes: Axes, curves: Sequence[Curve], *, log: bool = False) -> None:
+    """Draw curves with their bands into a panel.
+
+    Points without a neighbour (a run of one step, a lone value between gaps) become dots, so that they are seen. Where
+    all there is is one step, they stand side by side.
+    """
+    curves = _side_by_side(curves)
+    for curve in curves:
+        _draw_band(axes, curve, log=log)
+    shown = [(curve, _drawable(curve.y, log=log)) for curve in curves]
+    pieces = [(piece, curve) for curve, y in shown for piece in stretches(curve.x, y)]
+    _draw_lines(axes, pieces)
+    _draw_dots(axes, pieces, curves)
+    _draw_survivors(axes, curves, log=log)
+    if log:
+        axes.set_yscale("log")
+
+
+def _drawable(y: np.ndarray, *, log: bool) -> np.ndarray:
+    return np.where(y > 0, y, np.nan) if log else y
+
+
+def extent(curves: Sequence[Curve], *, log: bool = False) -> np.ndarray:
+    """Return every ordinate that limits should hold: lines, survivors and, on a linear axis, bands."""
+    parts = [np.array([])]
+    for curve in curves:
+        parts.append(curve.y)
+        if curve.survivors is not None:
+            parts.append(curve.survivors)
+        if curve.half_band is not None and not log:
+            parts += [curve.y - curve.half_band, curve.y + curve.half_band]
+    return np.concatenate(parts)
+
+
+def _draw_band(axes: Axes, curve: Curve, *, log: bool) -> None:
+    if curve.half_band is None or not np.nanmax(curve.half_band, initial=0.0) > 0:
+        return
+    lower, upper = curve.y - curve.half_band, curve.y + curve.half_band
+    if log:  # a band that reaches zero has no lower edge on a logarithmic axis: let it run out of the panel
+        lower = np.maximum(lower, np.nanmin(np.where(curve.y > 0, curve.y, np.nan), initial=np.inf) * 1e-6)
+    if len(curve.x) == 1:
+        axes.vlines(curve.x, lower, upper, color=[curve.color], alpha=0.5, linewidth=2)
+        return
+    axes.fill_between(curve.x, lower, upper, where=np.isfinite(curve.y), color=curve.color, alpha=0.18, linewidth=0)
+
+
+def _draw_lines(axes: Axes, pieces: Iterable[tuple[np.ndarray, Curve]]) -> None:
+    lines = [(piece, curve) for piece, curve in pieces if len(piece) > 1]
+    if lines:
+        axes.add_collection(
+            LineCollection(
+                [piece for piece, _ in lines],
+                colors=[curve.color for _, curve in lines],
+                linestyles=[curve.dashes for _, curve in lines],
+                linewidths=[curve.width for _, curve in lines],
+                capstyle="butt",
+                gid=LINES,
+            )
+        )
+
+
+def _draw_dots(axes: Axes, pieces: Iterable[tuple[np.ndarray, Curve]], curves: Sequence[Curve]) -> None:
+    size = 20 if len(curves) <= FEW else 8
+    for curve in curves:
+        dots = [piece[0] for piece, owner in pieces if owner is curve and len(piece) == 1]
+        if dots:
+            x, y = np.array(dots).T
+            axes.scatter(x, y, s=size, color=[curve.color], marker=curve.marker, linewidths=0, zorder=3)
+
+
+def _side_by_side(curves: Sequence[Curve]) -> Sequence[Curve]:
+    steps = np.unique(np.concatenate([curve.x for curve in curves])) if curves else np.array([])
+    if len(steps) != 1 or len(curves) == 1:
+        return curves
+    places = np.linspace(-0.6, 0.6, len(curves)) * HALF_WIDTH_OF_ONE_STEP
+    return [replace(curve, x=curve.x + place) for curve, place in zip(curves, places, strict=True)]
+
+
+def _draw_survivors(axes: Axes, curves: Sequence[Curve], *, log: bool) -> None:
+    for curve in curves:
+        if curve.survivors is None:
+            continue
+        left = _drawable(np.where(np.isfinite(curve.y), np.nan, curve.survivors), log=log)
+        pieces = [piece for piece in stretches(curve.x, left) if len(piece) > 1]
+        if pieces:
+            style = LineCollection(pieces, colors=[curve.color], linestyles=[(0, (1, 1.5))], linewidths=[0.8])
+            axes.add_collection(style)

@@ -1,0 +1,1 @@
+"""Figures with several panels: one panel per layer, norm or quantity."""

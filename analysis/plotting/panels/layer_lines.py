@@ -1,0 +1,55 @@
+"""Figures of one column with a panel a norm and a line a layer: their files say which column and how to read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.plotting.page import axis_label, definition, with_smoothing
+from analysis.plotting.panels.by_norm import draw_by_norm
+from analysis.plotting.picture import Picture, Prepared
+from analysis.summaries.layer_choice import weight_layers
+from analysis.summaries.transforms import over_runs, smoothed
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerLines(Picture):
+    """One column of each layer; one panel a norm, coloured by depth.
+
+    Attributes:
+        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        log: Whether the column spans decades.
+        level: Where a line of reference stands, or None.
+        level_note: What the line of reference is.
+    """
+
+    smooth: int = 1
+    log: ClassVar[bool] = False
+    level: ClassVar[float | None] = None
+    level_note: ClassVar[str] = ""
+
+    def choose_layers(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of the layers to show: those with a weight matrix."""
+        return weight_layers(rows, self.layers)
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the column over runs, a row for each arm, layer and step."""
+        (column,) = self.needed()
+        return over_runs(smoothed(self.choose_layers(rows), column, window=self.smooth), column=column)
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw a panel a norm."""
+        (name,) = self.needed()
+        column = prepared.columns[name]
+        draw_by_norm(
+            figure,
+            prepared.table,
+            title=self.title,
+            note=with_smoothing(definition(column), self.smooth) + self.level_note,
+            ylabel=axis_label(column),
+            log=self.log,
+            level=self.level,
+        )

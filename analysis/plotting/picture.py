@@ -1,0 +1,105 @@
+"""What a figure is: which columns it needs, how they become one table, how that table is drawn."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.plotting.axes.tick_labels import write_plainly
+from analysis.plotting.letters import separate_letters
+from analysis.plotting.style import house_style
+from analysis.reading.selection import Patterns
+from probes import schema
+from probes.schema import Column
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture(ABC):
+    """A figure: its options are the fields, ``prepare`` and ``draw`` do the work.
+
+    Attributes:
+        layers: Layer names, shell patterns or depth positions. None lets the figure choose what is readable.
+        name: The figure's name on the command line and of its files.
+        title: What is shown.
+        reads: The store's table it reads.
+        columns: The columns it reads; a row counts when each of them was measured.
+        patterns: Shell patterns of further columns, of which the store must have one; a row may lack any of them.
+        paper: Number of the published figure, ``"Fig. 4"``; empty if the paper has none.
+        published: Options that give the published picture.
+        published_convolutions: Published layers, by their place among the convolutions counted from 0.
+        settings: Settings of the runs that are an axis of the figure: columns of the rows, and no part of the arm.
+        across_models: Whether runs of different networks may stand in one figure.
+        of_gans: Whether only trainings of a generator and a critic have what it shows.
+    """
+
+    layers: Patterns = None
+    name: ClassVar[str]
+    title: ClassVar[str]
+    reads: ClassVar[str] = schema.LAYERS
+    columns: ClassVar[tuple[str, ...]] = ()
+    patterns: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = ""
+    published: ClassVar[Mapping[str, Any]] = NO_OPTIONS
+    published_convolutions: ClassVar[tuple[int, ...]] = ()
+    settings: ClassVar[tuple[str, ...]] = ()
+    across_models: ClassVar[bool] = False
+    of_gans: ClassVar[bool] = False
+
+    def needed(self) -> tuple[str, ...]:
+        """Return the columns to read; a figure whose option names one says so here."""
+        return self.columns
+
+    @abstractmethod
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return what is drawn, as one table. Pure.
+
+        Args:
+            rows: The table it reads, in recorded order; each row carries its run's ``arm``, ``norm`` and ``arm_order``.
+
+        Raises:
+            ValueError: There is nothing to draw; the message says what is missing.
+        """
+
+    @abstractmethod
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw a prepared table into an empty figure."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture with its numbers, ready to draw.
+
+    Attributes:
+        picture: The figure and its options.
+        table: What is drawn.
+        columns: Unit, formula and reference of the columns it was made from, as the store describes them.
+        runs: :func:`analysis.runs` of the runs in it.
+        of_layers: How many layers a figure that shows a readable choice had to choose from.
+        store: Where it was read, for a figure that shows files beside the tables.
+    """
+
+    picture: Picture
+    table: pd.DataFrame
+    columns: Mapping[str, Column]
+    runs: pd.DataFrame
+    of_layers: int = 0
+    store: str | Path = ""
+
+    def draw(self) -> Figure:
+        """Return the matplotlib figure."""
+        with house_style():
+            figure = Figure()
+            self.picture.draw(figure, self)
+            for axes in figure.axes:
+                write_plainly(axes)
+            separate_letters(figure)
+        return figure

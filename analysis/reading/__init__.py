@@ -1,0 +1,1 @@
+"""Reading a store: its tables as DataFrames and as Arrow data sets."""

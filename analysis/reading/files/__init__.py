@@ -1,0 +1,1 @@
+"""The files of a store: finished parts and log segments."""

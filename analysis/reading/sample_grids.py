@@ -1,0 +1,44 @@
+"""Grids of generated images that lie beside a store's tables: ``<store>/samples/run=<id>/step-<step>.png``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+
+from analysis.reading.files.local_files import regular_files, run_folders
+from analysis.reading.tables import StorePath
+from probes.schema import RUN, SAMPLES, STEP
+
+PATH = "path"
+_GRID = re.compile(r"step-[0-9]{1,18}\.png")
+IMAGE_SIZE = 32  # pixels of one image in a grid, which has no gaps
+
+
+def sample_grids(store: StorePath) -> pd.DataFrame:
+    """Return one row a grid: ``run``, ``step``, ``path``; runs and steps ascending.
+
+    Raises:
+        ValueError: The store has no grids.
+    """
+    found = run_folders(Path(store) / SAMPLES)
+    rows = [(run, _step(path), path) for run in found for path in regular_files(found[run], _GRID.fullmatch)]
+    if not rows:
+        raise ValueError(f"store {str(store)!r} has no sample grids ({SAMPLES}/run=<id>/step-<step>.png)")
+    return pd.DataFrame(rows, columns=[RUN, STEP, PATH]).sort_values([RUN, STEP], ignore_index=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
+def read_grid(path: Path, *, rows: int, columns: int) -> np.ndarray:
+    """Return the first rows and columns of a grid as RGB, ``(rows * 32, columns * 32, 3)``, floats in 0..1.
+
+    A grid with fewer is returned whole.
+    """
+    picture = matplotlib.image.imread(path)
+    return picture[: rows * IMAGE_SIZE, : columns * IMAGE_SIZE, :3]

@@ -1,0 +1,220 @@
+"""Reads a store's tables into DataFrames: only the columns, runs, layers and steps that are asked for.
+
+Everything is pushed down to the Parquet files: unwanted runs are not opened, unwanted columns not decoded, unwanted
+row groups skipped. Rows come as they were recorded, in step order within a run, those too that a killed or live run
+has in its log and in no part yet.
+
+A value that was not measured at a step is null in the store; a measured NaN is NaN. pandas shows both as NaN, so
+``measured`` chooses the rows in which every named column was really measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from analysis.reading.files.recorded_rows import find_rows
+from analysis.reading.selection import Patterns, abbreviated, matching
+from analysis.reading.table_dataset import open_table
+from probes import schema
+from probes.schema import Column
+
+StorePath = str | Path
+Steps = tuple[int | None, int | None] | None
+_Found = TypeVar("_Found")
+
+_ATTEMPTS = 5
+# As pyarrow comes it reads whole files ahead, 16 batches at a time: 60 MB for an answer of half a megabyte.
+_FRUGALLY: dict[str, Any] = {
+    "fragment_scan_options": ds.ParquetFragmentScanOptions(pre_buffer=False),
+    "batch_readahead": 2,
+    "fragment_readahead": 1,
+    "batch_size": 1 << 15,
+}
+
+
+def layers(
+    store: StorePath,
+    *,
+    columns: Sequence[str] | None = None,
+    runs: Patterns = None,
+    layers: Patterns = None,
+    steps: Steps = None,
+    measured: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return the table of scalars, a row per (run, step, layer).
+
+    Args:
+        store: The store's folder.
+        columns: Measured columns to read; the keys come with them. None reads all.
+        runs: Run ids or shell patterns; None reads all runs.
+        layers: Layer names, shell patterns, or positions in depth order; None reads all layers.
+        steps: First and last step, both included; None on either side leaves it open.
+        measured: Keep the rows in which each of these columns was measured (not null; a measured NaN stays).
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: The store has no such table, column, run or layer; the message lists what it has.
+    """
+    return load(store, schema.LAYERS, columns=columns, runs=runs, layers=layers, steps=steps, measured=measured)
+
+
+def histograms(
+    store: StorePath,
+    *,
+    columns: Sequence[str] | None = None,
+    runs: Patterns = None,
+    layers: Patterns = None,
+    steps: Steps = None,
+) -> pd.DataFrame:
+    """Return the table of histograms, a row per (run, step, layer, tensor); arguments as :func:`layers`."""
+    return load(store, schema.HISTOGRAMS, columns=columns, runs=runs, layers=layers, steps=steps)
+
+
+def spectra(store: StorePath, *, runs: Patterns = None, layers: Patterns = None, steps: Steps = None) -> pd.DataFrame:
+    """Return the table of singular spectra, a row per (run, step, layer, view); arguments as :func:`layers`."""
+    return load(store, schema.SPECTRA, runs=runs, layers=layers, steps=steps)
+
+
+def steps(
+    store: StorePath,
+    *,
+    columns: Sequence[str] | None = None,
+    runs: Patterns = None,
+    steps: Steps = None,
+    measured: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return the table of losses and accuracies, a row per (run, step, split); arguments as :func:`layers`."""
+    return load(store, schema.STEPS, columns=columns, runs=runs, steps=steps, measured=measured)
+
+
+def load(
+    store: StorePath,
+    table: str,
+    *,
+    columns: Sequence[str] | None = None,
+    runs: Patterns = None,
+    layers: Patterns = None,
+    steps: Steps = None,
+    measured: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return one table of a store; arguments and errors as :func:`layers`."""
+
+    def look() -> pd.DataFrame:
+        dataset = open_table(store, table, runs)
+        return _read(dataset, table, columns=columns, layers=layers, steps=steps, measured=measured)
+
+    return _looking_again(store, look)
+
+
+def fields(store: StorePath, table: str, *, runs: Patterns = None) -> dict[str, Column]:
+    """Return a table's measured columns with the unit, formula and reference that the store's files give them."""
+    keys = _keys(table)
+    described = {}
+    for field in _looking_again(store, lambda: open_table(store, table, runs)).schema:
+        metadata = field.metadata or {}
+        if field.name not in keys:
+            facts = {key.decode(errors="replace"): text.decode(errors="replace") for key, text in metadata.items()}
+            known = {name: facts.get(name, "") for name in ("unit", "formula", "tensor", "reference")}
+            described[field.name] = Column(field.name, type=field.type, **known)
+    return described
+
+
+def fields_if_any(store: StorePath, table: str, *, runs: Patterns = None) -> dict[str, Column]:
+    """Return :func:`fields`, or nothing where none of the runs has rows in the table.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: No run of the store matches.
+    """
+    return fields(store, table, runs=runs) if find_rows(store, table, runs) else {}
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as dictionaries, column names as text."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def layer_names(store: StorePath, *, table: str = schema.LAYERS, runs: Patterns = None) -> list[str]:
+    """Return the names of the observed layers in depth order."""
+    return _looking_again(store, lambda: _layer_names(open_table(store, table, runs)))
+
+
+def _looking_again(store: StorePath, look: Callable[[], _Found]) -> _Found:
+    for attempt in range(_ATTEMPTS):
+        try:
+            return look()
+        except FileNotFoundError:
+            # A run in progress replaces small parts by larger ones between our listing and our reading: look again.
+            if attempt == _ATTEMPTS - 1 or not Path(store).is_dir():
+                raise
+            time.sleep(0.05 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def _read(
+    dataset: ds.Dataset,
+    table: str,
+    *,
+    columns: Sequence[str] | None,
+    layers: Patterns,
+    steps: Steps,
+    measured: Sequence[str],
+) -> pd.DataFrame:
+    wanted = _wanted_columns(dataset.schema, table, columns, measured)
+    chosen = _row_filter(dataset, layers, steps, measured)
+    rows = dataset.to_table(columns=wanted, filter=chosen, **_FRUGALLY)
+    place = rows.schema.get_field_index(schema.RUN)
+    rows = rows.set_column(place, schema.RUN, rows.column(place).dictionary_encode())
+    return _in_depth_order(rows.to_pandas())
+
+
+def _keys(table: str) -> list[str]:
+    return [schema.RUN, *(column.name for column in schema.KEYS[table])]
+
+
+def _wanted_columns(stored: pa.Schema, table: str, columns: Sequence[str] | None, measured: Sequence[str]) -> list[str]:
+    keys = [key for key in _keys(table) if key in stored.names]
+    available = [name for name in stored.names if name not in keys]
+    missing = [name for name in dict.fromkeys((*(columns or ()), *measured)) if name not in stored.names]
+    if missing:
+        raise ValueError(
+            f"table {table!r} has no column {', '.join(missing)}; it has: {abbreviated(available, most=60)}"
+        )
+    return keys + [name for name in (available if columns is None else columns) if name not in keys]
+
+
+def _row_filter(dataset: ds.Dataset, layers: Patterns, steps: Steps, measured: Sequence[str]) -> ds.Expression | None:
+    conditions = [ds.field(name).is_valid() for name in measured]
+    first, last = steps if steps is not None else (None, None)
+    if first is not None:
+        conditions.append(ds.field(schema.STEP) >= first)
+    if last is not None:
+        conditions.append(ds.field(schema.STEP) <= last)
+    if layers is not None:
+        conditions.append(ds.field(schema.LAYER).isin(matching(layers, _layer_names(dataset), what="layer")))
+    together = None
+    for condition in conditions:
+        together = condition if together is None else together & condition
+    return together
+
+
+def _layer_names(dataset: ds.Dataset) -> list[str]:
+    pairs = dataset.to_table(columns=[schema.LAYER, schema.LAYER_INDEX], **_FRUGALLY).unify_dictionaries()
+    grouped = pairs.group_by(schema.LAYER).aggregate([(schema.LAYER_INDEX, "mean")])
+    depth = dict(zip(grouped[schema.LAYER].to_pylist(), grouped[f"{schema.LAYER_INDEX}_mean"].to_pylist(), strict=True))
+    return sorted(depth, key=lambda name: (depth[name], name))
+
+
+def _in_depth_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the layer column its categories in depth order, so that a pivot's columns come from input to output."""
+    if schema.LAYER in table and schema.LAYER_INDEX in table:
+        by_depth = table.groupby(schema.LAYER, observed=True)[schema.LAYER_INDEX].mean().sort_values(kind="stable")
+        table[schema.LAYER] = table[schema.LAYER].cat.set_categories(list(by_depth.index))
+    return table

@@ -1,0 +1,165 @@
+"""The series of the report's charts: one column a chart, thinned to what a screen can show, packed for the page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.plotting.page import axis_label, definition
+from analysis.reading.tables import StorePath, fields_if_any, load
+from analysis.summaries.densities import central_range, pooled, rebinned
+from analysis.summaries.layer_choice import in_depth_order, readable, weight_layers
+from analysis.summaries.transforms import drift
+from probes.schema import HISTOGRAMS, LAYER, LAYERS, RUN, SPLIT, STEP, STEPS, Column
+
+MOST_NUMBERS = 1_500_000  # in a page: about 8 MB of text
+MOST_RECORDS = 400  # a line
+FEWEST_RECORDS = 40
+HISTOGRAM_BINS, HISTOGRAM_STEPS, HISTOGRAM_LAYERS = 61, 24, 6
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of one column.
+
+    Attributes:
+        name: Of the figure it is the interactive version of, or of its column.
+        title: What is shown.
+        table: The table the column is in.
+        column: The column.
+        log: Whether its axis is logarithmic at first.
+        from_start: Whether the first recorded value is subtracted.
+        of_outputs: Whether normalisation layers have this column too.
+    """
+
+    name: str
+    title: str
+    table: str
+    column: str
+    log: bool = False
+    from_start: bool = False
+    of_outputs: bool = False
+
+
+CHARTS = (
+    Chart("accuracy", "Accuracy", STEPS, "accuracy"),
+    Chart("loss", "Loss", STEPS, "loss", log=True),
+    Chart("mean_drift", "Drift of the weight mean", LAYERS, "weight_mean", from_start=True),
+    Chart("gradient_sparsity", "Sparsity of the gradient", LAYERS, "grad_sparsity"),
+    Chart("singular_values", "Mean singular value", LAYERS, "singular_value_mean"),
+    Chart("spectral_norm", "Spectral norm of the unfolded matrix", LAYERS, "spectral_norm"),
+    Chart("operator_norm", "Operator norm of the layer", LAYERS, "operator_norm"),
+    Chart("activation_drift", "Drift of the channel means", LAYERS, "activation_drift", of_outputs=True),
+    Chart("dead_fraction", "Dead channels", LAYERS, "dead_fraction", of_outputs=True),
+    Chart("gradient_variance", "Variance of the gradient", LAYERS, "grad_var", log=True),
+    Chart("gradient_norm", "L2 norm of the gradient", LAYERS, "grad_l2_norm", log=True),
+    Chart("update_size", "Size of the update relative to the weight", LAYERS, "update_ratio", log=True),
+)
+
+
+def charts(store: StorePath, runs: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the charts that the store has the columns for, and the columns it lacks."""
+    drawn, absent = [], []
+    for chart, rows, column in _measured(store, runs):
+        if rows is None or column is None:
+            absent.append(chart.column)
+        else:
+            drawn.append(_as_data(chart, rows, column, Path(store).resolve().name))
+    return drawn, absent
+
+
+def _measured(store: StorePath, runs: Sequence[str]) -> Iterator[tuple[Chart, pd.DataFrame | None, Column | None]]:
+    described = {table: fields_if_any(store, table, runs=runs) for table in (STEPS, LAYERS)}
+    for chart in CHARTS:
+        column = described.get(chart.table, {}).get(chart.column)
+        if column is None:
+            yield chart, None, None
+            continue
+        rows = load(store, chart.table, columns=[chart.column], runs=runs, measured=[chart.column])
+        yield chart, rows if len(rows) else None, column
+
+
+def _as_data(chart: Chart, rows: pd.DataFrame, column: Column, store: str) -> dict[str, Any]:
+    if chart.table == STEPS:
+        rows = rows.assign(**{LAYER: rows[SPLIT].astype(str) + " data"})
+        names = sorted(rows[LAYER].unique(), key=lambda text: (text != "test data", text))
+    else:
+        rows = rows if chart.of_outputs else weight_layers(rows, None)
+        names = in_depth_order(rows)
+    values = drift(rows, column=chart.column) if chart.from_start else rows[chart.column]
+    since = ", minus its value at the first record" if chart.from_start else ""
+    return {
+        "name": chart.name,
+        "title": chart.title,
+        "label": ("drift of the " if chart.from_start else "") + axis_label(column),
+        "note": definition(column) + since,
+        "log": chart.log,
+        "layers": names,
+        "byDepth": chart.table == LAYERS,
+        "series": _series(rows.assign(value=values)),
+        "pandas": _pandas(chart, store),
+    }
+
+
+def _pandas(chart: Chart, store: str) -> str:
+    columns = '["layer", "run"]' if chart.table == LAYERS else '["split", "run"]'
+    start = f'pd.read_parquet("{store}/{chart.table}").pivot_table(index="step", columns={columns}, '
+    since = ".pipe(lambda df: df - df.iloc[0])" if chart.from_start else ""
+    return f'{start}values="{chart.column}", observed=True){since}.plot()'
+
+
+def _series(rows: pd.DataFrame) -> list[dict[str, str]]:
+    groups = list(rows.groupby([LAYER, RUN], observed=True))
+    most = max(FEWEST_RECORDS, min(MOST_RECORDS, MOST_NUMBERS // (2 * len(CHARTS) * max(len(groups), 1))))
+    return [{"run": str(run), "layer": str(layer), **_line(group, most)} for (layer, run), group in groups]
+
+
+def _line(rows: pd.DataFrame, most: int) -> dict[str, str]:
+    rows = rows.sort_values(STEP, kind="stable")
+    stride = max(1, -(-len(rows) // most))
+    values = rows["value"].to_numpy("float32")
+    return {"x": packed(rows[STEP].to_numpy("float32")[::stride]), "y": packed(thinned(values, stride))}
+
+
+def thinned(values: np.ndarray, stride: int) -> np.ndarray:
+    """Return every ``stride``-th value, but NaN where any of the values it stands for is not finite."""
+    starts = np.arange(0, len(values), stride)
+    broken = np.logical_or.reduceat(~np.isfinite(values), starts) if len(values) else np.zeros(0, bool)
+    return np.where(broken, np.float32(np.nan), values[::stride]).astype("float32")
+
+
+def packed(values: np.ndarray) -> str:
+    """Return numbers as base64 of little-endian float32, which the page unpacks."""
+    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
+
+
+def histograms(store: StorePath, runs: Sequence[str]) -> dict[str, Any] | None:
+    """Return gradient densities by layer, run and step, all of a layer on the same bins; None if none were recorded."""
+    if not fields_if_any(store, HISTOGRAMS, runs=runs):
+        return None
+    rows = load(store, HISTOGRAMS, runs=runs)
+    rows = readable(weight_layers(rows[rows["tensor"] == "gradient"], None), None, most=HISTOGRAM_LAYERS)
+    if rows.empty:
+        return None
+    steps = np.sort(rows[STEP].unique())
+    steps = steps[:: max(1, -(-len(steps) // HISTOGRAM_STEPS))]
+    rows = rows[rows[STEP].isin(steps)]
+    layers = {name: _densities(rows[rows[LAYER] == name]) for name in in_depth_order(rows)}
+    return {"bins": HISTOGRAM_BINS, "steps": [int(step) for step in steps], "layers": layers}
+
+
+def _densities(rows: pd.DataFrame) -> dict[str, Any]:
+    reach = central_range(rows, share=0.995)
+    edges = np.linspace(-reach, reach, HISTOGRAM_BINS + 1)
+    series = []
+    for run, of_run in rows.groupby(RUN, observed=True):
+        for step in np.sort(of_run[STEP].unique()):
+            density = rebinned(pooled(of_run[of_run[STEP] == step]), edges)["density"].to_numpy()
+            series.append({"run": str(run), "step": int(step), "y": packed(density)})
+    return {"reach": reach, "series": series}

@@ -1,0 +1,89 @@
+"""What the report page shows, as plain data: runs, settings, findings, charts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.findings import FROM_STEP, KIND, MESSAGE, by_run, findings_of
+from analysis.plotting.panels.arm_curves import arm_looks
+from analysis.reading.run_table import runs as read_runs
+from analysis.reading.selection import Patterns
+from analysis.reading.tables import StorePath, records
+from analysis.report.charts import charts, histograms
+from analysis.summaries.arms import ARM, ARM_ORDER, NORM, arms
+from probes import schema
+from probes.schema import LAYER, RUN
+
+
+def report_data(store: StorePath, *, runs: Patterns = None) -> dict[str, Any]:
+    """Return all that the page needs, ready for JSON; the same from the same store.
+
+    Raises:
+        FileNotFoundError: There is no such store.
+        ValueError: The store is empty, or no run matches.
+    """
+    table = read_runs(store, runs=runs)
+    chosen = list(table[RUN])
+    drawn, absent = charts(store, chosen)
+    return {
+        "store": Path(store).resolve().name,
+        "runs": _runs(table, arms(table)),
+        "settings": settings_table(table),
+        "findings": _findings(store, chosen),
+        "charts": drawn,
+        "histograms": histograms(store, chosen),
+        "absent": absent,
+    }
+
+
+def settings_table(runs: pd.DataFrame) -> dict[str, Any]:
+    """Return the settings by whether runs differ in them: ``same`` as pairs, ``different`` with a value a run."""
+    stored = {RUN, *(column.name for column in schema.RUNS_COLUMNS)}
+    texts = {name: [_text(value) for value in runs[name]] for name in runs.columns if name not in stored}
+    return {
+        "same": [[name, values[0]] for name, values in texts.items() if len(set(values)) == 1],
+        "different": [[name, values] for name, values in texts.items() if len(set(values)) > 1],
+    }
+
+
+def _text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "–"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _runs(table: pd.DataFrame, named: pd.DataFrame) -> list[dict[str, Any]]:
+    looks = arm_looks(named)
+    return [
+        {
+            "id": row[RUN],
+            "arm": arm[ARM],
+            "order": int(arm[ARM_ORDER]),
+            "norm": arm[NORM],
+            "color": looks[arm[ARM]].color,
+            "dashes": list(looks[arm[ARM]].dashes[1]),
+            "status": row["status"],
+            "lastStep": None if pd.isna(row["last_step"]) else int(row["last_step"]),
+            "device": _text(row["device"]),
+            "gaps": json.loads(row["gaps"]) if isinstance(row["gaps"], str) else [],
+        }
+        for row, arm in zip(records(table), records(named), strict=True)
+    ]
+
+
+def _findings(store: StorePath, runs: Patterns) -> dict[str, Any]:
+    found = findings_of(store, runs=runs)
+    short, every = records(by_run(found)), records(found)
+    return {
+        "short": [{**_finding(row), "layers": int(row["layers"])} for row in short],
+        "every": [_finding(row) for row in every],
+    }
+
+
+def _finding(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in (RUN, KIND, LAYER, MESSAGE)} | {"step": int(row[FROM_STEP])}

@@ -1,0 +1,43 @@
+"""One self-contained HTML page about a store: no network, no other file."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from analysis.gallery.saving import write_whole
+from analysis.reading.selection import Patterns
+from analysis.reading.tables import StorePath
+from analysis.report.data import report_data
+
+_SCRIPTS = ("series.js", "chart.js", "depth.js", "app.js")
+
+
+def write_report(store: StorePath, out: str | Path, *, runs: Patterns = None) -> Path:
+    """Write the report on a store; one that is being written gives what is finished in it now.
+
+    Raises:
+        FileNotFoundError: There is no such store.
+        ValueError: The store is empty, or no run matches.
+    """
+    return write_whole(Path(out), page(report_data(store, runs=runs)).encode())
+
+
+def page(data: dict[str, Any]) -> str:
+    """Return the page: the data as JSON inside, the scripts and the style too."""
+    folder = files("analysis.report") / "page"
+    # "</" would end the script element early, whatever stands in a run's settings.
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
+    parts = {
+        "title": escape(f"{data['store']}: {len(data['runs'])} {'run' if len(data['runs']) == 1 else 'runs'}"),
+        "style": (folder / "page.css").read_text(encoding="utf-8"),
+        "data": text,
+        "scripts": "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+    }
+    template = (folder / "page.html").read_text(encoding="utf-8")
+    # In one pass: what is filled in may itself hold braces.
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)

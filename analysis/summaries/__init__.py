@@ -1,0 +1,1 @@
+"""Pure functions from tables to tables: arms, transforms, densities, choices of layers."""

@@ -1,0 +1,84 @@
+"""Which runs repeat each other, and what an arm of the comparison is called.
+
+Runs whose configurations differ in nothing but the seed are one arm: their spread is a band. Runs that differ in
+anything else are never averaged. A run without a configuration is an arm of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pandas as pd
+
+from analysis.plotting.style import norm_label
+from analysis.reading.tables import records
+from probes import schema
+
+ARM, NORM, ARM_ORDER = "arm", "norm", "arm_order"
+NORM_ORDER = ("none", "bn", "sn", "msn", "wn", "wn_mean", "ln", "in")
+# These say how or where a run was made, not what was computed.
+NOT_COMPARED = {"seed", "run", "store", "device", "config_device", "data_dir", "every", "include", "exclude"}
+
+
+def arms(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a run: the arm it belongs to, the arm's norm, and the arm's place in the order of drawing.
+
+    An arm is named by its norm ("MSN"). Settings that differ between arms follow where they are needed to tell arms
+    apart ("MSN, learning rate 0.1"). Without a norm the differing settings, or else the run id, are the name.
+
+    Args:
+        runs: :func:`analysis.runs`: ``run`` and one column a setting.
+    """
+    settings = [_settings(row) for row in records(runs)]
+    differing = _differing(settings)
+    table = pd.DataFrame({schema.RUN: runs[schema.RUN].to_list()})
+    table[NORM] = [str(setting.get("norm", "")) for setting in settings]
+    table[ARM] = [_name(setting, differing) or run for setting, run in zip(settings, table[schema.RUN], strict=True)]
+    return _ordered(table)
+
+
+def arms_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the arms of a table in drawing order, a row each: ``arm_order``, ``arm``, ``norm``."""
+    return table[[ARM_ORDER, ARM, NORM]].drop_duplicates().sort_values(ARM_ORDER, ignore_index=True)
+
+
+def _settings(row: dict[str, Any]) -> dict[str, str]:
+    own = {schema.RUN, *(column.name for column in schema.RUNS_COLUMNS)}
+    kept = {k: v for k, v in row.items() if k not in own and k.rpartition(".")[2] not in NOT_COMPARED}
+    return {key: _text(value) for key, value in kept.items() if not _absent(value)}
+
+
+def _absent(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _differing(settings: list[dict[str, str]]) -> list[str]:
+    """Return the settings, the norm aside, that differ between two runs of the same norm."""
+    keys = dict.fromkeys(key for setting in settings for key in setting if key != "norm")
+    norms = dict.fromkeys(setting.get("norm") for setting in settings)
+    return [
+        key for key in keys if any(len({s.get(key) for s in settings if s.get("norm") == norm}) > 1 for norm in norms)
+    ]
+
+
+def _name(setting: dict[str, str], differing: list[str]) -> str:
+    named = [norm_label(setting["norm"])] if "norm" in setting else []
+    return ", ".join(named + [f"{key.replace('_', ' ')} {setting[key]}" for key in differing if key in setting])
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    def place(row: Any) -> tuple[int, str, str]:
+        known = NORM_ORDER.index(row.norm) if row.norm in NORM_ORDER else len(NORM_ORDER)
+        return known, row.norm, row.arm
+
+    order = list(dict.fromkeys(row.arm for row in sorted(table.itertuples(), key=place)))
+    table[ARM_ORDER] = [order.index(arm) for arm in table[ARM]]
+    return table

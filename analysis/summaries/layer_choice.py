@@ -1,0 +1,73 @@
+"""Which layers a figure shows when nobody says: those with a weight matrix, and no more than the eye can follow."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from analysis.reading.selection import Patterns, spread_over
+from analysis.summaries.arms import ARM
+from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE
+
+_NORMALISATION = re.compile(r"norm|cent(er|r)", re.IGNORECASE)
+
+
+def is_normalisation(layer_type: str) -> bool:
+    """Tell whether a module type normalises or centres its input and so has no weight matrix.
+
+    >>> [is_normalisation(name) for name in ("BatchNorm2d", "MeanCentring", "Conv2d", "Linear")]
+    [True, True, False, False]
+    """
+    return bool(_NORMALISATION.search(layer_type))
+
+
+def in_depth_order(table: pd.DataFrame) -> list[str]:
+    """Return the layers of a table from input to output."""
+    depth = table.groupby(LAYER, observed=True)[LAYER_INDEX].min().to_dict()
+    return sorted(map(str, depth), key=lambda name: (depth[name], name))
+
+
+def weight_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
+    """Return the rows of layers with a weight matrix, or all rows if layers were asked for by name.
+
+    A table with no such layer is returned whole.
+    """
+    if asked is not None:
+        return table
+    # By the few names there are: a text for each of many rows would cost more than all else here.
+    normalising = [name for name in table[LAYER_TYPE].unique() if is_normalisation(str(name))]
+    kept = table[~table[LAYER_TYPE].isin(normalising)]
+    return kept if len(kept) else table
+
+
+def readable(table: pd.DataFrame, asked: Patterns, *, most: int) -> pd.DataFrame:
+    """Return the rows of at most ``most`` layers, evenly spaced in depth, or all if layers were asked for by name."""
+    if asked is not None:
+        return table
+    return table[table[LAYER].astype(str).isin(spread_over(in_depth_order(table), most=most))]
+
+
+def with_choice(note: str, table: pd.DataFrame, *, of: int) -> str:
+    """Return a note that says how many of the layers a figure shows, where it is not all of them."""
+    shown = table[LAYER].nunique()
+    return f"{note}; {shown} of {of} layers" if shown < of else note
+
+
+def pre_activation_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
+    """Return the rows of the layers whose output a nonlinearity sees, or all rows if layers were asked for by name.
+
+    In an arm that normalises activations these are its normalisation layers, in any other those with a weight matrix.
+    The last layer, whose output is the network's, is left out where there are others. ``layer_index`` is counted anew
+    within each arm, so that the first such layer of every arm has the same depth.
+    """
+    if asked is not None:
+        return table
+    inner = table[table[LAYER_INDEX] < table.groupby(ARM, observed=True)[LAYER_INDEX].transform("max")]
+    inner = inner if len(inner) else table
+    types = inner[LAYER_TYPE].astype(str)
+    normalises = types.map({name: is_normalisation(name) for name in types.unique()}).astype(bool)
+    arm_normalises = normalises.groupby(inner[ARM], observed=True).transform("any")
+    chosen = inner[normalises | ~arm_normalises]
+    depth = chosen.groupby(ARM, observed=True)[LAYER_INDEX].rank(method="dense").astype("int64") - 1
+    return chosen.assign(**{LAYER_INDEX: depth})

@@ -1,0 +1,160 @@
+"""Small pure steps between a table and a picture: drift, smoothing, the mean and spread over repeated runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.summaries.arms import ARM, ARM_ORDER, NORM
+from probes.schema import EPOCH, LAYER, LAYER_INDEX, RUN, STEP
+
+MEAN, SPREAD, SURVIVORS, RUNS, NAN_RUNS = "mean", "spread", "survivors", "runs", "nan_runs"
+
+
+def drift(table: pd.DataFrame, *, column: str = "weight_mean") -> pd.Series:
+    """Return how far a column has moved from its first recorded value in each run and layer.
+
+    ``drift(t) = x(t) - x(t0)``, t0 the smallest step of that (run, layer). Same index as ``table``. NaN where the
+    value or the first value is NaN: a run that starts with NaN has no drift.
+
+    Raises:
+        ValueError: ``run``, ``layer``, ``step`` or the column is missing.
+    """
+    require(table, [RUN, LAYER, STEP, column])
+    ordered = table.sort_values(STEP, kind="stable")
+    first = ordered.groupby([RUN, LAYER], observed=True)[column].transform(lambda values: values.iloc[0])
+    return (table[column].astype("float64") - first.reindex(table.index).astype("float64")).rename("drift")
+
+
+def smooth(table: pd.DataFrame, *, column: str, window: int, by: Sequence[str]) -> pd.Series:
+    """Return the mean of each value and the ``window - 1`` records before it, within each group.
+
+    A window with a NaN in it gives NaN. The first records average what there is. ``window=1`` changes nothing.
+
+    Args:
+        table: Rows in step order within each group.
+        column: What to smooth.
+        window: Number of records, at least 1.
+        by: Columns that name a series, such as run and layer.
+
+    Raises:
+        ValueError: The window is less than 1.
+    """
+    if window < 1:
+        raise ValueError(f"smoothing window {window}: expected at least 1 record (1 leaves the values as they are)")
+    if window == 1 or table.empty:
+        return table[column]
+    return table.groupby(list(by), observed=True, sort=False)[column].transform(_trailing_mean, window=window)
+
+
+def smoothed(table: pd.DataFrame, *columns: str, window: int) -> pd.DataFrame:
+    """Return a table in step order with :func:`smooth` applied to columns of each run and layer."""
+    ordered = table.sort_values(STEP, kind="stable")
+    return ordered.assign(**{name: smooth(ordered, column=name, window=window, by=[RUN, LAYER]) for name in columns})
+
+
+def block_means(table: pd.DataFrame, *, column: str, by: Sequence[str], most: int) -> tuple[pd.DataFrame, int]:
+    """Return a long series as means of equal blocks of records, and how many records a block has.
+
+    The longest series gets at most ``most`` blocks, the others blocks of the same size; the last one may be shorter. A
+    block stands at its last step; one with a NaN in it is NaN. Series short enough are returned as they are, with 1.
+
+    Args:
+        table: Rows with a column ``step``.
+        column: What to average.
+        by: Columns that name a series.
+        most: Number of blocks of the longest series.
+    """
+    groups = table.sort_values(STEP, kind="stable").groupby(list(by), observed=True, sort=False)
+    size = max(1, -(-int(groups.size().max()) // most)) if len(table) else 1
+    if size == 1:
+        return table, 1
+    ordered = table.sort_values(STEP, kind="stable")
+    place = groups.cumcount().loc[ordered.index] // size
+    blocks = ordered.assign(_block=place).groupby([*by, "_block"], observed=True, sort=False)
+    last = blocks.tail(1)
+    means = blocks[column].agg(lambda values: values.to_numpy("float64").mean()).to_numpy()
+    order = blocks.ngroup().loc[last.index].to_numpy()
+    return last.assign(**{column: means[order]}), size
+
+
+def _trailing_mean(values: pd.Series, *, window: int) -> np.ndarray:
+    # A running sum, as rolling() does it, would carry a NaN or a rounding error on; each window is summed afresh.
+    numbers = values.to_numpy("float64")
+    padded = np.concatenate([np.zeros(window - 1), numbers])
+    sums = np.lib.stride_tricks.sliding_window_view(padded, window).sum(axis=1)
+    return sums / np.minimum(np.arange(1, len(numbers) + 1), window)
+
+
+def over_runs(table: pd.DataFrame, *, column: str, by: Sequence[str] = (LAYER, STEP)) -> pd.DataFrame:
+    """Return mean and spread over the runs of each arm, a row for each arm and each value of ``by``.
+
+    Columns beside the keys: ``mean`` over all runs of the arm that recorded there (NaN as soon as one of them is not
+    finite: divergence is a finding), ``spread`` the standard deviation over them (ddof=1; 0 for one run), ``survivors``
+    the mean over the finite ones, ``runs`` how many recorded there, ``nan_runs`` how many of those were not finite.
+
+    Args:
+        table: One row a run and value of ``by``, with the columns of :func:`analysis.summaries.arms.arms`.
+        column: The measured column.
+        by: What the averages keep apart, besides the arm.
+    """
+    require(table, [RUN, ARM, *by, column])
+    keys = [ARM_ORDER, ARM, NORM, *by]
+    depth = [LAYER_INDEX] if LAYER in by and LAYER_INDEX in table else []
+    work = table[[*keys, *depth]].copy()
+    work["value"] = table[column].astype("float64")
+    work["finite"] = work["value"].where(np.isfinite(work["value"]))
+    groups = work.groupby(keys, observed=True, sort=True)
+    result = pd.DataFrame(
+        {
+            SURVIVORS: groups["finite"].mean(),
+            SPREAD: groups["finite"].std(ddof=1),
+            RUNS: groups["value"].size(),
+            NAN_RUNS: groups["value"].size() - groups["finite"].count(),
+        }
+    )
+    whole = result[NAN_RUNS] == 0
+    result[MEAN] = result[SURVIVORS].where(whole)
+    result[SPREAD] = result[SPREAD].where(result[RUNS] > 1, 0.0).where(whole)
+    if depth:
+        result[LAYER_INDEX] = groups[LAYER_INDEX].min()
+    return result.reset_index()[[*keys, *depth, MEAN, SPREAD, SURVIVORS, RUNS, NAN_RUNS]]
+
+
+def compare(table: pd.DataFrame, *, by: str = "norm") -> pd.DataFrame:
+    """Return each column at the end of training, averaged over layers and runs: a row for each value of ``by``.
+
+    The last record of each run and layer counts once; ``runs`` says how many runs there are. What is NaN there, because
+    it was not measured at that record or because it diverged, is left out of the mean:
+    :func:`analysis.findings.findings` says which runs diverged.
+
+    Args:
+        table: :func:`analysis.layers` with the setting to compare: ``analysis.with_settings(table, store, ["norm"])``.
+        by: Column to compare by.
+
+    Raises:
+        ValueError: ``run``, ``layer``, ``step`` or the column to compare by is missing.
+    """
+    require(table, [RUN, LAYER, STEP, by])
+    last = last_record(table)
+    measured = [name for name in last.select_dtypes("number").columns if name not in (STEP, LAYER_INDEX, EPOCH, by)]
+    groups = last.groupby(by, observed=True)
+    return pd.concat([groups[RUN].nunique().rename(RUNS), groups[measured].mean()], axis="columns")
+
+
+def last_record(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of each run's and layer's largest step."""
+    return table[table[STEP] == table.groupby([RUN, LAYER], observed=True)[STEP].transform("max")]
+
+
+def require(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise if a table lacks one of the columns.
+
+    Raises:
+        ValueError: Names the missing columns and those that are there.
+    """
+    missing = [column for column in dict.fromkeys(columns) if column not in table]
+    if missing:
+        raise ValueError(f"the table has no column {', '.join(missing)}; it has: {', '.join(map(str, table.columns))}")

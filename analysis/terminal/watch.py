@@ -1,0 +1,151 @@
+"""A run in progress, in the terminal: how far it is, a sparkline a layer, what went wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from analysis.findings import FROM_STEP, KIND, MESSAGE, by_run, findings_of
+from analysis.reading.run_table import runs as read_runs
+from analysis.reading.selection import Patterns, abbreviated, matching, spread_over
+from analysis.reading.tables import StorePath, fields, fields_if_any, load, records
+from analysis.summaries.layer_choice import in_depth_order
+from analysis.terminal.sparkline import sparkline
+from probes.schema import LAYER, LAYERS, RUN, SPLIT, STEP, STEPS
+
+MOST_LAYERS = 24
+FEWEST_LAYERS = 3
+LEAST_SPARKLINE, BESIDE_SPARKLINE = 8, 24  # letters: a sparkline, and what stands beside it and the name of its row
+
+
+def view(
+    store: StorePath,
+    *,
+    run: str | None = None,
+    column: str,
+    layers: Patterns = None,
+    width: int = 80,
+    height: int | None = None,
+) -> Group:
+    """Return what is to be seen of one run now.
+
+    Args:
+        store: The store's folder.
+        run: Run id or pattern; None takes the run that was updated last.
+        column: Column of table ``layers`` whose sparklines are drawn.
+        layers: Layer names or patterns; None shows up to 24, evenly spaced in depth.
+        width: Letters a line; the sparklines take what names and numbers leave.
+        height: Lines of the screen, for which layers are left out rather than warnings; None is as many as it takes.
+
+    Raises:
+        FileNotFoundError: There is no such store.
+        ValueError: The store is empty, or has no such run, layer or column.
+    """
+    chosen = _chosen(store, run)
+    rows = load(store, LAYERS, columns=[column], runs=chosen[RUN], layers=layers, measured=[column])
+    progress = _progress(chosen, _steps(store, chosen[RUN]), width=width)
+    warnings = _warnings(findings_of(store, runs=chosen[RUN]))
+    around = Console(width=width).render_lines(Group(progress, warnings))
+    room = MOST_LAYERS if height is None else height - len(around) - 2  # title and head of the table
+    most = min(max(room, FEWEST_LAYERS), MOST_LAYERS)
+    return Group(progress, _layers(rows, column, asked=layers, most=most, width=width), warnings)
+
+
+def _chosen(store: StorePath, run: str | None) -> pd.Series:
+    table = read_runs(store).sort_values("updated", kind="stable")
+    names = matching(run, list(table[RUN]), what="run")
+    return table[table[RUN] == names[-1]].iloc[0]
+
+
+def _steps(store: StorePath, run: str) -> pd.DataFrame:
+    if not fields_if_any(store, STEPS, runs=run):
+        return pd.DataFrame(columns=[RUN, STEP, SPLIT, "loss"])
+    return load(store, STEPS, runs=run)
+
+
+def _progress(run: pd.Series, steps: pd.DataFrame, *, width: int) -> RenderableType:
+    line = Text.assemble((str(run[RUN]), "bold"), f"  {run['status']}, updated {run['updated']:%H:%M:%S} UTC")
+    table = Table("split", "step", "loss", "accuracy", "", box=None, padding=(0, 2, 0, 0))
+    for split, rows in steps.groupby(SPLIT, observed=True) if len(steps) else ():
+        last = rows.sort_values(STEP).iloc[-1]
+        loss = rows["loss"].dropna() if "loss" in rows else pd.Series(dtype=float)
+        table.add_row(
+            str(split),
+            f"{last[STEP]:,}",
+            _number(loss.iloc[-1] if len(loss) else np.nan),
+            f"{last['accuracy']:.2%}" if "accuracy" in last and pd.notna(last["accuracy"]) else "",
+            sparkline(loss.to_numpy("float64"), width=max(width - 2 * BESIDE_SPARKLINE, LEAST_SPARKLINE)),
+        )
+    return Group(line, table)
+
+
+def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, most: int, width: int) -> RenderableType:
+    names = in_depth_order(rows)
+    shown = names if asked is not None else spread_over(names, most=most)
+    letters = max(width - BESIDE_SPARKLINE - max(map(len, shown), default=0), LEAST_SPARKLINE)
+    title = f"{column}, {len(shown)} of {len(names)} layers, up to step {rows[STEP].max():,}" if names else column
+    table = Table("layer", "", "first", "last", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in shown:
+        values = rows.loc[rows[LAYER] == name].sort_values(STEP)[column].to_numpy("float64")
+        table.add_row(name, sparkline(values, width=letters), _number(values[0]), _number(values[-1]))
+    return table
+
+
+def _warnings(found: pd.DataFrame) -> RenderableType:
+    if found.empty:
+        return Text("no warnings", style="green")
+    lines = [_warning(row) for row in records(by_run(found))]
+    return Panel("\n".join(lines), title="warnings", title_align="left", border_style="red", expand=False)
+
+
+def _warning(row: dict[str, Any]) -> str:
+    others = f" (and {row['layers'] - 1} more layers)" if row["layers"] > 1 else ""
+    return f"{row[KIND]}: {row[LAYER] or row[RUN]}: {row[MESSAGE]}, from step {row[FROM_STEP]:,}{others}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}".replace("nan", "NaN")
+
+
+def default_column(store: StorePath, *, run: str | None = None) -> str:
+    """Return the column that ``watch`` shows if none is named: the first of a few that the store has.
+
+    Raises:
+        ValueError: The store has no measured column.
+    """
+    available = list(fields(store, LAYERS, runs=run))
+    for name in ("grad_l2_norm", "weight_mean", "spectral_norm", *available):
+        if name in available:
+            return name
+    raise ValueError(f"store {str(store)!r}: table {LAYERS!r} has no measured column; it has {abbreviated(available)}")
+
+
+def watch(
+    draw: Callable[[], RenderableType], *, console: Console, every: float, stop: Callable[[], bool] = lambda: False
+) -> None:
+    """Show what ``draw`` returns, anew every so many seconds, until stopped or interrupted.
+
+    A store that is empty yet is waited for.
+    """
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(_drawn(draw), refresh=True)
+            if stop():
+                return
+            time.sleep(every)
+
+
+def _drawn(draw: Callable[[], RenderableType]) -> RenderableType:
+    try:
+        return draw()
+    except (ValueError, FileNotFoundError) as reason:
+        return Text(f"waiting: {reason}", style="yellow")

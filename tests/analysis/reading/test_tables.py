@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+import analysis
+from analysis.reading import tables
+from probes import schema
+
+
+def test_layers_equals_plain_pandas(small_store: Path) -> None:
+    plain = pd.read_parquet(small_store / "layers")
+    ours = analysis.layers(small_store)
+    keys = ["run", "step", "layer"]
+    plain, ours = (df.astype({"run": str, "layer": str}).sort_values(keys, ignore_index=True) for df in (plain, ours))
+    pd.testing.assert_frame_equal(ours[sorted(ours)], plain[sorted(plain)], check_dtype=False)
+
+
+def test_each_table_comes_whole(small_store: Path) -> None:
+    for table in (schema.HISTOGRAMS, schema.SPECTRA, schema.STEPS):
+        assert len(getattr(analysis, table)(small_store)) == len(pd.read_parquet(small_store / table)) > 0
+
+
+def test_runs_layers_and_steps_are_chosen(small_store: Path) -> None:
+    rows = analysis.layers(
+        small_store, columns=["weight_mean"], runs=["bn-*", "sn-s0"], layers="*.conv", steps=(100, 200)
+    )
+    assert set(rows["run"]) == {"bn-s0", "sn-s0"}
+    assert set(rows["layer"]) == {"block1.conv", "block2.conv", "block3.conv"}
+    assert sorted(set(rows["step"])) == [100, 150, 200]
+    assert list(rows.columns) == ["run", "step", "epoch", "layer", "layer_index", "layer_type", "weight_mean"]
+
+
+def test_an_open_range_of_steps_has_one_end(small_store: Path) -> None:
+    last = analysis.steps(small_store)["step"].max()
+    assert analysis.steps(small_store, steps=(1000, None))["step"].agg(["min", "max"]).tolist() == [1000, last]
+    assert analysis.steps(small_store, steps=(None, 100))["step"].max() == 100
+
+
+def test_layer_categories_are_in_depth_order_so_that_a_pivot_is_too(deep_store: Path) -> None:
+    rows = analysis.layers(deep_store, columns=["weight_mean"], runs="sn-s0")
+    wide = rows.pivot(index="step", columns="layer", values="weight_mean")
+    assert list(wide.columns[[0, 1, 2, -1]]) == ["stem", "block1.0.conv1", "block1.0.conv2", "classifier"]
+
+
+def test_only_asked_columns_are_decoded(small_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    plain = ds.Dataset.to_table
+
+    def watched(self: ds.Dataset, columns: list[str] | None = None, **more: object) -> pa.Table:
+        asked.append(columns)
+        return plain(self, columns=columns, **more)
+
+    # pyarrow's classes are immutable: stand between analysis and the dataset instead.
+    class Watched:
+        def __init__(self, dataset: ds.Dataset) -> None:
+            self.dataset, self.schema = dataset, dataset.schema
+
+        def to_table(self, **how: object) -> pa.Table:
+            return watched(self.dataset, **how)
+
+    opened = tables.open_table
+    monkeypatch.setattr(tables, "open_table", lambda *args: Watched(opened(*args)))
+    analysis.layers(small_store, columns=["grad_var"])
+    assert asked == [["run", "step", "epoch", "layer", "layer_index", "layer_type", "grad_var"]]
+
+
+def test_parts_of_other_runs_are_not_opened(make_store: Callable[..., Path]) -> None:
+    store = make_store(norms=["bn", "sn"], records=3)
+    (store / "layers" / "run=sn-s0" / "part-0.parquet").write_bytes(b"no Parquet at all")
+    assert set(analysis.layers(store, runs="bn-s0")["run"]) == {"bn-s0"}
+    with pytest.raises(pa.ArrowInvalid):
+        analysis.layers(store)
+
+
+def test_files_being_written_are_left_out(make_store: Callable[..., Path]) -> None:
+    store = make_store(norms=["bn"], records=3)
+    folder = store / "layers" / "run=bn-s0"
+    whole = analysis.layers(store)
+    for name in ("_part-9.parquet", ".part-9.parquet", "_log.arrows"):
+        (folder / name).write_bytes(b"half")
+    pd.testing.assert_frame_equal(analysis.layers(store), whole)
+
+
+def test_measured_tells_null_from_nan(tmp_path: Path) -> None:
+    folder = tmp_path / "layers" / "run=a"
+    folder.mkdir(parents=True)
+    column = pa.array([1.0, None, np.nan, 4.0], pa.float32())
+    steps = pa.array([0, 1, 2, 3], pa.int64())
+    layer = pa.array(["x"] * 4).dictionary_encode()
+    index, kind = pa.array([0] * 4, pa.int16()), pa.array(["Linear"] * 4).dictionary_encode()
+    names = ["step", "layer", "layer_index", "layer_type", "weight_mean"]
+    pq.write_table(pa.table([steps, layer, index, kind, column], names=names), folder / "part-0.parquet")
+    rows = analysis.layers(tmp_path, measured=["weight_mean"])
+    assert rows["step"].tolist() == [0, 2, 3]
+    assert np.isnan(rows["weight_mean"].iloc[1])
+
+
+def test_a_column_that_began_later_is_null_before(make_store: Callable[..., Path]) -> None:
+    store = make_store(norms=["bn"], records=3, without_columns=["grad_var"])
+    more = make_store("more", norms=["bn"], records=3)
+    part = more / "layers" / "run=bn-s0" / "part-0.parquet"
+    (store / "layers" / "run=bn-s0" / "part-1.parquet").write_bytes(part.read_bytes())
+    rows = analysis.layers(store, columns=["grad_var"])
+    assert rows["grad_var"].isna().sum() == len(rows) / 2
+
+
+def test_fields_carry_unit_formula_and_reference(small_store: Path) -> None:
+    described = analysis.fields(small_store, "layers")
+    assert described["weight_mean"].formula == "mean(W)"
+    assert described["weight_nonfinite"].unit == "elements"
+    assert "layer" not in described
+    assert "run" not in described
+
+
+def test_layer_names_are_in_depth_order(small_store: Path) -> None:
+    assert tables.layer_names(small_store, runs="sn-s0") == ["block1.conv", "block2.conv", "block3.conv", "classifier"]
+
+
+def test_a_missing_column_raises_and_lists_those_there_are(small_store: Path) -> None:
+    with pytest.raises(ValueError, match=r"'layers' has no column weight_kurtosis; it has: weight_mean, weight_var"):
+        analysis.layers(small_store, columns=["weight_mean", "weight_kurtosis"])
+
+
+def test_a_missing_run_raises_and_lists_those_there_are(small_store: Path) -> None:
+    with pytest.raises(ValueError, match=r"no run matches 'wn-\*'; there are: bn-s0, msn-s0, sn-s0"):
+        analysis.layers(small_store, runs="wn-*")
+
+
+def test_a_missing_layer_raises(small_store: Path) -> None:
+    with pytest.raises(ValueError, match=r"no layer matches 'conv9'; there are: block1.conv"):
+        analysis.layers(small_store, layers="conv9")
+
+
+def test_a_store_that_is_not_there_raises(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"store .*nowhere' does not exist"):
+        analysis.layers(tmp_path / "nowhere")
+
+
+def test_a_store_that_is_a_file_raises(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"is a file; expected the folder that holds layers"):
+        analysis.layers(tmp_path / "file")
+
+
+def test_an_empty_store_raises(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is empty: no run has recorded anything yet"):
+        analysis.layers(tmp_path)
+
+
+def test_a_missing_table_raises_and_lists_those_there_are(make_store: Callable[..., Path]) -> None:
+    store = make_store(without_tables=["spectra"], records=2)
+    with pytest.raises(ValueError, match="no table 'spectra'; it has layers, histograms, steps, runs"):
+        analysis.spectra(store)
+
+
+def test_an_unknown_table_raises(small_store: Path) -> None:
+    with pytest.raises(ValueError, match="no table 'weights'; a store has layers, histograms"):
+        tables.load(small_store, "weights")
+
+
+def test_parts_exchanged_while_reading_are_looked_for_again(
+    make_store: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(norms=["bn"], records=3)
+    whole = analysis.layers(store)
+    part = store / "layers" / "run=bn-s0" / "part-0.parquet"
+    opened, calls = tables.open_table, []
+
+    def exchange(*args: object) -> ds.Dataset:
+        dataset = opened(*args)
+        if not calls:
+            part.rename(part.with_name("part-0-all.parquet"))
+        calls.append(1)
+        return dataset
+
+    monkeypatch.setattr(tables, "open_table", exchange)
+    pd.testing.assert_frame_equal(analysis.layers(store), whole)
+    assert len(calls) == 2
+
+
+def test_a_part_that_stays_away_raises(make_store: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_store(norms=["bn"], records=3)
+    dataset = tables.open_table(store, "layers", None)
+    (store / "layers" / "run=bn-s0" / "part-0.parquet").unlink()
+    monkeypatch.setattr(tables, "open_table", lambda *_: dataset)
+    monkeypatch.setattr(tables.time, "sleep", lambda _: None)
+    with pytest.raises(FileNotFoundError):
+        analysis.layers(store)
