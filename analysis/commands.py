@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-StoreArgument = Annotated[Path, typer.Argument(help="Folder that a Probe recorded in.", show_default=True)]
+StoreArgument = Annotated[str, typer.Argument(help="Folder or URL that a Probe recorded in.", show_default=True)]
 Runs = Annotated[str | None, typer.Option(help="Run ids or patterns, commas between: 'bn-*,sn-s0'.")]
 Layers = Annotated[str | None, typer.Option(help="Layer names or patterns, commas between: '*.conv1'.")]
 Paper = Annotated[bool, typer.Option("--paper", help="Take the published layers, smoothing and bands.")]
@@ -21,7 +21,7 @@ Paper = Annotated[bool, typer.Option("--paper", help="Take the published layers,
 
 @app.command()
 def figures(
-    store: StoreArgument = Path("runs"),
+    store: StoreArgument = "runs",
     *,
     only: Annotated[list[str] | None, typer.Option(help="Figures to draw: names or patterns. Repeatable.")] = None,
     layers: Layers = None,
@@ -62,7 +62,7 @@ def figures(
 
 @app.command()
 def tables(
-    store: StoreArgument = Path("runs"),
+    store: StoreArgument = "runs",
     *,
     only: Annotated[list[str] | None, typer.Option(help="accuracy, scores or parameters. Repeatable.")] = None,
     runs: Runs = None,
@@ -88,7 +88,7 @@ def tables(
 
 @app.command()
 def report(
-    store: StoreArgument = Path("runs"),
+    store: StoreArgument = "runs",
     *,
     runs: Runs = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("report.html"),
@@ -126,7 +126,7 @@ def query(
 
 @app.command()
 def watch(
-    store: StoreArgument = Path("runs"),
+    store: StoreArgument = "runs",
     *,
     run: Annotated[str | None, typer.Option(help="Run id or pattern; else the run updated last.")] = None,
     column: Annotated[str | None, typer.Option(help="Column whose sparklines are shown.")] = None,
@@ -140,6 +140,7 @@ def watch(
     """
     from rich.console import Console
 
+    from analysis.reading.store import Store
     from analysis.terminal.watch import default_column, view
     from analysis.terminal.watch import watch as look
 
@@ -147,8 +148,9 @@ def watch(
 
     def now() -> RenderableType:
         height = None if once else console.height - 1
-        shown = column or default_column(store, run=run)
-        return view(store, run=run, column=shown, layers=layers, width=console.width, height=height)
+        opened = Store(store)  # anew for each look: the run goes on
+        shown = column or default_column(opened, run=run)
+        return view(opened, run=run, column=shown, layers=layers, width=console.width, height=height)
 
     if once:
         console.print(now())

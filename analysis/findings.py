@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.reading.selection import Patterns
-from analysis.reading.tables import StorePath, fields_if_any, load
+from analysis.reading.store import AnyStore, Store
+from analysis.reading.tables import fields_if_any, load
 from analysis.summaries.layer_choice import weight_layers
 from analysis.summaries.transforms import drift
 from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE, LAYERS, RUN, STEP, STEPS
@@ -85,15 +86,15 @@ def by_run(found: pd.DataFrame) -> pd.DataFrame:
     return found.assign(layers=counts).drop_duplicates([RUN, KIND], ignore_index=True)
 
 
-def findings_of(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
+def findings_of(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     """Return :func:`findings` of a store, which reads only the columns that findings need."""
-    tables = {}
+    opened, tables = Store.open(store), {}
     for table, needed in READ_BY_FINDINGS.items():
-        present = fields_if_any(store, table, runs=runs)
+        present = fields_if_any(opened, table, runs=runs)
         wanted = [name for name in needed if name in present]
         # A loss that was not measured is null, one that diverged is NaN: only the latter is a finding.
         measured = wanted if table == STEPS else []
-        tables[table] = load(store, table, columns=wanted, runs=runs, measured=measured) if wanted else pd.DataFrame()
+        tables[table] = load(opened, table, columns=wanted, runs=runs, measured=measured) if wanted else pd.DataFrame()
     return findings(tables[LAYERS], tables[STEPS])
 
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import time
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from analysis.reading.sql.statement import one_select
 from analysis.reading.sql.views import make_views
-
-if TYPE_CHECKING:
-    import duckdb
-
-_ATTEMPTS = 5
+from analysis.reading.store import AnyStore, Store
 
 
-def query(store: str | os.PathLike[str], sql: str) -> pd.DataFrame:
+def query(store: AnyStore, sql: str) -> pd.DataFrame:
     """Return the answer of one SQL query.
 
     The tables ``layers``, ``histograms``, ``spectra``, ``steps`` and ``runs`` are there under their names, each with
@@ -27,7 +19,7 @@ def query(store: str | os.PathLike[str], sql: str) -> pd.DataFrame:
     Nothing is written, and only the tables are read: the query reaches no other file and no network.
 
     Args:
-        store: Folder or URL of the store.
+        store: Folder or URL of the store, or an open Store.
         sql: One SELECT (or FROM, WITH, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN) in DuckDB's SQL.
 
     Raises:
@@ -39,29 +31,27 @@ def query(store: str | os.PathLike[str], sql: str) -> pd.DataFrame:
         import duckdb
     except ImportError as error:
         raise ValueError("a query needs DuckDB: pip install 'meandrift[query]'") from error
-    for attempt in range(_ATTEMPTS):
-        try:
-            with duckdb.connect() as connection:
-                return _answer(connection, os.fspath(store), sql)
-        except (duckdb.IOException, FileNotFoundError) as error:
-            # A run that closes puts one part in the place of many between our listing and our reading: list again.
-            if attempt == _ATTEMPTS - 1:
-                raise OSError(f"store {os.fspath(store)!r} cannot be read: {error}") from error
-            time.sleep(0.05 * 2**attempt)
-    raise AssertionError("unreachable")
+    opened, unreadable = Store.open(store), (FileNotFoundError, duckdb.IOException)
+    try:
+        return opened.retrying(lambda: _answer(opened, sql), vanished=unreadable)
+    except unreadable as error:
+        raise OSError(f"store {str(opened)!r} cannot be read: {error}") from error
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, store: str, sql: str) -> pd.DataFrame:
+def _answer(store: Store, sql: str) -> pd.DataFrame:
     import duckdb
 
     tables: list[str] = []
+    statement = one_select(sql)
     try:
-        statement = one_select(sql)
-        tables = make_views(connection, store, sql)
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        return connection.execute(statement).df()
+        with duckdb.connect() as connection:
+            tables = make_views(connection, store, sql)
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            return connection.execute(statement).df()
     except duckdb.IOException:
         raise
     except duckdb.Error as error:
+        if (part := store.vanished_part()) is not None:  # DuckDB then looks for it as a pattern, and is not allowed to
+            raise FileNotFoundError(f"{part} went while it was read") from error
         raise ValueError(f"{error} (tables: {', '.join(tables) or 'not all could be opened'})") from error

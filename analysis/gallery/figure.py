@@ -14,7 +14,8 @@ from analysis.plotting.picture import Picture, Prepared
 from analysis.reading import tables
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns, abbreviated
-from analysis.reading.tables import Steps, StorePath
+from analysis.reading.store import AnyStore, Store
+from analysis.reading.tables import Steps
 from analysis.summaries.arms import arms
 from analysis.summaries.layer_choice import in_depth_order, weight_layers
 from probes import schema
@@ -23,7 +24,7 @@ from probes.schema import Column
 
 def figure(
     name: str,
-    store: StorePath,
+    store: AnyStore,
     *,
     runs: Patterns = None,
     steps: Steps = None,
@@ -34,7 +35,7 @@ def figure(
 
     Args:
         name: One of ``analysis.FIGURES``.
-        store: The store's folder.
+        store: The store's folder or URL, or an open Store.
         runs: Run ids or shell patterns; None draws all runs.
         steps: First and last step, both included.
         paper: Whether to take the published layers, smoothing and band; options override them.
@@ -50,7 +51,7 @@ def figure(
 
 def prepare(
     name: str,
-    store: StorePath,
+    store: AnyStore,
     *,
     runs: Patterns = None,
     steps: Steps = None,
@@ -58,15 +59,15 @@ def prepare(
     **options: Any,
 ) -> Prepared:
     """Return a figure's numbers; arguments and errors as :func:`figure`."""
-    picture = choose(name, **options)
-    run_table = read_runs(store, runs=runs)
+    picture, opened = choose(name, **options), Store.open(store)
+    run_table = read_runs(opened, runs=runs)
     if paper:
-        picture = _as_published(picture, store, list(run_table[schema.RUN]), options)
+        picture = _as_published(picture, opened, list(run_table[schema.RUN]), options)
     if not picture.across_models:
         _one_model(picture, run_table)
-    rows, columns = _read(picture, store, run_table, steps)
+    rows, columns = _read(picture, opened, run_table, steps)
     of_layers = len(in_depth_order(weight_layers(rows, picture.layers))) if schema.LAYER in rows else 0
-    return Prepared(picture, picture.prepare(rows), columns, run_table, of_layers, store)
+    return Prepared(picture, picture.prepare(rows), columns, run_table, of_layers, opened)
 
 
 def choose(name: str, **options: Any) -> Picture:
@@ -84,14 +85,14 @@ def choose(name: str, **options: Any) -> Picture:
     return FIGURES[name](**options)
 
 
-def _as_published(picture: Picture, store: StorePath, runs: list[str], given: dict[str, Any]) -> Picture:
+def _as_published(picture: Picture, store: Store, runs: list[str], given: dict[str, Any]) -> Picture:
     preset = {key: value for key, value in picture.published.items() if key not in given}
     if picture.published_convolutions and picture.layers is None:
         preset["layers"] = _convolutions(picture, store, runs)
     return replace(picture, **preset)
 
 
-def _convolutions(picture: Picture, store: StorePath, runs: list[str]) -> list[str]:
+def _convolutions(picture: Picture, store: Store, runs: list[str]) -> list[str]:
     rows = tables.layers(store, columns=[], runs=runs)
     rows = rows[rows[schema.LAYER_TYPE].astype(str).str.startswith("Conv")]
     depth = rows.groupby(schema.LAYER, observed=True)[schema.LAYER_INDEX].min().sort_values(kind="stable")
@@ -114,9 +115,7 @@ def _one_model(picture: Picture, runs: pd.DataFrame) -> None:
             )
 
 
-def _read(
-    picture: Picture, store: StorePath, runs: pd.DataFrame, steps: Steps
-) -> tuple[pd.DataFrame, dict[str, Column]]:
+def _read(picture: Picture, store: Store, runs: pd.DataFrame, steps: Steps) -> tuple[pd.DataFrame, dict[str, Column]]:
     table, needed, chosen = picture.reads, picture.needed(), list(runs[schema.RUN])
     described = tables.fields(store, table, runs=chosen)
     _require(picture, list(described))

@@ -16,7 +16,8 @@ from analysis.gallery.figure import prepare
 from analysis.gallery.saving import check_formats, save
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns, matching
-from analysis.reading.tables import Steps, StorePath, layer_names, records
+from analysis.reading.store import AnyStore, Store
+from analysis.reading.tables import Steps, layer_names, records
 from probes import schema
 
 FEW = 4  # figures that are drawn sooner than a second process has started
@@ -37,7 +38,7 @@ class Gallery:
 
 
 def write_figures(
-    store: StorePath,
+    store: AnyStore,
     out: str | Path,
     *,
     only: Patterns = None,
@@ -55,7 +56,7 @@ def write_figures(
     Runs of several networks or data sets give a file each (``mean_drift.vgg7.png``), for their layers do not compare.
 
     Args:
-        store: The store's folder.
+        store: The store's folder or URL, or an open Store.
         out: Folder for the files; made if it is not there.
         only: Names or shell patterns of figures; None draws all.
         runs: Run ids or shell patterns.
@@ -73,11 +74,12 @@ def write_figures(
         ValueError: No such figure, format, run or layer, or the store is empty. What one figure lacks is no error here.
     """
     names = matching(only, list(FIGURES), what="figure")
-    run_table = read_runs(store, runs=runs)
+    opened = Store.open(store)
+    run_table = read_runs(opened, runs=runs)
     if layers is not None:
-        matching(layers, layer_names(store, runs=runs), what="layer")  # refuses what no figure could show
+        matching(layers, layer_names(opened, runs=runs), what="layer")  # refuses what no figure could show
     parts = [(name, stem, chosen) for name in names for stem, chosen in _parts(name, run_table)]
-    task = _Task(store, Path(out), layers, steps, tuple(check_formats(formats)), paper, dict(options or {}))
+    task = _Task(opened, Path(out), layers, steps, tuple(check_formats(formats)), paper, dict(options or {}))
     gallery = Gallery()
     for stem, written, refused in _each(task, parts, workers):
         progress(stem)
@@ -98,7 +100,7 @@ def _without_foreign(gallery: Gallery) -> Gallery:
 
 @dataclass(frozen=True)
 class _Task:
-    store: StorePath
+    store: Store
     out: Path
     layers: Patterns
     steps: Steps

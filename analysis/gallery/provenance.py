@@ -10,19 +10,19 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from analysis.plotting.picture import Prepared
-from analysis.reading.tables import StorePath, records
+from analysis.reading.store import AnyStore, Store
+from analysis.reading.tables import records
 from probes import schema
 
 _PACKAGES = ("meandrift", "matplotlib", "numpy", "pandas", "pyarrow")
 
 
-def provenance(prepared: Prepared, store: StorePath) -> dict[str, Any]:
+def provenance(prepared: Prepared, store: AnyStore) -> dict[str, Any]:
     """Return which store, runs, steps, columns, options and versions a picture comes from.
 
     ``config_hash`` is the SHA-256 of the runs' configurations, ``table_hash`` that of the prepared table as
@@ -32,7 +32,7 @@ def provenance(prepared: Prepared, store: StorePath) -> dict[str, Any]:
     return {
         "figure": picture.name,
         "paper": picture.paper,
-        "store": Path(store).resolve().name,
+        "store": Store.open(store).name,
         "runs": sorted(prepared.runs[schema.RUN]),
         "steps": _steps(table),
         "layers": [str(name) for name in dict.fromkeys(table[schema.LAYER])] if schema.LAYER in table else [],
@@ -82,6 +82,6 @@ def table_hash(table: pd.DataFrame) -> str:
     return hashlib.sha256(table_text(table).encode()).hexdigest()
 
 
-def provenance_text(prepared: Prepared, store: StorePath) -> str:
+def provenance_text(prepared: Prepared, store: AnyStore) -> str:
     """Return :func:`provenance` as indented JSON."""
     return json.dumps(provenance(prepared, store), indent=2, sort_keys=False, default=str) + "\n"

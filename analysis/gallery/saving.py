@@ -14,7 +14,7 @@ from analysis.gallery.pdf_fonts import without_layout_tables
 from analysis.gallery.provenance import provenance_text
 from analysis.plotting.picture import Prepared
 from analysis.plotting.style import house_style
-from analysis.reading.tables import StorePath
+from analysis.reading.store import AnyStore
 
 FORMATS = ("png", "pdf", "svg")
 # Dates and program versions would make a file differ from day to day; None leaves them out.
@@ -37,7 +37,7 @@ def check_formats(formats: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(formats))
 
 
-def save(prepared: Prepared, store: StorePath, out: Path, *, stem: str, formats: Sequence[str]) -> list[Path]:
+def save(prepared: Prepared, store: AnyStore, out: Path, *, stem: str, formats: Sequence[str]) -> list[Path]:
     """Draw a figure and write ``<stem>.<format>`` for each format and ``<stem>.json`` beside them.
 
     Returns:

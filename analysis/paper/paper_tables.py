@@ -11,7 +11,8 @@ from analysis.paper.score_table import score_table
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.run_table import with_settings
 from analysis.reading.selection import Patterns
-from analysis.reading.tables import StorePath, load
+from analysis.reading.store import AnyStore, Store
+from analysis.reading.tables import load
 from analysis.summaries.arms import NORM_ORDER
 from probes.schema import RUN, SPLIT, STEPS
 
@@ -20,7 +21,7 @@ DIFFERENCE = "difference"
 GAN, CRITIC = "gan", "critic"
 
 
-def accuracy_table(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
+def accuracy_table(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     """Return Table I: the best test accuracy of each network, data set and norm, at its best learning rate.
 
     For each learning rate the best record of each run is averaged over the runs; the rate with the highest average is
@@ -31,19 +32,20 @@ def accuracy_table(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
         FileNotFoundError: There is no such store.
         ValueError: No test accuracy, or runs without ``norm`` in their configuration.
     """
-    rows = load(store, STEPS, columns=["accuracy"], runs=runs, measured=["accuracy"])
+    opened = Store.open(store)
+    rows = load(opened, STEPS, columns=["accuracy"], runs=runs, measured=["accuracy"])
     rows = rows[rows[SPLIT] == "test"]
     if rows.empty:
         raise ValueError("Table I needs accuracy with split 'test' in table 'steps'; the store has none")
-    best = with_settings(rows.groupby(RUN, observed=True)["accuracy"].max().reset_index(), store, [NORM])
-    best = with_settings(best, store, [MODEL, DATA, RATE], optional=True)
+    best = with_settings(rows.groupby(RUN, observed=True)["accuracy"].max().reset_index(), opened, [NORM])
+    best = with_settings(best, opened, [MODEL, DATA, RATE], optional=True)
     groups = best.groupby([MODEL, DATA, NORM, RATE], dropna=False)["accuracy"]
     table = groups.agg(accuracy="mean", std="std", runs="size").reset_index()
     table = table.sort_values("accuracy", kind="stable").drop_duplicates([MODEL, DATA, NORM], keep="last")
     return _beside(table, published_accuracy(), on=[MODEL, DATA, NORM], ours="accuracy")
 
 
-def parameter_table(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
+def parameter_table(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     """Return Table III: trainable parameters of each network and norm.
 
     Raises:

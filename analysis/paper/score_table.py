@@ -7,7 +7,8 @@ import pandas as pd
 from analysis.paper.published import published_scores
 from analysis.reading.run_table import with_settings
 from analysis.reading.selection import Patterns, abbreviated
-from analysis.reading.tables import StorePath, fields, load
+from analysis.reading.store import AnyStore, Store
+from analysis.reading.tables import fields, load
 from analysis.summaries.arms import NORM_ORDER
 from probes.schema import RUN, SPLIT, STEP, STEPS
 
@@ -18,7 +19,7 @@ PUBLISHED_DATA, PUBLISHED_EXTRACTOR = "cifar10", "inception"
 _DEVIATION = "_std"
 
 
-def score_table(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
+def score_table(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     """Return Table II: the last scores of each data set, norm and extractor, averaged over runs.
 
     Scores stand in table ``steps`` as ``is_<extractor>``, ``fid_<extractor>`` and ``kid_<extractor>``, with
@@ -29,11 +30,12 @@ def score_table(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
         FileNotFoundError: There is no such store.
         ValueError: No score was recorded, or runs without ``norm`` in their configuration.
     """
-    recorded = list(fields(store, STEPS, runs=runs))
+    opened = Store.open(store)
+    recorded = list(fields(opened, STEPS, runs=runs))
     if not any(_named(name) for name in recorded):
         raise ValueError(f"Table II needs scores (is_*, fid_*) in table 'steps'; it has: {abbreviated(recorded)}")
-    long = pd.concat([_last(store, name, runs) for name in recorded if _named(name)], ignore_index=True)
-    long = with_settings(with_settings(long, store, [NORM]), store, [DATA], optional=True)
+    long = pd.concat([_last(opened, name, runs) for name in recorded if _named(name)], ignore_index=True)
+    long = with_settings(with_settings(long, opened, [NORM]), opened, [DATA], optional=True)
     long[NORM] = long[NORM].mask(long[SPLIT] == REAL, REAL)
     keys = [DATA, NORM, EXTRACTOR]
     # A NaN of one run is the mean's: a diverged generator is not averaged away.
@@ -54,7 +56,7 @@ def _named(column: str) -> tuple[str, str] | None:
     return MEASURES[measure] + (_DEVIATION if column.endswith(_DEVIATION) else ""), extractor
 
 
-def _last(store: StorePath, column: str, runs: Patterns) -> pd.DataFrame:
+def _last(store: Store, column: str, runs: Patterns) -> pd.DataFrame:
     """Return each run's last value of a column of scores, by split; a deviation counts where its score is the last."""
     score = column.removesuffix(_DEVIATION)
     rows = load(store, STEPS, columns=sorted({score, column}), runs=runs, measured=[score])

@@ -9,9 +9,8 @@ from pathlib import Path
 from analysis.gallery.saving import write_whole
 from analysis.paper.paper_tables import CAPTIONS, NUMBERS, TABLES
 from analysis.paper.table_text import WRITERS
-from analysis.reading.files.local_files import existing_store
 from analysis.reading.selection import Patterns, matching
-from analysis.reading.tables import StorePath
+from analysis.reading.store import AnyStore, Store
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class TableBook:
 
 
 def write_tables(
-    store: StorePath,
+    store: AnyStore,
     *,
     only: Patterns = None,
     runs: Patterns = None,
@@ -40,7 +39,7 @@ def write_tables(
     """Make the paper's tables from a store, and write ``<name>.<format>`` if there is a folder to write to.
 
     Args:
-        store: The store's folder.
+        store: The store's folder or URL, or an open Store.
         only: Names of tables; None makes all.
         runs: Run ids or shell patterns.
         formats: Of md, tex and csv.
@@ -50,14 +49,15 @@ def write_tables(
         FileNotFoundError: There is no such store.
         ValueError: No such table or format. What one table lacks is no error here.
     """
-    existing_store(store)
+    opened = Store.open(store)
+    opened.check()
     unknown = [name for name in formats if name not in WRITERS]
     if unknown or not formats:
         raise ValueError(f"format {', '.join(unknown) or 'none'}: expected one or more of {', '.join(WRITERS)}")
     book = TableBook()
     for name in matching(only, list(TABLES), what="table"):
         try:
-            table = TABLES[name](store, runs=runs)
+            table = TABLES[name](opened, runs=runs)
         except ValueError as reason:
             book.refused[name] = str(reason)
             continue

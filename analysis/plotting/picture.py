@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ from analysis.plotting.axes.tick_labels import write_plainly
 from analysis.plotting.letters import separate_letters
 from analysis.plotting.style import house_style
 from analysis.reading.selection import Patterns
+from analysis.reading.store import AnyStore
 from probes import schema
 from probes.schema import Column
 
@@ -92,7 +92,7 @@ class Prepared:
     columns: Mapping[str, Column]
     runs: pd.DataFrame
     of_layers: int = 0
-    store: str | Path = ""
+    store: AnyStore = ""
 
     def draw(self) -> Figure:
         """Return the matplotlib figure."""

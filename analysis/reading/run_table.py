@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.reading.selection import Patterns, abbreviated
-from analysis.reading.tables import StorePath, load, records
+from analysis.reading.store import AnyStore
+from analysis.reading.tables import load, records
 from probes import schema
 
 _STORED = {schema.RUN, *(column.name for column in schema.RUNS_COLUMNS)}
 
 
-def runs(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
+def runs(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     """Return one row a run: status, last step, device, versions and each key of its configuration.
 
     A nested configuration gives dotted columns (``optimizer.momentum``). A key that some runs lack is null there. A key
@@ -33,7 +34,7 @@ def runs(store: StorePath, *, runs: Patterns = None) -> pd.DataFrame:
 
 
 def with_settings(
-    table: pd.DataFrame, store: StorePath, settings: Sequence[str], *, optional: bool = False
+    table: pd.DataFrame, store: AnyStore, settings: Sequence[str], *, optional: bool = False
 ) -> pd.DataFrame:
     """Return a table with settings of each row's run as further columns.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.reading.files.local_files import regular_files, run_folders
-from analysis.reading.tables import StorePath
+from analysis.reading.store import AnyStore, Store
 from probes.schema import RUN, SAMPLES, STEP
 
 PATH = "path"
@@ -18,13 +18,16 @@ _GRID = re.compile(r"step-[0-9]{1,18}\.png")
 IMAGE_SIZE = 32  # pixels of one image in a grid, which has no gaps
 
 
-def sample_grids(store: StorePath) -> pd.DataFrame:
+def sample_grids(store: AnyStore) -> pd.DataFrame:
     """Return one row a grid: ``run``, ``step``, ``path``; runs and steps ascending.
 
     Raises:
-        ValueError: The store has no grids.
+        ValueError: The store has no grids, or is not on this machine.
     """
-    found = run_folders(Path(store) / SAMPLES)
+    folder = Store.open(store).folder
+    if folder is None:
+        raise ValueError(f"store {str(store)!r}: sample grids are read from folders only; copy {SAMPLES}/ here")
+    found = run_folders(folder / SAMPLES)
     rows = [(run, _step(path), path) for run in found for path in regular_files(found[run], _GRID.fullmatch)]
     if not rows:
         raise ValueError(f"store {str(store)!r} has no sample grids ({SAMPLES}/run=<id>/step-<step>.png)")

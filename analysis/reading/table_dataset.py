@@ -8,28 +8,29 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.fs as pafs
 
-from analysis.reading.files.recorded_rows import RunRows, Segment, find_rows, fitting, nothing_found
-from analysis.reading.selection import Patterns
+from analysis.reading.files.recorded_rows import RunRows, Segment, fitting
 from probes import schema
 
 BY_RUN = ds.partitioning(pa.schema([(schema.RUN, pa.string())]), flavor="hive")
 
 
-def open_table(store: str | Path, table: str, runs: Patterns = None) -> ds.Dataset:
-    """Return a table of a store, with the column ``run`` and every column that a part or a log of the runs has.
+def united(found: Sequence[RunRows], table: str, filesystem: pafs.FileSystem | None = None) -> ds.Dataset:
+    """Return rows of a table, with the column ``run`` and every column that a part or a log of the runs has.
 
-    Rows come run by run, in the order in which they were recorded. Those of the log are in memory, at most 16 MiB of a
-    run in most cases, and as they would be in a part: words are dictionary-encoded, absent columns null.
+    Rows come run by run, in the order in which they were recorded. Those of the log are in memory, and as they would be
+    in a part: words are dictionary-encoded, absent columns null.
+
+    Args:
+        found: Where the rows stand; at least one run.
+        table: The table.
+        filesystem: Where the parts are; None is this machine.
 
     Raises:
-        FileNotFoundError: There is no such store, or a part went while it was opened.
-        ValueError: There are no rows; the message says what there is.
+        FileNotFoundError: A part went while it was opened.
     """
-    found = find_rows(store, table, runs)
-    if not found:
-        raise ValueError(nothing_found(store, table, runs))
-    parts = _parts([str(part) for rows in found for part in rows.parts])
+    parts = _parts([part for rows in found for part in rows.parts], filesystem)
     if parts is not None and not any(rows.segments for rows in found):
         return parts
     logged = [_as_in_a_part(segment, table) for rows in found for segment in rows.segments]
@@ -37,10 +38,10 @@ def open_table(store: str | Path, table: str, runs: Patterns = None) -> ds.Datas
     return _together(found, parts, {segment.path: _fitted(segment.rows, whole) for segment in kept}, whole)
 
 
-def _parts(files: list[str]) -> ds.FileSystemDataset | None:
+def _parts(files: list[str], filesystem: pafs.FileSystem | None) -> ds.FileSystemDataset | None:
     if not files:
         return None
-    dataset = ds.dataset(files, format="parquet", partitioning=BY_RUN)
+    dataset = ds.dataset(files, filesystem=filesystem, format="parquet", partitioning=BY_RUN)
     # A column that began to be recorded later is absent from earlier parts: take the union, absent means null.
     found = [fragment.physical_schema for fragment in dataset.get_fragments()]
     return dataset.replace_schema(pa.unify_schemas([dataset.schema, *found], promote_options="permissive"))

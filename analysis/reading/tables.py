@@ -10,26 +10,19 @@ A value that was not measured at a step is null in the store; a measured NaN is 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from analysis.reading.files.recorded_rows import find_rows
 from analysis.reading.selection import Patterns, abbreviated, matching
-from analysis.reading.table_dataset import open_table
+from analysis.reading.store import AnyStore, Store
 from probes import schema
 from probes.schema import Column
 
-StorePath = str | Path
 Steps = tuple[int | None, int | None] | None
-_Found = TypeVar("_Found")
-
-_ATTEMPTS = 5
 # As pyarrow comes it reads whole files ahead, 16 batches at a time: 60 MB for an answer of half a megabyte.
 _FRUGALLY: dict[str, Any] = {
     "fragment_scan_options": ds.ParquetFragmentScanOptions(pre_buffer=False),
@@ -40,7 +33,7 @@ _FRUGALLY: dict[str, Any] = {
 
 
 def layers(
-    store: StorePath,
+    store: AnyStore,
     *,
     columns: Sequence[str] | None = None,
     runs: Patterns = None,
@@ -51,7 +44,7 @@ def layers(
     """Return the table of scalars, a row per (run, step, layer).
 
     Args:
-        store: The store's folder.
+        store: The store's folder or URL, or an open Store.
         columns: Measured columns to read; the keys come with them. None reads all.
         runs: Run ids or shell patterns; None reads all runs.
         layers: Layer names, shell patterns, or positions in depth order; None reads all layers.
@@ -66,7 +59,7 @@ def layers(
 
 
 def histograms(
-    store: StorePath,
+    store: AnyStore,
     *,
     columns: Sequence[str] | None = None,
     runs: Patterns = None,
@@ -77,13 +70,13 @@ def histograms(
     return load(store, schema.HISTOGRAMS, columns=columns, runs=runs, layers=layers, steps=steps)
 
 
-def spectra(store: StorePath, *, runs: Patterns = None, layers: Patterns = None, steps: Steps = None) -> pd.DataFrame:
+def spectra(store: AnyStore, *, runs: Patterns = None, layers: Patterns = None, steps: Steps = None) -> pd.DataFrame:
     """Return the table of singular spectra, a row per (run, step, layer, view); arguments as :func:`layers`."""
     return load(store, schema.SPECTRA, runs=runs, layers=layers, steps=steps)
 
 
 def steps(
-    store: StorePath,
+    store: AnyStore,
     *,
     columns: Sequence[str] | None = None,
     runs: Patterns = None,
@@ -95,7 +88,7 @@ def steps(
 
 
 def load(
-    store: StorePath,
+    store: AnyStore,
     table: str,
     *,
     columns: Sequence[str] | None = None,
@@ -105,19 +98,20 @@ def load(
     measured: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return one table of a store; arguments and errors as :func:`layers`."""
+    opened = Store.open(store)
 
-    def look() -> pd.DataFrame:
-        dataset = open_table(store, table, runs)
+    def read() -> pd.DataFrame:
+        dataset = opened.dataset(table, runs)
         return _read(dataset, table, columns=columns, layers=layers, steps=steps, measured=measured)
 
-    return _looking_again(store, look)
+    return opened.retrying(read)
 
 
-def fields(store: StorePath, table: str, *, runs: Patterns = None) -> dict[str, Column]:
+def fields(store: AnyStore, table: str, *, runs: Patterns = None) -> dict[str, Column]:
     """Return a table's measured columns with the unit, formula and reference that the store's files give them."""
-    keys = _keys(table)
+    keys, opened = _keys(table), Store.open(store)
     described = {}
-    for field in _looking_again(store, lambda: open_table(store, table, runs)).schema:
+    for field in opened.retrying(lambda: opened.dataset(table, runs)).schema:
         metadata = field.metadata or {}
         if field.name not in keys:
             facts = {key.decode(errors="replace"): text.decode(errors="replace") for key, text in metadata.items()}
@@ -126,14 +120,15 @@ def fields(store: StorePath, table: str, *, runs: Patterns = None) -> dict[str, 
     return described
 
 
-def fields_if_any(store: StorePath, table: str, *, runs: Patterns = None) -> dict[str, Column]:
+def fields_if_any(store: AnyStore, table: str, *, runs: Patterns = None) -> dict[str, Column]:
     """Return :func:`fields`, or nothing where none of the runs has rows in the table.
 
     Raises:
         FileNotFoundError: There is no such folder.
         ValueError: No run of the store matches.
     """
-    return fields(store, table, runs=runs) if find_rows(store, table, runs) else {}
+    opened = Store.open(store)
+    return fields(opened, table, runs=runs) if opened.rows(table, runs) else {}
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -141,21 +136,10 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
-def layer_names(store: StorePath, *, table: str = schema.LAYERS, runs: Patterns = None) -> list[str]:
+def layer_names(store: AnyStore, *, table: str = schema.LAYERS, runs: Patterns = None) -> list[str]:
     """Return the names of the observed layers in depth order."""
-    return _looking_again(store, lambda: _layer_names(open_table(store, table, runs)))
-
-
-def _looking_again(store: StorePath, look: Callable[[], _Found]) -> _Found:
-    for attempt in range(_ATTEMPTS):
-        try:
-            return look()
-        except FileNotFoundError:
-            # A run in progress replaces small parts by larger ones between our listing and our reading: look again.
-            if attempt == _ATTEMPTS - 1 or not Path(store).is_dir():
-                raise
-            time.sleep(0.05 * 2**attempt)
-    raise AssertionError("unreachable")
+    opened = Store.open(store)
+    return opened.retrying(lambda: _layer_names(opened.dataset(table, runs)))
 
 
 def _read(

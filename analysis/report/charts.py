@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.plotting.page import axis_label, definition
-from analysis.reading.tables import StorePath, fields_if_any, load
+from analysis.reading.store import AnyStore, Store
+from analysis.reading.tables import fields_if_any, load
 from analysis.summaries.densities import central_range, pooled, rebinned
 from analysis.summaries.layer_choice import in_depth_order, readable, weight_layers
 from analysis.summaries.transforms import drift
@@ -63,18 +63,19 @@ CHARTS = (
 )
 
 
-def charts(store: StorePath, runs: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+def charts(store: AnyStore, runs: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the charts that the store has the columns for, and the columns it lacks."""
+    opened = Store.open(store)
     drawn, absent = [], []
-    for chart, rows, column in _measured(store, runs):
+    for chart, rows, column in _measured(opened, runs):
         if rows is None or column is None:
             absent.append(chart.column)
         else:
-            drawn.append(_as_data(chart, rows, column, Path(store).resolve().name))
+            drawn.append(_as_data(chart, rows, column, opened.name))
     return drawn, absent
 
 
-def _measured(store: StorePath, runs: Sequence[str]) -> Iterator[tuple[Chart, pd.DataFrame | None, Column | None]]:
+def _measured(store: Store, runs: Sequence[str]) -> Iterator[tuple[Chart, pd.DataFrame | None, Column | None]]:
     described = {table: fields_if_any(store, table, runs=runs) for table in (STEPS, LAYERS)}
     for chart in CHARTS:
         column = described.get(chart.table, {}).get(chart.column)
@@ -139,11 +140,12 @@ def packed(values: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
 
 
-def histograms(store: StorePath, runs: Sequence[str]) -> dict[str, Any] | None:
+def histograms(store: AnyStore, runs: Sequence[str]) -> dict[str, Any] | None:
     """Return gradient densities by layer, run and step, all of a layer on the same bins; None if none were recorded."""
-    if not fields_if_any(store, HISTOGRAMS, runs=runs):
+    opened = Store.open(store)
+    if not fields_if_any(opened, HISTOGRAMS, runs=runs):
         return None
-    rows = load(store, HISTOGRAMS, runs=runs)
+    rows = load(opened, HISTOGRAMS, runs=runs)
     rows = readable(weight_layers(rows[rows["tensor"] == "gradient"], None), None, most=HISTOGRAM_LAYERS)
     if rows.empty:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,30 +12,32 @@ from analysis.findings import FROM_STEP, KIND, MESSAGE, by_run, findings_of
 from analysis.plotting.panels.arm_curves import arm_looks
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns
-from analysis.reading.tables import StorePath, records
+from analysis.reading.store import AnyStore, Store
+from analysis.reading.tables import records
 from analysis.report.charts import charts, histograms
 from analysis.summaries.arms import ARM, ARM_ORDER, NORM, arms
 from probes import schema
 from probes.schema import LAYER, RUN
 
 
-def report_data(store: StorePath, *, runs: Patterns = None) -> dict[str, Any]:
+def report_data(store: AnyStore, *, runs: Patterns = None) -> dict[str, Any]:
     """Return all that the page needs, ready for JSON; the same from the same store.
 
     Raises:
         FileNotFoundError: There is no such store.
         ValueError: The store is empty, or no run matches.
     """
-    table = read_runs(store, runs=runs)
+    opened = Store.open(store)
+    table = read_runs(opened, runs=runs)
     chosen = list(table[RUN])
-    drawn, absent = charts(store, chosen)
+    drawn, absent = charts(opened, chosen)
     return {
-        "store": Path(store).resolve().name,
+        "store": opened.name,
         "runs": _runs(table, arms(table)),
         "settings": settings_table(table),
-        "findings": _findings(store, chosen),
+        "findings": _findings(opened, chosen),
         "charts": drawn,
-        "histograms": histograms(store, chosen),
+        "histograms": histograms(opened, chosen),
         "absent": absent,
     }
 
@@ -76,7 +77,7 @@ def _runs(table: pd.DataFrame, named: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _findings(store: StorePath, runs: Patterns) -> dict[str, Any]:
+def _findings(store: Store, runs: Patterns) -> dict[str, Any]:
     found = findings_of(store, runs=runs)
     short, every = records(by_run(found)), records(found)
     return {

@@ -11,13 +11,13 @@ from typing import Any
 
 from analysis.gallery.saving import write_whole
 from analysis.reading.selection import Patterns
-from analysis.reading.tables import StorePath
+from analysis.reading.store import AnyStore
 from analysis.report.data import report_data
 
 _SCRIPTS = ("series.js", "chart.js", "depth.js", "app.js")
 
 
-def write_report(store: StorePath, out: str | Path, *, runs: Patterns = None) -> Path:
+def write_report(store: AnyStore, out: str | Path, *, runs: Patterns = None) -> Path:
     """Write the report on a store; one that is being written gives what is finished in it now.
 
     Raises:

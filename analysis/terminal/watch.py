@@ -17,7 +17,8 @@ from rich.text import Text
 from analysis.findings import FROM_STEP, KIND, MESSAGE, by_run, findings_of
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns, abbreviated, matching, spread_over
-from analysis.reading.tables import StorePath, fields, fields_if_any, load, records
+from analysis.reading.store import AnyStore, Store
+from analysis.reading.tables import fields, fields_if_any, load, records
 from analysis.summaries.layer_choice import in_depth_order
 from analysis.terminal.sparkline import sparkline
 from probes.schema import LAYER, LAYERS, RUN, SPLIT, STEP, STEPS
@@ -28,7 +29,7 @@ LEAST_SPARKLINE, BESIDE_SPARKLINE = 8, 24  # letters: a sparkline, and what stan
 
 
 def view(
-    store: StorePath,
+    store: AnyStore,
     *,
     run: str | None = None,
     column: str,
@@ -39,7 +40,7 @@ def view(
     """Return what is to be seen of one run now.
 
     Args:
-        store: The store's folder.
+        store: The store's folder or URL, or an open Store.
         run: Run id or pattern; None takes the run that was updated last.
         column: Column of table ``layers`` whose sparklines are drawn.
         layers: Layer names or patterns; None shows up to 24, evenly spaced in depth.
@@ -50,23 +51,24 @@ def view(
         FileNotFoundError: There is no such store.
         ValueError: The store is empty, or has no such run, layer or column.
     """
-    chosen = _chosen(store, run)
-    rows = load(store, LAYERS, columns=[column], runs=chosen[RUN], layers=layers, measured=[column])
-    progress = _progress(chosen, _steps(store, chosen[RUN]), width=width)
-    warnings = _warnings(findings_of(store, runs=chosen[RUN]))
+    opened = Store.open(store)
+    chosen = _chosen(opened, run)
+    rows = load(opened, LAYERS, columns=[column], runs=chosen[RUN], layers=layers, measured=[column])
+    progress = _progress(chosen, _steps(opened, chosen[RUN]), width=width)
+    warnings = _warnings(findings_of(opened, runs=chosen[RUN]))
     around = Console(width=width).render_lines(Group(progress, warnings))
     room = MOST_LAYERS if height is None else height - len(around) - 2  # title and head of the table
     most = min(max(room, FEWEST_LAYERS), MOST_LAYERS)
     return Group(progress, _layers(rows, column, asked=layers, most=most, width=width), warnings)
 
 
-def _chosen(store: StorePath, run: str | None) -> pd.Series:
+def _chosen(store: Store, run: str | None) -> pd.Series:
     table = read_runs(store).sort_values("updated", kind="stable")
     names = matching(run, list(table[RUN]), what="run")
     return table[table[RUN] == names[-1]].iloc[0]
 
 
-def _steps(store: StorePath, run: str) -> pd.DataFrame:
+def _steps(store: Store, run: str) -> pd.DataFrame:
     if not fields_if_any(store, STEPS, runs=run):
         return pd.DataFrame(columns=[RUN, STEP, SPLIT, "loss"])
     return load(store, STEPS, runs=run)
@@ -116,7 +118,7 @@ def _number(value: float) -> str:
     return f"{value:.4g}".replace("nan", "NaN")
 
 
-def default_column(store: StorePath, *, run: str | None = None) -> str:
+def default_column(store: AnyStore, *, run: str | None = None) -> str:
     """Return the column that ``watch`` shows if none is named: the first of a few that the store has.
 
     Raises:

@@ -9,16 +9,15 @@ was killed, or is still recorded, stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from analysis.reading.files.local_files import entries, existing_store, left_out, parts_of, regular_files, run_folders
+from analysis.reading.files.local_files import entries, left_out, parts_of, regular_files, run_folders
 from analysis.reading.files.log_segment import read_segment
-from analysis.reading.selection import Patterns, abbreviated, matching
 from probes import schema
 
 
@@ -39,45 +38,31 @@ class Segment:
 
 @dataclass(frozen=True)
 class RunRows:
-    """Where the rows of one run stand, oldest first: in the parts, then in the segments."""
+    """Where the rows of one run stand, oldest first: in the paths of parts, then in the segments."""
 
     run: str
-    parts: list[Path]
+    parts: list[str]
     segments: list[Segment]
 
 
-def runs_of(store: str | Path, table: str) -> list[str]:
-    """Return the ids of the runs that have a folder or a log in a table, sorted.
-
-    Raises:
-        FileNotFoundError: There is no such path.
-        ValueError: The path is a file, or ``table`` is none of the store's tables.
-    """
-    if table not in schema.TABLES:
-        raise ValueError(f"no table {table!r}; a store has {', '.join(schema.TABLES)}")
-    root = existing_store(store)
-    logs = _writers(root)
-    logged = [run for run, folder in logs.items() if _has_segment(folder, table)]
+def runs_of(root: Path, table: str) -> list[str]:
+    """Return the ids of the runs that have a folder or a log in a table of a folder, sorted."""
+    logged = [run for run, folder in _writers(root).items() if _has_segment(folder, table)]
     return sorted({*logged, *run_folders(root / table)})
 
 
-def find_rows(store: str | Path, table: str, runs: Patterns = None) -> list[RunRows]:
-    """Return where the rows of a table stand, for each chosen run that has any, sorted by run.
-
-    Args:
-        store: The store's folder.
-        table: A table.
-        runs: Run ids or patterns; the logs of other runs are not read.
+def find_rows(root: Path, table: str, runs: Sequence[str]) -> list[RunRows]:
+    """Return where the rows of a table stand, for each of the runs that has any.
 
     Raises:
-        FileNotFoundError: There is no such path, or a part went while it was looked for.
-        ValueError: There is no such table, or no run of the store matches.
+        FileNotFoundError: A part went while it was looked for.
     """
-    root, chosen = Path(store), _chosen(store, table, runs)
     logs = _writers(root)
-    segments = {run: _segments(logs[run], table, run) for run in chosen if run in logs}
-    parts = {run: parts_of(root, table, run) for run in chosen}
-    found = [RunRows(run, parts[run], _in_no_part(segments.get(run, []), parts[run])) for run in chosen]
+    segments = {run: _segments(logs[run], table, run) for run in runs if run in logs}
+    parts = {run: parts_of(root, table, run) for run in runs}
+    found = [
+        RunRows(run, [str(part) for part in parts[run]], _in_no_part(segments.get(run, []), parts[run])) for run in runs
+    ]
     return [rows for rows in found if rows.parts or rows.segments]
 
 
@@ -95,31 +80,6 @@ def fitting(segments: Iterable[Segment], stored: pa.Schema) -> tuple[list[Segmen
         else:
             kept.append(segment)
     return kept, stored
-
-
-def nothing_found(store: str | Path, table: str, runs: Patterns = None) -> str:
-    """Return the sentence that says why there are no rows, and what there is instead."""
-    there = runs_of(store, table)
-    if runs is not None and there:
-        return f"store {str(store)!r}: run {runs!r} has no rows in table {table!r}; {abbreviated(there)} may have some"
-    present = [name for name in schema.TABLES if name != table and runs_of(store, name)]
-    if not present:
-        return (
-            f"store {str(store)!r} is empty: no run has recorded anything yet; attach a Probe to a training, or check "
-            "the path"
-        )
-    return f"store {str(store)!r} has no table {table!r}; it has {', '.join(present)}"
-
-
-def _chosen(store: str | Path, table: str, runs: Patterns) -> list[str]:
-    there = runs_of(store, table)
-    if not there:
-        return []
-    with suppress(ValueError):
-        return matching(runs, there, what="run")
-    # A run of the store need not have rows in every table; only one that is in none is a mistake.
-    known = matching(runs, sorted({run for name in schema.TABLES for run in runs_of(store, name)}), what="run")
-    return [run for run in there if run in known]
 
 
 def _writers(root: Path) -> dict[str, Path]:

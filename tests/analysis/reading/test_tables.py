@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import analysis
 from analysis.reading import tables
+from analysis.reading.store import Store
 from probes import schema
 
 
@@ -66,8 +68,8 @@ def test_only_asked_columns_are_decoded(small_store: Path, monkeypatch: pytest.M
         def to_table(self, **how: object) -> pa.Table:
             return watched(self.dataset, **how)
 
-    opened = tables.open_table
-    monkeypatch.setattr(tables, "open_table", lambda *args: Watched(opened(*args)))
+    opened = Store.dataset
+    monkeypatch.setattr(Store, "dataset", lambda *args: Watched(opened(*args)))
     analysis.layers(small_store, columns=["grad_var"])
     assert asked == [["run", "step", "epoch", "layer", "layer_index", "layer_type", "grad_var"]]
 
@@ -172,7 +174,7 @@ def test_parts_exchanged_while_reading_are_looked_for_again(
     store = make_store(norms=["bn"], records=3)
     whole = analysis.layers(store)
     part = store / "layers" / "run=bn-s0" / "part-0.parquet"
-    opened, calls = tables.open_table, []
+    opened, calls = Store.dataset, []
 
     def exchange(*args: object) -> ds.Dataset:
         dataset = opened(*args)
@@ -181,16 +183,16 @@ def test_parts_exchanged_while_reading_are_looked_for_again(
         calls.append(1)
         return dataset
 
-    monkeypatch.setattr(tables, "open_table", exchange)
+    monkeypatch.setattr(Store, "dataset", exchange)
     pd.testing.assert_frame_equal(analysis.layers(store), whole)
     assert len(calls) == 2
 
 
 def test_a_part_that_stays_away_raises(make_store: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_store(norms=["bn"], records=3)
-    dataset = tables.open_table(store, "layers", None)
+    dataset = Store(store).dataset("layers")
     (store / "layers" / "run=bn-s0" / "part-0.parquet").unlink()
-    monkeypatch.setattr(tables, "open_table", lambda *_: dataset)
-    monkeypatch.setattr(tables.time, "sleep", lambda _: None)
+    monkeypatch.setattr(Store, "dataset", lambda *_: dataset)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(FileNotFoundError):
         analysis.layers(store)

@@ -247,7 +247,7 @@ def log(tmp_path: Path) -> Path:
 def steps_in(segment: Path) -> list[int]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = find_rows(segment.parents[2], "layers", "a")
+        found = find_rows(segment.parents[2], "layers", ["a"])
     return [step for rows in found for log in rows.segments for step in log.rows["step"].to_pylist()[::2]]
 
 
