@@ -172,8 +172,8 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path, run: Run) -> None:
 
 
 def test_scores_stand_in_the_store_beside_those_of_real_images(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
-    import dynamics.gan.extractors as registry
-    from dynamics.gan.extractors.small_cnn import train_small_cnn
+    import dynamics.gan.scoring.extractors as registry
+    from dynamics.gan.scoring.extractors.small_cnn import train_small_cnn
 
     monkeypatch.setattr(registry, "train_small_cnn", lambda data: train_small_cnn(data, steps=1))
     found = run(replace(SMALL, score_every=2), extractor="trained")
