@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynamics.events import Ended, Failed
-from dynamics.options import with_config_options
+from dynamics.runtime.events import Ended, Failed
+from dynamics.runtime.options import with_config_options
 
 if TYPE_CHECKING:
-    from dynamics.task import Task
+    from dynamics.sweeps.task import Task
 
 app = typer.Typer()
 
@@ -56,12 +56,12 @@ def train(
 
     Example: `meandrift train --norm bn --epochs 3 --run bn-s0`
     """
-    from dynamics.allocator import keep_freed_memory
-    from dynamics.progress import watching
-    from dynamics.ranks import environment
-    from dynamics.recipe import recipe
-    from dynamics.run import run as train_run
-    from dynamics.task import task_for
+    from dynamics.classifier.recipe import recipe
+    from dynamics.classifier.run import run as train_run
+    from dynamics.runtime.allocator import keep_freed_memory
+    from dynamics.runtime.progress import watching
+    from dynamics.runtime.ranks import environment
+    from dynamics.sweeps.task import task_for
 
     if resume and not run:
         raise ValueError("--resume: say which run goes on with --run ID; `meandrift runs` lists those there are.")
@@ -116,9 +116,9 @@ def sweep(
 
     Example: `meandrift sweep --norm bn,sn,msn --learning-rate 0.1,0.001,0.0001 --seed 0,1`
     """
-    from dynamics.grid import grid, parse_axes
-    from dynamics.recipe import recipe
-    from dynamics.task import task_for
+    from dynamics.classifier.recipe import recipe
+    from dynamics.sweeps.grid import grid, parse_axes
+    from dynamics.sweeps.task import task_for
 
     axes = parse_axes(settings)
     first = {name: values[0] for name, values in axes.items()}
@@ -128,8 +128,8 @@ def sweep(
     if not cluster:
         _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, again=again)
         return
-    from dynamics.cluster import sweep_on_ray
-    from dynamics.progress import watching
+    from dynamics.runtime.progress import watching
+    from dynamics.sweeps.ray_cluster import sweep_on_ray
 
     address = "" if cluster == "local" else cluster
     with watching() as watch:
@@ -172,9 +172,9 @@ def reproduce(
     """
     from rich.console import Console
 
-    from dynamics.experiments import experiments_named
-    from dynamics.reproduce import as_text, draw, results_of
-    from dynamics.task import task_for
+    from dynamics.sweeps.experiments import experiments_named
+    from dynamics.sweeps.reproduce import as_text, draw, results_of
+    from dynamics.sweeps.task import task_for
 
     chosen = experiments_named(experiment)
     configs = {run: config for one in chosen.values() for run, config in one.runs(quick=quick).items()}
@@ -201,7 +201,7 @@ def params(*, formats: Annotated[str, typer.Option("--format", help="table or cs
     from rich.console import Console
     from rich.table import Table
 
-    from dynamics.parameters import table3
+    from dynamics.models.parameter_counts import table3
 
     if formats not in ("table", "csv"):
         raise ValueError(f"format {formats!r}: expected table or csv.")
@@ -227,10 +227,10 @@ def _train_side_by_side(
     download: bool = False,
 ) -> None:
     """Train runs with progress on the console; leave with status 1 if one has failed."""
-    from dynamics.config import RunConfig
-    from dynamics.progress import watching
-    from dynamics.setup import check
-    from dynamics.sweep import sweep
+    from dynamics.classifier.config import RunConfig
+    from dynamics.classifier.setup import check
+    from dynamics.runtime.progress import watching
+    from dynamics.sweeps.processes import sweep
 
     classifiers = [task.config for task in tasks if isinstance(task.config, RunConfig) and not task.done]
     check(classifiers, data_dir=data_dir, download=download)

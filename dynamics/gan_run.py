@@ -7,10 +7,10 @@ import time
 from os import PathLike
 from pathlib import Path
 
-from dynamics.checkpoint import checkpoint_path
-from dynamics.events import Began, Ended, Noted, Stepped, Watch, unwatched
 from dynamics.gan.config import GanConfig
 from dynamics.gan.run import run_gan
+from dynamics.runtime.checkpoint import checkpoint_path
+from dynamics.runtime.events import Began, Ended, Noted, Stepped, Watch, unwatched
 
 REFRESH_SECONDS = 0.2
 

@@ -122,7 +122,7 @@ def test_readme_names_every_norm() -> None:
 
 
 def test_help_of_train_names_every_norm() -> None:
-    from dynamics.config import RunConfig
+    from dynamics.classifier.config import RunConfig
     from dynamics.norms import NORMS
 
     said = RunConfig.__dataclass_fields__["norm"].metadata["help"]

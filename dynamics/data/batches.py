@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dynamics.data.augmentation import AUGMENTATIONS, crop, draw, pad
 from dynamics.data.images import Images
-from dynamics.seeding import generator
+from dynamics.data.seeding import generator
 
 
 def standardize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynamics.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from dynamics.classifier.setup import choose_device
+from dynamics.data.seeding import seed_everything
 from dynamics.data.sources import load_data
-from dynamics.gan.extractors import choose_extractor
 from dynamics.gan.images import padded
 from dynamics.gan.losses import loss_named
 from dynamics.gan.players import Players, players
-from dynamics.gan.samples import COLUMNS, ROWS, forget_grids, generate, noise, samples_folder, write_grid
-from dynamics.gan.scorer import Scorer, scorer
+from dynamics.gan.scoring.extractors import choose_extractor
+from dynamics.gan.scoring.samples import COLUMNS, ROWS, forget_grids, generate, noise, samples_folder, write_grid
+from dynamics.gan.scoring.scorer import Scorer, scorer
 from dynamics.gan.train import real_batches, train_gan
-from dynamics.interruption import deferred_interrupt
-from dynamics.seeding import seed_everything
-from dynamics.setup import choose_device
-from dynamics.stored import check_new
+from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from dynamics.runtime.interruption import deferred_interrupt
+from dynamics.runtime.stored import check_new
 from probes import Probe
 from probes.metrics import METRICS
 from probes.schema import check_run_id
@@ -68,7 +68,7 @@ def run_gan(
         config: The settings.
         store: Folder of the store; checkpoints, grids and a trained extractor lie in it too.
         run: The run's id.
-        extractor: See :func:`dynamics.gan.extractors.choose_extractor`.
+        extractor: See :func:`dynamics.gan.scoring.extractors.choose_extractor`.
         data_dir: Folder of the data sets.
         download: Fetch what is missing there.
         resume: Go on with the run's checkpoint.

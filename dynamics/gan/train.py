@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from dynamics.classifier.training import Observer
 from dynamics.data.batches import TrainingBatches
-from dynamics.gan.samples import noise
+from dynamics.data.seeding import generator as stream
+from dynamics.gan.scoring.samples import noise
 from dynamics.gan.steps import critic_gradients, generator_gradients
-from dynamics.seeding import generator as stream
-from dynamics.training import Observer
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from dynamics.models.gan import Critic, Generator
 from dynamics.models.vgg7 import VGG7
 from dynamics.norms import norm_named
 from dynamics.norms.norm import Norm
-from dynamics.norms.sweep import sweep_before_forward
+from dynamics.norms.spectral.precompute import sweep_before_forward
 
 __all__ = ["MODELS", "build"]
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from dynamics.models.blocks import block
+from dynamics.models.parts.blocks import block
 from dynamics.norms.norm import Norm
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from dynamics.models.activation import LeakyReLU
-from dynamics.models.concatenation import Concatenation
-from dynamics.models.scope import check_scope
+from dynamics.models.parts.channel_buffer import Concatenation
+from dynamics.models.parts.leaky_relu import LeakyReLU
+from dynamics.models.parts.scope import check_scope
 from dynamics.norms.batch_norm import BATCH_NORM
 from dynamics.norms.norm import Norm
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from dynamics.models.blocks import block
-from dynamics.models.scope import check_scope
+from dynamics.models.parts.blocks import block
+from dynamics.models.parts.scope import check_scope
 from dynamics.norms.norm import Norm
 
 RELEASED_CENTRED = (4, 6, 7)  # the critic's layers that the released scripts centre, counted from 1

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from dynamics.models.activation import LeakyReLU
-from dynamics.models.blocks import block
+from dynamics.models.parts.blocks import block
+from dynamics.models.parts.leaky_relu import LeakyReLU
 from dynamics.norms.norm import Norm
 
 POOL = 0  # stands for a 2x2 max-pool among the channel counts

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dynamics.norms.batch_norm import BATCH_NORM
-from dynamics.norms.convert import convert
-from dynamics.norms.fold import fold
 from dynamics.norms.instance_norm import INSTANCE_NORM
 from dynamics.norms.layer_norm import LAYER_NORM
 from dynamics.norms.mean_centring import MeanCentring
@@ -12,8 +10,10 @@ from dynamics.norms.mean_spectral_norm import MEAN_SPECTRAL_NORM
 from dynamics.norms.norm import Norm
 from dynamics.norms.operator_norm import OPERATOR_NORM_BOUND
 from dynamics.norms.released import RELEASED_MEAN_SPECTRAL_NORM, RELEASED_SPECTRAL_NORM
-from dynamics.norms.spectral_norm import SPECTRAL_NORM, SpectralNorm, spectral_norm
+from dynamics.norms.spectral.spectral_norm import SPECTRAL_NORM, SpectralNorm, spectral_norm
 from dynamics.norms.spectral_regularisation import SpectralRegularisation
+from dynamics.norms.surgery.convert import convert
+from dynamics.norms.surgery.fold import fold
 from dynamics.norms.weight_norm import MEAN_WEIGHT_NORM, WEIGHT_NORM
 
 __all__ = [

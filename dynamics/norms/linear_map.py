@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dynamics.norms.layers import output_dimension
+from dynamics.norms.weight_matrix import output_dimension
 
 
 class LinearMap:

@@ -6,7 +6,7 @@ from torch import nn
 
 from dynamics.norms.mean_centring import MeanCentring
 from dynamics.norms.norm import Norm
-from dynamics.norms.spectral_norm import spectral_norm
+from dynamics.norms.spectral.spectral_norm import spectral_norm
 
 
 def centring(channels: int, _dimensions: int) -> nn.Module:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from dynamics.norms.layers import LAYERS
 from dynamics.norms.linear_map import LinearMap
 from dynamics.norms.norm import Norm
-from dynamics.norms.power_iteration import MEMORY, normalise
+from dynamics.norms.spectral.power_iteration import MEMORY, normalise
+from dynamics.norms.weight_matrix import LAYERS
 
 
 class OperatorNormBound(nn.Module):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynamics.norms.layers import output_dimension, unfold_weight
 from dynamics.norms.mean_centring import MeanCentring, channel_view
 from dynamics.norms.norm import Norm
-from dynamics.norms.power_iteration import EPS, iterate
+from dynamics.norms.spectral.power_iteration import EPS, iterate
+from dynamics.norms.weight_matrix import output_dimension, unfold_weight
 
 POWER_ITERATIONS = 100
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from dynamics.norms.layers import LAYERS, output_dimension, unfold_weight
-from dynamics.norms.power_iteration import iterate
+from dynamics.norms.spectral.power_iteration import iterate
+from dynamics.norms.weight_matrix import LAYERS, output_dimension, unfold_weight
 
 
 class SpectralRegularisation(nn.Module):

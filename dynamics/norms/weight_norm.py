@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from dynamics.norms.layers import output_dimension
 from dynamics.norms.mean_spectral_norm import centring
 from dynamics.norms.norm import Norm
+from dynamics.norms.weight_matrix import output_dimension
 
 
 def weight_norm(layer: nn.Module) -> nn.Module:

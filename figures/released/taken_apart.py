@@ -22,16 +22,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from dynamics.config import RunConfig
+from dynamics.classifier.config import RunConfig
+from dynamics.classifier.evaluation import evaluate
+from dynamics.classifier.setup import Setup, set_up
+from dynamics.classifier.training import train
 from dynamics.data.batches import in_order
-from dynamics.evaluation import evaluate
+from dynamics.data.seeding import seed_everything
 from dynamics.models import MODELS
 from dynamics.norms import Norm, spectral_norm
-from dynamics.norms.layers import unfold_weight
-from dynamics.norms.power_iteration import iterate
-from dynamics.seeding import seed_everything
-from dynamics.setup import Setup, set_up
-from dynamics.training import train
+from dynamics.norms.spectral.power_iteration import iterate
+from dynamics.norms.weight_matrix import unfold_weight
 from probes.metrics.singular_values import in_columns, singular_values, spectrum_statistics
 
 RESULTS = Path(__file__).with_suffix(".json")

@@ -45,7 +45,7 @@ def test_everything_works_with_torch_blocked_from_import(small_store: Path, tmp_
     assert done.stdout.split() == ["720", "False"]
 
 
-@pytest.mark.parametrize("name", ["torch", "dynamics.config"])
+@pytest.mark.parametrize("name", ["torch", "dynamics.classifier.config"])
 def test_the_block_blocks(name: str) -> None:
     done = in_a_fresh_python(BLOCKED + f"import {name}")
     assert done.returncode == 1

@@ -32,9 +32,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from dynamics.allocator import keep_freed_memory
 from dynamics.models import MODELS, build
 from dynamics.norms import NORMS, Norm
+from dynamics.runtime.allocator import keep_freed_memory
 
 BATCH = {"cnn3": 64, "vgg7": 64, "densenet_bc": 16}
 SHAPE = {"cnn3": (1, 28), "vgg7": (3, 32), "densenet_bc": (3, 32)}

@@ -74,9 +74,9 @@ def training_arm(
     arguments: argparse.Namespace, *, probing: dict[str, Any] | None, folder: Path, stack: ExitStack
 ) -> Arm:
     """Return a function that trains some steps and returns the seconds they took."""
-    from dynamics.config import RunConfig
-    from dynamics.setup import assemble
-    from dynamics.training import train
+    from dynamics.classifier.config import RunConfig
+    from dynamics.classifier.setup import assemble
+    from dynamics.classifier.training import train
     from probes import Probe
 
     config = RunConfig(model=arguments.model, norm=arguments.norm, batch_size=arguments.batch_size, epochs=10**6)
@@ -185,7 +185,7 @@ def in_process(arguments: argparse.Namespace, *, probing: str, keeping: bool) ->
 
 def one(arguments: argparse.Namespace) -> None:
     """Train in this process alone and print what it took."""
-    from dynamics.allocator import keep_freed_memory
+    from dynamics.runtime.allocator import keep_freed_memory
 
     if arguments.keeping:
         keep_freed_memory()
@@ -221,10 +221,10 @@ def memory(arguments: argparse.Namespace) -> None:
 
 def sweep(arguments: argparse.Namespace) -> None:
     """Train runs on the shipped digits, with one process at a time and with several."""
-    from dynamics.config import RunConfig
-    from dynamics.grid import grid
-    from dynamics.sweep import sweep as train_all
-    from dynamics.task import task_for
+    from dynamics.classifier.config import RunConfig
+    from dynamics.sweeps.grid import grid
+    from dynamics.sweeps.processes import sweep as train_all
+    from dynamics.sweeps.task import task_for
 
     base = RunConfig(model="cnn3", epochs=1, train_images=arguments.images_a_class, every=10)
     configs = grid(base, {"norm": ["bn", "sn", "msn", "none"]})

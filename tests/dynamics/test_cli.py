@@ -115,7 +115,7 @@ def test_a_run_repeats_a_stored_one(trained: Path) -> None:
 
 
 def test_options_go_before_the_settings_of_a_stored_run(trained: Path) -> None:
-    from dynamics.stored import stored_config
+    from dynamics.runtime.stored import stored_config
 
     assert cli.run(["train", "--from-run", "bn-s0", "--run", "slow", "--seed", "3", "--store", str(trained)]) == 0
     assert stored_config(trained, "slow").seed == 3
@@ -166,7 +166,7 @@ def test_ctrl_c_is_status_130(interruption: type[BaseException], monkeypatch: py
     def stopped(*_: object, **__: object) -> None:
         raise interruption
 
-    monkeypatch.setattr("dynamics.run.run", stopped)
+    monkeypatch.setattr("dynamics.classifier.run.run", stopped)
     assert cli.run(["train"]) == 130
 
 
@@ -190,7 +190,7 @@ def test_help_offers_every_setting_with_its_default(
 ) -> None:
     from dataclasses import fields
 
-    from dynamics.config import RunConfig
+    from dynamics.classifier.config import RunConfig
 
     monkeypatch.setenv("COLUMNS", "200")
     cli.run(["train", "--help"])

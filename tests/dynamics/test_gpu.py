@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from dynamics.checkpoint import checkpoint_path
-from dynamics.config import RunConfig
-from dynamics.run import run
-from dynamics.stored import stored_run
+from dynamics.classifier.config import RunConfig
+from dynamics.classifier.run import run
+from dynamics.runtime.checkpoint import checkpoint_path
+from dynamics.runtime.stored import stored_run
 
 pytestmark = pytest.mark.gpu
 

@@ -179,8 +179,8 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path, run: Run) -> None:
 
 
 def test_scores_stand_in_the_store_beside_those_of_real_images(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
-    import dynamics.gan.extractors as registry
-    from dynamics.gan.extractors.small_cnn import SmallCNN, train_small_cnn
+    import dynamics.gan.scoring.extractors as registry
+    from dynamics.gan.scoring.extractors.small_cnn import SmallCNN, train_small_cnn
 
     def train_on_few(data: DataSet) -> SmallCNN:
         every_tenth = replace(data.train, pixels=data.train.pixels[::10], labels=data.train.labels[::10])

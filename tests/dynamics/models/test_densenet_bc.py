@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dynamics.models import build
-from dynamics.models.activation import LeakyReLU
-from dynamics.models.concatenation import Concatenation
 from dynamics.models.densenet_bc import DenseNetBC
+from dynamics.models.parts.channel_buffer import Concatenation
+from dynamics.models.parts.leaky_relu import LeakyReLU
 from dynamics.norms import MeanCentring, SpectralNorm, norm_named
-from dynamics.norms.layers import LAYERS
-from dynamics.norms.plain import is_reparametrised
+from dynamics.norms.surgery.deparametrize import is_reparametrised
+from dynamics.norms.weight_matrix import LAYERS
 
 SMALL = {"in_channels": 3, "image_size": 8, "depth": 16, "growth": 4}
 BLOCKS_AND_TRANSITIONS = (("block1", "transition1"), ("block2", "transition2"), ("block3", None))

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from dynamics.checkpoint import checkpoint_path, save_checkpoint
-from dynamics.gan.samples import forget_grids, samples_folder, write_grid
+from dynamics.gan.scoring.samples import forget_grids, samples_folder, write_grid
+from dynamics.runtime.checkpoint import checkpoint_path, save_checkpoint
 from probes.commands import app
 from probes.storage.files import open_store
 from probes.storage.recorder import Recorder

@@ -1,0 +1,68 @@
+"""Theorem 1 along a training run: how its bound of the test error moves while the network learns."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from dynamics.bounds.complexity import layer_matrices, margin_bound_of, spectral_complexity
+from dynamics.classifier.evaluation import evaluating
+from dynamics.data.batches import in_order
+from dynamics.data.images import DataSet, Images
+
+MARGIN_IMAGES = 5000  # training images that margins are taken of, evenly spread; all of a smaller set
+BATCH = 500  # alters memory, no result
+
+
+class MarginBound:
+    """Spectral complexity R (Eq. 4) and the bound of Theorem 1 (Eq. 5) of one network at any of its steps.
+
+    The reference matrices are the weights at initialisation, n and ``|X|_F`` are of all training images. The margins,
+    of which the share of small ones enters the bound, are those of at most 5,000 images.
+
+    Args:
+        model: The network as it begins.
+        data: What it is trained on.
+    """
+
+    def __init__(self, model: nn.Module, data: DataSet) -> None:
+        self._references = list(layer_matrices(model).values())
+        self._data = data
+        self._samples = len(data.train)
+        self._input_norm = input_norm(data)
+        chosen = torch.arange(
+            0, self._samples, math.ceil(self._samples / MARGIN_IMAGES), device=data.train.labels.device
+        )
+        self._images = Images(data.train.pixels[chosen], data.train.labels[chosen])
+
+    def of(self, model: nn.Module) -> dict[str, float]:
+        """Return ``spectral_complexity`` and ``margin_bound`` of the network as it is now."""
+        weights = list(layer_matrices(model).values())
+        complexity = float(spectral_complexity(weights, self._references))
+        bound = margin_bound_of(
+            self._logits(model),
+            self._images.labels,
+            complexity=complexity,
+            width=max(2, *(size for W in weights for size in W.shape)),
+            input_norm=self._input_norm,
+            samples=self._samples,
+        )
+        return {"spectral_complexity": complexity, "margin_bound": bound}
+
+    @torch.no_grad()
+    def _logits(self, model: nn.Module) -> Tensor:
+        batches = in_order(self._images, mean=self._data.mean, std=self._data.std, batch_size=BATCH)
+        with evaluating(model):
+            return torch.cat([model(images).float() for images, _ in batches])
+
+
+def input_norm(data: DataSet) -> float:
+    """Return ``|X|_F``: the square root of the sum of squares of all training images as the network sees them."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    total = 0.0
+    for channel, (mean, std) in enumerate(zip(data.mean, data.std, strict=True)):
+        counts = data.train.pixels[:, channel].flatten().bincount(minlength=256).cpu()
+        total += float((counts * ((levels - mean) / std).square()).sum())
+    return math.sqrt(total)

@@ -1,0 +1,189 @@
+"""One run: a configuration, trained under a probe into a store."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from dynamics.classifier.config import RunConfig
+from dynamics.classifier.evaluation import evaluate
+from dynamics.classifier.margins import MarginBound
+from dynamics.classifier.setup import Setup, set_up
+from dynamics.classifier.training import Step, train
+from dynamics.data.batches import in_order
+from dynamics.models.parameter_counts import count_parameters
+from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, restore_random_state, save_checkpoint
+from dynamics.runtime.events import Began, Ended, Scored, Stepped, Watch, unwatched
+from dynamics.runtime.interruption import deferred_interrupt
+from dynamics.runtime.ranks import Ranks, environment, joined
+from dynamics.runtime.stored import check_new, check_store
+from probes import Probe
+from probes.schema import check_run_id
+
+EVALUATION_BATCH = 500  # images; alters memory, no result
+REFRESH_SECONDS = 0.2  # reading a loss waits for the device: not at every step
+
+
+def run(
+    config: RunConfig,
+    *,
+    store: str | PathLike[str] = "runs",
+    name: str = "",
+    data_dir: str | PathLike[str] = "data",
+    download: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    watch: Watch = unwatched,
+) -> Ended:
+    """Train one configuration under the probe's eyes and test it after each epoch.
+
+    A checkpoint is written at the end of every epoch and on Ctrl-C. What was recorded past the last checkpoint is
+    superseded when the run is resumed: no step appears twice, and the numbers are those of a run never stopped.
+
+    Args:
+        config: The settings.
+        store: Where to record.
+        name: Run id; by default :attr:`RunConfig.name`.
+        data_dir: Where data sets lie.
+        download: Fetch them if they do not.
+        resume: Go on with this run, from its last checkpoint, or from the start if it has none.
+        overwrite: Delete a run of that name first.
+        watch: Is told of the progress.
+
+    Raises:
+        ValueError: A setting is unknown or out of range, or the run exists and neither ``resume`` nor ``overwrite``
+            is given.
+        FileNotFoundError: The data set is not there.
+        KeyboardInterrupt: Ctrl-C came; the checkpoint is written, the store is closed and readable.
+    """
+    began, name, ranks = time.monotonic(), check_run_id(name or config.name), environment()
+    check_store(store)
+    check_shares(config, ranks)
+    if not resume and not overwrite:
+        check_new(store, name)
+    setup = set_up(config, data_dir=data_dir, download=download, ranks=ranks)
+    margin_bound = MarginBound(setup.model, setup.data)  # before a checkpoint is loaded: it refers to the first weights
+    place = checkpoint_path(store, name)
+    saved = load_checkpoint(place, config=config.to_dict(), device=setup.device) if resume and place.exists() else None
+    start = 0 if saved is None else saved["step"]
+    watch = watch if ranks.first else unwatched
+    with joined(ranks, device=setup.device), deferred_interrupt() as interrupted:
+        probe = Probe(
+            setup.model,
+            setup.optimizer,
+            store=store,
+            run=name,
+            every=config.every,
+            include=_patterns(config.include),
+            exclude=_patterns(config.exclude),
+            config=config.to_dict() | {"parameters": count_parameters(setup.model)},
+            resume_step=start if resume else None,
+            overwrite=overwrite,
+        )
+        with probe:
+            if not resume and ranks.first:
+                place.unlink(missing_ok=True)  # of a run of that name that was deleted: not to be resumed by mistake
+            if saved is not None:
+                setup.load_state_dict(saved)
+                probe.load_state_dict(saved["probe"])
+                restore_random_state(saved["random"])
+            watch(Began(name, config.epochs, config.epochs * len(setup.batches), start))
+            sitting = _Sitting(name, setup, margin_bound, probe, ranks, place, watch, interrupted)
+            steps, diverged = sitting.follow(start)
+    ended = Ended(name, steps, time.monotonic() - began, diverged)
+    watch(ended)
+    return ended
+
+
+@dataclass(frozen=True)
+class _Sitting:
+    """What one sitting of a run works with, from its start or its checkpoint to its end or Ctrl-C."""
+
+    run: str
+    setup: Setup
+    margin_bound: MarginBound
+    probe: Probe
+    ranks: Ranks
+    place: Path
+    watch: Watch
+    interrupted: Callable[[], bool]
+
+    def follow(self, start: int) -> tuple[int, bool]:
+        """Train to the end, saving and testing after each epoch; return the steps taken, and whether it diverged."""
+        per_epoch, done, shown = len(self.setup.batches), start, 0.0
+        if start and start % per_epoch == 0:
+            # The checkpoint was written before this test, whose rows are superseded with all that is later.
+            self.test(epoch=start // per_epoch - 1)
+        for step in self.train(start):
+            done, epoch_is_over = step.step + 1, (step.step + 1) % per_epoch == 0
+            stop = self.ranks.any(self.interrupted(), device=self.setup.device)
+            if epoch_is_over or time.monotonic() - shown > REFRESH_SECONDS:
+                self.watch(Stepped(self.run, done, step.epoch, float(step.loss)))
+                shown = time.monotonic()
+            if stop or epoch_is_over:
+                self.save(done)
+            if stop:
+                raise KeyboardInterrupt
+            if epoch_is_over:
+                self.test(epoch=step.epoch)
+                if not math.isfinite(step.loss):
+                    return done, True
+        return done, False
+
+    def train(self, start: int) -> Iterator[Step]:
+        """Return the steps from ``start`` on."""
+        setup = self.setup
+        if setup.config.compile:
+            setup.model.compile()  # in place, and only now: hooks added to a compiled model never fire
+        return train(
+            self.ranks.wrap(setup.model),
+            setup.optimizer,
+            setup.batches,
+            epochs=setup.config.epochs,
+            start=start,
+            accumulate=setup.config.accumulate,
+            probe=self.probe,
+            scaler=setup.scaler,
+            autocast=setup.autocast,
+            ranks=self.ranks,
+        )
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint; the first of several processes does it for all."""
+        self.probe.flush()  # a resumed run supersedes only what is later than its checkpoint: the rest must be there
+        state = {"config": self.setup.config.to_dict(), "step": step, "probe": self.probe.state_dict()}
+        if self.ranks.first:
+            save_checkpoint(self.place, state | self.setup.state_dict())
+
+    def test(self, *, epoch: int) -> None:
+        """Evaluate and record; the first of several processes does it, the others wait for it at their next step."""
+        if not self.ranks.first:
+            return
+        data = self.setup.data
+        images = in_order(data.test, mean=data.mean, std=data.std, batch_size=EVALUATION_BATCH)
+        score = evaluate(self.setup.model, images)
+        self.probe.epoch = epoch
+        bound = self.margin_bound.of(self.setup.model)
+        self.probe.log(split="test", loss=score.loss, accuracy=score.accuracy, **bound)
+        self.watch(Scored(self.run, epoch, score.loss, score.accuracy))
+
+
+def check_shares(config: RunConfig, ranks: Ranks) -> None:
+    """Refuse a batch that processes and micro-batches cannot share evenly.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    if config.batch_size % (ranks.count * config.accumulate):
+        raise ValueError(
+            f"batch_size {config.batch_size}: expected a multiple of {ranks.count} processes times {config.accumulate} "
+            "micro-batches."
+        )
+
+
+def _patterns(commas: str) -> list[str] | None:
+    return commas.split(",") if commas else None

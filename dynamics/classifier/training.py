@@ -1,0 +1,129 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynamics.classifier.evaluation import number_right
+from dynamics.data.batches import TrainingBatches
+from dynamics.runtime.ranks import ALONE, Ranks
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step that has been taken.
+
+    Attributes:
+        step: Optimizer steps taken before it.
+        epoch: Epoch it belongs to, from 0.
+        loss: Mean cross-entropy of its batch, before the step; a scalar on the training device.
+        accuracy: Share of right answers in its batch; a scalar on the training device.
+    """
+
+    step: int
+    epoch: int
+    loss: Tensor
+    accuracy: Tensor
+
+
+class Observer(Protocol):
+    """What the loop needs of a probe."""
+
+    epoch: int | None
+
+    def log(self, *, split: str = "train", **scalars: Any) -> None:
+        """Record scalars of the present step."""
+
+
+def train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: TrainingBatches,
+    *,
+    epochs: int,
+    start: int = 0,
+    accumulate: int = 1,
+    probe: Observer | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    autocast: torch.dtype | None = None,
+    ranks: Ranks = ALONE,
+) -> Iterator[Step]:
+    """Train by cross-entropy and yield after every optimizer step.
+
+    The caller evaluates, saves and stops between two steps as it likes; abandoning the iterator leaves the model as the
+    last step made it. A probe only listens: with and without one the same numbers come.
+
+    Args:
+        model: Returns logits, ``(batch, classes)``; put into training mode at the start, where an evaluation
+            between two steps must leave it.
+        optimizer: Of the model's parameters.
+        batches: The training batches.
+        epochs: Train up to the end of this many epochs.
+        start: Optimizer steps taken already, by a run that is resumed.
+        accumulate: Micro-batches a step; the gradient is that of the whole batch.
+        probe: Listens to the optimizer by itself; here it is told epoch, loss and accuracy.
+        scaler: Scales the loss, for float16.
+        autocast: Type to compute in; None leaves everything in the model's own.
+        ranks: The processes that share each batch; the model must then average gradients over them.
+    """
+    scaler = scaler or torch.amp.GradScaler(enabled=False)
+    first_epoch, skipped = divmod(start, len(batches))
+    step = start
+    model.train()
+    for epoch in range(first_epoch, epochs):
+        skip = skipped if epoch == first_epoch else 0
+        for images, labels in batches.epoch(epoch, start=skip, rank=ranks.rank, ranks=ranks.count):
+            if probe is not None:
+                probe.epoch = epoch
+            optimizer.zero_grad(set_to_none=True)
+            loss, accuracy = _accumulate(model, images, labels, parts=accumulate, scaler=scaler, autocast=autocast)
+            loss, accuracy = ranks.mean(loss, accuracy)
+            if probe is not None:
+                probe.log(loss=loss, accuracy=accuracy)
+            scaler.step(optimizer)
+            scaler.update()
+            yield Step(step, epoch, loss, accuracy)
+            step += 1
+
+
+def _accumulate(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    parts: int,
+    scaler: torch.amp.GradScaler,
+    autocast: torch.dtype | None,
+) -> tuple[Tensor, Tensor]:
+    """Add the gradient of the batch's mean loss to the parameters; return that loss and the accuracy."""
+    loss = images.new_zeros(())
+    right = labels.new_zeros(())
+    pairs = list(zip(images.chunk(parts), labels.chunk(parts), strict=True))
+    for number, (some_images, some_labels) in enumerate(pairs, start=1):
+        with _sync_only_if(model, last=number == len(pairs)):
+            with _computing_in(autocast, images.device):
+                logits = model(some_images)
+                # Each part weighs by its share of the batch, so that the sum is the mean over the batch.
+                part = F.cross_entropy(logits, some_labels) * (len(some_labels) / len(labels))
+            scaler.scale(part).backward()
+        loss += part.detach()
+        right += number_right(logits.detach(), some_labels)
+    return loss, right / len(labels)
+
+
+def _computing_in(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def _sync_only_if(model: nn.Module, *, last: bool) -> AbstractContextManager[object]:
+    """Let processes average gradients once a step, at its last micro-batch."""
+    if last or not isinstance(model, nn.parallel.DistributedDataParallel):
+        return nullcontext()
+    return model.no_sync()

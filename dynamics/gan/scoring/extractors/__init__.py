@@ -1,0 +1,69 @@
+"""The extractors by the word that ``--extractor`` takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from dynamics.gan.scoring.extractors.extractor import Extractor, Features, extract
+from dynamics.gan.scoring.extractors.inception_v3 import load_inception
+from dynamics.gan.scoring.extractors.resnet20 import load_resnet20
+from dynamics.gan.scoring.extractors.small_cnn import load_small_cnn, train_small_cnn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dynamics.data.images import DataSet
+
+__all__ = ["Extractor", "Features", "choose_extractor", "extract"]
+
+FROM_FILE: dict[str, Callable[[Path], Extractor]] = {"inception": load_inception, "resnet20": load_resnet20}
+TRAINED = "trained"
+NONE = "none"
+
+
+def choose_extractor(word: str, data: DataSet, *, folder: Path) -> Extractor | None:
+    """Return the extractor that a word names, on the data's device.
+
+    Args:
+        word: ``inception:PATH`` or ``resnet20:PATH``, weights in a local file; ``trained``, a small classifier trained
+            on this data, once, and kept; ``none``.
+        data: The images that will be scored.
+        folder: Where a trained classifier is kept.
+
+    Raises:
+        ValueError: An unknown word, or a file that does not hold the weights.
+        FileNotFoundError: No such file.
+    """
+    kind, _, path = word.partition(":")
+    if word == NONE:
+        return None
+    if word == TRAINED:
+        extractor: Extractor = _trained(data, folder)
+    elif kind in FROM_FILE and path:
+        extractor = _read(FROM_FILE[kind], Path(path))
+    else:
+        expected = ", ".join((*(f"{name}:PATH" for name in FROM_FILE), TRAINED, NONE))
+        raise ValueError(f"extractor {word!r}: expected one of {expected}.")
+    return extractor.to(data.train.pixels.device)
+
+
+def _trained(data: DataSet, folder: Path) -> Extractor:
+    path = folder / f"{data.name.partition(':')[0]}.pt"
+    if path.is_file():
+        return _read(lambda file: load_small_cnn(file, data), path)
+    model = train_small_cnn(data)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".partial-{os.getpid()}")  # two runs may train it at once; both get the same weights
+    torch.save(model.state_dict(), partial)
+    partial.replace(path)
+    return model
+
+
+def _read(load: Callable[[Path], Extractor], path: Path) -> Extractor:
+    if not path.is_file():
+        raise FileNotFoundError(f"extractor weights {path}: no such file; they are not downloaded.")
+    return load(path)

@@ -1,0 +1,77 @@
+"""What is measured of a GAN at a milestone: scores of its samples, and the critic's gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dynamics.classifier.evaluation import evaluating
+from dynamics.gan.images import to_floats
+from dynamics.gan.scoring.critic_steepness import gradient_bounds, gradient_extremes
+from dynamics.gan.scoring.samples import generate, noise
+from dynamics.gan.scoring.scores import Reference, reference, score_draws
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dynamics.data.images import DataSet
+    from dynamics.gan.config import GanConfig
+    from dynamics.gan.players import Players
+    from dynamics.gan.scoring.extractors import Extractor
+
+LIPSCHITZ_IMAGES = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Measures players against the real images, on the same noise each time.
+
+    Attributes:
+        config: The run's settings.
+        real_test: Test images, uint8: the real draws, and where the critic's gradient is taken.
+        extractor: What scores are taken with; None takes none.
+        reference: The real training images, seen by the extractor.
+    """
+
+    config: GanConfig
+    real_test: Tensor
+    extractor: Extractor | None
+    reference: Reference | None
+
+    def description(self) -> dict[str, str]:
+        """Return the extractor's name and weights, for the run's configuration."""
+        if self.extractor is None:
+            return {"extractor": "none"}
+        return {"extractor": self.extractor.name, "extractor_weights": self.extractor.fingerprint()}
+
+    def real(self) -> dict[str, float]:
+        """Return the scores of test images: what a perfect generator would get."""
+        draws = self.real_test.split(self.config.draw_images)[: self.config.draws]
+        return self._scores(draw for draw in draws if len(draw) > 1)
+
+    def measure(self, players: Players, *, draws: int) -> dict[str, float]:
+        """Return scores of the sampled generator over some draws, and how steep the critic is and can be."""
+        real = to_floats(self.real_test[:LIPSCHITZ_IMAGES])
+        fake = to_floats(self._draw(players, 0, count=len(real)))
+        with evaluating(players.pair):  # all of it: what passes a module in training mode is training to a probe
+            steepness = gradient_extremes(players.pair.critic, real, fake, seed=self.config.seed)
+            steepness |= gradient_bounds(players.pair.critic, real[:1])
+        return steepness | self._scores(
+            self._draw(players, number, count=self.config.draw_images) for number in range(draws)
+        )
+
+    def _scores(self, draws: Iterator[Tensor]) -> dict[str, float]:
+        if self.extractor is None or self.reference is None:
+            return {}
+        return score_draws(self.extractor, self.reference, draws)
+
+    def _draw(self, players: Players, number: int, *, count: int) -> Tensor:
+        z = noise(count, self.config.latent, seed=self.config.seed, use="score", number=number)
+        return generate(players.sampled, z)
+
+
+def scorer(config: GanConfig, data: DataSet, extractor: Extractor | None) -> Scorer:
+    """Return a scorer against a data set; the real images pass the extractor now."""
+    images = data.train.pixels[: config.reference_images or None]
+    return Scorer(config, data.test.pixels, extractor, reference(extractor, images) if extractor else None)

@@ -1,0 +1,90 @@
+"""How good generated images are, as an extractor sees them; every number bears the extractor's name."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING
+
+import torch
+
+from dynamics.gan.scoring.extractors.extractor import Extractor, extract
+from dynamics.gan.scoring.frechet import frechet_distance
+from dynamics.gan.scoring.inception_score import ClassStatistics, inception_score
+from dynamics.gan.scoring.kernel_distance import kernel_distance
+from dynamics.gan.scoring.moments import Moments, moments
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KERNEL_IMAGES = 2000  # real images in the kernel distance: it is unbiased for any number, and needs them all at once
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What is kept of the real images.
+
+    Attributes:
+        moments: Of all of them, for the Frechet distance.
+        vectors: Features of the first ``KERNEL_IMAGES``, for the kernel distance, ``(n, d)``.
+    """
+
+    moments: Moments
+    vectors: Tensor
+
+
+def reference(extractor: Extractor, pixels: Tensor) -> Reference:
+    """Return what scores need of the real images, uint8 ``(n, channels, h, w)``; one batch of features at a time."""
+    first = torch.cat([features.vectors for features in extract(extractor, pixels[:KERNEL_IMAGES])])
+    parts = [Moments.of(first)]
+    if len(pixels) > KERNEL_IMAGES:
+        parts.append(moments(features.vectors for features in extract(extractor, pixels[KERNEL_IMAGES:])))
+    return Reference(reduce(add, parts), first)
+
+
+def score(extractor: Extractor, real: Reference, pixels: Tensor) -> dict[str, float]:
+    """Return inception score, Frechet and kernel distance of one draw of images.
+
+    Args:
+        extractor: Its name ends the scores' names: ``is_resnet20``, ``fid_resnet20``, ``kid_resnet20``.
+        real: The real images, through the same extractor.
+        pixels: uint8 ``(n, channels, h, w)``, n at least 2.
+    """
+    classes, vectors = [], []
+    for features in extract(extractor, pixels):
+        classes.append(ClassStatistics.of(features.logits))
+        vectors.append(features.vectors)
+    drawn = torch.cat(vectors)
+    return {
+        column("is", extractor.name): inception_score(reduce(add, classes)),
+        column("fid", extractor.name): frechet_distance(Moments.of(drawn), real.moments),
+        column("kid", extractor.name): kernel_distance(drawn, real.vectors),
+    }
+
+
+def score_draws(extractor: Extractor, real: Reference, draws: Iterable[Tensor]) -> dict[str, float]:
+    """Return mean and, under ``<name>_std``, sample standard deviation of the scores over draws.
+
+    One draw has no deviation.
+
+    Raises:
+        ValueError: There are no draws.
+    """
+    scores = [score(extractor, real, pixels) for pixels in draws]
+    if not scores:
+        raise ValueError("no draws of images to score: expected at least one.")
+    result: dict[str, float] = {}
+    for name in scores[0]:
+        values = [one[name] for one in scores]
+        result[name] = statistics.fmean(values)
+        if len(values) > 1:
+            result[f"{name}_std"] = statistics.stdev(values)
+    return result
+
+
+def column(measure: str, extractor: str) -> str:
+    """Return a score's column, which says what it was taken with: ``fid_resnet20``, ``fid_inception``."""
+    return f"{measure}_{extractor}"

@@ -1,0 +1,1 @@
+"""Spectral normalisation of a weight, and its computation for all layers at once."""

@@ -1,0 +1,182 @@
+"""Spectral normalisation of a weight: W / sigma(W), with the gradient through sigma (Eq. 2, 8, 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from dynamics.norms.norm import Norm
+from dynamics.norms.spectral.power_iteration import EPS, iterate, iterate_all, multiply
+from dynamics.norms.spectral.precomputed_weight import Ready
+from dynamics.norms.spectral.weight_views import LaidOut
+from dynamics.norms.weight_matrix import output_dimension, unfold_weight
+
+
+class _Divide(torch.autograd.Function):
+    """``W -> W / sigma`` of several weights, whose backward knows that sigma = u^T W v (Eq. 9).
+
+    The gradient is ``(G - <G, W/sigma> u v^T) / sigma``. u and v come shaped so that their product has the shape of W.
+    Returns each sigma too, at least ``eps``, behind the weights: a second derivative reaches W through it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, eps: float, us: list[Tensor], vs: list[Tensor], sigmas: list[Tensor], *Ws: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        sigmas = list(torch._foreach_clamp_min(sigmas, eps))
+        quotients = torch._foreach_div(Ws, sigmas)
+        # A quotient forgets the channels-last strides of a one-channel weight, and the network would follow suit.
+        W_hats = [
+            Q if Q.stride() == W.stride() else torch.empty_like(W).copy_(Q) for Q, W in zip(quotients, Ws, strict=True)
+        ]
+        ctx.us, ctx.vs = us, vs
+        ctx.save_for_backward(*W_hats, *sigmas)
+        return *W_hats, *sigmas
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        us, vs, count = ctx.us, ctx.vs, len(ctx.us)
+        saved = ctx.saved_tensors  # once: a checkpoint recomputes at the first look and refuses a second
+        W_hats, sigmas = saved[:count], saved[count:]
+        found: list[Tensor | None] = [None] * count
+        reached = [i for i, G in enumerate(grads[:count]) if G is not None]
+        if reached:
+            Gs = [cast(Tensor, grads[i]) for i in reached]
+            products = [inner_product(G, W_hats[i]) for G, i in zip(Gs, reached, strict=True)]
+            alongs = torch._foreach_mul([us[i] for i in reached], products)
+            across = torch._foreach_addcmul(Gs, alongs, [vs[i] for i in reached], -1)
+            torch._foreach_div_(across, [sigmas[i] for i in reached])
+            for i, grad in zip(reached, across, strict=True):
+                found[i] = grad
+        for i, g_sigma in enumerate(grads[count:]):  # of a second derivative
+            if g_sigma is not None:
+                so_far, through_sigma = found[i], us[i] * g_sigma * vs[i]
+                found[i] = through_sigma if so_far is None else so_far + through_sigma
+        return None, None, None, None, *found
+
+
+def inner_product(G: Tensor, W: Tensor) -> Tensor:
+    """Return the sum of products; without a copy if it needs no derivative and both are laid out alike."""
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or G.stride() != W.stride():
+        return (G * W).sum()
+    flat = (W.numel(),), (1,)  # a weight fills its storage, so the elements of both stand in the same order
+    return torch.dot(G.as_strided(*flat), W.as_strided(*flat))
+
+
+class SpectralNorm(nn.Module):
+    """Parametrization ``W -> W / sigma(W)``, sigma estimated by power iteration.
+
+    A training forward makes ``n_power_iterations`` of ``u <- Wv / |Wv|``, ``v <- W^T u / |W^T u|``, after which
+    sigma = u^T W v = |W^T u|: one product with W fewer than the textbook form. Evaluation leaves u and v alone and uses
+    sigma = u^T W v. Numbers, buffers and their names are those of ``torch.nn.utils.parametrizations.spectral_norm``, so
+    checkpoints go both ways. A weight whose sigma is below ``eps`` is divided by ``eps``: an all-zero weight stays zero
+    where torch's own gives NaN.
+
+    Args:
+        weight: The weight, two or more dimensions.
+        n_power_iterations: Power iterations a training forward, at least 1.
+        dim: Dimension of the output channels, see :func:`output_dimension`.
+        eps: Smallest norm divided by.
+
+    Raises:
+        ValueError: The weight is a vector, or ``n_power_iterations`` is below 1.
+
+    Source: Miyato et al. 2018, algorithm 1; the paper's Eq. 2, 6, 8 and 9.
+    """
+
+    _u: Tensor
+    _v: Tensor
+
+    def __init__(self, weight: Tensor, *, n_power_iterations: int = 1, dim: int = 0, eps: float = EPS) -> None:
+        super().__init__()
+        if weight.ndim < 2:
+            raise ValueError(f"spectral norm: expected a weight of two or more dimensions, got {tuple(weight.shape)}")
+        if n_power_iterations < 1:
+            raise ValueError(f"n_power_iterations: expected at least 1, got {n_power_iterations}")
+        self.n_power_iterations, self.dim, self.eps = n_power_iterations, dim, eps
+        self.ready = Ready()  # see dynamics.norms.spectral.precompute
+        self._laid_out: LaidOut | None = None
+        matrix = unfold_weight(weight.detach(), dim=dim)
+        rows, columns = matrix.shape
+        # The random numbers are drawn as torch draws them: the same seed gives the same u and v.
+        self.register_buffer("_u", F.normalize(matrix.new_empty(rows).normal_(), dim=0, eps=eps))
+        self.register_buffer("_v", F.normalize(matrix.new_empty(columns).normal_(), dim=0, eps=eps))
+        for _ in range(15):
+            iterate(matrix, self._u, self._v)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return W / sigma(W), in the shape and memory format of the weight."""
+        ready = self.ready.take() if self.training else None
+        return normalise([self], [weight])[0] if ready is None else ready
+
+    def laid_out(self, weight: Tensor) -> LaidOut:
+        """Return the weight, u and v as the power iteration reads them: the views of last time, if they still hold."""
+        if torch.compiler.is_compiling():
+            return LaidOut(weight, self._u, self._v, dim=self.dim)
+        kept = self._laid_out
+        if kept is None or not kept.holds(weight, self._u, self._v):
+            kept = LaidOut(weight, self._u, self._v, dim=self.dim)
+            self._laid_out = kept if kept.follows_weight() else None
+        return kept
+
+    def _apply(self, *args: Any, **kwargs: Any) -> SpectralNorm:
+        self._laid_out = None  # or it would keep the memory of a weight that moves to another device
+        return super()._apply(*args, **kwargs)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """Return the weight to store when one is assigned: itself."""
+        return weight
+
+    def extra_repr(self) -> str:
+        """Return the settings that ``repr`` shows."""
+        return f"n_power_iterations={self.n_power_iterations}, dim={self.dim}, eps={self.eps}"
+
+
+def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return each W / sigma(W); in training after the norm's power iterations.
+
+    The numbers are those of one norm after the other, and many small weights take half the time together.
+
+    Args:
+        norms: Norms that are all in training or all in evaluation, with one ``n_power_iterations`` and ``eps``.
+        weights: The weight of each.
+    """
+    with torch.no_grad():
+        laid_out = [norm.laid_out(weight) for norm, weight in zip(norms, weights, strict=True)]
+        matrices = [W.matrix for W in laid_out]
+        # Copies: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
+        us = list(torch._foreach_mul([W.u for W in laid_out], 1))
+        vs = [W.v.clone(memory_format=torch.contiguous_format).view(-1) for W in laid_out]
+        if norms[0].training:
+            for _ in range(norms[0].n_power_iterations):
+                sigmas = iterate_all(matrices, us, vs)
+        else:
+            sigmas = [torch.dot(u, multiply(W, v)) for u, W, v in zip(us, matrices, vs, strict=True)]
+        shaped = [W.shape(u, v) for W, u, v in zip(laid_out, us, vs, strict=True)]
+        if norms[0].training:
+            found = [*us, *(v for _, v in shaped)]
+            torch._foreach_copy_([W.u for W in laid_out] + [W.shaped_v for W in laid_out], found)
+    us, vs = [u for u, _ in shaped], [v for _, v in shaped]
+    return list(_Divide.apply(norms[0].eps, us, vs, sigmas, *weights)[: len(norms)])
+
+
+def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float = EPS) -> nn.Module:
+    """Divide a layer's weight by its spectral norm from now on, and return the layer.
+
+    Raises:
+        TypeError: The module is no linear or convolution layer.
+    """
+    dim = output_dimension(layer)
+    weight = cast(Tensor, layer.weight)
+    norm = SpectralNorm(weight, n_power_iterations=n_power_iterations, dim=dim, eps=eps)
+    parametrize.register_parametrization(layer, "weight", norm)
+    return layer
+
+
+SPECTRAL_NORM = Norm("sn", source="Miyato et al. 2018; Eq. 2", weight=spectral_norm)

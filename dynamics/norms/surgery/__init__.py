@@ -1,0 +1,1 @@
+"""Changes of a finished network: another norm, or none."""

@@ -1,0 +1,151 @@
+"""Turning a network with batch norm into one with spectral norm, mean spectral norm or no norm, and back."""
+
+from __future__ import annotations
+
+import copy as copying
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dynamics.norms.batch_norm import batch_norm
+from dynamics.norms.channel_bias import ChannelBias
+from dynamics.norms.mean_centring import MeanCentring
+from dynamics.norms.spectral.precompute import sweep_before_forward
+from dynamics.norms.spectral.spectral_norm import SpectralNorm, spectral_norm
+from dynamics.norms.surgery.deparametrize import is_reparametrised, make_plain, original_weight
+from dynamics.norms.weight_matrix import LAYERS
+
+KINDS = ("none", "bn", "sn", "msn")
+NORMS = (_BatchNorm, MeanCentring, ChannelBias)
+
+
+def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
+    """Return the network with another norm: every weight reparametrised, every norm module exchanged.
+
+    ========  =======================  =============================================
+    norm      linear and convolution   in the place of a batch norm
+    ========  =======================  =============================================
+    ``none``  W                        the shift m alone (:class:`ChannelBias`)
+    ``bn``    W                        batch norm
+    ``sn``    W / sigma(W)             the shift m alone
+    ``msn``   W / sigma(W)             ``h - E[h] + m`` (:class:`MeanCentring`)
+    ========  =======================  =============================================
+
+    m starts from batch norm's shift (its beta); scale and running moments start anew, for they belong to another
+    pre-activation. A batch norm without scale and shift leaves no m. Weights are kept. Networks come from ``convert``,
+    from ``dynamics.models`` or from anyone: the modules are found by their type, wherever they stand.
+
+    Args:
+        model: Any network; torchvision's, say.
+        norm: ``none``, ``bn``, ``sn`` or ``msn``.
+        inplace: Change the model itself; else a copy.
+
+    Raises:
+        ValueError: An unknown norm; nothing to normalise (no linear or convolution layer; for ``msn`` and ``bn``, no
+            place of a norm); a batch norm without running moments or with a cumulative average, or a lazy one; a weight
+            that something else reparametrised.
+    """
+    if norm not in KINDS:
+        raise ValueError(f"no norm {norm!r} to convert to: expected one of {', '.join(KINDS)}")
+    _check(model, norm)
+    if not inplace:
+        model = copying.deepcopy(model)
+    exchange = {"bn": _to_batch_norm, "msn": _to_centring}.get(norm, _to_shift)
+    model = _exchange(model, exchange)
+    for module in model.modules():
+        if isinstance(module, LAYERS):
+            _set_weight(module, spectral=norm in {"sn", "msn"})
+    return sweep_before_forward(model)
+
+
+def _check(model: nn.Module, norm: str) -> None:
+    """Refuse what cannot be converted before anything is changed."""
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, LAYERS)]
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has nothing to normalise: no linear or convolution layer")
+    for name, layer in layers:
+        if is_reparametrised(layer) and not _is_ours(layer):
+            raise ValueError(f"{name}: its weight is reparametrised by something else; remove that first")
+    places = [(name, module) for name, module in model.named_modules() if isinstance(module, NORMS)]
+    if norm in {"bn", "msn"} and not places:
+        raise ValueError(f"{type(model).__name__} has no batch norm to put {norm!r} in the place of")
+    for name, module in places:
+        if isinstance(module, _BatchNorm) and (not module.track_running_stats or module.momentum is None):
+            raise ValueError(f"{name}: expected a batch norm with running moments and a momentum, got {module}")
+        if module.num_features == 0:
+            raise ValueError(f"{name}: a lazy batch norm has no channels yet; run the model once first")
+
+
+def _is_ours(layer: nn.Module) -> bool:
+    chain = layer.get_submodule("parametrizations.weight")
+    return [type(link) for link in chain.children()] == [SpectralNorm]
+
+
+def _set_weight(layer: nn.Module, *, spectral: bool) -> None:
+    normalised = is_reparametrised(layer)
+    if spectral and not normalised:
+        spectral_norm(layer)
+    if normalised and not spectral:
+        make_plain(layer, original_weight(layer))
+
+
+def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]], nn.Module]) -> nn.Module:
+    """Exchange every norm module, one that stands in two places for one; return the model, which may be a norm."""
+    made: dict[nn.Module, nn.Module] = {}
+    kind: type[nn.Module] = nn.BatchNorm1d
+    for module in list(model.modules()):
+        if isinstance(module, LAYERS):
+            kind = type(batch_norm(1, module.weight.ndim - 2))
+        if isinstance(module, NORMS):
+            made[module] = exchange(module, _batch_norm_class(module, kind))
+            made[module].train(module.training)
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):  # named_children names a shared module once
+            if child in made:
+                setattr(parent, name, made[child])
+    return made.get(model, model)
+
+
+def _batch_norm_class(module: nn.Module, guess: type[nn.Module]) -> type[nn.Module]:
+    """Return the class of batch norm that stood or would stand here; the guess follows the layer before."""
+    if isinstance(module, _BatchNorm):
+        return type(module)
+    return getattr(module, "batch_norm_class", guess)
+
+
+def _shift_of(module: nn.Module) -> torch.Tensor | None:
+    bias = module.bias
+    return bias.detach().clone() if isinstance(bias, torch.Tensor) else None
+
+
+def _place(new: nn.Module, old: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    """Give the new module the old one's shift, device and type, and let it remember which batch norm stood here."""
+    shift = _shift_of(old)
+    reference = shift if shift is not None else next(old.buffers(), torch.empty(0))
+    new = new.to(device=reference.device, dtype=reference.dtype)
+    if shift is not None and isinstance(new.bias, nn.Parameter):
+        new.bias.data = shift
+    new.batch_norm_class = kind  # type: ignore[assignment]
+    return new
+
+
+def _to_centring(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    if isinstance(module, MeanCentring):
+        return module
+    momentum = (module.momentum if isinstance(module, _BatchNorm) else None) or 0.1
+    channels = int(module.num_features)  # type: ignore[arg-type]
+    return _place(MeanCentring(channels, bias=_shift_of(module) is not None, momentum=momentum), module, kind)
+
+
+def _to_shift(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    if _shift_of(module) is None:
+        return nn.Identity()
+    return _place(ChannelBias(int(module.num_features), inplace=False), module, kind)  # type: ignore[arg-type]
+
+
+def _to_batch_norm(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    if isinstance(module, _BatchNorm):
+        return module
+    return _place(kind(int(module.num_features)), module, kind)  # type: ignore[arg-type]

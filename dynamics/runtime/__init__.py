@@ -1,0 +1,1 @@
+"""What every kind of run needs: options, events, progress, checkpoints, ranks, device."""

@@ -1,0 +1,83 @@
+"""What a store already holds of a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from dynamics.classifier.config import RunConfig
+from probes.storage.files import open_store
+from probes.storage.run_row import read_run_row
+
+DERIVED = frozenset({"parameters"})  # kept with a run's settings, and following from them
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as the store tells of it.
+
+    Attributes:
+        run: Its id.
+        status: ``running`` (or killed), ``finished``, ``interrupted`` or ``failed``.
+        settings: Its configuration.
+        last_step: The largest step recorded.
+    """
+
+    run: str
+    status: str
+    settings: dict[str, Any]
+    last_step: int
+
+
+def stored_run(store: str | PathLike[str], run: str) -> StoredRun | None:
+    """Return what the store holds of a run; None if it is not there.
+
+    Raises:
+        NotADirectoryError: The store's path is a file.
+    """
+    check_store(store)
+    row = read_run_row(open_store(store), run)
+    if not row:
+        return None
+    return StoredRun(run, row["status"], json.loads(row["config"] or "{}"), row["last_step"] or 0)
+
+
+def check_store(store: str | PathLike[str]) -> None:
+    """Refuse a path that can be no store.
+
+    Raises:
+        NotADirectoryError: It is a file.
+    """
+    if Path(store).is_file():
+        raise NotADirectoryError(f"store {store} is a file: expected a folder, or a path where one can be made.")
+
+
+def check_new(store: str | PathLike[str], run: str) -> None:
+    """Refuse to begin a run that the store has already.
+
+    Raises:
+        ValueError: It has.
+    """
+    if stored_run(store, run) is not None:
+        raise ValueError(
+            f"run {run!r} exists in store {store}: choose another --run, go on with it (--resume), or delete it first "
+            "(--overwrite)."
+        )
+
+
+def stored_config(store: str | PathLike[str], run: str) -> RunConfig:
+    """Return the configuration that repeats a stored run.
+
+    Raises:
+        ValueError: The store has no such run, or another program recorded it with other settings.
+    """
+    found = stored_run(store, run)
+    if found is None:
+        raise ValueError(f"run {run!r} is not in store {store}: `meandrift runs {store}` lists those that are.")
+    try:
+        return RunConfig.from_dict({name: value for name, value in found.settings.items() if name not in DERIVED})
+    except ValueError as error:
+        raise ValueError(f"run {run!r} cannot be repeated: {error}") from error

@@ -1,0 +1,1 @@
+"""Many runs: grids, processes, Ray, the paper's experiments."""

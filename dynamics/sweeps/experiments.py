@@ -1,0 +1,118 @@
+"""The paper's experiments, each as a grid of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dynamics.classifier.config import LEARNING_RATES, RunConfig, protocol
+from dynamics.gan.config import DEFAULT_LOSS, LOSS_OF_NORM, GanConfig
+from dynamics.gan.losses import loss_named
+from dynamics.sweeps.grid import grid
+
+NORMS = ("bn", "sn", "msn")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs that are compared.
+
+    Attributes:
+        title: What is compared, on what.
+        base: The settings that all runs share.
+        axes: The values of those that vary.
+        quick: Settings of a shorter version, for a machine without a GPU.
+        quick_axes: Axes of the shorter version that have fewer values.
+    """
+
+    title: str
+    base: RunConfig
+    axes: Mapping[str, tuple[Any, ...]]
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    quick_axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def runs(self, *, quick: bool = False) -> dict[str, RunConfig]:
+        """Return the configuration of each run by its id."""
+        if not quick:
+            return grid(self.base, self.axes)
+        return grid(replace(self.base, **self.quick), {**self.axes, **self.quick_axes})
+
+
+@dataclass(frozen=True)
+class GanExperiment:
+    """The paper's three critics, each with its loss.
+
+    Attributes:
+        title: What is compared, on what.
+        base: The settings that all runs share.
+        quick: Settings of a shorter version.
+    """
+
+    title: str
+    base: GanConfig
+    quick: Mapping[str, Any]
+    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: {"norm": NORMS})
+
+    def runs(self, *, quick: bool = False) -> dict[str, GanConfig]:
+        """Return the configuration of each run by its id."""
+        base = replace(self.base, **self.quick) if quick else self.base
+        losses = {norm: LOSS_OF_NORM.get(norm, DEFAULT_LOSS) for norm in self.axes["norm"]}
+        configs = [
+            replace(base, norm=norm, loss=loss, critic_steps=loss_named(loss).critic_steps)
+            for norm, loss in losses.items()
+        ]
+        return {config.name: config for config in configs}
+
+
+EXPERIMENTS: dict[str, Experiment | GanExperiment] = {
+    "cnn3-subset": Experiment(
+        "3-layer CNN, 5,000 training and 1,000 test digits of MNIST",
+        RunConfig(epochs=10, every=6),
+        {"norm": NORMS},
+    ),
+    "cnn3-mnist": Experiment(
+        "3-layer CNN, MNIST",
+        RunConfig(**protocol("paper", "cnn3"), every=50),
+        {"norm": NORMS, "learning_rate": LEARNING_RATES, "definition": ("paper", "released")},
+        quick={"epochs": 10},
+    ),
+    "vgg7-svhn": Experiment(
+        "VGG-7, SVHN",
+        RunConfig(**protocol("paper", "vgg7"), every=100),
+        {"norm": NORMS, "learning_rate": LEARNING_RATES},
+        quick={"epochs": 10},
+    ),
+    "vgg7-cifar10": Experiment(
+        "VGG-7, CIFAR-10",
+        RunConfig(**protocol("paper", "vgg7") | {"data": "cifar10"}, every=100),
+        {"norm": NORMS, "learning_rate": LEARNING_RATES},
+        quick={"epochs": 10},
+    ),
+    "densenet-cifar10": Experiment(
+        "DenseNet-BC-100, CIFAR-10",
+        RunConfig(**protocol("paper", "densenet_bc"), every=100),
+        {"norm": NORMS, "learning_rate": LEARNING_RATES, "scope": ("full", "released")},
+        # The first 1,000 images of each class; 468 steps in all.
+        quick={"epochs": 3, "train_images": 1000, "every": 10},
+        quick_axes={"learning_rate": (0.001,)},
+    ),
+    "gan-cifar10": GanExperiment(
+        "GAN, CIFAR-10: WGAN-GP with batch norm, SNGAN, MSNGAN",
+        GanConfig(data="cifar10", steps=100_000, sample_every=2000, score_every=5000),
+        quick={"steps": 2000, "width": 16, "sample_every": 500, "score_every": 500, "reference_images": 10_000},
+    ),
+}
+
+
+def experiments_named(name: str) -> dict[str, Experiment | GanExperiment]:
+    """Return the experiment of that name, or with ``all`` every one but the shipped subset's.
+
+    Raises:
+        ValueError: No such name; the message lists those there are.
+    """
+    if name == "all":
+        return {known: experiment for known, experiment in EXPERIMENTS.items() if known != "cnn3-subset"}
+    if name not in EXPERIMENTS:
+        raise ValueError(f"no experiment {name!r}: expected one of {', '.join(EXPERIMENTS)} or all.")
+    return {name: EXPERIMENTS[name]}

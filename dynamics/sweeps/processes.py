@@ -1,0 +1,153 @@
+"""Many runs side by side, each in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING
+
+from dynamics.runtime.allocator import keep_freed_memory
+from dynamics.runtime.events import Ended, Event, Failed, Noted, Watch, unwatched
+from dynamics.sweeps.task import Task, task_for
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
+# Not "fork": a copy of a process that has used torch's threads, or CUDA, may hang.
+CONTEXT: ForkServerContext | SpawnContext = (
+    multiprocessing.get_context("forkserver")
+    if "forkserver" in multiprocessing.get_all_start_methods()
+    else multiprocessing.get_context("spawn")
+)
+
+
+def sweep(
+    tasks: Sequence[Task],
+    *,
+    store: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] = "data",
+    download: bool = False,
+    workers: int = 0,
+    watch: Watch = unwatched,
+) -> list[Ended | Failed]:
+    """Train runs side by side, a process each; one that fails or is killed does not hold up the others.
+
+    Ctrl-C, and SIGTERM, reach every run: each finishes its step and writes its checkpoint.
+
+    Args:
+        tasks: The runs; those that are done are left.
+        store: Where to record. Each run writes a partition of its own.
+        data_dir: Where data sets lie.
+        download: Fetch them if they do not.
+        workers: Processes at a time; 0: one for each CPU, and at first as many more as :func:`first_round` says.
+        watch: Is told of the progress of all.
+
+    Returns:
+        How each run that was to be trained ended, in the order of ``tasks``.
+
+    Raises:
+        ValueError: ``workers`` is negative.
+        KeyboardInterrupt: Ctrl-C came; every checkpoint is written.
+    """
+    if workers < 0:
+        raise ValueError(f"workers {workers}: expected 0 or more.")
+    waiting = deque(task for task in tasks if not task.done)
+    cores = len(os.sched_getaffinity(0))
+    limit, workers = (workers, workers) if workers else (first_round(len(waiting), cores=cores), cores)
+    running: dict[Connection, tuple[Task, BaseProcess]] = {}
+    ends: dict[str, Ended | Failed] = {}
+
+    def listen() -> None:
+        for connection in wait(list(running)):
+            assert isinstance(connection, Connection)
+            event = _next_event(connection, *running[connection], over=ends)
+            if event is None:
+                del running[connection]
+                continue
+            if isinstance(event, (Ended, Failed)):
+                ends[event.run] = event
+            watch(event)
+
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                task = waiting.popleft()
+                connection, process = _start(task, store=store, data_dir=data_dir, download=download)
+                running[connection] = task, process
+            limit = workers
+            listen()
+    except KeyboardInterrupt:
+        for _, process in running.values():
+            process.terminate()
+        while running:
+            listen()
+        raise
+    return [ends[task.run] for task in tasks if not task.done]
+
+
+def first_round(runs: int, *, cores: int) -> int:
+    """Return how many runs of one thread share the cores at first, so that few cores idle at the end.
+
+    ``cores + runs mod cores``, and later one run a core: three runs of time T on two cores then take 3/2 T, where one
+    run a core takes 2 T. A remainder of more than half of the cores gets a round of its own: to share would gain less
+    than T / 2, and cost the memory of more processes.
+    """
+    rest = runs % cores
+    return min(runs, cores + rest if rest <= cores / 2 else cores)
+
+
+def _start(
+    task: Task, *, store: str | os.PathLike[str], data_dir: str | os.PathLike[str], download: bool
+) -> tuple[Connection, BaseProcess]:
+    """Start a run's process; return the end of a pipe that its events come out of, and the process."""
+    # Import once, not once a run; torch's first optimizer imports its compiler, as long a matter as torch itself.
+    CONTEXT.set_forkserver_preload(["dynamics.classifier.run", "torch._dynamo"])
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_train, args=(task, store, data_dir, download, theirs), name=task.run)
+    process.start()
+    theirs.close()  # so that the pipe ends when the process does
+    return ours, process
+
+
+def _next_event(connection: Connection, task: Task, process: BaseProcess, *, over: Mapping[str, Event]) -> Event | None:
+    """Return the process's next event; when it is gone, a failure unless it said how it ended, and then None."""
+    try:
+        event: Event = connection.recv()
+        return event
+    except EOFError:
+        process.join()
+        if task.run in over:
+            connection.close()
+            return None
+        return Failed(task.run, f"its process ended with status {process.exitcode}")
+
+
+def _train(
+    task: Task, store: str | os.PathLike[str], data_dir: str | os.PathLike[str], download: bool, events: Connection
+) -> None:
+    """Train a run: the life of a process."""
+    import torch
+
+    torch.set_num_threads(1)  # unless the run's own settings say otherwise
+    keep_freed_memory()
+    # Ctrl-C reaches every process of the terminal; the first among them passes it on, once, as SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        # Another sweep may have come to this run since the tasks were made.
+        left = task if task.overwrite else task_for(store, task.run, task.config, extractor=task.extractor)
+        if left.done:
+            events.send(Noted(task.run, "was finished by another sweep in the meantime"))
+            events.send(Ended(task.run, left.last_step, 0.0, False))
+        else:
+            left.train(store=store, data_dir=data_dir, download=download, watch=events.send)
+    except KeyboardInterrupt:
+        events.send(Failed(task.run, "interrupted"))
+    except BrokenPipeError:
+        pass  # nobody listens any more: the sweep was killed
+    except Exception as error:
+        events.send(Failed(task.run, " ".join(f"{type(error).__name__}: {error}".split())))

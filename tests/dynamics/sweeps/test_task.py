@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dynamics.classifier.config import RunConfig
+from dynamics.sweeps.task import Task, task_for
+from probes import Recorder
+
+
+@pytest.fixture
+def config() -> RunConfig:
+    return RunConfig(epochs=3)
+
+
+def record(store: Path, config: dict[str, object], *, status: str) -> None:
+    with Recorder(store, "bn", config=config) as recorder:
+        recorder.close(status)
+
+
+def test_a_run_that_is_not_there_is_all_to_do(tmp_path: Path, config: RunConfig) -> None:
+    assert task_for(tmp_path, "bn", config) == Task("bn", config)
+    assert task_for(tmp_path, "bn", config, overwrite=True) == Task("bn", config)
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed"])
+def test_a_run_that_stopped_goes_on(tmp_path: Path, config: RunConfig, status: str) -> None:
+    record(tmp_path, config.to_dict(), status=status)
+    assert task_for(tmp_path, "bn", config) == Task("bn", config, resume=True)
+
+
+def test_a_finished_run_is_done_unless_more_is_asked(tmp_path: Path, config: RunConfig) -> None:
+    record(tmp_path, config.to_dict() | {"parameters": 5}, status="finished")
+    assert task_for(tmp_path, "bn", config) == Task("bn", config, done=True)
+    shorter, longer = replace(config, epochs=2), replace(config, epochs=4)
+    assert task_for(tmp_path, "bn", shorter).done
+    assert task_for(tmp_path, "bn", longer) == Task("bn", longer, resume=True)
+    assert task_for(tmp_path, "bn", config, overwrite=True) == Task("bn", config, overwrite=True)
+
+
+def test_what_observes_may_differ_and_what_trains_may_not(tmp_path: Path, config: RunConfig) -> None:
+    record(tmp_path, config.to_dict(), status="finished")
+    assert task_for(tmp_path, "bn", replace(config, every=7)).done
+    with pytest.raises(ValueError, match="holds a run 'bn' with seed 0, not 1: name another store, or delete"):
+        task_for(tmp_path, "bn", replace(config, seed=1))
+
+
+def test_a_run_of_another_program_is_told_in_few_words(tmp_path: Path, config: RunConfig) -> None:
+    record(tmp_path, {}, status="finished")
+    with pytest.raises(ValueError, match=r"with accumulate None, not 1; .* and \d+ more: name another store"):
+        task_for(tmp_path, "bn", config)
