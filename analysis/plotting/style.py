@@ -27,34 +27,27 @@ class Look(NamedTuple):
 INK, GREY, PALE, ALARM = "#222222", "#6b6b6b", "#d9d9d9", "#b2182b"
 WIDTH = 7.2  # inches: the text width of a two-column page
 _SOLID: Dashes = (0, ())
-_LOOKS: dict[str, tuple[str, str, Dashes]] = {
-    "none": ("no norm", "#555555", (0, (1, 1.2))),
-    "bn": ("BN", "#0072B2", _SOLID),
-    "sn": ("SN", "#D55E00", (0, (5, 1.6))),
-    "msn": ("MSN", "#009E73", (0, (5, 1.4, 1, 1.4))),
-    "wn": ("WN", "#CC79A7", (0, (3, 1.2))),
-    "wn_mean": ("WN + mean", "#882255", (0, (3, 1.2, 1, 1.2, 1, 1.2))),
-    "ln": ("LN", "#B79F00", (0, (7, 1.5, 2, 1.5))),
-    "in": ("IN", "#56B4E9", (0, (2, 1))),
-    "sn_beta": ("SN β", "#E69F00", (0, (6, 1, 2, 1))),
+_LOOKS: dict[str, tuple[str, Dashes]] = {
+    "none": ("#555555", (0, (1, 1.2))),
+    "bn": ("#0072B2", _SOLID),
+    "sn": ("#D55E00", (0, (5, 1.6))),
+    "msn": ("#009E73", (0, (5, 1.4, 1, 1.4))),
+    "wn": ("#CC79A7", (0, (3, 1.2))),
+    "wn_mean": ("#882255", (0, (3, 1.2, 1, 1.2, 1, 1.2))),
+    "ln": ("#B79F00", (0, (7, 1.5, 2, 1.5))),
+    "in": ("#56B4E9", (0, (2, 1))),
+    "sn_beta": ("#E69F00", (0, (6, 1, 2, 1))),
 }
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 _OTHERS = ("#56B4E9", "#E69F00", "#882255", "#117733", "#332288", "#AA4499", "#999933", "#661100")
 _OTHER_DASHES: tuple[Dashes, ...] = (_SOLID, (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (1, 1.2)))
 
 
-def norm_label(norm: str) -> str:
-    """Return how a norm is written in a figure: ``"msn"`` is MSN, ``"released_bn"`` is released BN."""
-    if norm.startswith("released_"):
-        return f"released {norm_label(norm.removeprefix('released_'))}"
-    return _LOOKS[norm][0] if norm in _LOOKS else norm
-
-
 def look(norm: str, *, place: int = 0) -> tuple[str, Dashes]:
     """Return colour and line style of a norm; what is no norm we know gets them by its place among the arms."""
     norm = norm.removeprefix("released_")
     if norm in _LOOKS:
-        return _LOOKS[norm][1:]
+        return _LOOKS[norm]
     dashes = _OTHER_DASHES[(place + place // len(_OTHERS)) % len(_OTHER_DASHES)]  # neighbours differ in both
     return _OTHERS[place % len(_OTHERS)], dashes
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from analysis.plotting.style import depth_colormap, depth_colors, depth_dashes, house_style, look, norm_label, tint
+from analysis.plotting.style import depth_colormap, depth_colors, depth_dashes, house_style, look, tint
+from analysis.summaries.norm_names import norm_label
 
 NORMS = ["none", "bn", "sn", "msn", "wn", "wn_mean", "ln", "in", "sn_beta"]
 
