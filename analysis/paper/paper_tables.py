@@ -13,7 +13,7 @@ from analysis.reading.run_table import with_settings
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import load
-from analysis.summaries.arms import NORM_ORDER
+from analysis.summaries.norm_names import NORM_ORDER
 from probes.schema import RUN, SPLIT, STEPS
 
 MODEL, DATA, NORM, RATE = "model", "data", "norm", "learning_rate"

@@ -9,7 +9,7 @@ from analysis.reading.run_table import with_settings
 from analysis.reading.selection import Patterns, abbreviated
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import fields, load
-from analysis.summaries.arms import NORM_ORDER
+from analysis.summaries.norm_names import NORM_ORDER
 from probes.schema import RUN, SPLIT, STEP, STEPS
 
 DATA, NORM, EXTRACTOR, REAL = "data", "norm", "extractor", "real"

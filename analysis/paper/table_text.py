@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from analysis.plotting.style import norm_label
+from analysis.summaries.norm_names import norm_label
 
 
 def to_markdown(table: pd.DataFrame, *, caption: str) -> str:

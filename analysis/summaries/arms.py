@@ -12,12 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.plotting.style import norm_label
 from analysis.reading.tables import records
+from analysis.summaries.norm_names import NORM_ORDER, norm_label
 from probes import schema
 
 ARM, NORM, ARM_ORDER = "arm", "norm", "arm_order"
-NORM_ORDER = ("none", "bn", "sn", "msn", "wn", "wn_mean", "ln", "in")
 # These say how or where a run was made, not what was computed.
 NOT_COMPARED = {"seed", "run", "store", "device", "config_device", "data_dir", "every", "include", "exclude"}
 

@@ -1,0 +1,26 @@
+"""Names and order of the norms in figures and tables."""
+
+from __future__ import annotations
+
+NORM_ORDER = ("none", "bn", "sn", "msn", "wn", "wn_mean", "ln", "in")
+_LABELS = {
+    "none": "no norm",
+    "bn": "BN",
+    "sn": "SN",
+    "msn": "MSN",
+    "wn": "WN",
+    "wn_mean": "WN + mean",
+    "ln": "LN",
+    "in": "IN",
+    "sn_beta": "SN β",
+}
+
+
+def norm_label(norm: str) -> str:
+    """Return the name of a norm in a figure: ``"msn"`` is MSN, ``"released_bn"`` is released BN.
+
+    A norm that is not known keeps its own name.
+    """
+    if norm.startswith("released_"):
+        return f"released {norm_label(norm.removeprefix('released_'))}"
+    return _LABELS.get(norm, norm)
