@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import matplotlib.image
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plotting.page import head, panels
 from analysis.plotting.picture import Picture, Prepared
-from analysis.reading.sample_grids import PATH, read_grid, sample_grids
+from analysis.reading.sample_grids import PATH, sample_grids
 from analysis.summaries.arms import ARM, ARM_ORDER, NORM
 from probes.schema import RUN, STEP, STEPS
+
+IMAGE_SIZE = 32  # pixels of one image in a grid, which has no gaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +61,12 @@ class GanSamples(Picture):
 def _latest(prepared: Prepared) -> pd.DataFrame:
     grids = sample_grids(prepared.store)
     return grids.loc[grids.groupby(RUN)[STEP].idxmax()]
+
+
+def read_grid(path: Path, *, rows: int, columns: int) -> np.ndarray:
+    """Return the first rows and columns of a grid as RGB, ``(rows * 32, columns * 32, 3)``, floats in 0..1.
+
+    A grid with fewer is returned whole.
+    """
+    picture = matplotlib.image.imread(path)
+    return picture[: rows * IMAGE_SIZE, : columns * IMAGE_SIZE, :3]

@@ -15,6 +15,7 @@ from analysis.gallery.provenance import provenance_text
 from analysis.plotting.picture import Prepared
 from analysis.plotting.style import house_style
 from analysis.reading.store import AnyStore
+from analysis.whole_file import write_whole
 
 FORMATS = ("png", "pdf", "svg")
 # Dates and program versions would make a file differ from day to day; None leaves them out.
@@ -68,11 +69,3 @@ def rendered(figure: Figure, extension: str) -> bytes:
     with house_style(), without_layout_tables():
         figure.savefig(buffer, format=extension, metadata=_METADATA[extension])
     return buffer.getvalue()
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all, its folder made if it is not there; return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    return partial.replace(path)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis.gallery.saving import write_whole
 from analysis.paper.paper_tables import CAPTIONS, NUMBERS, TABLES
 from analysis.paper.table_text import WRITERS
 from analysis.reading.selection import Patterns, matching
 from analysis.reading.store import AnyStore, Store
+from analysis.whole_file import write_whole
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""How figures look: one colour and one line style a norm everywhere, colours by depth, one set of sizes.
+"""Style of the figures: one colour and one line style per norm, colours by depth, fonts and sizes.
 
-The colours are Okabe and Ito's, which colour-blind readers can tell apart; the line styles tell the norms apart in
-greyscale too. Settings hold inside :func:`house_style` alone: importing this module changes nothing.
+The colours are those of Okabe and Ito, which colour-blind readers can distinguish. The line styles distinguish the
+norms in greyscale. matplotlib's settings change only inside :func:`house_style`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Dashes = tuple[float, tuple[float, ...]]
 
 
 class Look(NamedTuple):
-    """How an arm or a layer is told from the others: in colour by its colour, in greyscale by the other two."""
+    """Colour, line style and marker of an arm or a layer. Line style and marker distinguish it in greyscale."""
 
     color: str | tuple[float, float, float, float]
     dashes: Dashes
@@ -27,7 +27,7 @@ class Look(NamedTuple):
 INK, GREY, PALE, ALARM = "#222222", "#6b6b6b", "#d9d9d9", "#b2182b"
 WIDTH = 7.2  # inches: the text width of a two-column page
 _SOLID: Dashes = (0, ())
-_LOOKS: dict[str, tuple[str, Dashes]] = {
+_NORMS: dict[str, tuple[str, Dashes]] = {
     "none": ("#555555", (0, (1, 1.2))),
     "bn": ("#0072B2", _SOLID),
     "sn": ("#D55E00", (0, (5, 1.6))),
@@ -44,21 +44,21 @@ _OTHER_DASHES: tuple[Dashes, ...] = (_SOLID, (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)
 
 
 def look(norm: str, *, place: int = 0) -> tuple[str, Dashes]:
-    """Return colour and line style of a norm; what is no norm we know gets them by its place among the arms."""
+    """Return colour and line style of a norm. For an unknown norm they follow from its place among the arms."""
     norm = norm.removeprefix("released_")
-    if norm in _LOOKS:
-        return _LOOKS[norm]
+    if norm in _NORMS:
+        return _NORMS[norm]
     dashes = _OTHER_DASHES[(place + place // len(_OTHERS)) % len(_OTHER_DASHES)]  # neighbours differ in both
     return _OTHERS[place % len(_OTHERS)], dashes
 
 
 def marker(place: int) -> str:
-    """Return the marker of lone points, which have no line style to be told apart by."""
+    """Return the marker of single points, which have no line style."""
     return _MARKERS[place % len(_MARKERS)]
 
 
 def tint(color: str, place: int, among: int) -> str:
-    """Return a shade of a colour: arms of one norm keep its hue and grow lighter in their order."""
+    """Return a shade of a colour: the arms of one norm share its hue, each lighter than the one before."""
     if among <= 1:
         return color
     share = 0.6 * place / (among - 1)
@@ -78,7 +78,7 @@ def depth_colors(count: int) -> list[tuple[float, float, float, float]]:
 
 
 def depth_dashes(count: int) -> Sequence[Dashes]:
-    """Return line styles for a few layers, so that they can be told apart in greyscale; many layers are all solid."""
+    """Return a line style for each of a few layers, for greyscale. All lines are solid where the layers are many."""
     styles: tuple[Dashes, ...] = (
         _SOLID,
         (0, (5, 1.5)),
@@ -144,6 +144,6 @@ _SETTINGS: Any = {
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw in the house style inside the block; matplotlib's settings are as before after it."""
+    """Draw in the house style inside the block. Afterwards matplotlib has its settings of before."""
     with mpl.rc_context(_SETTINGS):
         yield

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import matplotlib.image
-import numpy as np
 import pandas as pd
 
 from analysis.reading.files.local_files import regular_files, run_folders
@@ -15,7 +13,6 @@ from probes.schema import RUN, SAMPLES, STEP
 
 PATH = "path"
 _GRID = re.compile(r"step-[0-9]{1,18}\.png")
-IMAGE_SIZE = 32  # pixels of one image in a grid, which has no gaps
 
 
 def sample_grids(store: AnyStore) -> pd.DataFrame:
@@ -36,12 +33,3 @@ def sample_grids(store: AnyStore) -> pd.DataFrame:
 
 def _step(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
-
-
-def read_grid(path: Path, *, rows: int, columns: int) -> np.ndarray:
-    """Return the first rows and columns of a grid as RGB, ``(rows * 32, columns * 32, 3)``, floats in 0..1.
-
-    A grid with fewer is returned whole.
-    """
-    picture = matplotlib.image.imread(path)
-    return picture[: rows * IMAGE_SIZE, : columns * IMAGE_SIZE, :3]

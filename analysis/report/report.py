@@ -9,10 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from analysis.gallery.saving import write_whole
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore
 from analysis.report.data import report_data
+from analysis.whole_file import write_whole
 
 _SCRIPTS = ("series.js", "chart.js", "depth.js", "app.js")
 

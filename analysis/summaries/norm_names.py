@@ -1,4 +1,4 @@
-"""The names of the norms, as figures and tables write them, and their order."""
+"""Names and order of the norms in figures and tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _LABELS = {
 
 
 def norm_label(norm: str) -> str:
-    """Return how a norm is written in a figure: ``"msn"`` is MSN, ``"released_bn"`` is released BN."""
+    """Return the name of a norm in a figure: ``"msn"`` is MSN, ``"released_bn"`` is released BN.
+
+    A norm that is not known keeps its own name.
+    """
     if norm.startswith("released_"):
         return f"released {norm_label(norm.removeprefix('released_'))}"
     return _LABELS.get(norm, norm)

@@ -17,10 +17,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from analysis.figures.gan_samples import read_grid
 from analysis.gallery.figure import prepare
 from analysis.gallery.provenance import table_text
 from analysis.plotting.style import GREY, INK, look
-from analysis.reading.sample_grids import read_grid, sample_grids
+from analysis.reading.sample_grids import sample_grids
 from probes.schema import STEPS, STEPS_COLUMNS, Column, arrow_schema
 
 CURVES = ("gan_losses", "gan_outputs", "gan_scores", "gan_gradients", "gan_bounds")

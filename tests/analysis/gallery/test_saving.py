@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis.gallery.figure import prepare
 from analysis.gallery.pdf_fonts import without_layout_tables
-from analysis.gallery.saving import check_formats, laid_out, rendered, save, write_whole
+from analysis.gallery.saving import check_formats, laid_out, rendered, save
 
 
 @pytest.mark.parametrize("extension", ["png", "pdf", "svg"])
@@ -100,18 +100,6 @@ def test_a_figure_comes_with_its_provenance(small_store: Path, tmp_path: Path) -
     paths = save(prepare("overview", small_store), small_store, tmp_path / "new", stem="map", formats=["png", "svg"])
     assert [path.name for path in paths] == ["map.png", "map.svg", "map.json"]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["map.json", "map.png", "map.svg"]
-
-
-def test_an_old_file_stays_whole_until_the_new_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_whole(tmp_path / "figure.png", b"old")
-
-    def fail(self: Path, content: bytes) -> int:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("formats", [["jpg"], ["png", "gif"], []])

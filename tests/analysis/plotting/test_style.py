@@ -8,7 +8,6 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from analysis.plotting.style import depth_colormap, depth_colors, depth_dashes, house_style, look, tint
-from analysis.summaries.norm_names import norm_label
 
 NORMS = ["none", "bn", "sn", "msn", "wn", "wn_mean", "ln", "in", "sn_beta"]
 
@@ -42,14 +41,12 @@ def test_every_norm_stands_out_on_white() -> None:
 
 def test_a_released_norm_looks_like_its_equations() -> None:
     assert look("released_msn") == look("msn")
-    assert norm_label("released_msn") == "released MSN"
 
 
 def test_strangers_get_looks_by_their_place() -> None:
     looks = [look("mine", place=place) for place in range(32)]
     assert len(set(looks)) == 32
     assert all(one[1] != two[1] for one, two in itertools.pairwise(looks))  # told apart in greyscale too
-    assert norm_label("mine") == "mine"
 
 
 def test_arms_of_one_norm_keep_its_hue_and_grow_lighter() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.findings import Thresholds, by_run, findings, findings_of
+from analysis.findings import COLUMNS, FINDINGS, Thresholds, by_run, findings, findings_of
 
 NO_STEPS = pd.DataFrame()
 
@@ -115,3 +115,13 @@ def test_a_store_is_searched_in_the_columns_it_has(make_store: Callable[..., Pat
 def test_a_loss_that_was_not_measured_is_no_finding(make_store: Callable[..., Path]) -> None:
     store = make_store(norms=["bn"], records=3, without_tables=["layers"])
     assert findings_of(store).empty
+
+
+@pytest.mark.parametrize("kind", FINDINGS)
+def test_every_finding_has_a_file_of_its_own_and_tolerates_tables_without_its_columns(kind: str) -> None:
+    finding = FINDINGS[kind]
+    assert finding.kind == kind
+    assert finding.find.__module__ == f"analysis.findings.{finding.find.__name__}"
+    found = finding.find(pd.DataFrame(), pd.DataFrame(), Thresholds())
+    assert found.empty
+    assert tuple(found) == COLUMNS
