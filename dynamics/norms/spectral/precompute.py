@@ -1,4 +1,4 @@
-"""All spectrally normalised weights of a model computed in one go, before its forward: the same numbers, sooner."""
+"""All spectrally normalised weights of a model computed together, before its forward: the same numbers, sooner."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dynamics.norms.spectral.spectral_norm import SpectralNorm, normalise
 TOGETHER = 16  # layers whose gradients come at once; DDP sends those of later layers while the backward goes on
 
 
-def sweep_before_forward(model: nn.Module) -> nn.Module:
+def precompute_before_forward(model: nn.Module) -> nn.Module:
     """Let every training forward of the model begin with the power iterations of all its layers; return the model.
 
     A layer's twenty small operations cost three to four times as much between two convolutions, which push their code
@@ -23,15 +23,17 @@ def sweep_before_forward(model: nn.Module) -> nn.Module:
     ready; a second use makes a power iteration of its own, as ever. Calling it twice changes nothing, nor does calling
     it on a model without spectral norms.
     """
-    swept = any(isinstance(getattr(hook, "__self__", None), _Sweep) for hook in model._forward_pre_hooks.values())
-    if not swept and any(isinstance(module, SpectralNorm) for module in model.modules()):
-        sweep = _Sweep()
-        model.register_forward_pre_hook(sweep.prepare)
-        model.register_forward_hook(sweep.forget, always_call=True)
+    attached = any(
+        isinstance(getattr(hook, "__self__", None), _Precompute) for hook in model._forward_pre_hooks.values()
+    )
+    if not attached and any(isinstance(module, SpectralNorm) for module in model.modules()):
+        hooks = _Precompute()
+        model.register_forward_pre_hook(hooks.prepare)
+        model.register_forward_hook(hooks.forget, always_call=True)
     return model
 
 
-class _Sweep:
+class _Precompute:
     """The two hooks of one model."""
 
     def __init__(self) -> None:
@@ -50,14 +52,14 @@ class _Sweep:
             for first in range(0, len(alike), TOGETHER):
                 norms, weights = zip(*alike[first : first + TOGETHER], strict=True)
                 for norm, weight in zip(norms, normalise(norms, weights), strict=True):
-                    norm.ready.put(weight)
+                    norm.precomputed.put(weight)
                 self._prepared += norms
 
     def forget(self, _model: nn.Module, _inputs: tuple[Any, ...], _output: Any) -> None:
         # What a forward did not use must not reach the next one, nor keep a graph alive.
         if not torch.compiler.is_compiling():
             for norm in self._prepared:
-                norm.ready.forget()
+                norm.precomputed.forget()
             self._prepared.clear()
 
 

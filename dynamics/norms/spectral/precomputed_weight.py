@@ -1,4 +1,4 @@
-"""The weight that a sweep has computed for a layer's next forward, and for a checkpoint that makes it again."""
+"""The weight computed before a forward, kept until the layer uses it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 
-class Ready:
+class PrecomputedWeight:
     """At most one weight, which the first use of a layer takes.
 
     A checkpoint (not reentrant) lets go what the forward saved and makes the forward again within the backward: it must
-    find the same weight there. So while saved tensors are hooked, the weight stays here until the next sweep.
+    find the same weight there. So while saved tensors are hooked, the weight stays here until the next one is put.
     """
 
     def __init__(self) -> None:

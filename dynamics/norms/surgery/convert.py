@@ -12,13 +12,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from dynamics.norms.batch_norm import batch_norm
 from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.mean_centring import MeanCentring
-from dynamics.norms.spectral.precompute import sweep_before_forward
+from dynamics.norms.spectral.precompute import precompute_before_forward
 from dynamics.norms.spectral.spectral_norm import SpectralNorm, spectral_norm
-from dynamics.norms.surgery.deparametrize import is_reparametrised, make_plain, original_weight
+from dynamics.norms.surgery.deparametrize import deparametrize, is_reparametrised, original_weight
 from dynamics.norms.weight_matrix import LAYERS
 
 KINDS = ("none", "bn", "sn", "msn")
-NORMS = (_BatchNorm, MeanCentring, ChannelBias)
+NORM_MODULES = (_BatchNorm, MeanCentring, ChannelBias)
 
 
 def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
@@ -57,7 +57,7 @@ def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
     for module in model.modules():
         if isinstance(module, LAYERS):
             _set_weight(module, spectral=norm in {"sn", "msn"})
-    return sweep_before_forward(model)
+    return precompute_before_forward(model)
 
 
 def _check(model: nn.Module, norm: str) -> None:
@@ -68,7 +68,7 @@ def _check(model: nn.Module, norm: str) -> None:
     for name, layer in layers:
         if is_reparametrised(layer) and not _is_ours(layer):
             raise ValueError(f"{name}: its weight is reparametrised by something else; remove that first")
-    places = [(name, module) for name, module in model.named_modules() if isinstance(module, NORMS)]
+    places = [(name, module) for name, module in model.named_modules() if isinstance(module, NORM_MODULES)]
     if norm in {"bn", "msn"} and not places:
         raise ValueError(f"{type(model).__name__} has no batch norm to put {norm!r} in the place of")
     for name, module in places:
@@ -88,7 +88,7 @@ def _set_weight(layer: nn.Module, *, spectral: bool) -> None:
     if spectral and not normalised:
         spectral_norm(layer)
     if normalised and not spectral:
-        make_plain(layer, original_weight(layer))
+        deparametrize(layer, original_weight(layer))
 
 
 def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]], nn.Module]) -> nn.Module:
@@ -98,7 +98,7 @@ def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]],
     for module in list(model.modules()):
         if isinstance(module, LAYERS):
             kind = type(batch_norm(1, module.weight.ndim - 2))
-        if isinstance(module, NORMS):
+        if isinstance(module, NORM_MODULES):
             made[module] = exchange(module, _batch_norm_class(module, kind))
             made[module].train(module.training)
     for parent in list(model.modules()):

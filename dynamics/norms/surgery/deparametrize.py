@@ -32,7 +32,7 @@ def quiet_weight(layer: nn.Module) -> Tensor:
             module.training = training
 
 
-def make_plain(layer: nn.Module, weight: Tensor) -> None:
+def deparametrize(layer: nn.Module, weight: Tensor) -> None:
     """Give a layer a plain weight in the place of its parametrization.
 
     Not ``parametrize.remove_parametrizations``: that deletes a property of the layer's class, which deep copies share,

@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.mean_centring import MeanCentring
-from dynamics.norms.surgery.deparametrize import is_reparametrised, make_plain, quiet_weight
+from dynamics.norms.surgery.deparametrize import deparametrize, is_reparametrised, quiet_weight
 from dynamics.norms.surgery.traced_graph import trace
 from dynamics.norms.weight_matrix import LAYERS, TRANSPOSED
 
@@ -36,7 +36,7 @@ def fold(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model).eval()
     for module in list(model.modules()):
         if isinstance(module, LAYERS) and is_reparametrised(module):
-            make_plain(module, quiet_weight(module))
+            deparametrize(module, quiet_weight(module))
     for norm_name, layer in _pairs(model).items():
         _absorb(layer, model.get_submodule(norm_name))
         _remove(model, norm_name)

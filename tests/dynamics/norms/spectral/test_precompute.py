@@ -18,9 +18,9 @@ from torch.utils.checkpoint import checkpoint
 from dynamics.models import build
 from dynamics.norms import SpectralNorm, spectral_norm
 from dynamics.norms.spectral import precompute
-from dynamics.norms.spectral.precompute import sweep_before_forward
+from dynamics.norms.spectral.precompute import precompute_before_forward
 from dynamics.norms.spectral.spectral_norm import normalise
-from dynamics.norms.surgery.deparametrize import make_plain, original_weight
+from dynamics.norms.surgery.deparametrize import deparametrize, original_weight
 
 
 def layer_by_layer(model: nn.Module) -> nn.Module:
@@ -44,11 +44,11 @@ def train(model: nn.Module, x: torch.Tensor, steps: int) -> torch.Tensor:
 @pytest.mark.parametrize("norm", ["sn", "msn"])
 def test_training_is_the_same_bit_for_bit(norm: str, seed: int) -> None:
     torch.manual_seed(seed)
-    swept, x = build("cnn3", norm, image_size=8), torch.randn(4, 1, 8, 8)
-    plain = layer_by_layer(swept)
-    assert swept._forward_pre_hooks
-    assert torch.equal(train(swept, x, 4), train(plain, x, 4))
-    assert all(torch.equal(a, b) for a, b in zip(swept.state_dict().values(), plain.state_dict().values(), strict=True))
+    model, x = build("cnn3", norm, image_size=8), torch.randn(4, 1, 8, 8)
+    plain = layer_by_layer(model)
+    assert model._forward_pre_hooks
+    assert torch.equal(train(model, x, 4), train(plain, x, 4))
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), plain.state_dict().values(), strict=True))
 
 
 def test_it_makes_the_weights_before_the_first_layer_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,10 +70,10 @@ def test_a_second_use_makes_an_iteration_of_its_own(seed: int) -> None:
             return self.linear(self.linear(x))
 
     torch.manual_seed(seed)
-    swept = sweep_before_forward(Twice())
-    plain, x = layer_by_layer(swept), torch.randn(2, 3)
+    model = precompute_before_forward(Twice())
+    plain, x = layer_by_layer(model), torch.randn(2, 3)
     for _ in range(3):
-        assert torch.equal(swept(x), plain(x))
+        assert torch.equal(model(x), plain(x))
 
 
 def test_nothing_is_left_over(seed: int) -> None:
@@ -83,7 +83,7 @@ def test_nothing_is_left_over(seed: int) -> None:
     model(torch.randn(2, 1, 8, 8))
     with pytest.raises(RuntimeError):
         model(torch.randn(2, 5, 8, 8))  # five channels: the first layer fails, the weights of the others are not used
-    assert not any(norm.ready for norm in norms)
+    assert not any(norm.precomputed for norm in norms)
     copy.deepcopy(model)
 
 
@@ -91,7 +91,7 @@ def test_layers_that_come_and_go_later(seed: int) -> None:
     torch.manual_seed(seed)
     model, x = build("cnn3", "sn", image_size=8), torch.randn(4, 1, 8, 8)
     model(x)
-    make_plain(model.features.block1.conv, original_weight(model.features.block1.conv))
+    deparametrize(model.features.block1.conv, original_weight(model.features.block1.conv))
     model.features.block2.conv = spectral_norm(nn.Conv2d(16, 32, 3, padding=2))
     model.features.block3.conv.eval()
     plain = layer_by_layer(model)
@@ -100,7 +100,7 @@ def test_layers_that_come_and_go_later(seed: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), plain.state_dict().values(), strict=True))
 
 
-def test_a_layer_that_comes_later_is_swept_and_one_that_left_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_comes_later_is_precomputed_and_one_that_left_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     model, together = build("cnn3", "sn", image_size=8), []
     monkeypatch.setattr(precompute, "normalise", lambda norms, W: (together.append(len(norms)), normalise(norms, W))[1])
     x = torch.randn(2, 1, 8, 8)
@@ -181,7 +181,7 @@ def test_a_checkpointed_layer_gets_the_same_weight_again(seed: int, again: int) 
             return self.head(checkpoint(self.inner, x, use_reentrant=False) if self.saving else self.inner(x))
 
     torch.manual_seed(seed)
-    plain, x = sweep_before_forward(Model()), torch.randn(6, 4)
+    plain, x = precompute_before_forward(Model()), torch.randn(6, 4)
     saving = copy.deepcopy(plain)
     saving.saving = True
     for _ in range(3):
@@ -197,7 +197,7 @@ def test_a_checkpointed_layer_gets_the_same_weight_again(seed: int, again: int) 
 
 def test_hooks_on_what_computes_a_weight_run_in_training_too() -> None:
     layer = spectral_norm(nn.Linear(4, 4, bias=False))
-    model, x = sweep_before_forward(nn.Sequential(layer)), torch.randn(2, 4)
+    model, x = precompute_before_forward(nn.Sequential(layer)), torch.randn(2, 4)
     for module in (layer.parametrizations.weight, layer.parametrizations.weight[0]):
         handle = module.register_forward_hook(lambda _module, _given, weight: torch.zeros_like(weight))
         assert model(x).abs().sum() == 0
@@ -212,7 +212,7 @@ def test_a_parametrization_that_comes_within_the_forward_is_applied() -> None:
 
     layer = spectral_norm(nn.Linear(4, 4, bias=False))
     layer.weight = 3 * torch.eye(4)  # of which any power iteration finds sigma
-    model = sweep_before_forward(nn.Sequential(nn.Identity(), layer))
+    model = precompute_before_forward(nn.Sequential(nn.Identity(), layer))
 
     def add(*_: object) -> None:
         parametrize.register_parametrization(layer, "weight", Double())
@@ -231,7 +231,7 @@ def test_evaluation_takes_no_prepared_weight() -> None:
 def test_asking_twice_changes_nothing() -> None:
     model = build("cnn3", "sn", image_size=8)
     hooks = len(model._forward_pre_hooks), len(model._forward_hooks)
-    sweep_before_forward(model)
+    precompute_before_forward(model)
     assert (len(model._forward_pre_hooks), len(model._forward_hooks)) == hooks
 
 
