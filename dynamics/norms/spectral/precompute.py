@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from dynamics.norms.spectral.spectral_norm import SpectralNorm, normalise
+from dynamics.norms.torch_internals import forward_pre_hooks
 
 TOGETHER = 16  # layers whose gradients come at once; DDP sends those of later layers while the backward goes on
 
@@ -25,9 +26,7 @@ def precompute_before_forward(model: nn.Module) -> nn.Module:
     The first use of a layer in a forward takes the precomputed weight; a second use makes a power iteration of its own.
     Calling this twice changes nothing, nor does calling it on a model without spectral norms.
     """
-    attached = any(
-        isinstance(getattr(hook, "__self__", None), _Precompute) for hook in model._forward_pre_hooks.values()
-    )
+    attached = any(isinstance(getattr(hook, "__self__", None), _Precompute) for hook in forward_pre_hooks(model))
     if not attached and any(isinstance(module, SpectralNorm) for module in model.modules()):
         hooks = _Precompute()
         model.register_forward_pre_hook(hooks.prepare)

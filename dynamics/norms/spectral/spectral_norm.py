@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from dynamics.norms import torch_internals
 from dynamics.norms.norm import Norm
 from dynamics.norms.spectral.power_iteration import EPS, iterate, iterate_all, multiply
 from dynamics.norms.spectral.precomputed_weight import PrecomputedWeight
@@ -29,8 +30,8 @@ class _Divide(torch.autograd.Function):
         ctx: Any, eps: float, us: list[Tensor], vs: list[Tensor], sigmas: list[Tensor], *Ws: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        sigmas = list(torch._foreach_clamp_min(sigmas, eps))
-        quotients = torch._foreach_div(Ws, sigmas)
+        sigmas = torch_internals.clamp_min(sigmas, eps)
+        quotients = torch_internals.divide(Ws, sigmas)
         # A quotient forgets the channels-last strides of a one-channel weight, and the network would follow suit.
         W_hats = [
             Q if Q.stride() == W.stride() else torch.empty_like(W).copy_(Q) for Q, W in zip(quotients, Ws, strict=True)
@@ -49,9 +50,9 @@ class _Divide(torch.autograd.Function):
         if reached:
             Gs = [cast(Tensor, grads[i]) for i in reached]
             products = [inner_product(G, W_hats[i]) for G, i in zip(Gs, reached, strict=True)]
-            alongs = torch._foreach_mul([us[i] for i in reached], products)
-            across = torch._foreach_addcmul(Gs, alongs, [vs[i] for i in reached], -1)
-            torch._foreach_div_(across, [sigmas[i] for i in reached])
+            alongs = torch_internals.multiply([us[i] for i in reached], products)
+            across = torch_internals.subtract_products(Gs, alongs, [vs[i] for i in reached])
+            torch_internals.divide_(across, [sigmas[i] for i in reached])
             for i, grad in zip(reached, across, strict=True):
                 found[i] = grad
         for i, g_sigma in enumerate(grads[count:]):  # of a second derivative
@@ -151,7 +152,7 @@ def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[
         views = [norm.views(weight) for norm, weight in zip(norms, weights, strict=True)]
         matrices = [W.matrix for W in views]
         # Copies: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
-        us = list(torch._foreach_mul([W.u for W in views], 1))
+        us = torch_internals.multiply([W.u for W in views], 1)
         vs = [W.v.clone(memory_format=torch.contiguous_format).view(-1) for W in views]
         if norms[0].training:
             for _ in range(norms[0].n_power_iterations):
@@ -161,7 +162,7 @@ def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[
         shaped = [W.shape(u, v) for W, u, v in zip(views, us, vs, strict=True)]
         if norms[0].training:
             found = [*us, *(v for _, v in shaped)]
-            torch._foreach_copy_([W.u for W in views] + [W.shaped_v for W in views], found)
+            torch_internals.copy_([W.u for W in views] + [W.shaped_v for W in views], found)
     us, vs = [u for u, _ in shaped], [v for _, v in shaped]
     return list(_Divide.apply(norms[0].eps, us, vs, sigmas, *weights)[: len(norms)])
 

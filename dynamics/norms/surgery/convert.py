@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from dynamics.norms.batch_norm import batch_norm
 from dynamics.norms.channel_bias import ChannelBias
@@ -15,10 +14,11 @@ from dynamics.norms.mean_centring import MeanCentring
 from dynamics.norms.spectral.precompute import precompute_before_forward
 from dynamics.norms.spectral.spectral_norm import SpectralNorm, spectral_norm
 from dynamics.norms.surgery.deparametrize import deparametrize, is_reparametrised, original_weight
+from dynamics.norms.torch_internals import BatchNorm
 from dynamics.norms.weight_matrix import LAYERS
 
 KINDS = ("none", "bn", "sn", "msn")
-NORM_MODULES = (_BatchNorm, MeanCentring, ChannelBias)
+NORM_MODULES = (BatchNorm, MeanCentring, ChannelBias)
 
 
 def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
@@ -72,7 +72,7 @@ def _check(model: nn.Module, norm: str) -> None:
     if norm in {"bn", "msn"} and not places:
         raise ValueError(f"{type(model).__name__} has no batch norm to put {norm!r} in the place of")
     for name, module in places:
-        if isinstance(module, _BatchNorm) and (not module.track_running_stats or module.momentum is None):
+        if isinstance(module, BatchNorm) and (not module.track_running_stats or module.momentum is None):
             raise ValueError(f"{name}: expected a batch norm with running moments and a momentum, got {module}")
         if module.num_features == 0:
             raise ValueError(f"{name}: a lazy batch norm has no channels yet; run the model once first")
@@ -101,16 +101,16 @@ def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]],
         if isinstance(module, NORM_MODULES):
             made[module] = exchange(module, _batch_norm_class(module, kind))
             made[module].train(module.training)
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):  # named_children names a shared module once
-            if child in made:
-                setattr(parent, name, made[child])
+    for name, module in list(model.named_modules(remove_duplicate=False)):  # a shared module by each of its names
+        if name and module in made:
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, made[module])
     return made.get(model, model)
 
 
 def _batch_norm_class(module: nn.Module, guess: type[nn.Module]) -> type[nn.Module]:
     """Return the class of batch norm that stood or would stand here; the guess follows the layer before."""
-    if isinstance(module, _BatchNorm):
+    if isinstance(module, BatchNorm):
         return type(module)
     return getattr(module, "batch_norm_class", guess)
 
@@ -134,7 +134,7 @@ def _place(new: nn.Module, old: nn.Module, kind: type[nn.Module]) -> nn.Module:
 def _to_centring(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
     if isinstance(module, MeanCentring):
         return module
-    momentum = (module.momentum if isinstance(module, _BatchNorm) else None) or 0.1
+    momentum = (module.momentum if isinstance(module, BatchNorm) else None) or 0.1
     channels = int(module.num_features)  # type: ignore[arg-type]
     return _place(MeanCentring(channels, bias=_shift_of(module) is not None, momentum=momentum), module, kind)
 
@@ -146,6 +146,6 @@ def _to_shift(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
 
 
 def _to_batch_norm(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
-    if isinstance(module, _BatchNorm):
+    if isinstance(module, BatchNorm):
         return module
     return _place(kind(int(module.num_features)), module, kind)  # type: ignore[arg-type]
