@@ -9,7 +9,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from dynamics.bounds.complexity import layer_matrices, spectral_norms
 from dynamics.norms.channel_bias import ChannelBias
@@ -17,6 +16,7 @@ from dynamics.norms.mean_centring import MeanCentring
 from dynamics.norms.operator_norm import input_shapes
 from dynamics.norms.surgery.deparametrize import quiet_weight
 from dynamics.norms.surgery.traced_graph import trace
+from dynamics.norms.torch_internals import BatchNorm
 from dynamics.norms.weight_matrix import LAYERS, TRANSPOSED
 from probes.metrics.operator_norm import conv_operator_norm
 
@@ -125,7 +125,7 @@ def _factor(name: str, module: nn.Module, norms: Mapping[str, float]) -> float:
         if name not in norms:
             raise ValueError(f"lipschitz_bound: no norm given for layer {name!r}")
         return norms[name]
-    if isinstance(module, _BatchNorm):
+    if isinstance(module, BatchNorm):
         variance, scale = cast(Tensor, module.running_var), module.weight
         stretch = (variance + module.eps).rsqrt() * (1 if scale is None else scale.detach().abs())
         return float(stretch.max())

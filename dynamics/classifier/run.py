@@ -92,16 +92,16 @@ def run(
                 probe.load_state_dict(saved["probe"])
                 restore_random_state(saved["random"])
             watch(Began(name, config.epochs, config.epochs * len(setup.batches), start))
-            sitting = _Sitting(name, setup, margin_bound, probe, ranks, place, watch, interrupted)
-            steps, diverged = sitting.follow(start)
+            session = _Session(name, setup, margin_bound, probe, ranks, place, watch, interrupted)
+            steps, diverged = session.follow(start)
     ended = Ended(name, steps, time.monotonic() - began, diverged)
     watch(ended)
     return ended
 
 
 @dataclass(frozen=True)
-class _Sitting:
-    """What one sitting of a run works with, from its start or its checkpoint to its end or Ctrl-C."""
+class _Session:
+    """What one session of a run works with, from its start or its checkpoint to its end or Ctrl-C."""
 
     run: str
     setup: Setup

@@ -14,7 +14,7 @@ from dynamics.models.gan import Critic, Generator
 from dynamics.models.vgg7 import VGG7
 from dynamics.norms import norm_named
 from dynamics.norms.norm import Norm
-from dynamics.norms.spectral.precompute import sweep_before_forward
+from dynamics.norms.spectral.precompute import precompute_before_forward
 
 __all__ = ["MODELS", "build"]
 
@@ -56,7 +56,7 @@ def build(
     network = network.to(memory_format=torch.channels_last)
     if kind.whole_model is not None:
         return kind.whole_model(network, network.example_input())
-    return sweep_before_forward(network)
+    return precompute_before_forward(network)
 
 
 def _drawing_aside(norm: Norm) -> Norm:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from dynamics.models.parts.channel_buffer import Concatenation
+from dynamics.models.parts.channel_buffer import ChannelBuffer
 from dynamics.models.parts.leaky_relu import LeakyReLU
 from dynamics.models.parts.scope import check_scope
 from dynamics.norms.batch_norm import BATCH_NORM
@@ -46,7 +46,7 @@ class DenseLayer(nn.Sequential):
         bottleneck = order(norm, nn.Conv2d(channels, middle, 1, bias=False), "1")
         super().__init__(bottleneck | order(norm, nn.Conv2d(middle, growth, 3, padding=1, bias=False), "2"))
 
-    def forward(self, features: Concatenation) -> Tensor:
+    def forward(self, features: ChannelBuffer) -> Tensor:
         """Return the new channels; ``features`` are those before, which stay as they are."""
         return super().forward(features.copy())
 
@@ -61,7 +61,7 @@ class DenseBlock(nn.ModuleList):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the input's channels and all new ones."""
-        features = Concatenation(x, channels=self.out_channels)
+        features = ChannelBuffer(x, channels=self.out_channels)
         for layer in self:
             features.append(layer(features))
         return features.copy()

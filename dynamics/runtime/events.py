@@ -77,7 +77,7 @@ class Ended:
     Attributes:
         run: Its id.
         steps: Optimizer steps taken in all.
-        seconds: Wall-clock time of this sitting.
+        seconds: Wall-clock time since the run began or went on.
         diverged: The loss was no finite number at the end of an epoch; the run was ended there.
     """
 

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
 
+from dynamics.norms.torch_internals import COMPILER
 from dynamics.runtime.allocator import keep_freed_memory
 from dynamics.runtime.events import Ended, Event, Failed, Noted, Watch, unwatched
 from dynamics.sweeps.task import Task, task_for
@@ -106,7 +107,7 @@ def _start(
 ) -> tuple[Connection, BaseProcess]:
     """Start a run's process; return the end of a pipe that its events come out of, and the process."""
     # Import once, not once a run; torch's first optimizer imports its compiler, as long a matter as torch itself.
-    CONTEXT.set_forkserver_preload(["dynamics.classifier.run", "torch._dynamo"])
+    CONTEXT.set_forkserver_preload(["dynamics.classifier.run", COMPILER])
     ours, theirs = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_train, args=(task, store, data_dir, download, theirs), name=task.run)
     process.start()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Concatenation:
+class ChannelBuffer:
     """``x``, and channels appended to it one by one; ``value`` is all of them.
 
     The numbers and gradients of ``torch.cat``, which would copy every channel again for every layer that reads it, in

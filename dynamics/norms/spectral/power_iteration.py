@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dynamics.norms import torch_internals
+
 EPS = 1e-12  # smallest sigma divided by, as in torch's own spectral norm
 # This much of the old vector is mixed into its successor: below the last digit of any product but zero, and where the
 # product is zero it is the successor. So an all-zero matrix does not stop the iteration for good.
@@ -42,8 +44,8 @@ def iterate_all(matrices: Sequence[Tensor], us: Sequence[Tensor], vs: Sequence[T
 
 def _normalise_all(vectors: Sequence[Tensor]) -> list[Tensor]:
     """Divide each vector by its length, in place; return the lengths."""
-    lengths = list(torch._foreach_norm(list(vectors)))
-    torch._foreach_div_(list(vectors), lengths)
+    lengths = torch_internals.l2_norms(vectors)
+    torch_internals.divide_(vectors, lengths)
     return lengths
 
 

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from dynamics.norms import torch_internals
 from dynamics.norms.norm import Norm
 from dynamics.norms.spectral.power_iteration import EPS, iterate, iterate_all, multiply
-from dynamics.norms.spectral.precomputed_weight import Ready
-from dynamics.norms.spectral.weight_views import LaidOut
+from dynamics.norms.spectral.precomputed_weight import PrecomputedWeight
+from dynamics.norms.spectral.weight_views import WeightViews
 from dynamics.norms.weight_matrix import output_dimension, unfold_weight
 
 
@@ -29,8 +30,8 @@ class _Divide(torch.autograd.Function):
         ctx: Any, eps: float, us: list[Tensor], vs: list[Tensor], sigmas: list[Tensor], *Ws: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        sigmas = list(torch._foreach_clamp_min(sigmas, eps))
-        quotients = torch._foreach_div(Ws, sigmas)
+        sigmas = torch_internals.clamp_min(sigmas, eps)
+        quotients = torch_internals.divide(Ws, sigmas)
         # A quotient forgets the channels-last strides of a one-channel weight, and the network would follow suit.
         W_hats = [
             Q if Q.stride() == W.stride() else torch.empty_like(W).copy_(Q) for Q, W in zip(quotients, Ws, strict=True)
@@ -49,9 +50,9 @@ class _Divide(torch.autograd.Function):
         if reached:
             Gs = [cast(Tensor, grads[i]) for i in reached]
             products = [inner_product(G, W_hats[i]) for G, i in zip(Gs, reached, strict=True)]
-            alongs = torch._foreach_mul([us[i] for i in reached], products)
-            across = torch._foreach_addcmul(Gs, alongs, [vs[i] for i in reached], -1)
-            torch._foreach_div_(across, [sigmas[i] for i in reached])
+            alongs = torch_internals.multiply([us[i] for i in reached], products)
+            across = torch_internals.subtract_products(Gs, alongs, [vs[i] for i in reached])
+            torch_internals.divide_(across, [sigmas[i] for i in reached])
             for i, grad in zip(reached, across, strict=True):
                 found[i] = grad
         for i, g_sigma in enumerate(grads[count:]):  # of a second derivative
@@ -100,8 +101,8 @@ class SpectralNorm(nn.Module):
         if n_power_iterations < 1:
             raise ValueError(f"n_power_iterations: expected at least 1, got {n_power_iterations}")
         self.n_power_iterations, self.dim, self.eps = n_power_iterations, dim, eps
-        self.ready = Ready()  # see dynamics.norms.spectral.precompute
-        self._laid_out: LaidOut | None = None
+        self.precomputed = PrecomputedWeight()  # see dynamics.norms.spectral.precompute
+        self._views: WeightViews | None = None
         matrix = unfold_weight(weight.detach(), dim=dim)
         rows, columns = matrix.shape
         # The random numbers are drawn as torch draws them: the same seed gives the same u and v.
@@ -112,21 +113,21 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W / sigma(W), in the shape and memory format of the weight."""
-        ready = self.ready.take() if self.training else None
+        ready = self.precomputed.take() if self.training else None
         return normalise([self], [weight])[0] if ready is None else ready
 
-    def laid_out(self, weight: Tensor) -> LaidOut:
+    def views(self, weight: Tensor) -> WeightViews:
         """Return the weight, u and v as the power iteration reads them: the views of last time, if they still hold."""
         if torch.compiler.is_compiling():
-            return LaidOut(weight, self._u, self._v, dim=self.dim)
-        kept = self._laid_out
+            return WeightViews(weight, self._u, self._v, dim=self.dim)
+        kept = self._views
         if kept is None or not kept.holds(weight, self._u, self._v):
-            kept = LaidOut(weight, self._u, self._v, dim=self.dim)
-            self._laid_out = kept if kept.follows_weight() else None
+            kept = WeightViews(weight, self._u, self._v, dim=self.dim)
+            self._views = kept if kept.follows_weight() else None
         return kept
 
     def _apply(self, *args: Any, **kwargs: Any) -> SpectralNorm:
-        self._laid_out = None  # or it would keep the memory of a weight that moves to another device
+        self._views = None  # or it would keep the memory of a weight that moves to another device
         return super()._apply(*args, **kwargs)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -148,20 +149,20 @@ def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[
         weights: The weight of each.
     """
     with torch.no_grad():
-        laid_out = [norm.laid_out(weight) for norm, weight in zip(norms, weights, strict=True)]
-        matrices = [W.matrix for W in laid_out]
+        views = [norm.views(weight) for norm, weight in zip(norms, weights, strict=True)]
+        matrices = [W.matrix for W in views]
         # Copies: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
-        us = list(torch._foreach_mul([W.u for W in laid_out], 1))
-        vs = [W.v.clone(memory_format=torch.contiguous_format).view(-1) for W in laid_out]
+        us = torch_internals.multiply([W.u for W in views], 1)
+        vs = [W.v.clone(memory_format=torch.contiguous_format).view(-1) for W in views]
         if norms[0].training:
             for _ in range(norms[0].n_power_iterations):
                 sigmas = iterate_all(matrices, us, vs)
         else:
             sigmas = [torch.dot(u, multiply(W, v)) for u, W, v in zip(us, matrices, vs, strict=True)]
-        shaped = [W.shape(u, v) for W, u, v in zip(laid_out, us, vs, strict=True)]
+        shaped = [W.shape(u, v) for W, u, v in zip(views, us, vs, strict=True)]
         if norms[0].training:
             found = [*us, *(v for _, v in shaped)]
-            torch._foreach_copy_([W.u for W in laid_out] + [W.shaped_v for W in laid_out], found)
+            torch_internals.copy_([W.u for W in views] + [W.shaped_v for W in views], found)
     us, vs = [u for u, _ in shaped], [v for _, v in shaped]
     return list(_Divide.apply(norms[0].eps, us, vs, sigmas, *weights)[: len(norms)])
 

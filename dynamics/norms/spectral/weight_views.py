@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dynamics.norms.weight_matrix import unfold_weight
 
 
-class LaidOut:
+class WeightViews:
     """A weight as a matrix, with its singular vectors in the order of the matrix.
 
     The matrix is a view where it can be: a channels-last weight, ``(out, in, kh, kw)``, is viewed as

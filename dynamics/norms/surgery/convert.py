@@ -7,18 +7,18 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from dynamics.norms.batch_norm import batch_norm
 from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.mean_centring import MeanCentring
-from dynamics.norms.spectral.precompute import sweep_before_forward
+from dynamics.norms.spectral.precompute import precompute_before_forward
 from dynamics.norms.spectral.spectral_norm import SpectralNorm, spectral_norm
-from dynamics.norms.surgery.deparametrize import is_reparametrised, make_plain, original_weight
+from dynamics.norms.surgery.deparametrize import deparametrize, is_reparametrised, original_weight
+from dynamics.norms.torch_internals import BatchNorm
 from dynamics.norms.weight_matrix import LAYERS
 
 KINDS = ("none", "bn", "sn", "msn")
-NORMS = (_BatchNorm, MeanCentring, ChannelBias)
+NORM_MODULES = (BatchNorm, MeanCentring, ChannelBias)
 
 
 def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
@@ -57,7 +57,7 @@ def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
     for module in model.modules():
         if isinstance(module, LAYERS):
             _set_weight(module, spectral=norm in {"sn", "msn"})
-    return sweep_before_forward(model)
+    return precompute_before_forward(model)
 
 
 def _check(model: nn.Module, norm: str) -> None:
@@ -68,11 +68,11 @@ def _check(model: nn.Module, norm: str) -> None:
     for name, layer in layers:
         if is_reparametrised(layer) and not _is_ours(layer):
             raise ValueError(f"{name}: its weight is reparametrised by something else; remove that first")
-    places = [(name, module) for name, module in model.named_modules() if isinstance(module, NORMS)]
+    places = [(name, module) for name, module in model.named_modules() if isinstance(module, NORM_MODULES)]
     if norm in {"bn", "msn"} and not places:
         raise ValueError(f"{type(model).__name__} has no batch norm to put {norm!r} in the place of")
     for name, module in places:
-        if isinstance(module, _BatchNorm) and (not module.track_running_stats or module.momentum is None):
+        if isinstance(module, BatchNorm) and (not module.track_running_stats or module.momentum is None):
             raise ValueError(f"{name}: expected a batch norm with running moments and a momentum, got {module}")
         if module.num_features == 0:
             raise ValueError(f"{name}: a lazy batch norm has no channels yet; run the model once first")
@@ -88,7 +88,7 @@ def _set_weight(layer: nn.Module, *, spectral: bool) -> None:
     if spectral and not normalised:
         spectral_norm(layer)
     if normalised and not spectral:
-        make_plain(layer, original_weight(layer))
+        deparametrize(layer, original_weight(layer))
 
 
 def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]], nn.Module]) -> nn.Module:
@@ -98,19 +98,19 @@ def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]],
     for module in list(model.modules()):
         if isinstance(module, LAYERS):
             kind = type(batch_norm(1, module.weight.ndim - 2))
-        if isinstance(module, NORMS):
+        if isinstance(module, NORM_MODULES):
             made[module] = exchange(module, _batch_norm_class(module, kind))
             made[module].train(module.training)
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):  # named_children names a shared module once
-            if child in made:
-                setattr(parent, name, made[child])
+    for name, module in list(model.named_modules(remove_duplicate=False)):  # a shared module by each of its names
+        if name and module in made:
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, made[module])
     return made.get(model, model)
 
 
 def _batch_norm_class(module: nn.Module, guess: type[nn.Module]) -> type[nn.Module]:
     """Return the class of batch norm that stood or would stand here; the guess follows the layer before."""
-    if isinstance(module, _BatchNorm):
+    if isinstance(module, BatchNorm):
         return type(module)
     return getattr(module, "batch_norm_class", guess)
 
@@ -134,7 +134,7 @@ def _place(new: nn.Module, old: nn.Module, kind: type[nn.Module]) -> nn.Module:
 def _to_centring(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
     if isinstance(module, MeanCentring):
         return module
-    momentum = (module.momentum if isinstance(module, _BatchNorm) else None) or 0.1
+    momentum = (module.momentum if isinstance(module, BatchNorm) else None) or 0.1
     channels = int(module.num_features)  # type: ignore[arg-type]
     return _place(MeanCentring(channels, bias=_shift_of(module) is not None, momentum=momentum), module, kind)
 
@@ -146,6 +146,6 @@ def _to_shift(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
 
 
 def _to_batch_norm(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
-    if isinstance(module, _BatchNorm):
+    if isinstance(module, BatchNorm):
         return module
     return _place(kind(int(module.num_features)), module, kind)  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ def quiet_weight(layer: nn.Module) -> Tensor:
             module.training = training
 
 
-def make_plain(layer: nn.Module, weight: Tensor) -> None:
+def deparametrize(layer: nn.Module, weight: Tensor) -> None:
     """Give a layer a plain weight in the place of its parametrization.
 
     Not ``parametrize.remove_parametrizations``: that deletes a property of the layer's class, which deep copies share,
@@ -46,7 +46,9 @@ def make_plain(layer: nn.Module, weight: Tensor) -> None:
         raise ValueError(f"{type(layer).__name__}: expected only its weight to be reparametrised, got {names}")
     del layer.parametrizations
     layer.__class__ = type(layer).__bases__[0]  # the class that torch derived the parametrised one from
-    others = dict(layer._parameters)
-    layer._parameters.clear()
+    others = dict(layer.named_parameters(recurse=False))
+    for name in others:
+        delattr(layer, name)
     layer.weight = nn.Parameter(weight.detach())  # first again, as state_dict has it
-    layer._parameters.update(others)
+    for name, parameter in others.items():
+        layer.register_parameter(name, parameter)

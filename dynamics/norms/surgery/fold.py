@@ -6,16 +6,16 @@ import copy
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.mean_centring import MeanCentring
-from dynamics.norms.surgery.deparametrize import is_reparametrised, make_plain, quiet_weight
+from dynamics.norms.surgery.deparametrize import deparametrize, is_reparametrised, quiet_weight
 from dynamics.norms.surgery.traced_graph import trace
+from dynamics.norms.torch_internals import BatchNorm
 from dynamics.norms.weight_matrix import LAYERS, TRANSPOSED
 
-FOLDABLE = (MeanCentring, ChannelBias, _BatchNorm)
+FOLDABLE = (MeanCentring, ChannelBias, BatchNorm)
 AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
 
@@ -36,7 +36,7 @@ def fold(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model).eval()
     for module in list(model.modules()):
         if isinstance(module, LAYERS) and is_reparametrised(module):
-            make_plain(module, quiet_weight(module))
+            deparametrize(module, quiet_weight(module))
     for norm_name, layer in _pairs(model).items():
         _absorb(layer, model.get_submodule(norm_name))
         _remove(model, norm_name)
@@ -81,7 +81,7 @@ def _averages(module: nn.Module) -> bool:
 @torch.no_grad()
 def _absorb(layer: nn.Module, norm: nn.Module) -> None:
     """Change the layer so that it gives what the norm, in evaluation, made of its output."""
-    if isinstance(norm, _BatchNorm):
+    if isinstance(norm, BatchNorm):
         _absorb_batch_norm(layer, norm)
         return
     shift = _shift(norm)
@@ -89,7 +89,7 @@ def _absorb(layer: nn.Module, norm: nn.Module) -> None:
     layer.bias = nn.Parameter(bias)
 
 
-def _absorb_batch_norm(layer: nn.Module, norm: _BatchNorm) -> None:
+def _absorb_batch_norm(layer: nn.Module, norm: BatchNorm) -> None:
     if norm.running_mean is None or norm.running_var is None:
         raise ValueError(f"fold: expected a batch norm with running moments, got {norm}")
     moments = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)

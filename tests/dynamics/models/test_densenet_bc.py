@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dynamics.models import build
 from dynamics.models.densenet_bc import DenseNetBC
-from dynamics.models.parts.channel_buffer import Concatenation
+from dynamics.models.parts.channel_buffer import ChannelBuffer
 from dynamics.models.parts.leaky_relu import LeakyReLU
 from dynamics.norms import MeanCentring, SpectralNorm, norm_named
 from dynamics.norms.surgery.deparametrize import is_reparametrised
@@ -181,7 +181,7 @@ def test_a_layer_leaves_the_channels_before_it_as_they_are(seed: int) -> None:
     """Also where its first module works in place, as LeakyReLU does behind a norm that was taken out."""
     layer = build("densenet_bc", "bn", in_channels=3, image_size=32, depth=10).features.block1[0]
     layer.norm1 = nn.Identity()
-    features = Concatenation(torch.randn(2, 24, 8, 8, generator=torch.Generator().manual_seed(seed)), channels=36)
+    features = ChannelBuffer(torch.randn(2, 24, 8, 8, generator=torch.Generator().manual_seed(seed)), channels=36)
     before = features.value.clone()
     layer(features)
     assert torch.equal(features.value, before)

@@ -1,4 +1,4 @@
-"""Concatenation in one piece of memory: the numbers and gradients of torch.cat."""
+"""Channels in one piece of memory: the numbers and gradients of torch.cat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dynamics.models.parts.channel_buffer import Concatenation
+from dynamics.models.parts.channel_buffer import ChannelBuffer
 
 
 def pieces(seed: int, memory_format: torch.memory_format) -> list[Tensor]:
@@ -29,7 +29,7 @@ def by_cat(inputs: list[Tensor]) -> list[Tensor]:
 
 
 def in_one_memory(inputs: list[Tensor]) -> list[Tensor]:
-    features = Concatenation(inputs[0] * 1, channels=6)
+    features = ChannelBuffer(inputs[0] * 1, channels=6)
     values = [features.copy()]
     for new in inputs[1:]:
         features.append(new * 1)
@@ -49,7 +49,7 @@ def test_second_derivatives_pass(seed: int) -> None:
     x, y, _ = pieces(seed, torch.contiguous_format)
 
     def function(x: Tensor, y: Tensor) -> Tensor:
-        features = Concatenation(x * x, channels=5)
+        features = ChannelBuffer(x * x, channels=5)
         features.append(y * y)
         return features.copy() ** 2
 
@@ -58,7 +58,7 @@ def test_second_derivatives_pass(seed: int) -> None:
 
 def test_a_view_that_a_backward_needs_is_refused_once_something_is_appended(seed: int) -> None:
     x, y, _ = pieces(seed, torch.channels_last)
-    features = Concatenation(x * 1, channels=5)
+    features = ChannelBuffer(x * 1, channels=5)
     h = nn.functional.conv2d(features.value, torch.ones(1, 3, 1, 1, dtype=x.dtype, requires_grad=True))
     features.append(y * 1)
     with pytest.raises(RuntimeError, match="has been modified inplace"):
@@ -66,7 +66,7 @@ def test_a_view_that_a_backward_needs_is_refused_once_something_is_appended(seed
 
 
 def test_a_copy_is_its_own(seed: int) -> None:
-    features = Concatenation(pieces(seed, torch.channels_last)[0].detach(), channels=5)
+    features = ChannelBuffer(pieces(seed, torch.channels_last)[0].detach(), channels=5)
     before = features.copy()
     features.copy().zero_()
     assert torch.equal(features.copy(), before)
@@ -75,7 +75,7 @@ def test_a_copy_is_its_own(seed: int) -> None:
 def test_a_traced_graph_shows_a_plain_cat() -> None:
     class Block(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            features = Concatenation(x, channels=2)
+            features = ChannelBuffer(x, channels=2)
             features.append(x)
             return features.copy()
 

@@ -6,21 +6,19 @@ import copy
 import gc
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils.checkpoint import checkpoint
 
 from dynamics.models import build
 from dynamics.norms import SpectralNorm, spectral_norm
 from dynamics.norms.spectral import precompute
-from dynamics.norms.spectral.precompute import sweep_before_forward
+from dynamics.norms.spectral.precompute import precompute_before_forward
 from dynamics.norms.spectral.spectral_norm import normalise
-from dynamics.norms.surgery.deparametrize import make_plain, original_weight
+from dynamics.norms.surgery.deparametrize import deparametrize, original_weight
 
 
 def layer_by_layer(model: nn.Module) -> nn.Module:
@@ -44,11 +42,11 @@ def train(model: nn.Module, x: torch.Tensor, steps: int) -> torch.Tensor:
 @pytest.mark.parametrize("norm", ["sn", "msn"])
 def test_training_is_the_same_bit_for_bit(norm: str, seed: int) -> None:
     torch.manual_seed(seed)
-    swept, x = build("cnn3", norm, image_size=8), torch.randn(4, 1, 8, 8)
-    plain = layer_by_layer(swept)
-    assert swept._forward_pre_hooks
-    assert torch.equal(train(swept, x, 4), train(plain, x, 4))
-    assert all(torch.equal(a, b) for a, b in zip(swept.state_dict().values(), plain.state_dict().values(), strict=True))
+    model, x = build("cnn3", norm, image_size=8), torch.randn(4, 1, 8, 8)
+    plain = layer_by_layer(model)
+    assert model._forward_pre_hooks
+    assert torch.equal(train(model, x, 4), train(plain, x, 4))
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), plain.state_dict().values(), strict=True))
 
 
 def test_it_makes_the_weights_before_the_first_layer_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,10 +68,10 @@ def test_a_second_use_makes_an_iteration_of_its_own(seed: int) -> None:
             return self.linear(self.linear(x))
 
     torch.manual_seed(seed)
-    swept = sweep_before_forward(Twice())
-    plain, x = layer_by_layer(swept), torch.randn(2, 3)
+    model = precompute_before_forward(Twice())
+    plain, x = layer_by_layer(model), torch.randn(2, 3)
     for _ in range(3):
-        assert torch.equal(swept(x), plain(x))
+        assert torch.equal(model(x), plain(x))
 
 
 def test_nothing_is_left_over(seed: int) -> None:
@@ -83,7 +81,7 @@ def test_nothing_is_left_over(seed: int) -> None:
     model(torch.randn(2, 1, 8, 8))
     with pytest.raises(RuntimeError):
         model(torch.randn(2, 5, 8, 8))  # five channels: the first layer fails, the weights of the others are not used
-    assert not any(norm.ready for norm in norms)
+    assert not any(norm.precomputed for norm in norms)
     copy.deepcopy(model)
 
 
@@ -91,7 +89,7 @@ def test_layers_that_come_and_go_later(seed: int) -> None:
     torch.manual_seed(seed)
     model, x = build("cnn3", "sn", image_size=8), torch.randn(4, 1, 8, 8)
     model(x)
-    make_plain(model.features.block1.conv, original_weight(model.features.block1.conv))
+    deparametrize(model.features.block1.conv, original_weight(model.features.block1.conv))
     model.features.block2.conv = spectral_norm(nn.Conv2d(16, 32, 3, padding=2))
     model.features.block3.conv.eval()
     plain = layer_by_layer(model)
@@ -100,7 +98,7 @@ def test_layers_that_come_and_go_later(seed: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), plain.state_dict().values(), strict=True))
 
 
-def test_a_layer_that_comes_later_is_swept_and_one_that_left_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_comes_later_is_precomputed_and_one_that_left_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     model, together = build("cnn3", "sn", image_size=8), []
     monkeypatch.setattr(precompute, "normalise", lambda norms, W: (together.append(len(norms)), normalise(norms, W))[1])
     x = torch.randn(2, 1, 8, 8)
@@ -115,44 +113,19 @@ def test_a_layer_that_comes_later_is_swept_and_one_that_left_is_not(monkeypatch:
     assert all(torch.equal(tensor, before[name]) for name, tensor in gone.state_dict().items())
 
 
-def test_it_finds_what_modules_finds(seed: int) -> None:
-    """In the same order, shared layers once, whatever stands between."""
-    torch.manual_seed(seed)
-    shared = spectral_norm(nn.Linear(4, 4))
+def test_it_finds_each_layer_once_in_the_order_of_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, found = spectral_norm(nn.Linear(4, 4)), []
     inner = nn.Sequential(OrderedDict(a=shared, empty=nn.Identity(), b=spectral_norm(nn.Linear(4, 4))))
-    deep = build("densenet_bc", "sn", depth=10)
-    model = nn.ModuleDict({"x": inner, "y": nn.ModuleList([shared, nn.Sequential(inner), deep])})
+    model = nn.Sequential(inner, nn.Sequential(shared, nn.Sequential(spectral_norm(nn.Linear(4, 4)))))
     model.register_module("none", None)
-    wanted = [module for module in model.modules() if isinstance(module, ParametrizationList)]
-    assert [id(chain) for chain in precompute._Walk(model).chains] == [id(chain) for chain in wanted]
-    assert len(wanted) > 8
+    monkeypatch.setattr(precompute, "normalise", lambda norms, W: (found.extend(norms), normalise(norms, W))[1])
+    (hook,) = precompute_before_forward(model)._forward_pre_hooks.values()
+    hook(model, ())
+    assert [id(norm) for norm in found] == [id(m) for m in model.modules() if isinstance(m, SpectralNorm)]
+    assert len(found) == 3
 
 
-def inner_modules_swapped(model: nn.Module) -> None:
-    model.features._modules = nn.Sequential(OrderedDict(model.features.named_children()))._modules
-    del model.features._modules["block3"]
-
-
-def leaf_normalised_in_place(model: nn.Module) -> None:
-    spectral_norm(model.features.extra)
-
-
-def root_modules_swapped(model: nn.Module) -> None:
-    model._modules = dict(model._modules)
-    model.features.block3 = nn.Identity()
-
-
-@pytest.mark.parametrize("change", [inner_modules_swapped, leaf_normalised_in_place, root_modules_swapped])
-def test_what_changes_behind_its_back_is_noticed(change: Callable[[nn.Module], None]) -> None:
-    model = build("cnn3", "sn", image_size=8)
-    model.features.extra = nn.Linear(3, 3)
-    walk = precompute._Walk(model)
-    assert walk.holds(model)
-    change(model)
-    assert not walk.holds(model)
-
-
-def test_a_model_is_freed_at_once_and_its_copy_walks_anew() -> None:
+def test_a_model_is_freed_at_once_and_its_copy_has_hooks_of_its_own() -> None:
     model, x = build("cnn3", "sn", image_size=8), torch.randn(2, 1, 8, 8)
     model(x)
     twin = copy.deepcopy(model)
@@ -164,8 +137,8 @@ def test_a_model_is_freed_at_once_and_its_copy_walks_anew() -> None:
     finally:
         gc.enable()
     (hook,) = twin._forward_pre_hooks.values()
-    assert hook.__self__._walk is None
-    twin(x)
+    hook.__self__.prepare(twin, (x,))
+    assert all(norm.precomputed for norm in twin.modules() if isinstance(norm, SpectralNorm))
 
 
 @pytest.mark.parametrize("again", [1, 2], ids=["one backward", "two"])
@@ -181,7 +154,7 @@ def test_a_checkpointed_layer_gets_the_same_weight_again(seed: int, again: int) 
             return self.head(checkpoint(self.inner, x, use_reentrant=False) if self.saving else self.inner(x))
 
     torch.manual_seed(seed)
-    plain, x = sweep_before_forward(Model()), torch.randn(6, 4)
+    plain, x = precompute_before_forward(Model()), torch.randn(6, 4)
     saving = copy.deepcopy(plain)
     saving.saving = True
     for _ in range(3):
@@ -197,7 +170,7 @@ def test_a_checkpointed_layer_gets_the_same_weight_again(seed: int, again: int) 
 
 def test_hooks_on_what_computes_a_weight_run_in_training_too() -> None:
     layer = spectral_norm(nn.Linear(4, 4, bias=False))
-    model, x = sweep_before_forward(nn.Sequential(layer)), torch.randn(2, 4)
+    model, x = precompute_before_forward(nn.Sequential(layer)), torch.randn(2, 4)
     for module in (layer.parametrizations.weight, layer.parametrizations.weight[0]):
         handle = module.register_forward_hook(lambda _module, _given, weight: torch.zeros_like(weight))
         assert model(x).abs().sum() == 0
@@ -212,7 +185,7 @@ def test_a_parametrization_that_comes_within_the_forward_is_applied() -> None:
 
     layer = spectral_norm(nn.Linear(4, 4, bias=False))
     layer.weight = 3 * torch.eye(4)  # of which any power iteration finds sigma
-    model = sweep_before_forward(nn.Sequential(nn.Identity(), layer))
+    model = precompute_before_forward(nn.Sequential(nn.Identity(), layer))
 
     def add(*_: object) -> None:
         parametrize.register_parametrization(layer, "weight", Double())
@@ -231,7 +204,7 @@ def test_evaluation_takes_no_prepared_weight() -> None:
 def test_asking_twice_changes_nothing() -> None:
     model = build("cnn3", "sn", image_size=8)
     hooks = len(model._forward_pre_hooks), len(model._forward_hooks)
-    sweep_before_forward(model)
+    precompute_before_forward(model)
     assert (len(model._forward_pre_hooks), len(model._forward_hooks)) == hooks
 
 

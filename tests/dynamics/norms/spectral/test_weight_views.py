@@ -26,7 +26,7 @@ def original(layer: nn.Module) -> nn.Parameter:
 def never_used_before(layer: nn.Module) -> nn.Module:
     """Return a layer of the same state that has laid nothing out."""
     twin = copy.deepcopy(layer)
-    assert norm_of(twin)._laid_out is None
+    assert norm_of(twin)._views is None
     return twin
 
 
@@ -98,8 +98,8 @@ def test_a_matrix_that_is_a_copy_is_not_kept() -> None:
     kept, copied = spectral_norm(nn.Conv2d(3, 4, 3)), spectral_norm(nn.ConvTranspose2d(3, 4, 3))
     for layer in (kept, copied):
         _ = layer.weight
-    assert norm_of(kept)._laid_out is not None
-    assert norm_of(copied)._laid_out is None
+    assert norm_of(kept)._views is not None
+    assert norm_of(copied)._views is None
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_the_buffers_are_written_and_the_graph_keeps_its_own(weight: torch.Tenso
     move(stored)
     u, v = norm._u.clone(), norm._v.clone()
     first = norm(stored)
-    assert norm._laid_out is not None
+    assert norm._views is not None
     assert not torch.equal(u, norm._u)
     assert not torch.equal(v, norm._v)
     (wanted,) = torch.autograd.grad(first.square().sum(), stored, retain_graph=True)
@@ -150,7 +150,7 @@ def test_pickle_leaves_it_out() -> None:
     file = io.BytesIO()
     torch.save(norm, file)
     file.seek(0)
-    assert torch.load(file, weights_only=False)._laid_out is None
+    assert torch.load(file, weights_only=False)._views is None
 
 
 def test_functional_call_with_other_weights(seed: int) -> None:
@@ -192,7 +192,7 @@ def test_a_weight_that_moves_leaves_nothing_behind() -> None:
     layer = spectral_norm(nn.Linear(3, 4))
     _ = layer.weight
     layer.to("meta")
-    assert norm_of(layer)._laid_out is None
+    assert norm_of(layer)._views is None
 
 
 def test_a_compiler_after_eager_steps_sees_no_kept_views(seed: int) -> None:

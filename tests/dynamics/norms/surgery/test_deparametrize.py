@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from dynamics.norms import spectral_norm
-from dynamics.norms.surgery.deparametrize import is_reparametrised, make_plain, original_weight, quiet_weight
+from dynamics.norms.surgery.deparametrize import deparametrize, is_reparametrised, original_weight, quiet_weight
 
 
 def test_reading_quietly_changes_nothing(seed: int) -> None:
@@ -29,7 +29,7 @@ def test_a_plain_layer_is_what_it_was_before(seed: int) -> None:
     state = copy.deepcopy(layer.state_dict())
     spectral_norm(layer)
     assert is_reparametrised(layer)
-    make_plain(layer, original_weight(layer))
+    deparametrize(layer, original_weight(layer))
     assert not is_reparametrised(layer)
     assert type(layer) is nn.Conv2d
     assert list(layer.state_dict()) == list(state)
@@ -40,7 +40,7 @@ def test_the_layer_that_a_copy_was_taken_of_keeps_its_norm(seed: int) -> None:
     torch.manual_seed(seed)
     layer = spectral_norm(nn.Linear(3, 2))
     twin = copy.deepcopy(layer)
-    make_plain(twin, original_weight(twin))
+    deparametrize(twin, original_weight(twin))
     assert is_reparametrised(layer)
     assert layer(torch.ones(1, 3)).shape == twin(torch.ones(1, 3)).shape == (1, 2)
 
@@ -48,4 +48,4 @@ def test_the_layer_that_a_copy_was_taken_of_keeps_its_norm(seed: int) -> None:
 def test_a_second_reparametrised_tensor_is_refused() -> None:
     layer = parametrizations.weight_norm(spectral_norm(nn.Linear(3, 2)), "bias")
     with pytest.raises(ValueError, match=r"Linear: expected only its weight .* got \['weight', 'bias'\]"):
-        make_plain(layer, torch.ones(2, 3))
+        deparametrize(layer, torch.ones(2, 3))

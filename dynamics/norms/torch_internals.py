@@ -1,0 +1,102 @@
+"""Every private name of torch that ``dynamics`` uses, each once, with its fallback.
+
+``tests/dynamics/norms/test_torch_internals.py`` compares the list with the installed torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+try:
+    from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+except ImportError:  # torch renamed it
+    BatchNorm = nn.BatchNorm2d.__base__  # type: ignore[assignment, misc]
+"""The base class of all batch norms. Without it: the class that ``nn.BatchNorm2d`` derives from."""
+
+COMPILER = "torch._dynamo"
+"""The module that torch's first optimizer imports. Without it: nothing is imported ahead in worker processes."""
+
+
+def in_backward() -> bool:
+    """Return whether autograd runs a backward in this thread.
+
+    Without it: False. A layer under activation checkpointing then makes a power iteration of its own in the backward,
+    and torch complains that the tensors differ.
+    """
+    current = getattr(torch._C, "_current_graph_task_id", None)
+    return current is not None and current() != -1
+
+
+def saved_tensors_are_hooked() -> bool:
+    """Return whether hooks pack the tensors that autograd saves, as activation checkpointing does.
+
+    Without it: False, with the result that :func:`in_backward` describes.
+    """
+    hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return hooks is not None and hooks(False) is not None
+
+
+def forward_pre_hooks(module: nn.Module) -> list[Callable[..., Any]]:
+    """Return the hooks that run before a module's forward.
+
+    Without it: none. ``precompute_before_forward``, called twice, then makes two power iterations a step.
+    """
+    return list(getattr(module, "_forward_pre_hooks", {}).values())
+
+
+def l2_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the Euclidean length of each tensor. Without it: one call a tensor."""
+    together = getattr(torch, "_foreach_norm", None)
+    return list(together(tensors)) if together else [torch.linalg.vector_norm(t) for t in tensors]
+
+
+def multiply(tensors: Sequence[Tensor], others: Sequence[Tensor] | float) -> list[Tensor]:
+    """Return the product of each tensor with its other, or with one number. Without it: one call a tensor."""
+    together = getattr(torch, "_foreach_mul", None)
+    return list(together(tensors, others)) if together else [t * o for t, o in _pairs(tensors, others)]
+
+
+def divide(tensors: Sequence[Tensor], divisors: Sequence[Tensor]) -> list[Tensor]:
+    """Return each tensor divided by its divisor. Without it: one call a tensor."""
+    together = getattr(torch, "_foreach_div", None)
+    return list(together(tensors, divisors)) if together else [t / d for t, d in _pairs(tensors, divisors)]
+
+
+def divide_(tensors: Sequence[Tensor], divisors: Sequence[Tensor]) -> None:
+    """Divide each tensor by its divisor, in place. Without it: one call a tensor."""
+    if together := getattr(torch, "_foreach_div_", None):
+        together(tensors, divisors)
+    else:
+        for tensor, divisor in _pairs(tensors, divisors):
+            tensor.div_(divisor)
+
+
+def clamp_min(tensors: Sequence[Tensor], least: float) -> list[Tensor]:
+    """Return each tensor, at least ``least``. Without it: one call a tensor."""
+    together = getattr(torch, "_foreach_clamp_min", None)
+    return list(together(tensors, least)) if together else [t.clamp_min(least) for t in tensors]
+
+
+def subtract_products(tensors: Sequence[Tensor], ones: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
+    """Return each ``tensor - one * other``. Without it: one call a tensor."""
+    if together := getattr(torch, "_foreach_addcmul", None):
+        return list(together(tensors, ones, others, -1))
+    return [t.addcmul(a, b, value=-1) for t, a, b in zip(tensors, ones, others, strict=True)]
+
+
+def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Copy each source into its target. Without it: one call a tensor."""
+    if together := getattr(torch, "_foreach_copy_", None):
+        together(targets, sources)
+    else:
+        for target, source in _pairs(targets, sources):
+            target.copy_(source)
+
+
+def _pairs(tensors: Sequence[Tensor], others: Sequence[Tensor] | float) -> list[tuple[Tensor, Any]]:
+    many = [others] * len(tensors) if isinstance(others, (int, float)) else others
+    return list(zip(tensors, many, strict=True))
