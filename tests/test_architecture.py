@@ -79,9 +79,9 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "findings": {"reading", "summaries"},
         "plotting": {"reading", "summaries"},
         "figures": {"plotting", "reading", "summaries"},
-        "gallery": {"figures", "plotting", "reading", "summaries"},
-        "paper": {"gallery", "plotting", "reading", "summaries"},
-        "report": {"findings", "gallery", "plotting", "reading", "summaries"},
+        "gallery": {"figures", "plotting", "reading", "summaries", "whole_file"},
+        "paper": {"reading", "summaries", "whole_file"},
+        "report": {"findings", "plotting", "reading", "summaries", "whole_file"},
         "terminal": {"findings", "reading", "summaries"},
     },
 }
