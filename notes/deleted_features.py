@@ -23,9 +23,9 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from dynamics.allocator import keep_freed_memory
 from torch.nn import functional as F
 
-from dynamics.allocator import keep_freed_memory
 from dynamics.models import build
 from probes import Probe
 

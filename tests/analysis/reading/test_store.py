@@ -13,7 +13,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
-from probes.store import Recorder
 
 import analysis
 from analysis.gallery.figure import prepare
@@ -23,6 +22,7 @@ from analysis.query import query
 from analysis.reading.sample_grids import sample_grids
 from analysis.reading.store import Store
 from analysis.report.data import report_data
+from probes.storage.recorder import Recorder
 
 LOGGED = {"step": 99, "layer": "conv", "layer_index": 0, "layer_type": "Conv2d", "weight_mean": 1.0}
 
