@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis.plotting.axes.corner_note import write_in_corner
-from analysis.plotting.page import axis_label, definition, with_smoothing
+from analysis.plotting.column_words import axis_label, definition, with_smoothing
 from analysis.plotting.panels.by_arm import draw_by_arm
+from analysis.plotting.panels.panel_text import PanelText
 from analysis.plotting.picture import Picture, Prepared
 from analysis.summaries.arms import ARM, ARM_ORDER, NORM
 from analysis.summaries.transforms import MEAN, block_means, over_runs, smooth
@@ -58,10 +59,7 @@ class Accuracy(Picture):
         grid = draw_by_arm(
             figure,
             {_title(table[table[SPLIT] == split]): table[table[SPLIT] == split] for split in splits},
-            title=self.title,
-            note=with_smoothing(definition(column), self.smooth),
-            xlabel="step",
-            ylabel=axis_label(column),
+            PanelText(self.title, with_smoothing(definition(column), self.smooth), axis_label(column)),
         )
         for axes in grid:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

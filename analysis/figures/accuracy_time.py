@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis.plotting.axes.corner_note import write_in_corner
-from analysis.plotting.page import axis_label
+from analysis.plotting.column_words import axis_label
 from analysis.plotting.panels.by_arm import draw_by_arm
+from analysis.plotting.panels.panel_text import PanelText
 from analysis.plotting.picture import Picture, Prepared
 from analysis.summaries.arms import ARM, ARM_ORDER, NORM
 from analysis.summaries.subsets import having
@@ -51,10 +52,12 @@ class AccuracyTime(Picture):
         (axes,) = draw_by_arm(
             figure,
             {f"{self.split} data": table},
-            title=self.title,
-            note="time includes evaluation and probes; compare runs of one machine only",
-            xlabel=f"wall-clock time [{columns[SECONDS].unit}]",
-            ylabel=axis_label(columns[ACCURACY]),
+            PanelText(
+                self.title,
+                "time includes evaluation and probes; compare runs of one machine only",
+                axis_label(columns[ACCURACY]),
+                f"wall-clock time [{columns[SECONDS].unit}]",
+            ),
             x=SECONDS,
         )
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.page import head, panels
+from analysis.plotting.page import write_title
+from analysis.plotting.panel_grid import panels
 from analysis.plotting.picture import Picture, Prepared
 from analysis.reading.sample_grids import PATH, sample_grids
 from analysis.summaries.arms import ARM, ARM_ORDER, NORM
@@ -55,7 +56,7 @@ class GanSamples(Picture):
             axes.imshow(read_grid(row[PATH], rows=self.rows, columns=self.across), interpolation="nearest")
             axes.set_axis_off()
             axes.set_title(f"{row[ARM]}, {int(row[STEP]):,} steps")
-        head(figure, self.title, "not chosen: noise fixed by the seed; the same place, the same noise")
+        write_title(figure, self.title, "not chosen: noise fixed by the seed; the same place, the same noise")
 
 
 def _latest(prepared: Prepared) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plotting.panels.gan_curves import QUANTITY, by_quantity, draw_quantities
+from analysis.plotting.panels.panel_text import PanelText
 from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import GREY
 from analysis.summaries.transforms import MEAN
@@ -53,7 +54,7 @@ class GanScores(Picture):
         table = prepared.table
         panels = {name: f"{name} {BETTER[name.partition('_')[0]]}" for name in dict.fromkeys(table[QUANTITY])}
         note = "named after the extractor of the features; arrows point to better; grey: real test images"
-        grid = draw_quantities(figure, table, panels, title=self.title, note=note)
+        grid = draw_quantities(figure, table, panels, PanelText(self.title, note))
         for axes, name in zip(grid, panels, strict=True):
             mine = table[table[QUANTITY] == name]
             _mark_real(axes, mine[MEAN], float(mine[REAL].iloc[0]), log=not name.startswith("is"))

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures.overview import set_cell_steps, step_edges
 from analysis.plotting.axes.tick_labels import power_of_ten, scientific
-from analysis.plotting.page import color_bar, head, layer_arm_panels
+from analysis.plotting.page import color_bar, write_title
+from analysis.plotting.panel_grid import layer_arm_panels
 from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import ALARM
 from analysis.reading.tables import records
@@ -73,7 +74,7 @@ class GradientHistogramMap(Picture):
         note += "; red at the foot: NaN or infinite entries" if table["share_nonfinite"].gt(0).any() else ""
         note = with_choice(note, table, of=prepared.of_layers)
         title, ylabel = self.title.replace("gradient", self.tensor), f"{self.tensor} entry, octaves of magnitude"
-        head(figure, title, note, xlabel="step", ylabel=ylabel)
+        write_title(figure, title, note, xlabel="step", ylabel=ylabel)
 
 
 _ARM_KEYS = ["arm_order", "arm", "norm"]

@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plotting.axes.nan_marks import mark_nan_share
-from analysis.plotting.page import head, keys, name_panel, panels
-from analysis.plotting.panels.arm_curves import arm_looks
+from analysis.plotting.page import legend_entries, write_title
+from analysis.plotting.panel_grid import name_panel, panels
+from analysis.plotting.panels.arm_curves import arm_appearances
 from analysis.plotting.picture import Picture, Prepared
-from analysis.plotting.style import Look
+from analysis.plotting.style import Appearance
 from analysis.reading.tables import records
 from analysis.summaries.arms import ARM, ARM_ORDER, NORM, arms_of
 from analysis.summaries.densities import central_range, pooled, rebinned
@@ -59,8 +60,8 @@ class GradientHistograms(Picture):
         parts = []
         for name in in_depth_order(rows):
             layer = rows[rows[LAYER] == name]
-            reach = central_range(layer, share=0.998)
-            edges = np.linspace(-reach, reach, self.bins + 1)
+            half_width = central_range(layer, share=0.998)
+            edges = np.linspace(-half_width, half_width, self.bins + 1)
             for arm in records(arms_of(layer)):
                 group = layer[layer[ARM] == arm[ARM]]
                 part = rebinned(pooled(group), edges).assign(layer=name, **arm)
@@ -83,24 +84,26 @@ class GradientHistograms(Picture):
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw a panel a layer."""
         table = prepared.table
-        names, looks = in_depth_order(table), arm_looks(table)
+        names, appearances = in_depth_order(table), arm_appearances(table)
         grid = panels(figure, len(names), height=1.9, sharex=False, sharey=False)
         for axes, name in zip(grid, names, strict=True):
             name_panel(axes, name)
-            self._draw_layer(axes, table[table[LAYER] == name], looks)
+            self._draw_layer(axes, table[table[LAYER] == name], appearances)
         first, last = table[STEP].min(), table[STEP].max()
         when = f"step {last}" if first == last else f"steps {first} to {last}"
         note = f"{when}, {self.at} record of each run" if self.at in (FIRST, LAST) else when
         note = with_choice(f"{note}; central 99.8 % of the widest", table, of=prepared.of_layers)
-        head(figure, self._title(), note, keys(looks), xlabel=f"{self.tensor} entry", ylabel="density")
+        write_title(
+            figure, self._title(), note, legend_entries(appearances), xlabel=f"{self.tensor} entry", ylabel="density"
+        )
 
     def _title(self) -> str:
         return self.title.replace("gradient", self.tensor)
 
-    def _draw_layer(self, axes: Axes, rows: pd.DataFrame, looks: dict[str, Look]) -> None:
+    def _draw_layer(self, axes: Axes, rows: pd.DataFrame, appearances: dict[str, Appearance]) -> None:
         for arm in rows.sort_values(ARM_ORDER)[ARM].unique():
             bins = rows[rows[ARM] == arm].sort_values("left")
-            color, dashes, _ = looks[arm]
+            color, dashes, _ = appearances[arm]
             density = bins["density"].where(bins["density"] > 0) if self.log else bins["density"]
             edges = [*bins["left"], bins["right"].iloc[-1]]
             axes.stairs(density, edges, color=color, linestyle=dashes, linewidth=1.2, baseline=None)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.page import axis_label, definition, with_smoothing
+from analysis.plotting.column_words import axis_label, definition, with_smoothing
 from analysis.plotting.panels.by_layer import draw_by_layer
+from analysis.plotting.panels.panel_text import PanelText
 from analysis.plotting.picture import Picture, Prepared
 from analysis.summaries.layer_choice import readable, weight_layers, with_choice
 from analysis.summaries.transforms import over_runs, smoothed
@@ -44,4 +45,4 @@ class GradientSparsity(Picture):
         column = prepared.columns[self.column]
         note = with_smoothing(definition(column), self.smooth)
         note = with_choice(note, prepared.table, of=prepared.of_layers)
-        draw_by_layer(figure, prepared.table, title=self.title, note=note, ylabel=axis_label(column))
+        draw_by_layer(figure, prepared.table, PanelText(self.title, note, axis_label(column)))

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from analysis.plotting.axes.limits import robust_limits
-from analysis.plotting.page import head, keys, panels
-from analysis.plotting.panels.arm_curves import arm_looks, band_note
+from analysis.plotting.page import legend_entries, write_title
+from analysis.plotting.panel_grid import panels
+from analysis.plotting.panels.arm_curves import arm_appearances, band_note
 from analysis.plotting.picture import Picture, Prepared
 from analysis.summaries.arms import ARM
 from analysis.summaries.subsets import having
@@ -54,10 +55,10 @@ class LearningRates(Picture):
         table = prepared.table
         (axes,) = panels(figure, 1, height=2.0)
         rates = sorted(table[RATE].unique())
-        looks = arm_looks(table)
-        for place, (arm, (color, dashes, marker)) in enumerate(looks.items()):
+        appearances = arm_appearances(table)
+        for place, (arm, (color, dashes, marker)) in enumerate(appearances.items()):
             mine = table[table[ARM] == arm].sort_values(RATE)
-            aside = 10 ** (0.03 * (place - (len(looks) - 1) / 2))  # beside each other, not over each other
+            aside = 10 ** (0.03 * (place - (len(appearances) - 1) / 2))  # beside each other, not over each other
             x = mine[RATE].to_numpy("float64") * aside
             axes.errorbar(
                 x, mine[MEAN], yerr=mine[SPREAD], color=color, linestyle=dashes, marker=marker, markersize=4, capsize=2
@@ -71,4 +72,4 @@ class LearningRates(Picture):
         axes.set_xlabel("learning rate")
         axes.set_ylabel(f"best {self.split} accuracy")
         note = band_note(f"best record of each run on {self.split} data", table)
-        head(figure, self.title, note, keys(looks))
+        write_title(figure, self.title, note, legend_entries(appearances))

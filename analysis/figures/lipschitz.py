@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plotting.panels.by_arm import draw_by_arm
+from analysis.plotting.panels.panel_text import PanelText
 from analysis.plotting.picture import Picture, Prepared
 from analysis.summaries.arms import ARM, ARM_ORDER, NORM
 from analysis.summaries.layer_choice import weight_layers
@@ -57,10 +58,11 @@ class Lipschitz(Picture):
         draw_by_arm(
             figure,
             {title: table[table[QUANTITY] == name] for name, title in _TITLES.items()},
-            title=self.title,
-            note="left: ∏ operator norm; right: ∏ spectral norm · √(Σ stable rank); normalisation layers not counted",
-            xlabel="step",
-            ylabel="log₁₀",
+            PanelText(
+                self.title,
+                "left: ∏ operator norm; right: ∏ spectral norm · √(Σ stable rank); normalisation layers not counted",
+                "log₁₀",
+            ),
         )
 
 

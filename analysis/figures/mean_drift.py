@@ -8,8 +8,9 @@ from types import MappingProxyType
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.page import axis_label, definition, with_smoothing
+from analysis.plotting.column_words import axis_label, definition, with_smoothing
 from analysis.plotting.panels.by_layer import draw_by_layer
+from analysis.plotting.panels.panel_text import PanelText
 from analysis.plotting.picture import Picture, Prepared
 from analysis.summaries.layer_choice import readable, weight_layers, with_choice
 from analysis.summaries.transforms import drift, over_runs, smoothed
@@ -48,4 +49,4 @@ class MeanDrift(Picture):
         since, what = (", minus its value at the first record", "drift of the ") if self.from_start else ("", "")
         note = with_smoothing(definition(column) + since, self.smooth)
         note = with_choice(note, prepared.table, of=prepared.of_layers)
-        draw_by_layer(figure, prepared.table, title=self.title, note=note, ylabel=what + axis_label(column), level=0.0)
+        draw_by_layer(figure, prepared.table, PanelText(self.title, note, what + axis_label(column), level=0.0))

@@ -12,8 +12,9 @@ from matplotlib.typing import ColorType
 
 from analysis.plotting.axes.limits import robust_limits
 from analysis.plotting.axes.nan_marks import mark_nan_share, runs_with_nan
-from analysis.plotting.page import head, key, name_panel, panels, shortened
-from analysis.plotting.panels.arm_curves import arm_looks
+from analysis.plotting.page import legend_entry, write_title
+from analysis.plotting.panel_grid import name_panel, panels, shortened
+from analysis.plotting.panels.arm_curves import arm_appearances
 from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import INK
 from analysis.reading.tables import records
@@ -48,13 +49,13 @@ class NormsByLayer(Picture):
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw a panel an arm, the layers from input to output."""
         table = prepared.table
-        names, arms, looks = in_depth_order(table), records(arms_of(table)), arm_looks(table)
+        names, arms, appearances = in_depth_order(table), records(arms_of(table)), arm_appearances(table)
         grid = panels(figure, len(arms), height=2.3)
         limits = robust_limits(table[list(NORMS)].to_numpy().ravel())
         for axes, arm in zip(grid, arms, strict=True):
             name_panel(axes, arm[ARM])
             axes.axhline(1.0, color="#9a9a9a", linewidth=0.7, zorder=1)
-            _draw_arm(axes, table[table[ARM] == arm[ARM]], names, looks[arm[ARM]].color)
+            _draw_arm(axes, table[table[ARM] == arm[ARM]], names, appearances[arm[ARM]].color)
             if limits:
                 axes.set_ylim(*limits)
             name_places(axes, names)
@@ -62,10 +63,12 @@ class NormsByLayer(Picture):
             mark_nan_share(axes, [runs_with_nan(mine).replace("\n", " ")] if (mine[NAN_RUNS] > 0).any() else [])
         step = table[STEP].max()
         legend = [
-            key("spectral norm of the unfolded matrix", INK, "", marker="o", markersize=4),
-            key("operator norm, padding and stride included", INK, "", marker="^", markersize=5, fillstyle="none"),
+            legend_entry("spectral norm of the unfolded matrix", INK, "", marker="o", markersize=4),
+            legend_entry(
+                "operator norm, padding and stride included", INK, "", marker="^", markersize=5, fillstyle="none"
+            ),
         ]
-        head(figure, self.title, f"last record of each run, up to step {step}; grey: 1", legend, ylabel="norm")
+        write_title(figure, self.title, f"last record of each run, up to step {step}; grey: 1", legend, ylabel="norm")
 
 
 def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], color: ColorType) -> None:
@@ -80,9 +83,9 @@ def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], color: ColorType
 
 def name_places(axes: Axes, names: list[str]) -> None:
     """Name the layers below an axis of depth: all of a few, five of many."""
-    shown = np.arange(len(names)) if len(names) <= 8 else np.linspace(0, len(names) - 1, 5).round().astype(int)
+    printed = np.arange(len(names)) if len(names) <= 8 else np.linspace(0, len(names) - 1, 5).round().astype(int)
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_xticks(
-        shown, labels=[shortened(names[i], 16) for i in shown], rotation=35, ha="right", rotation_mode="anchor"
+        printed, labels=[shortened(names[i], 16) for i in printed], rotation=35, ha="right", rotation_mode="anchor"
     )
     axes.grid(visible=False, axis="x")

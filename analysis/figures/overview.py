@@ -12,7 +12,9 @@ from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.colors import ListedColormap, LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from analysis.plotting.page import axis_label, color_bar, definition, head, key, name_panel, panels
+from analysis.plotting.column_words import axis_label, definition
+from analysis.plotting.page import color_bar, legend_entry, write_title
+from analysis.plotting.panel_grid import name_panel, panels
 from analysis.plotting.panels.arm_curves import band_note
 from analysis.plotting.panels.curve_panels import set_steps
 from analysis.plotting.picture import Picture, Prepared
@@ -59,10 +61,10 @@ class Overview(Picture):
         set_cell_steps(grid, table)
         color_bar(figure, meshes[0], grid, axis_label(column))
         broken = table[NAN_RUNS].gt(0).any()
-        legend = [key("NaN in at least one run", ALARM, "", marker="s", markersize=6)] if broken else []
+        legend = [legend_entry("NaN in at least one run", ALARM, "", marker="s", markersize=6)] if broken else []
         note = definition(column) + ("; dotted: clearly negative" if isinstance(colors, TwoSlopeNorm) else "")
         note = band_note(note, table, band=False)
-        head(figure, f"{self.title}: {axis_label(column)}", note, legend, xlabel="step")
+        write_title(figure, f"{self.title}: {axis_label(column)}", note, legend, xlabel="step")
 
 
 def color_scale(values: np.ndarray) -> tuple[Normalize, str]:
@@ -74,8 +76,8 @@ def color_scale(values: np.ndarray) -> tuple[Normalize, str]:
     if finite.min() > 0 and high > 100 * low:
         return LogNorm(low, high), "viridis"
     if low < 0 < high:
-        reach = max(-low, high)
-        return TwoSlopeNorm(0, -reach, reach), "PuOr_r"
+        half_width = max(-low, high)
+        return TwoSlopeNorm(0, -half_width, half_width), "PuOr_r"
     return Normalize(low, high if high > low else low + 1), "viridis" if high > 0 else "viridis_r"
 
 
@@ -93,8 +95,8 @@ def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], colors: Normaliz
     if isinstance(colors, TwoSlopeNorm):
         _hatch(axes, edges, values.to_numpy("float64") < DOTTED * float(colors.vmin or 0.0), "......")
     axes.set_ylim(len(names) - 0.5, -0.5)
-    shown = np.arange(len(names)) if len(names) <= 16 else np.linspace(0, len(names) - 1, 7).round().astype(int)
-    axes.set_yticks(shown, labels=[names[i] for i in shown])
+    printed = np.arange(len(names)) if len(names) <= 16 else np.linspace(0, len(names) - 1, 7).round().astype(int)
+    axes.set_yticks(printed, labels=[names[i] for i in printed])
     axes.grid(visible=False)
     return mesh
 

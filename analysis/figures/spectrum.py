@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from analysis.plotting.axes.limits import robust_limits
 from analysis.plotting.axes.nan_marks import mark_nan_share
-from analysis.plotting.page import color_bar, head, layer_arm_panels
+from analysis.plotting.page import color_bar, write_title
+from analysis.plotting.panel_grid import layer_arm_panels
 from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import depth_colormap
 from analysis.reading.tables import records
@@ -77,7 +78,7 @@ class Spectrum(Picture):
         when = f"step {table[STEP].iloc[0]}" if lone else "colour: step"
         note = with_choice(f"{self.view} matrix; {when}", table, of=prepared.of_layers)
         xlabel = "index of the singular value, largest first"
-        head(figure, self.title, note, xlabel=xlabel, ylabel="singular value")
+        write_title(figure, self.title, note, xlabel=xlabel, ylabel="singular value")
 
 
 def _broken(rows: pd.DataFrame) -> list[str]:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.page import definition, with_smoothing
+from analysis.plotting.column_words import definition, with_smoothing
 from analysis.plotting.panels.by_norm import draw_by_norm
+from analysis.plotting.panels.panel_text import PanelText
 from analysis.plotting.picture import Picture, Prepared
 from analysis.summaries.arms import ARM
 from analysis.summaries.layer_choice import readable, weight_layers, with_choice
@@ -53,10 +54,7 @@ class WeightMean(Picture):
         draw_by_norm(
             figure,
             prepared.table.assign(band=self.deviations * prepared.table[DEVIATION]),
-            title=self.title,
-            note=with_choice(note, prepared.table, of=prepared.of_layers),
-            ylabel="weight",
-            level=0.0,
+            PanelText(self.title, with_choice(note, prepared.table, of=prepared.of_layers), "weight", level=0.0),
             band="band",
             band_text=f"band: ±{self.deviations:g} standard deviation of the weights",
         )

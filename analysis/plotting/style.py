@@ -16,7 +16,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 Dashes = tuple[float, tuple[float, ...]]
 
 
-class Look(NamedTuple):
+class Appearance(NamedTuple):
     """Colour, line style and marker of an arm or a layer. Line style and marker distinguish it in greyscale."""
 
     color: str | tuple[float, float, float, float]
@@ -43,7 +43,7 @@ _OTHERS = ("#56B4E9", "#E69F00", "#882255", "#117733", "#332288", "#AA4499", "#9
 _OTHER_DASHES: tuple[Dashes, ...] = (_SOLID, (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (1, 1.2)))
 
 
-def look(norm: str, *, place: int = 0) -> tuple[str, Dashes]:
+def norm_style(norm: str, *, place: int = 0) -> tuple[str, Dashes]:
     """Return colour and line style of a norm. For an unknown norm they follow from its place among the arms."""
     norm = norm.removeprefix("released_")
     if norm in _NORMS:

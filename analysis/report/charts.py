@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.plotting.page import axis_label, definition
+from analysis.plotting.column_words import axis_label, definition
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import fields_if_any, load
 from analysis.summaries.densities import central_range, pooled, rebinned
@@ -157,11 +157,11 @@ def histograms(store: AnyStore, runs: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _densities(rows: pd.DataFrame) -> dict[str, Any]:
-    reach = central_range(rows, share=0.995)
-    edges = np.linspace(-reach, reach, HISTOGRAM_BINS + 1)
+    half_width = central_range(rows, share=0.995)
+    edges = np.linspace(-half_width, half_width, HISTOGRAM_BINS + 1)
     series = []
     for run, of_run in rows.groupby(RUN, observed=True):
         for step in np.sort(of_run[STEP].unique()):
             density = rebinned(pooled(of_run[of_run[STEP] == step]), edges)["density"].to_numpy()
             series.append({"run": str(run), "step": int(step), "y": packed(density)})
-    return {"reach": reach, "series": series}
+    return {"reach": half_width, "series": series}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.findings import FROM_STEP, KIND, MESSAGE, by_run, findings_of
-from analysis.plotting.panels.arm_curves import arm_looks
+from analysis.plotting.panels.arm_curves import arm_appearances
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore, Store
@@ -59,15 +59,15 @@ def _text(value: Any) -> str:
 
 
 def _runs(table: pd.DataFrame, named: pd.DataFrame) -> list[dict[str, Any]]:
-    looks = arm_looks(named)
+    appearances = arm_appearances(named)
     return [
         {
             "id": row[RUN],
             "arm": arm[ARM],
             "order": int(arm[ARM_ORDER]),
             "norm": arm[NORM],
-            "color": looks[arm[ARM]].color,
-            "dashes": list(looks[arm[ARM]].dashes[1]),
+            "color": appearances[arm[ARM]].color,
+            "dashes": list(appearances[arm[ARM]].dashes[1]),
             "status": row["status"],
             "lastStep": None if pd.isna(row["last_step"]) else int(row["last_step"]),
             "device": _text(row["device"]),

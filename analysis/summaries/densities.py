@@ -97,10 +97,10 @@ def central_range(rows: pd.DataFrame, *, share: float) -> float:
 
     A row without a finite element asks for nothing; 1 if there is no other.
     """
-    return max((_reach(pooled(rows.iloc[[place]]), share) for place in range(len(rows))), default=0.0) or 1.0
+    return max((_half_width(pooled(rows.iloc[[place]]), share) for place in range(len(rows))), default=0.0) or 1.0
 
 
-def _reach(histogram: Histogram, share: float) -> float:
+def _half_width(histogram: Histogram, share: float) -> float:
     total = histogram.counts.sum()
     if not total:
         return 0.0
@@ -141,5 +141,5 @@ def _top_exponent(histogram: Histogram) -> int:
     filled = np.flatnonzero(histogram.counts)
     if not filled.size:
         return -126
-    reach = max(abs(histogram.edges[filled[0]]), abs(histogram.edges[filled[-1] + 1]))
-    return int(np.ceil(np.log2(reach))) if reach > 0 else -126
+    largest = max(abs(histogram.edges[filled[0]]), abs(histogram.edges[filled[-1] + 1]))
+    return int(np.ceil(np.log2(largest))) if largest > 0 else -126

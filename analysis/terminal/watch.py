@@ -92,11 +92,11 @@ def _progress(run: pd.Series, steps: pd.DataFrame, *, width: int) -> RenderableT
 
 def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, most: int, width: int) -> RenderableType:
     names = in_depth_order(rows)
-    shown = names if asked is not None else spread_over(names, most=most)
-    letters = max(width - BESIDE_SPARKLINE - max(map(len, shown), default=0), LEAST_SPARKLINE)
-    title = f"{column}, {len(shown)} of {len(names)} layers, up to step {rows[STEP].max():,}" if names else column
+    printed = names if asked is not None else spread_over(names, most=most)
+    letters = max(width - BESIDE_SPARKLINE - max(map(len, printed), default=0), LEAST_SPARKLINE)
+    title = f"{column}, {len(printed)} of {len(names)} layers, up to step {rows[STEP].max():,}" if names else column
     table = Table("layer", "", "first", "last", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in shown:
+    for name in printed:
         values = rows.loc[rows[LAYER] == name].sort_values(STEP)[column].to_numpy("float64")
         table.add_row(name, sparkline(values, width=letters), _number(values[0]), _number(values[-1]))
     return table

@@ -1,4 +1,4 @@
-"""One panel a norm, one line a layer: how the layers of one network spread out, coloured by depth."""
+"""One panel per norm, one line per layer, coloured by depth."""
 
 from __future__ import annotations
 
@@ -11,80 +11,76 @@ from matplotlib.figure import Figure
 
 from analysis.plotting.axes.curves import Curve
 from analysis.plotting.axes.nan_marks import mark_nan, runs_with_nan
-from analysis.plotting.page import head, keys
+from analysis.plotting.page import legend_entries, write_title
 from analysis.plotting.panels.arm_curves import band_note
 from analysis.plotting.panels.curve_panels import are_lone, draw_panels, set_steps
-from analysis.plotting.style import Look, depth_colormap, depth_colors, depth_dashes, marker
+from analysis.plotting.panels.panel_text import PanelText
+from analysis.plotting.style import Appearance, depth_colormap, depth_colors, depth_dashes, marker
 from analysis.summaries.arms import ARM, ARM_ORDER
 from analysis.summaries.layer_choice import in_depth_order
 from analysis.summaries.transforms import MEAN, NAN_RUNS, SPREAD, SURVIVORS
 from probes.schema import LAYER, STEP
 
-MOST_NAMED = 8  # more layers than these are told apart by a colour bar
+MOST_NAMED = 8  # more layers than these have a colour bar in place of a legend
 
 
 def draw_by_norm(
     figure: Figure,
     table: pd.DataFrame,
+    text: PanelText,
     *,
-    title: str,
-    note: str,
-    ylabel: str,
     log: bool = False,
-    level: float | None = None,
     band: str = SPREAD,
     band_text: str | None = None,
 ) -> None:
-    """Draw a panel an arm with a line a layer.
+    """Draw one panel per arm, with one line per layer.
 
     Args:
         figure: An empty figure.
         table: :func:`analysis.summaries.transforms.over_runs`, a row for each arm, layer and step.
-        title: What is shown.
-        note: How it was computed.
-        ylabel: Quantity and unit.
+        text: Title, note, axis labels and line of reference.
         log: Whether the quantity spans decades.
-        level: Where to draw a line of reference, or None.
         band: Column with half the height of the band; drawn for few layers only.
-        band_text: What the band is; None says what a spread over runs is.
+        band_text: Meaning of the band; None is the spread over runs.
     """
     names = in_depth_order(table)
     few = len(names) <= MOST_NAMED
-    looks = layer_looks(names)
+    appearances = layer_appearances(names)
     arms = list(table.sort_values(ARM_ORDER)[ARM].unique())
-    curves = {arm: layer_curves(table[table[ARM] == arm], looks, band=band if few else None) for arm in arms}
-    grid = draw_panels(figure, curves, height=2.3, log=log, level=level)
+    curves = {arm: layer_curves(table[table[ARM] == arm], appearances, band=band if few else None) for arm in arms}
+    grid = draw_panels(figure, curves, height=2.3, log=log, level=text.level)
     set_steps(grid, table)
     mark_broken(grid, curves, table)
     if not few:
         depth_bar(figure, grid, names)
-    note = band_note(note, table, band=few) if band_text is None or not few else f"{note}; {band_text}"
-    legend = keys(looks, lone=are_lone(curves)) if few else ()
-    head(figure, title, note, legend, xlabel="step", ylabel=ylabel)
+    own_band = band_text is not None and few
+    note = f"{text.note}; {band_text}" if own_band else band_note(text.note, table, band=few)
+    legend = legend_entries(appearances, lone=are_lone(curves)) if few else ()
+    write_title(figure, text.title, note, legend, xlabel=text.xlabel, ylabel=text.ylabel)
 
 
-def layer_looks(names: list[str]) -> dict[str, Look]:
-    """Return the look of each layer: dark at the input, light at the output."""
+def layer_appearances(names: list[str]) -> dict[str, Appearance]:
+    """Return the appearance of each layer: dark at the input, light at the output."""
     each = zip(depth_colors(len(names)), depth_dashes(len(names)), map(marker, range(len(names))), strict=True)
-    return {name: Look(*parts) for name, parts in zip(names, each, strict=True)}
+    return {name: Appearance(*parts) for name, parts in zip(names, each, strict=True)}
 
 
-def layer_curves(rows: pd.DataFrame, looks: dict[str, Look], *, band: str | None) -> list[Curve]:
+def layer_curves(rows: pd.DataFrame, appearances: dict[str, Appearance], *, band: str | None) -> list[Curve]:
     """Return a curve a layer of one arm."""
-    width = 1.3 if len(looks) <= MOST_NAMED else 0.7
+    width = 1.3 if len(appearances) <= MOST_NAMED else 0.7
     by_layer = dict(list(rows.sort_values(STEP).groupby(LAYER, observed=True)))
     return [
         Curve(
             x=by_layer[name][STEP].to_numpy("float64"),
             y=by_layer[name][MEAN].to_numpy("float64"),
-            color=look.color,
-            dashes=look.dashes,
+            color=appearance.color,
+            dashes=appearance.dashes,
             width=width,
-            marker=look.marker,
+            marker=appearance.marker,
             half_band=None if band is None else by_layer[name][band].to_numpy("float64"),
             survivors=by_layer[name][SURVIVORS].to_numpy("float64"),
         )
-        for name, look in looks.items()
+        for name, appearance in appearances.items()
         if name in by_layer
     ]
 

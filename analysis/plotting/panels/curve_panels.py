@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.plotting.axes.curves import HALF_WIDTH_OF_ONE_STEP, Curve, draw_curves
 from analysis.plotting.axes.limits import limits_of, set_limits
-from analysis.plotting.page import name_panel, panels
+from analysis.plotting.panel_grid import name_panel, panels
 from analysis.plotting.style import GREY, WIDTH
 from probes.schema import STEP
 

@@ -1,4 +1,4 @@
-"""Figures of one column with a panel a norm and a line a layer: their files say which column and how to read it."""
+"""Base of the figures of one column, with one panel per norm and one line per layer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import ClassVar
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.page import axis_label, definition, with_smoothing
+from analysis.plotting.column_words import axis_label, definition, with_smoothing
 from analysis.plotting.panels.by_norm import draw_by_norm
+from analysis.plotting.panels.panel_text import PanelText
 from analysis.plotting.picture import Picture, Prepared
 from analysis.summaries.layer_choice import weight_layers
 from analysis.summaries.transforms import over_runs, smoothed
@@ -22,8 +23,8 @@ class LayerLines(Picture):
     Attributes:
         smooth: Number of records a trailing mean takes; 1 smooths nothing.
         log: Whether the column spans decades.
-        level: Where a line of reference stands, or None.
-        level_note: What the line of reference is.
+        level: Value of the line of reference, or None.
+        level_note: Meaning of the line of reference.
     """
 
     smooth: int = 1
@@ -47,9 +48,11 @@ class LayerLines(Picture):
         draw_by_norm(
             figure,
             prepared.table,
-            title=self.title,
-            note=with_smoothing(definition(column), self.smooth) + self.level_note,
-            ylabel=axis_label(column),
+            PanelText(
+                self.title,
+                with_smoothing(definition(column), self.smooth) + self.level_note,
+                axis_label(column),
+                level=self.level,
+            ),
             log=self.log,
-            level=self.level,
         )

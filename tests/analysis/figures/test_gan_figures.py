@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from analysis.figures.gan_samples import read_grid
 from analysis.gallery.figure import prepare
 from analysis.gallery.provenance import table_text
-from analysis.plotting.style import GREY, INK, look
+from analysis.plotting.style import GREY, INK, norm_style
 from analysis.reading.sample_grids import sample_grids
 from probes.schema import STEPS, STEPS_COLUMNS, Column, arrow_schema
 
@@ -144,7 +144,7 @@ def test_scores_of_real_images_are_a_line_and_no_part_of_the_curves(tmp_path: Pa
     figure = drawn("gan_scores", tmp_path)
     axes = next(axes for axes in panels(figure) if axes.get_title(loc="left").startswith("fid_resnet20"))
     expected = written["gan-sn-s0"].query("split == 'test'")["fid_resnet20"]
-    np.testing.assert_allclose(curves(axes)[look("sn")[0]], expected)
+    np.testing.assert_allclose(curves(axes)[norm_style("sn")[0]], expected)
     assert levels(axes) == [0.25]
     low, high = axes.get_ylim()
     assert low < 0.25 < high
@@ -168,16 +168,16 @@ def test_gradients_are_drawn_with_the_line_of_one(tmp_path: Path) -> None:
     ]
     for axes, column in zip(panels(figure), GRADIENTS, strict=True):
         expected = written["gan-msn-s0"].query("split == 'test'")[column]
-        np.testing.assert_allclose(curves(axes)[look("msn")[0]], expected)
+        np.testing.assert_allclose(curves(axes)[norm_style("msn")[0]], expected)
         assert levels(axes) == [1.0]
 
 
 def test_the_bound_stands_left_of_the_gradient_it_bounds(tmp_path: Path) -> None:
     written = write_store(tmp_path)["gan-bn-s0"].query("split == 'test'")
     bound, gradient, product = panels(drawn("gan_bounds", tmp_path))
-    np.testing.assert_allclose(curves(bound)[look("bn")[0]], written["critic_lipschitz_bound"])
-    np.testing.assert_allclose(curves(gradient)[look("bn")[0]], written["critic_gradient_between"])
-    np.testing.assert_allclose(curves(product)[look("bn")[0]], written["critic_unfolded_product"])
+    np.testing.assert_allclose(curves(bound)[norm_style("bn")[0]], written["critic_lipschitz_bound"])
+    np.testing.assert_allclose(curves(gradient)[norm_style("bn")[0]], written["critic_gradient_between"])
+    np.testing.assert_allclose(curves(product)[norm_style("bn")[0]], written["critic_unfolded_product"])
 
 
 @pytest.mark.parametrize("name", ["gan_bounds", "gan_gradients"])

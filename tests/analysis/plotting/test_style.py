@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from analysis.plotting.style import depth_colormap, depth_colors, depth_dashes, house_style, look, tint
+from analysis.plotting.style import depth_colormap, depth_colors, depth_dashes, house_style, norm_style, tint
 
 NORMS = ["none", "bn", "sn", "msn", "wn", "wn_mean", "ln", "in", "sn_beta"]
 
@@ -24,29 +24,29 @@ def as_seen_without_red_cones(color: str) -> np.ndarray:
 
 
 def test_every_norm_has_its_own_colour_and_line_style() -> None:
-    looks = [look(norm) for norm in NORMS]
-    assert len({color for color, _ in looks}) == len(NORMS)
-    assert len({dashes for _, dashes in looks}) == len(NORMS)
+    styles = [norm_style(norm) for norm in NORMS]
+    assert len({color for color, _ in styles}) == len(NORMS)
+    assert len({dashes for _, dashes in styles}) == len(NORMS)
 
 
 def test_the_papers_norms_are_told_apart_without_red_cones() -> None:
-    seen = [as_seen_without_red_cones(look(norm)[0]) for norm in ("bn", "sn", "msn")]
+    seen = [as_seen_without_red_cones(norm_style(norm)[0]) for norm in ("bn", "sn", "msn")]
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.1
 
 
 def test_every_norm_stands_out_on_white() -> None:
     for norm in NORMS:
-        assert 1.05 / (luminance(look(norm)[0]) + 0.05) > 2, norm
+        assert 1.05 / (luminance(norm_style(norm)[0]) + 0.05) > 2, norm
 
 
 def test_a_released_norm_looks_like_its_equations() -> None:
-    assert look("released_msn") == look("msn")
+    assert norm_style("released_msn") == norm_style("msn")
 
 
 def test_strangers_get_looks_by_their_place() -> None:
-    looks = [look("mine", place=place) for place in range(32)]
-    assert len(set(looks)) == 32
-    assert all(one[1] != two[1] for one, two in itertools.pairwise(looks))  # told apart in greyscale too
+    styles = [norm_style("mine", place=place) for place in range(32)]
+    assert len(set(styles)) == 32
+    assert all(one[1] != two[1] for one, two in itertools.pairwise(styles))  # told apart in greyscale too
 
 
 def test_arms_of_one_norm_keep_its_hue_and_grow_lighter() -> None:

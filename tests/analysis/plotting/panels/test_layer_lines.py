@@ -61,9 +61,10 @@ def test_zeros_on_a_logarithmic_axis_are_marked_below_it(make_store: Callable[..
     from matplotlib.figure import Figure
 
     from analysis.plotting.panels.by_norm import draw_by_norm
+    from analysis.plotting.panels.panel_text import PanelText
 
     table = prepare("gradient_norm", make_store(norms=["sn"], records=5)).table
     table.loc[[0, 1], "mean"] = 0.0
     picture = Figure()
-    draw_by_norm(picture, table, title="t", note="n", ylabel="y", log=True)
+    draw_by_norm(picture, table, PanelText("t", "n", "y"), log=True)
     assert "2 below, down to 0" in read.texts(read.panels(picture)["SN"])

@@ -1,0 +1,88 @@
+"""The grid of panels of a figure, and the titles of the panels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.plotting.style import WIDTH
+
+MOST_PANELS, MOST_COLUMNS = 24, 4
+
+
+def panels(
+    figure: Figure, count: int, *, height: float = 1.75, columns: int = 3, sharex: bool = True, sharey: bool = True
+) -> list[Axes]:
+    """Return ``count`` panels in rows of at most ``columns``; unused places of the last row stay empty.
+
+    Raises:
+        ValueError: More panels than a page holds legibly.
+    """
+    if count > MOST_PANELS:
+        raise ValueError(
+            f"{count} panels do not fit a page legibly; choose at most {MOST_PANELS} with layers= or runs="
+        )
+    across = columns if count % columns == 0 or count > columns + 1 else min(count, columns + 1)
+    across = min(across, count)
+    down = -(-count // across)
+    figure.set_size_inches(WIDTH, down * (height if count > 1 else 1.5 * height) + 0.75)
+    grid = figure.subplots(down, across, squeeze=False, sharex=sharex, sharey=sharey)
+    every = list(grid.flat)
+    for place, axes in enumerate(every):
+        axes.label_outer() if sharex and sharey else None
+        if place >= count:
+            axes.set_visible(False)
+        elif place >= count - across:
+            axes.tick_params(labelbottom=True)  # the lowest panel of its column, even over an empty place
+    return every[:count]
+
+
+def layer_arm_panels(
+    figure: Figure,
+    layers: Sequence[str],
+    arms: Sequence[str],
+    *,
+    height: float = 1.75,
+    sharex: bool = True,
+    sharey: bool = True,
+) -> dict[tuple[str, str], Axes]:
+    """Return a named panel for each layer and arm; a column an arm, or a column a layer where the arms are many."""
+    if len(arms) <= MOST_COLUMNS:
+        places, columns = [(layer, arm) for layer in layers for arm in arms], len(arms)
+    else:
+        places, columns = [(layer, arm) for arm in arms for layer in layers], len(layers) if len(layers) > 1 else 3
+    grid = panels(figure, len(places), height=height, columns=columns, sharex=sharex, sharey=sharey)
+    for axes, (layer, arm) in zip(grid, places, strict=True):
+        name_panel(axes, layer, arm=arm)
+    return dict(zip(places, grid, strict=True))
+
+
+def name_panel(axes: Axes, name: str, *, arm: str = "") -> None:
+    """Write a panel's title; one too long for the panel loses its beginning, for the end of a layer's name tells most.
+
+    An arm stands before the name, or on a line of its own where both do not fit.
+
+    >>> shortened("features.denseblock2.denselayer12.conv1", 20)
+    '…denselayer12.conv1'
+    """
+    spec = axes.get_subplotspec()
+    across = spec.get_gridspec().ncols if spec is not None else 1
+    most = int((WIDTH - 0.9) / across / 0.082)  # inches a bold letter of 8.5 points
+    together = f"{arm}: {name}" if arm else name
+    if arm and len(together) > most:
+        axes.set_title(f"{shortened(arm, most)}\n{shortened(name, most)}")
+    else:
+        axes.set_title(shortened(together, most))
+
+
+def shortened(name: str, most: int) -> str:
+    """Return a dotted name of at most ``most`` letters: whole parts are dropped from its beginning, then letters."""
+    if len(name) <= most:
+        return name
+    start = len(name) - most + 1
+    tail = name[start:]
+    _, dot, rest = tail.partition(".")
+    cut_inside = name[start - 1] != "."
+    return f"…{rest}" if cut_inside and dot and len(rest) >= most // 2 else f"…{tail}"
