@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from dynamics.bounds.complexity import layer_matrices, margin_bound_of, spectral_complexity
-from dynamics.classifier.evaluation import evaluating
 from dynamics.data.batches import in_order
 from dynamics.data.images import DataSet, Images
+from dynamics.norms.eval_mode import evaluating
 
 MARGIN_IMAGES = 5000  # training images that margins are taken of, evenly spread; all of a smaller set
 BATCH = 500  # alters memory, no result

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from dynamics.norms.eval_mode import evaluating
 from dynamics.norms.linear_map import LinearMap
 from dynamics.norms.norm import Norm
 from dynamics.norms.spectral.power_iteration import MEMORY, normalise
@@ -118,15 +119,12 @@ def input_shapes(model: nn.Module, example: Tensor) -> dict[nn.Module, tuple[int
         shapes.setdefault(layer, shape)
 
     hooks = [m.register_forward_pre_hook(see) for m in model.modules() if isinstance(m, LAYERS)]
-    modes = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad():
-            model.eval()(example)
+        with evaluating(model), torch.no_grad():
+            model(example)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes.items():
-            module.training = training
     return shapes
 
 

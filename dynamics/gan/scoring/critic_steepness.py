@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dynamics.bounds.lipschitz import lipschitz_bound, operator_norms, unfolded_norms
-from dynamics.classifier.evaluation import evaluating
 from dynamics.data.seeding import generator as stream
 from dynamics.gan.gradient_penalty import gradient_norms, interpolate
+from dynamics.norms.eval_mode import evaluating
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dynamics.classifier.evaluation import evaluating
 from dynamics.data.seeding import generator as stream
 from dynamics.gan.images import to_bytes
+from dynamics.norms.eval_mode import evaluating
 from probes import schema
 from probes.schema import check_run_id
 from probes.storage.safe_files import check_folder, make_file

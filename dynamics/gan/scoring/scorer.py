@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dynamics.classifier.evaluation import evaluating
 from dynamics.gan.images import to_floats
 from dynamics.gan.scoring.critic_steepness import gradient_bounds, gradient_extremes
 from dynamics.gan.scoring.samples import generate, noise
 from dynamics.gan.scoring.scores import Reference, reference, score_draws
+from dynamics.norms.eval_mode import evaluating
 
 if TYPE_CHECKING:
     from torch import Tensor

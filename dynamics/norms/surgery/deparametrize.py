@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from dynamics.norms.eval_mode import evaluating
+
 
 def is_reparametrised(layer: nn.Module) -> bool:
     """Return whether something computes the layer's weight. Reads no weight, so it runs no power iteration."""
@@ -21,15 +23,10 @@ def original_weight(layer: nn.Module) -> Tensor:
 @torch.no_grad()
 def quiet_weight(layer: nn.Module) -> Tensor:
     """Return a copy of the weight that the layer multiplies by in evaluation; leave its mode and buffers alone."""
-    modes = {module: module.training for module in layer.modules()}
-    layer.eval()
-    try:
+    with evaluating(layer):
         weight = layer.weight
         assert isinstance(weight, Tensor)
         return weight.detach().clone(memory_format=torch.preserve_format)
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def deparametrize(layer: nn.Module, weight: Tensor) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
+from dynamics.norms.eval_mode import evaluating
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -57,7 +59,7 @@ def extract(extractor: Extractor, images: Tensor, *, batch_size: int = 250) -> I
     Images are taken as an image file would hold them, so that real and generated ones differ in nothing but content.
 
     Args:
-        extractor: Put into evaluation mode for the time of the call, and back.
+        extractor: Held in evaluation mode while a batch is in it; afterwards each of its modules is as it was.
         images: uint8, shape ``(n, channels, h, w)``.
         batch_size: Images that are in the extractor at once.
 
@@ -67,15 +69,10 @@ def extract(extractor: Extractor, images: Tensor, *, batch_size: int = 250) -> I
     if images.dtype != torch.uint8:
         raise ValueError(f"images of {images.dtype}: expected uint8, 0 to 255; see samples.to_bytes.")
     device = next(extractor.parameters()).device
-    was_training = extractor.training
-    extractor.eval()
-    try:
-        for batch in images.split(batch_size):
-            with torch.no_grad():
-                features = extractor(batch.to(device).float() / 255)
-            yield features
-    finally:
-        extractor.train(was_training)
+    for batch in images.split(batch_size):
+        with evaluating(extractor), torch.no_grad():
+            features = extractor(batch.to(device).float() / 255)
+        yield features
 
 
 def read_weights(path: Path) -> Mapping[str, Any]:

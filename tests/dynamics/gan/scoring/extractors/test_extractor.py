@@ -32,6 +32,17 @@ def test_features_come_in_batches_of_any_size_without_gradient_and_leave_the_mod
     torch.testing.assert_close(torch.cat([features.logits for features in found]), whole.logits, rtol=1e-4, atol=1e-5)
 
 
+def test_a_frozen_part_of_an_extractor_stays_frozen() -> None:
+    extractor = SmallCNN("cnn_mnist", in_channels=1, num_classes=10).train()
+    frozen = next(extractor.children()).eval()
+    modes = [module.training for module in extractor.modules()]
+    features = extract(extractor, torch.zeros(4, 1, 32, 32, dtype=torch.uint8), batch_size=2)
+    next(features)
+    assert not frozen.training
+    list(features)
+    assert [module.training for module in extractor.modules()] == modes
+
+
 def test_the_fingerprint_tells_weights_apart() -> None:
     one, other = ResNet20(), ResNet20()
     other.load_state_dict(one.state_dict())
