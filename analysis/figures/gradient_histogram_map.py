@@ -1,4 +1,4 @@
-"""The gradient's distribution at every step, over all its decades."""
+"""The distribution of the gradient at every step, over all its decades."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class GradientHistogramMap(Picture):
 
     Attributes:
         tensor: ``"gradient"``, ``"weight"`` or ``"activation"``.
-        octaves: How many octaves below the largest are told apart; what is smaller counts as about zero.
+        octaves: Number of octaves below the largest entry; smaller entries count as about zero.
     """
 
     tensor: str = "gradient"
