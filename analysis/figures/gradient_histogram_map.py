@@ -12,11 +12,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from analysis.figures.overview import set_cell_steps, step_edges
-from analysis.plotting.axes.tick_labels import power_of_ten, scientific
 from analysis.plotting.page import color_bar, write_title
 from analysis.plotting.panel_grid import layer_arm_panels
 from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import ALARM
+from analysis.plotting.tick_labels import power_of_ten, scientific
 from analysis.reading.tables import records
 from analysis.summaries.arms import ARM, arms_of
 from analysis.summaries.densities import shares_by_octave

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.axes.tick_labels import write_plainly
 from analysis.plotting.letters import separate_letters
 from analysis.plotting.style import house_style
+from analysis.plotting.tick_labels import write_plainly
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore
 from probes import schema
