@@ -1,4 +1,4 @@
-"""The commands that read a store: figures, tables, report, query and watch. Imports happen when they run."""
+"""The commands that read a store: figures, tables, report, query and watch. Each imports its modules when it runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def figures(
     paper: Paper = False,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("figures"),
 ) -> None:
-    """Draw every figure that a store's columns allow, each with a .json that says what it was made from.
+    """Draw every figure that a store's columns allow, each with a .json of its provenance.
 
     Example: `meandrift figures runs --only mean_drift --layers '*.conv' --out figures`
     """
@@ -93,7 +93,7 @@ def report(
     runs: Runs = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("report.html"),
 ) -> None:
-    """Write one self-contained HTML page: runs, what they differ in, interactive figures, warnings.
+    """Write one self-contained HTML page: runs, their differing settings, interactive figures, findings.
 
     Example: `meandrift report runs -o report.html`
     """

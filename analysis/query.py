@@ -1,4 +1,4 @@
-"""SQL over a store: its tables as views of DuckDB, the answer as a DataFrame."""
+"""SQL queries over a store, answered as DataFrames."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def _answer(store: Store, sql: str) -> pd.DataFrame:
     except duckdb.IOException:
         raise
     except duckdb.Error as error:
-        if (part := store.vanished_part()) is not None:  # DuckDB then looks for it as a pattern, and is not allowed to
+        if (part := store.vanished_part()) is not None:  # DuckDB takes a missing file for a pattern, and refuses it
             raise FileNotFoundError(f"{part} went while it was read") from error
         raise ValueError(f"{error} (tables: {', '.join(tables) or 'not all could be opened'})") from error

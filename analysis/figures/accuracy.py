@@ -25,10 +25,10 @@ MOST_NAMED = 6  # of more arms only the best of each norm is named
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy(Picture):
-    """Accuracy over steps; one panel a split, one line a norm, the best value of each in the corner.
+    """Accuracy over steps; one panel per split, one line per norm, the best value of each in the corner.
 
-    The accuracy of single batches is too noisy to read: a split of more than 200 records is shown as means of blocks
-    of records, and its panel says so.
+    The accuracy of single batches is noisy. A split of more than 200 records is drawn as means of blocks of records;
+    the title of its panel gives their size.
 
     Attributes:
         smooth: Number of records a trailing mean takes; 1 smooths nothing.
@@ -53,7 +53,7 @@ class Accuracy(Picture):
         return pd.concat(parts, ignore_index=True)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel a split, test data first."""
+        """Draw one panel per split, test data first."""
         table, column = prepared.table, prepared.columns[COLUMN]
         splits = _in_order(table)
         grid = draw_by_arm(

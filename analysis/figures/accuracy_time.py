@@ -1,4 +1,4 @@
-"""Accuracy against wall-clock time: what a cheaper norm saves."""
+"""Accuracy against wall-clock time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACCURACY, SECONDS = "accuracy", "seconds"
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyTime(Picture):
-    """Accuracy against the seconds a run has taken, one line a norm; each step's time is the mean over its runs.
+    """Accuracy against the seconds a run has taken, one line per norm; each step's time is the mean over its runs.
 
     Attributes:
         split: ``"test"`` or ``"train"``.

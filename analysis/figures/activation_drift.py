@@ -1,4 +1,4 @@
-"""Drift of the channels' means before the nonlinearity: the cause the paper claims, which weight means only suggest."""
+"""Drift of the channel means before the nonlinearity, the paper's proposed cause."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from analysis.summaries.layer_choice import pre_activation_layers
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationDrift(LayerLines):
-    """How far the channel means of what the nonlinearity sees have moved, by layer."""
+    """Drift of the channel means of each nonlinearity's input, by layer."""
 
     name = "activation_drift"
     title = "Drift of the channel means before the nonlinearity"
     columns = ("activation_drift",)
 
     def choose_layers(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of the layers whose output the nonlinearity sees."""
+        """Return the rows of the layers before a nonlinearity."""
         return pre_activation_layers(rows, self.layers)

@@ -1,4 +1,4 @@
-"""The share of channels that a rectifier silences: what a large negative mean is said to cause."""
+"""The share of channels that a rectifier silences, which the paper attributes to a large negative mean."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ class DeadFraction(LayerLines):
     columns = ("dead_fraction",)
 
     def choose_layers(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of the layers whose output the nonlinearity sees."""
+        """Return the rows of the layers before a nonlinearity."""
         return pre_activation_layers(rows, self.layers)

@@ -1,4 +1,4 @@
-"""What bounds the critic's gradient over training, and what only seems to."""
+"""Two bounds of the critic's gradient during training: a valid one and an invalid one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How steep the critic is at real images, at generated ones and between them."""
+"""The norm of the critic's gradient at real images, at generated images and between them."""
 
 from __future__ import annotations
 

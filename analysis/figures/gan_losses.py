@@ -1,4 +1,4 @@
-"""What critic and generator minimise, over training."""
+"""The losses of critic and generator during training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from analysis.plotting.panels.gan_curves import GanCurves, draw_networks
 
 @dataclass(frozen=True, kw_only=True)
 class GanLosses(GanCurves):
-    """Losses over steps; a panel a norm, a line a network.
+    """Losses over steps; one panel per norm, one line per network.
 
     Losses of different kinds (Wasserstein, softplus) do not compare: each panel has its own scale.
 

@@ -1,4 +1,4 @@
-"""What the critic says of real and of generated images, over training."""
+"""The critic's outputs for real and for generated images during training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from analysis.plotting.panels.gan_curves import GanCurves, draw_networks
 
 @dataclass(frozen=True, kw_only=True)
 class GanOutputs(GanCurves):
-    """The critic's mean output over steps for real and for generated images; a panel a norm, each on its own scale.
+    """The critic's mean output over steps for real and for generated images; one panel per norm, each on its own scale.
 
     Attributes:
         smooth: Number of records a trailing mean takes; 1 smooths nothing.

@@ -1,4 +1,4 @@
-"""Generated images side by side: the same noise through each norm's generator, early and late."""
+"""Generated images side by side: the same noise through the generator of each norm."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMAGE_SIZE = 32  # pixels of one image in a grid, which has no gaps
 
 @dataclass(frozen=True, kw_only=True)
 class GanSamples(Picture):
-    """Sample grids at the last step of each run, one panel a run; real images are not among them.
+    """Sample grids at the last step of each run, one panel per run; real images are not among them.
 
     Attributes:
         rows: Rows of images a panel.
@@ -37,7 +37,7 @@ class GanSamples(Picture):
     of_gans = True
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return one row a run: its arm and the last step recorded, in drawing order."""
+        """Return one row per run: its arm and the last step recorded, in drawing order."""
         last = rows.groupby([ARM_ORDER, ARM, NORM, RUN], observed=True)[STEP].max().reset_index()
         return last.sort_values([ARM_ORDER, RUN], ignore_index=True)
 

@@ -1,4 +1,4 @@
-"""Scores of generated images over training, each under the name of the extractor it was taken with."""
+"""Scores of generated images during training, by feature extractor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GENERATED, REAL = "test", "real"
 
 @dataclass(frozen=True, kw_only=True)
 class GanScores(Picture):
-    """Frechet distance, inception score and kernel distance over steps; a panel each, a line a norm.
+    """Frechet distance, inception score and kernel distance over steps; one panel each, one line per norm.
 
     The first record is the untrained generator. Scores of different extractors are different quantities.
     """
@@ -50,7 +50,7 @@ class GanScores(Picture):
         return pd.concat(parts, ignore_index=True)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel a score, and where real images stand."""
+        """Draw one panel per score, with the score of real images."""
         table = prepared.table
         panels = {name: f"{name} {BETTER[name.partition('_')[0]]}" for name in dict.fromkeys(table[QUANTITY])}
         note = "named after the extractor of the features; arrows point to better; grey: real test images"

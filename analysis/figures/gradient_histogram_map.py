@@ -1,4 +1,4 @@
-"""The gradient's distribution at every step, over all its decades."""
+"""The distribution of the gradient at every step, over all its decades."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from analysis.figures.overview import set_cell_steps, step_edges
-from analysis.plotting.axes.tick_labels import power_of_ten, scientific
 from analysis.plotting.page import color_bar, write_title
 from analysis.plotting.panel_grid import layer_arm_panels
 from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import ALARM
+from analysis.plotting.tick_labels import power_of_ten, scientific
 from analysis.reading.tables import records
 from analysis.summaries.arms import ARM, arms_of
 from analysis.summaries.densities import shares_by_octave
@@ -33,7 +33,7 @@ class GradientHistogramMap(Picture):
 
     Attributes:
         tensor: ``"gradient"``, ``"weight"`` or ``"activation"``.
-        octaves: How many octaves below the largest are told apart; what is smaller counts as about zero.
+        octaves: Number of octaves below the largest entry; smaller entries count as about zero.
     """
 
     tensor: str = "gradient"

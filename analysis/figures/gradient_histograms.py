@@ -28,7 +28,7 @@ FIRST, LAST = "first", "last"
 
 @dataclass(frozen=True, kw_only=True)
 class GradientHistograms(Picture):
-    """Density of the gradient's entries; one panel a layer, one line a norm, the runs of a norm added up.
+    """Density of the gradient's entries; one panel per layer, one line per norm, the runs of a norm added up.
 
     Attributes:
         at: ``"first"``, ``"last"`` or a recorded step.
@@ -82,7 +82,7 @@ class GradientHistograms(Picture):
         return found
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel a layer."""
+        """Draw one panel per layer."""
         table = prepared.table
         names, appearances = in_depth_order(table), arm_appearances(table)
         grid = panels(figure, len(names), height=1.9, sharex=False, sharey=False)

@@ -1,4 +1,4 @@
-"""The length of each layer's gradient: whether it vanishes or explodes with depth."""
+"""The L2 norm of each layer's gradient."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from analysis.summaries.transforms import over_runs, smoothed
 
 @dataclass(frozen=True, kw_only=True)
 class GradientSparsity(Picture):
-    """How sparse the gradient that the optimizer uses is; one panel a layer, one line a norm.
+    """How sparse the gradient that the optimizer uses is; one panel per layer, one line per norm.
 
     Attributes:
         column: ``grad_sparsity``, exact zeros, or ``grad_near_sparsity``, entries far below the typical magnitude.
@@ -41,7 +41,7 @@ class GradientSparsity(Picture):
         return over_runs(smoothed(rows, self.column, window=self.smooth), column=self.column)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel a layer."""
+        """Draw one panel per layer."""
         column = prepared.columns[self.column]
         note = with_smoothing(definition(column), self.smooth)
         note = with_choice(note, prepared.table, of=prepared.of_layers)

@@ -1,4 +1,4 @@
-"""The variance of each layer's gradient entries, which the paper says SN controls (its section IV.B)."""
+"""The variance of each layer's gradient entries, which the paper says SN controls (section IV.B)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Best accuracy against the learning rate: over how wide a range each norm trains."""
+"""Best accuracy against the learning rate, by norm."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RATE, ACCURACY = "learning_rate", "accuracy"
 
 @dataclass(frozen=True, kw_only=True)
 class LearningRates(Picture):
-    """Best accuracy of each run against its learning rate, one line a norm.
+    """Best accuracy of each run against its learning rate, one line per norm.
 
     Attributes:
         split: ``"test"`` or ``"train"``.

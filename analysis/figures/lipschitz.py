@@ -23,7 +23,7 @@ _TITLES = {BOUND: "Lipschitz bound", COMPLEXITY: "spectral complexity"}
 
 @dataclass(frozen=True, kw_only=True)
 class Lipschitz(Picture):
-    """Products over the layers, as powers of ten; one panel a quantity, one line a norm.
+    """Products over the layers, as powers of ten; one panel per quantity, one line per norm.
 
     Lipschitz bound: the product of the operator norms of the layers with a weight matrix. Spectral complexity: the
     product of the spectral norms times the root of the summed stable ranks, which is what the bound of Neyshabur et al.
@@ -53,7 +53,7 @@ class Lipschitz(Picture):
         return pd.concat(parts, ignore_index=True)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel a quantity."""
+        """Draw one panel per quantity."""
         table = prepared.table
         draw_by_arm(
             figure,

@@ -1,4 +1,4 @@
-"""Fig. 4: how far the mean of each layer's weights drifts."""
+"""Fig. 4: drift of the mean of each layer's weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMN = "weight_mean"
 
 @dataclass(frozen=True, kw_only=True)
 class MeanDrift(Picture):
-    """Drift of the weight mean from its first record; one panel a layer, one line a norm.
+    """Drift of the weight mean from its first record; one panel per layer, one line per norm.
 
     Attributes:
         smooth: Number of records a trailing mean takes; 1 smooths nothing.
@@ -44,7 +44,7 @@ class MeanDrift(Picture):
         return over_runs(smoothed(rows, COLUMN, window=self.smooth), column=COLUMN)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel a layer, with the line of zero."""
+        """Draw one panel per layer, with the line of zero."""
         column = prepared.columns[COLUMN]
         since, what = (", minus its value at the first record", "drift of the ") if self.from_start else ("", "")
         note = with_smoothing(definition(column) + since, self.smooth)

@@ -1,4 +1,4 @@
-"""The spectral norm that SN fixes against the operator norm of the convolution, which it leaves free."""
+"""The spectral norm, which SN fixes, and the operator norm of the convolution, which SN does not fix."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NormsByLayer(Picture):
         return table.reset_index().assign(step=lambda frame: frame[ARM].map(steps))
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel an arm, the layers from input to output."""
+        """Draw one panel per arm, the layers from input to output."""
         table = prepared.table
         names, arms, appearances = in_depth_order(table), records(arms_of(table)), arm_appearances(table)
         grid = panels(figure, len(arms), height=2.3)

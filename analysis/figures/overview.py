@@ -1,4 +1,4 @@
-"""Any column of every layer at every step, as a picture of the whole run."""
+"""One column of every layer at every step as a heat map."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DOTTED = 0.2  # share of the scale from which on negative values are dark enough
 
 @dataclass(frozen=True, kw_only=True)
 class Overview(Picture):
-    """Layer by step, one panel a norm; the colour is the value, red is NaN, white was not measured.
+    """Layer by step, one panel per norm; the colour is the value, red is NaN, white was not measured.
 
     Attributes:
         column: Any column of table ``layers``.
@@ -49,7 +49,7 @@ class Overview(Picture):
         return over_runs(weight_layers(rows, self.layers), column=self.column)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel an arm, input at the top."""
+        """Draw one panel per arm, input at the top."""
         table, column = prepared.table, prepared.columns[self.column]
         names, arms = in_depth_order(table), [arm[ARM] for arm in records(arms_of(table))]
         grid = panels(figure, len(arms), height=2.6)

@@ -1,4 +1,4 @@
-"""The whole singular spectrum of a layer as training goes on."""
+"""The whole singular spectrum of a layer during training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large each optimizer step is beside the weight it changes."""
+"""The size of each optimizer step relative to the weight."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ DEVIATION = "deviation"
 
 @dataclass(frozen=True, kw_only=True)
 class WeightMean(Picture):
-    """Mean of each layer's weights with a band of their own standard deviation; one panel a norm.
+    """Mean of each layer's weights with a band of their own standard deviation; one panel per norm.
 
     Attributes:
         smooth: Number of records a trailing mean takes; 1 smooths nothing.
@@ -49,7 +49,7 @@ class WeightMean(Picture):
         return mean.merge(deviation.rename(columns={MEAN: DEVIATION}), on=[ARM, LAYER, STEP], how="left")
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel a norm, with the line of zero."""
+        """Draw one panel per norm, with the line of zero."""
         note = with_smoothing(f"line: {definition(prepared.columns['weight_mean'])}", self.smooth)
         draw_by_norm(
             figure,

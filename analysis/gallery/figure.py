@@ -1,4 +1,4 @@
-"""From a store to a picture: choose the options, read what the figure needs, prepare, draw."""
+"""One figure from a store: choose its options, read its rows, prepare its table, draw it."""
 
 from __future__ import annotations
 

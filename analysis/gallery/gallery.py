@@ -1,4 +1,4 @@
-"""All figures of a store in one go: what can be drawn is drawn, what cannot is said in one line each."""
+"""All figures of a store at once, and the reasons for those that cannot be drawn."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ FEW = 4  # figures that are drawn sooner than a second process has started
 
 @dataclass(frozen=True)
 class Gallery:
-    """What became of each figure.
+    """The figures written and refused.
 
     Attributes:
         written: Files by figure.
-        refused: Why a figure could not be drawn, by figure. Figures of GANs are not in it if nobody asked for them
-            and the store has none of them.
+        refused: The reason, by figure that could not be drawn. Figures of GANs are not in it where they were not asked
+            for and the store has none.
     """
 
     written: dict[str, list[Path]] = field(default_factory=dict)
@@ -53,7 +53,7 @@ def write_figures(
 ) -> Gallery:
     """Write every figure that a store's columns allow, with its provenance, into a folder.
 
-    Runs of several networks or data sets give a file each (``mean_drift.vgg7.png``), for their layers do not compare.
+    Networks and data sets whose layers do not compare have a file each (``mean_drift.vgg7.png``).
 
     Args:
         store: The store's folder or URL, or an open Store.
@@ -71,13 +71,13 @@ def write_figures(
 
     Raises:
         FileNotFoundError: There is no such store.
-        ValueError: No such figure, format, run or layer, or the store is empty. What one figure lacks is no error here.
+        ValueError: No such figure, format, run or layer, or the store is empty. One figure without data is no error.
     """
     names = matching(only, list(FIGURES), what="figure")
     opened = Store.open(store)
     run_table = read_runs(opened, runs=runs)
     if layers is not None:
-        matching(layers, layer_names(opened, runs=runs), what="layer")  # refuses what no figure could show
+        matching(layers, layer_names(opened, runs=runs), what="layer")  # refuses layers that no figure has
     parts = [(name, stem, chosen) for name in names for stem, chosen in _parts(name, run_table)]
     task = _Task(opened, Path(out), layers, steps, tuple(check_formats(formats)), paper, dict(options or {}))
     gallery = Gallery()
@@ -91,7 +91,7 @@ def write_figures(
 
 
 def _without_foreign(gallery: Gallery) -> Gallery:
-    """Leave the refusals of GAN figures out where not one could be drawn: nobody misses them in another training."""
+    """Remove the refusals of GAN figures where none could be drawn, as in any other training."""
     gans = {stem for stem in (*gallery.written, *gallery.refused) if FIGURES[stem.partition(".")[0]].of_gans}
     if gans & set(gallery.written):
         return gallery

@@ -1,4 +1,4 @@
-"""Fonts in a PDF without their layout tables: a PDF says which glyph stands where, and no reader lays text out anew."""
+"""Fonts in PDF files without their layout tables, which no PDF reader uses."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LAYOUT_TABLES = ("GDEF", "GPOS", "GSUB")
 def without_layout_tables() -> Iterator[None]:
     """Embed fonts without layout tables inside the block.
 
-    Reading them is most of the work of embedding a font, and a tenth of that of drawing a figure. matplotlib has no
-    setting for it, so the function it loads fonts with is replaced for the time; should it use another one day,
+    Reading them is most of the work of embedding a font, and a tenth of the work of drawing a figure. matplotlib has no
+    setting for it, so its function that loads fonts is replaced inside the block. If matplotlib uses another function,
     drawing takes longer and nothing else changes.
     """
     plain = subset.load_font

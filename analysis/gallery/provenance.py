@@ -1,4 +1,4 @@
-"""What a picture was made from, as JSON beside it: enough to make the same numbers again, no dates and no paths."""
+"""The provenance of a figure as JSON: store, runs, columns, options and versions, without dates and paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes figures to files: whole or not at all, the same bytes from the same store, provenance beside them."""
+"""Writing figures to files, with their provenance. The same store gives the same bytes."""
 
 from __future__ import annotations
 

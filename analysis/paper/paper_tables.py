@@ -1,4 +1,4 @@
-"""The paper's Tables I to III from a store, each beside the published numbers and the difference."""
+"""Tables I and III of the paper from a store, with the published numbers and the differences; all tables by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of the paper's Tables I to III, to stand beside ours."""
+"""The published numbers of the paper's Tables I to III."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table II: scores of generated images, each beside the extractor it was taken with, and the published ones."""
+"""Table II: scores of generated images for each feature extractor, with the published scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's tables of a store as text and files: what can be made is made, what cannot is said."""
+"""The paper's tables of a store, printed and written to files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from analysis.whole_file import write_whole
 
 @dataclass(frozen=True)
 class TableBook:
-    """What became of each table.
+    """The tables made and refused.
 
     Attributes:
         texts: The tables in the first format asked for.
         written: Files written.
-        refused: Why a table could not be made, by name.
+        refused: The reason, by table that could not be made.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ def write_tables(
 
     Raises:
         FileNotFoundError: There is no such store.
-        ValueError: No such table or format. What one table lacks is no error here.
+        ValueError: No such table or format. A table that lacks its data is refused.
     """
     opened = Store.open(store)
     opened.check()

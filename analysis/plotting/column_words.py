@@ -14,7 +14,7 @@ _WORDS = {
 
 
 def in_words(name: str) -> str:
-    """Return a column's name as it is spoken: ``grad_var`` is "gradient variance"."""
+    """Return a column's name in words: ``grad_var`` is "gradient variance"."""
     return " ".join(_WORDS.get(word, word) for word in name.split("_"))
 
 
@@ -31,5 +31,5 @@ def definition(column: Column) -> str:
 
 
 def with_smoothing(note: str, window: int) -> str:
-    """Return a note that owns up to smoothing."""
+    """Return a note with the window of the smoothing, if there is any."""
     return note if window == 1 else f"{note}; trailing mean of {window} records"

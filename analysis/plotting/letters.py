@@ -1,4 +1,4 @@
-"""Letters of a figure as they are typed."""
+"""Letters of a figure without ligatures."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def write_title(
     xlabel: str = "",
     ylabel: str = "",
 ) -> None:
-    """Write title, note and legend in a strip above the panels, and what all panels have on their axes beside them."""
+    """Write title, note and legend in a strip above the panels, and the shared axis labels beside them."""
     width, height = figure.get_size_inches()
     rows, lines = _legend_rows(legend, width), textwrap.wrap(note, _NOTE_WIDTH)
     strip = _TITLE + _NOTE * len(lines) + _LEGEND * len(rows) + 0.03

@@ -60,7 +60,7 @@ def layer_arm_panels(
 
 
 def name_panel(axes: Axes, name: str, *, arm: str = "") -> None:
-    """Write a panel's title; one too long for the panel loses its beginning, for the end of a layer's name tells most.
+    """Write a panel's title. A title too long loses its beginning: the end of a layer's name is specific.
 
     An arm stands before the name, or on a line of its own where both do not fit.
 

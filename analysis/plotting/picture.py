@@ -1,4 +1,4 @@
-"""What a figure is: which columns it needs, how they become one table, how that table is drawn."""
+"""The interface of a figure: the columns it needs, its table, its drawing."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.axes.tick_labels import write_plainly
 from analysis.plotting.letters import separate_letters
 from analysis.plotting.style import house_style
+from analysis.plotting.tick_labels import write_plainly
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore
 from probes import schema
@@ -24,21 +24,21 @@ NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, kw_only=True)
 class Picture(ABC):
-    """A figure: its options are the fields, ``prepare`` and ``draw`` do the work.
+    """A figure: its options are the fields, ``prepare`` makes its table, ``draw`` draws it.
 
     Attributes:
-        layers: Layer names, shell patterns or depth positions. None lets the figure choose what is readable.
+        layers: Layer names, shell patterns or depth positions. None lets the figure choose a readable number.
         name: The figure's name on the command line and of its files.
-        title: What is shown.
+        title: Title of the figure.
         reads: The store's table it reads.
-        columns: The columns it reads; a row counts when each of them was measured.
+        columns: The columns it reads; rows in which one was not measured are dropped.
         patterns: Shell patterns of further columns, of which the store must have one; a row may lack any of them.
         paper: Number of the published figure, ``"Fig. 4"``; empty if the paper has none.
         published: Options that give the published picture.
         published_convolutions: Published layers, by their place among the convolutions counted from 0.
         settings: Settings of the runs that are an axis of the figure: columns of the rows, and no part of the arm.
         across_models: Whether runs of different networks may stand in one figure.
-        of_gans: Whether only trainings of a generator and a critic have what it shows.
+        of_gans: Whether only GAN trainings have its columns.
     """
 
     layers: Patterns = None
@@ -55,18 +55,18 @@ class Picture(ABC):
     of_gans: ClassVar[bool] = False
 
     def needed(self) -> tuple[str, ...]:
-        """Return the columns to read; a figure whose option names one says so here."""
+        """Return the columns to read. A figure with an option that names a column overrides this."""
         return self.columns
 
     @abstractmethod
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return what is drawn, as one table. Pure.
+        """Return the table that is drawn. Pure.
 
         Args:
             rows: The table it reads, in recorded order; each row carries its run's ``arm``, ``norm`` and ``arm_order``.
 
         Raises:
-            ValueError: There is nothing to draw; the message says what is missing.
+            ValueError: There is nothing to draw; the message names the missing data.
         """
 
     @abstractmethod
@@ -80,11 +80,11 @@ class Prepared:
 
     Attributes:
         picture: The figure and its options.
-        table: What is drawn.
+        table: The table that is drawn.
         columns: Unit, formula and reference of the columns it was made from, as the store describes them.
         runs: :func:`analysis.runs` of the runs in it.
-        of_layers: How many layers a figure that shows a readable choice had to choose from.
-        store: Where it was read, for a figure that shows files beside the tables.
+        of_layers: Number of layers that a readable choice was made from.
+        store: The store, for a figure that shows files beside the tables.
     """
 
     picture: Picture

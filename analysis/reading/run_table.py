@@ -1,4 +1,4 @@
-"""The runs of a store: one row a run, the configuration's keys as columns."""
+"""The runs of a store as a table: one row per run, one column per key of the configuration."""
 
 from __future__ import annotations
 

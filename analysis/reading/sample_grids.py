@@ -1,4 +1,4 @@
-"""Grids of generated images that lie beside a store's tables: ``<store>/samples/run=<id>/step-<step>.png``."""
+"""The image grids of a store: ``<store>/samples/run=<id>/step-<step>.png``, listed as a table."""
 
 from __future__ import annotations
 

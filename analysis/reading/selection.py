@@ -1,4 +1,4 @@
-"""Which runs and layers a pattern means, and one clear line when it means none."""
+"""Choice of runs and layers by name, pattern or position."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ _Found = TypeVar("_Found")
 class Store:
     """The tables of recorded runs in a folder or at a URL.
 
-    Opening reads nothing. A table is listed and opened at its first use, and then kept: all that reads one Store sees
-    the same files. Rows that stand in a log and in no part yet are kept in memory, at most 16 MiB a run in most cases.
-    Rows recorded later are seen by the next Store.
+    Opening reads nothing. A table is listed and opened at its first use and then kept, so that all readers of one Store
+    see the same files. Rows in logs are kept in memory, in most cases at most 16 MiB per run. To see rows that are
+    recorded later, open the store anew.
 
     Attributes:
         location: The folder or URL, as it was given.
@@ -101,7 +101,7 @@ class Store:
         return [table for table in schema.TABLES if self.runs_of(table)]
 
     def rows(self, table: str, runs: Patterns = None) -> list[RunRows]:
-        """Return where the rows of a table stand, for each chosen run that has any, sorted by run.
+        """Return the parts and log segments of a table, for each chosen run that has rows, sorted by run.
 
         Args:
             table: A table.

@@ -1,4 +1,4 @@
-"""A table of a store as one Arrow dataset: parts on disk and rows of the log, run by run, under one schema."""
+"""One table of a store as one Arrow data set: parts and rows of logs, run by run, under one schema."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Reads a store's tables into DataFrames: only the columns, runs, layers and steps that are asked for.
+"""The tables of a store as DataFrames: the chosen columns, runs, layers and steps.
 
-Everything is pushed down to the Parquet files: unwanted runs are not opened, unwanted columns not decoded, unwanted
-row groups skipped. Rows come as they were recorded, in step order within a run, those too that a killed or live run
-has in its log and in no part yet.
+The choice is pushed down to the Parquet files: other runs are not opened, other columns are not decoded, other row
+groups are skipped. Rows come in the order of recording, in step order within a run. Rows in the log of a killed or live
+run are among them.
 
-A value that was not measured at a step is null in the store; a measured NaN is NaN. pandas shows both as NaN, so
-``measured`` chooses the rows in which every named column was really measured.
+A value that was not measured is null in the store; a measured NaN is NaN. pandas shows both as NaN. The argument
+``measured`` keeps the rows in which the named columns were measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from probes import schema
 from probes.schema import Column
 
 Steps = tuple[int | None, int | None] | None
-# As pyarrow comes it reads whole files ahead, 16 batches at a time: 60 MB for an answer of half a megabyte.
+# pyarrow's defaults read whole files ahead, 16 batches at a time: 60 MB for an answer of half a megabyte.
 _FRUGALLY: dict[str, Any] = {
     "fragment_scan_options": ds.ParquetFragmentScanOptions(pre_buffer=False),
     "batch_readahead": 2,

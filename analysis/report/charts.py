@@ -1,4 +1,4 @@
-"""The series of the report's charts: one column a chart, thinned to what a screen can show, packed for the page."""
+"""The series of the report's charts: one column per chart, thinned to the resolution of a screen."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Chart:
     """A chart of one column.
 
     Attributes:
-        name: Of the figure it is the interactive version of, or of its column.
-        title: What is shown.
+        name: Name of the figure whose interactive version it is, or of its column.
+        title: Title of the figure.
         table: The table the column is in.
         column: The column.
         log: Whether its axis is logarithmic at first.

@@ -1,4 +1,4 @@
-"""What the report page shows, as plain data: runs, settings, findings, charts."""
+"""The content of the report page as plain data: runs, settings, findings, charts."""
 
 from __future__ import annotations
 

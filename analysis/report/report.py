@@ -18,7 +18,7 @@ _SCRIPTS = ("series.js", "chart.js", "depth.js", "app.js")
 
 
 def write_report(store: AnyStore, out: str | Path, *, runs: Patterns = None) -> Path:
-    """Write the report on a store; one that is being written gives what is finished in it now.
+    """Write the report on a store. Of a run in progress it shows the rows recorded so far.
 
     Raises:
         FileNotFoundError: There is no such store.
@@ -39,5 +39,5 @@ def page(data: dict[str, Any]) -> str:
         "scripts": "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS),
     }
     template = (folder / "page.html").read_text(encoding="utf-8")
-    # In one pass: what is filled in may itself hold braces.
+    # One pass, because the inserted text may itself hold braces.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)

@@ -1,4 +1,4 @@
-"""Which runs repeat each other, and what an arm of the comparison is called.
+"""Arms of a comparison: groups of runs that differ in nothing but the seed, and their names.
 
 Runs whose configurations differ in nothing but the seed are one arm: their spread is a band. Runs that differ in
 anything else are never averaged. A run without a configuration is an arm of its own.
@@ -17,18 +17,18 @@ from analysis.summaries.norm_names import NORM_ORDER, norm_label
 from probes import schema
 
 ARM, NORM, ARM_ORDER = "arm", "norm", "arm_order"
-# These say how or where a run was made, not what was computed.
+# Settings of how or where a run was made, not of the computation.
 NOT_COMPARED = {"seed", "run", "store", "device", "config_device", "data_dir", "every", "include", "exclude"}
 
 
 def arms(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a run: the arm it belongs to, the arm's norm, and the arm's place in the order of drawing.
+    """Return one row per run: the arm it belongs to, the arm's norm, and the arm's place in the order of drawing.
 
-    An arm is named by its norm ("MSN"). Settings that differ between arms follow where they are needed to tell arms
-    apart ("MSN, learning rate 0.1"). Without a norm the differing settings, or else the run id, are the name.
+    An arm is named by its norm ("MSN"). Settings that differ between arms of one norm
+    follow ("MSN, learning rate 0.1"). Without a norm the differing settings, or else the run id, are the name.
 
     Args:
-        runs: :func:`analysis.runs`: ``run`` and one column a setting.
+        runs: :func:`analysis.runs`: ``run`` and one column per setting.
     """
     settings = [_settings(row) for row in records(runs)]
     differing = _differing(settings)

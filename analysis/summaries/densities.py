@@ -1,4 +1,4 @@
-"""Recorded histograms into densities: fixed bins add up exactly, then are shared out to the bins of a figure."""
+"""Densities from recorded histograms: exact sums of the recorded bins, then other bins by interpolation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layers a figure shows when nobody says: those with a weight matrix, and no more than the eye can follow."""
+"""Default choice of layers for a figure: layers with a weight matrix, as many as are readable."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def weight_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
     """
     if asked is not None:
         return table
-    # By the few names there are: a text for each of many rows would cost more than all else here.
+    # By the few distinct types: a test of every row would cost more than all else here.
     normalising = [name for name in table[LAYER_TYPE].unique() if is_normalisation(str(name))]
     kept = table[~table[LAYER_TYPE].isin(normalising)]
     return kept if len(kept) else table
@@ -49,13 +49,13 @@ def readable(table: pd.DataFrame, asked: Patterns, *, most: int) -> pd.DataFrame
 
 
 def with_choice(note: str, table: pd.DataFrame, *, of: int) -> str:
-    """Return a note that says how many of the layers a figure shows, where it is not all of them."""
+    """Return a note with the number of layers that a figure shows, if it does not show all."""
     shown = table[LAYER].nunique()
     return f"{note}; {shown} of {of} layers" if shown < of else note
 
 
 def pre_activation_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
-    """Return the rows of the layers whose output a nonlinearity sees, or all rows if layers were asked for by name.
+    """Return the rows of the layers before a nonlinearity, or all rows if layers were asked for by name.
 
     In an arm that normalises activations these are its normalisation layers, in any other those with a weight matrix.
     The last layer, whose output is the network's, is left out where there are others. ``layer_index`` is counted anew

@@ -1,4 +1,4 @@
-"""The rows of one split, tensor or view, and one clear line where there are none."""
+"""The rows of one split, tensor or view."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def having(rows: pd.DataFrame, column: str, value: str, *, what: str) -> pd.Data
         rows: A table with the column.
         column: The column, such as ``split``.
         value: The name to keep.
-        what: What such rows hold, for the message: ``"accuracy on split"``.
+        what: Content of such rows, for the message: ``"accuracy on split"``.
 
     Raises:
         ValueError: There is none; the message lists the names there are.

@@ -1,4 +1,4 @@
-"""Small pure steps between a table and a picture: drift, smoothing, the mean and spread over repeated runs."""
+"""Pure transforms of tables: drift, smoothing, mean and spread over repeated runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEAN, SPREAD, SURVIVORS, RUNS, NAN_RUNS = "mean", "spread", "survivors", "runs",
 
 
 def drift(table: pd.DataFrame, *, column: str = "weight_mean") -> pd.Series:
-    """Return how far a column has moved from its first recorded value in each run and layer.
+    """Return the drift of a column from its first recorded value in each run and layer.
 
     ``drift(t) = x(t) - x(t0)``, t0 the smallest step of that (run, layer). Same index as ``table``. NaN where the
     value or the first value is NaN: a run that starts with NaN has no drift.
@@ -35,7 +35,7 @@ def smooth(table: pd.DataFrame, *, column: str, window: int, by: Sequence[str]) 
 
     Args:
         table: Rows in step order within each group.
-        column: What to smooth.
+        column: The column to smooth.
         window: Number of records, at least 1.
         by: Columns that name a series, such as run and layer.
 
@@ -56,14 +56,14 @@ def smoothed(table: pd.DataFrame, *columns: str, window: int) -> pd.DataFrame:
 
 
 def block_means(table: pd.DataFrame, *, column: str, by: Sequence[str], most: int) -> tuple[pd.DataFrame, int]:
-    """Return a long series as means of equal blocks of records, and how many records a block has.
+    """Return a long series as means of equal blocks of records, and the number of records in a block.
 
     The longest series gets at most ``most`` blocks, the others blocks of the same size; the last one may be shorter. A
     block stands at its last step; one with a NaN in it is NaN. Series short enough are returned as they are, with 1.
 
     Args:
         table: Rows with a column ``step``.
-        column: What to average.
+        column: The column to average.
         by: Columns that name a series.
         most: Number of blocks of the longest series.
     """
@@ -126,9 +126,9 @@ def over_runs(table: pd.DataFrame, *, column: str, by: Sequence[str] = (LAYER, S
 def compare(table: pd.DataFrame, *, by: str = "norm") -> pd.DataFrame:
     """Return each column at the end of training, averaged over layers and runs: a row for each value of ``by``.
 
-    The last record of each run and layer counts once; ``runs`` says how many runs there are. What is NaN there, because
-    it was not measured at that record or because it diverged, is left out of the mean:
-    :func:`analysis.findings.findings` says which runs diverged.
+    The last record of each run and layer counts once; ``runs`` is the number of runs. Values that are NaN there, not
+    measured at that record or diverged, are left out of the mean:
+    :func:`analysis.findings.findings` names the runs that diverged.
 
     Args:
         table: :func:`analysis.layers` with the setting to compare: ``analysis.with_settings(table, store, ["norm"])``.

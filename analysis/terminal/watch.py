@@ -1,4 +1,4 @@
-"""A run in progress, in the terminal: how far it is, a sparkline a layer, what went wrong."""
+"""Display of a run in progress: losses, a sparkline per layer, findings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from probes.schema import LAYER, LAYERS, RUN, SPLIT, STEP, STEPS
 
 MOST_LAYERS = 24
 FEWEST_LAYERS = 3
-LEAST_SPARKLINE, BESIDE_SPARKLINE = 8, 24  # letters: a sparkline, and what stands beside it and the name of its row
+LEAST_SPARKLINE, BESIDE_SPARKLINE = 8, 24  # letters: the shortest sparkline; the numbers beside it
 
 
 def view(
@@ -37,15 +37,15 @@ def view(
     width: int = 80,
     height: int | None = None,
 ) -> Group:
-    """Return what is to be seen of one run now.
+    """Return the display of one run as it is now.
 
     Args:
         store: The store's folder or URL, or an open Store.
         run: Run id or pattern; None takes the run that was updated last.
         column: Column of table ``layers`` whose sparklines are drawn.
         layers: Layer names or patterns; None shows up to 24, evenly spaced in depth.
-        width: Letters a line; the sparklines take what names and numbers leave.
-        height: Lines of the screen, for which layers are left out rather than warnings; None is as many as it takes.
+        width: Letters per line. The sparklines have the width that names and numbers leave.
+        height: Lines of the screen. Layers are left out to fit it, warnings are not. None sets no limit.
 
     Raises:
         FileNotFoundError: There is no such store.
@@ -119,7 +119,7 @@ def _number(value: float) -> str:
 
 
 def default_column(store: AnyStore, *, run: str | None = None) -> str:
-    """Return the column that ``watch`` shows if none is named: the first of a few that the store has.
+    """Return the default column of ``watch``: the first of a few preferred columns that the store has.
 
     Raises:
         ValueError: The store has no measured column.
@@ -134,9 +134,9 @@ def default_column(store: AnyStore, *, run: str | None = None) -> str:
 def watch(
     draw: Callable[[], RenderableType], *, console: Console, every: float, stop: Callable[[], bool] = lambda: False
 ) -> None:
-    """Show what ``draw`` returns, anew every so many seconds, until stopped or interrupted.
+    """Show what ``draw`` returns, every few seconds, until stopped or interrupted.
 
-    A store that is empty yet is waited for.
+    It waits for a store that is still empty.
     """
     with Live(console=console, auto_refresh=False) as live:
         while True:

@@ -1,1 +1,1 @@
-"""Drawing inside one panel: curves, limits, marks and tick labels."""
+"""Drawing inside one panel: curves, limits, marks and notes."""

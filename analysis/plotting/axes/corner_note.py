@@ -1,4 +1,4 @@
-"""A few lines of text in the lower right corner of a panel, where curves that rise leave room."""
+"""A note of a few lines in the lower right corner of a panel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Curves over steps: gaps stay gaps, lone values are dots, bands show spread."""
+"""Curves over steps with bands. Gaps are not bridged; single values are dots."""
 
 from __future__ import annotations
 

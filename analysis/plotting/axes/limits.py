@@ -1,4 +1,4 @@
-"""Limits of a panel that a few outliers do not stretch; what lies outside stands at the edge and is counted."""
+"""Axis limits that outliers do not stretch. Values outside are marked at the edge and counted."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def robust_limits(values: np.ndarray, *, log: bool = False) -> tuple[float, floa
 def limits_of(curves: Sequence[Curve], *, log: bool = False, signed: bool = False) -> tuple[float, float] | None:
     """Return the limits of curves with their bands.
 
-    Where no curve is negative they do not go below 0: a share or a norm has no values there, whatever a margin or a
-    standard deviation says. A ``signed`` quantity is shown on both sides.
+    Where no curve is negative the limits do not go below 0, even with a margin or a band: shares and norms have no
+    negative values. A ``signed`` quantity has limits on both sides.
     """
     limits = robust_limits(extent(curves, log=log), log=log)
     lines = np.concatenate([np.array([]), *(y for c in curves for y in (c.y, c.survivors) if y is not None)])
@@ -46,9 +46,9 @@ def limits_of(curves: Sequence[Curve], *, log: bool = False, signed: bool = Fals
 
 
 def set_limits(axes: Axes, limits: tuple[float, float] | None, curves: Sequence[Curve]) -> None:
-    """Set the vertical limits; mark at the edge, and count, what lies outside.
+    """Set the vertical limits. Values outside are marked at the edge and counted.
 
-    On a logarithmic axis a value of 0 or less lies below.
+    On a logarithmic axis, values of 0 or less are below.
     """
     if limits is None:
         return

@@ -1,4 +1,4 @@
-"""Where something was NaN or infinite, marked in the panel: hatched from its first step, with a word beside it."""
+"""Marks of NaN and infinite values in a panel: a hatched span from the first such step, and a note."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _POINTS = 6.5  # of the note
 
 
 def mark_nan(axes: Axes, table: pd.DataFrame, note: str, *, x: str, curves: Sequence[Curve] = ()) -> None:
-    """Hatch each stretch of records at which something was NaN or infinite, and say what beside the first.
+    """Hatch each stretch of records with NaN or infinite values, and write a note beside the first.
 
     Args:
         axes: The panel, its limits set.
         table: The rows of the panel, with ``nan_runs``; nothing is drawn if that is 0 everywhere.
-        note: What was not finite, ``"NaN in 1 of 10 runs"``.
+        note: The note, such as ``"NaN in 1 of 10 runs"``.
         x: Column of the abscissa.
-        curves: What the note should stand clear of, above or below.
+        curves: Curves that the note should not cover.
     """
     broken = table.groupby(x)[NAN_RUNS].max().gt(0)
     spans = stretches(broken.index.to_numpy("float64"), np.where(broken, 0.0, np.nan))
@@ -79,7 +79,7 @@ def _covered(points: np.ndarray, corner: tuple[float, float], width: float, heig
 
 
 def mark_nan_share(axes: Axes, lines: Sequence[str]) -> None:
-    """Write into the upper left corner what was NaN, where there is no axis of steps to mark it on."""
+    """Write a note of NaN values into the upper left corner of a panel without an axis of steps."""
     if lines:
         axes.annotate(
             "\n".join(lines),

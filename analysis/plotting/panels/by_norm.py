@@ -66,7 +66,7 @@ def layer_appearances(names: list[str]) -> dict[str, Appearance]:
 
 
 def layer_curves(rows: pd.DataFrame, appearances: dict[str, Appearance], *, band: str | None) -> list[Curve]:
-    """Return a curve a layer of one arm."""
+    """Return one curve per layer of one arm."""
     width = 1.3 if len(appearances) <= MOST_NAMED else 0.7
     by_layer = dict(list(rows.sort_values(STEP).groupby(LAYER, observed=True)))
     return [

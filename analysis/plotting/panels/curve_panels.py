@@ -1,4 +1,4 @@
-"""Panels of curves: a name, a line of reference and limits each; what all figures of lines over steps share."""
+"""A grid of panels with curves: title, line of reference and limits of each panel."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def draw_panels(
         curves: The curves by panel title.
         height: Of a row of panels, in inches.
         log: Whether the quantity spans decades.
-        level: Where to draw a line of reference, or None. A line of 0 says that the quantity has both signs; without
-            it the limits of values none of which is negative begin at 0 at the lowest.
+        level: Value of the line of reference, or None. A line at 0 marks a quantity with both signs. Without it the
+            limits of values that are never negative do not go below 0.
         sharey: Whether all panels have the same limits, or each its own.
 
     Returns:
@@ -55,7 +55,7 @@ def draw_panels(
 
 
 def _say_if_zero(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Say in words that all there is to see lies on the foot of the panel: it is not empty."""
+    """Write a note where every value is 0, so that the panel does not look empty."""
     if axes.get_ylim()[0] != 0:
         return
     values = np.concatenate([curve.y[np.isfinite(curve.y)] for curve in curves]) if curves else np.array([])
@@ -73,12 +73,12 @@ def _say_if_zero(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def are_lone(curves: Curves) -> bool:
-    """Tell whether every curve is a single point, so that a legend of lines would name nothing that is drawn."""
+    """Tell whether every curve is a single point, so that the legend must show markers and not lines."""
     return all(len(curve.x) == 1 for group in curves.values() for curve in group)
 
 
 def set_steps(grid: Sequence[Axes], table: pd.DataFrame, *, x: str = STEP) -> None:
-    """Give every panel the same range of steps, with a little air; a single step stands in the middle."""
+    """Give every panel the same range of steps with a small margin; a single step is in the middle."""
     first, last = float(table[x].min()), float(table[x].max())
     air = 0.02 * (last - first) or HALF_WIDTH_OF_ONE_STEP
     for axes in grid:

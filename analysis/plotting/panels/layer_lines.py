@@ -18,7 +18,7 @@ from analysis.summaries.transforms import over_runs, smoothed
 
 @dataclass(frozen=True, kw_only=True)
 class LayerLines(Picture):
-    """One column of each layer; one panel a norm, coloured by depth.
+    """One column of each layer; one panel per norm, coloured by depth.
 
     Attributes:
         smooth: Number of records a trailing mean takes; 1 smooths nothing.
@@ -42,7 +42,7 @@ class LayerLines(Picture):
         return over_runs(smoothed(self.choose_layers(rows), column, window=self.smooth), column=column)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a panel a norm."""
+        """Draw one panel per norm."""
         (name,) = self.needed()
         column = prepared.columns[name]
         draw_by_norm(

@@ -1,6 +1,7 @@
-"""The folders and files of a store that a reader takes: no links, no pipes, no folder whose name is no run's.
+"""The files of a store in a folder: regular files in folders that are named after runs.
 
-A store may come from somebody else. What is left out is said in one warning each, which names it.
+A store may come from somebody else. Links, pipes and folders with other names are left out, with a warning that names
+each.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def existing_store(store: str | Path) -> Path:
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder, by name; nothing if it is not there or is a link."""
+    """Return the entries of a folder by name, none if it is missing or a link."""
     try:
         mode = folder.lstat().st_mode
         if stat.S_ISLNK(mode):
@@ -79,7 +80,7 @@ def is_run_folder(path: str, *, prefix: str = RUN_PREFIX) -> bool:
 
 
 def regular_files(folder: Path, wanted: Callable[[str], object]) -> list[Path]:
-    """Return the files in a folder whose names are wanted, sorted. Links and what is no regular file are left out."""
+    """Return the regular files of a folder with wanted names, sorted. Links and others are left out with a warning."""
     found = []
     for entry in entries(folder):
         if not wanted(entry.name):
@@ -102,5 +103,5 @@ def parts_of(store: Path, table: str, run: str) -> list[Path]:
 
 
 def is_part(name: str) -> bool:
-    """Tell whether a file's name is one that readers of a Parquet folder take for a finished part."""
+    """Tell whether a file's name is that of a finished part, as all readers of Parquet folders see it."""
     return name.endswith(".parquet") and not name.startswith(("_", "."))

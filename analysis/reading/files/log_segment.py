@@ -1,8 +1,8 @@
-"""One log segment as a table: the rows of its whole messages, wherever it ends and whoever wrote it.
+"""One log segment as a table: the rows of its complete messages.
 
-A segment is an Arrow IPC stream without an end mark, to which a live writer appends: half a message at its end is
-normal. What a writer never writes (links, pipes, compressed or dictionary-encoded messages, which a few bytes could
-make fill the memory) is not read.
+A segment is an Arrow IPC stream without an end mark, to which a live writer appends. An incomplete message at its end
+is normal. Links, pipes, and compressed or dictionary-encoded messages are not read: no writer makes them, and a few
+bytes of them could fill the memory.
 """
 
 from __future__ import annotations
@@ -120,6 +120,6 @@ def _field(buffer: bytes, table: int, index: int) -> int:
 
 
 def _is_unfinished(content: bytes) -> bool:
-    """Tell whether the first message is only begun: its writer is at it, or died at it."""
+    """Tell whether the first message is incomplete, because its writer is writing it or was killed."""
     begun = content[:4] == _CONTINUATION[: len(content)]
     return not content.strip(b"\0") or (begun and len(content) < 8 + int.from_bytes(content[4:8], "little"))

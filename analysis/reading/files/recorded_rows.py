@@ -1,10 +1,11 @@
-"""Where a table's rows stand: in finished parts, and in log segments that are in no part yet.
+"""The rows of a table in a folder: finished parts, and log segments that are in no part yet.
 
-A writer renames a part into place before it deletes the segments whose rows the part holds, and the part's name says
-which. Segments are therefore read first and parts listed after: a segment that has gone meanwhile is in a part of the
-later list, and one that both have is counted as the part. So no row is missed and none comes twice. (A run resumed from
-an earlier step in that very moment may still show rows that it supersedes.) Nothing is written: the log of a run that
-was killed, or is still recorded, stays as it is.
+A writer first renames a part into place and then deletes the segments whose rows the part holds. The name of the part
+names those segments. Readers therefore read segments first and list parts second. A segment deleted in between is in a
+listed part. A segment that is also in a part is skipped. So no row is missed, and no row comes twice. The one exception
+is a run that is resumed from an earlier step between the two: rows that it supersedes may still be shown.
+
+Nothing is written. The log of a killed or live run stays as it is.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class Segment:
     """The rows of one log segment.
 
     Attributes:
-        path: Where it stands.
-        number: Its number, by which a part's name says that it holds these rows.
+        path: Its path.
+        number: Its number, which a part that holds its rows has in its name.
         rows: Its rows with the column ``run``, words as strings.
     """
 
@@ -38,7 +39,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class RunRows:
-    """Where the rows of one run stand, oldest first: in the paths of parts, then in the segments."""
+    """The parts and log segments with the rows of one run, oldest first, parts before segments."""
 
     run: str
     parts: list[str]
@@ -52,7 +53,7 @@ def runs_of(root: Path, table: str) -> list[str]:
 
 
 def find_rows(root: Path, table: str, runs: Sequence[str]) -> list[RunRows]:
-    """Return where the rows of a table stand, for each of the runs that has any.
+    """Return the parts and segments of a table, for each of the runs that has rows.
 
     Raises:
         FileNotFoundError: A part went while it was looked for.
@@ -67,9 +68,9 @@ def find_rows(root: Path, table: str, runs: Sequence[str]) -> list[RunRows]:
 
 
 def fitting(segments: Iterable[Segment], stored: pa.Schema) -> tuple[list[Segment], pa.Schema]:
-    """Return the segments that agree with a schema and each other, and the schema of all columns together.
+    """Return the segments whose columns agree with a schema and with each other, and the schema of all columns.
 
-    A column that one says is a number and another a word cannot be both: the later segment is left out.
+    A segment that contradicts the type of a column is left out with a warning.
     """
     kept = []
     for segment in segments:

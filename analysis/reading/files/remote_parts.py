@@ -1,4 +1,4 @@
-"""The finished parts of a store that is reached by a URL: no logs, which stay on the machine of their run."""
+"""The finished parts of a store at a URL. Its logs stay on the machine of the run."""
 
 from __future__ import annotations
 

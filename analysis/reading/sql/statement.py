@@ -1,4 +1,4 @@
-"""What a query may be: one statement that only reads, told by DuckDB's own parser."""
+"""Queries that are allowed: one statement that only reads, as DuckDB's own parser sees it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE
 
 
 def one_select(sql: str) -> duckdb.Statement:
-    """Return the one statement of a query, which reads and does nothing else; nothing is executed.
+    """Return the single statement of a query that only reads. Nothing is executed.
 
     ``SELECT``, ``FROM``, ``WITH``, ``VALUES``, ``DESCRIBE``, ``SUMMARIZE``, ``SHOW`` and ``EXPLAIN`` of one of them.
 
     Raises:
-        ValueError: It is something else, also within: a common table expression may write a file, and
-            ``EXPLAIN ANALYZE`` does what it explains. Or it is no SQL.
+        ValueError: It is another statement, contains one, or is no SQL. A common table expression may write a file,
+            and ``EXPLAIN ANALYZE`` executes the statement it explains.
     """
     import duckdb
 
@@ -58,7 +58,7 @@ def _hint(kind: str) -> str:
 
 
 def _explained(sql: str) -> str:
-    """Return what an EXPLAIN explains; behind options in parentheses it is no SQL, and so refused."""
+    """Return the statement that an EXPLAIN explains. After options in parentheses it is no SQL and so is refused."""
     import duckdb
 
     starts = [place for place, kind in duckdb.tokenize(sql) if kind != duckdb.token_type.comment]

@@ -1,4 +1,4 @@
-"""A store's tables as views of DuckDB: Parquet parts where they lie, and the rows of logs copied into its memory."""
+"""A store's tables as DuckDB views: Parquet parts are read in place, rows of logs are copied into memory."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _needed(tables: list[str], sql: str) -> list[str]:
 
 
 def _of_parts(paths: list[str]) -> str:
-    # DuckDB opens every file to unite columns by name, ten times slower than pyarrow opens them to see if it must.
+    # Uniting columns by name makes DuckDB open every file, ten times slower than pyarrow's check whether they differ.
     differ = len({_columns(path) for path in paths}) > 1
     return (
         f"SELECT * FROM read_parquet([{', '.join(_quoted(_literal(path)) for path in paths)}], "

@@ -1,4 +1,4 @@
-"""Numbers on axes as plain text: powers of ten have raised digits, which stay text in PDF and SVG."""
+"""Tick labels as plain text, powers of ten with raised digits."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.plotting.axes.tick_labels import scientific, write_plainly
 from analysis.plotting.style import house_style
+from analysis.plotting.tick_labels import scientific, write_plainly
 
 
 @pytest.mark.parametrize(
