@@ -1,4 +1,4 @@
-"""What a run is: every setting that its numbers depend on, in one frozen record."""
+"""The settings of a run: every setting that its numbers depend on, in one frozen record."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any, Self
 DIGITS = ("mnist", "mnist-subset", "svhn")  # their mirror images are not digits
 PRECISIONS = ("float32", "bfloat16", "float16")
 DEFINITIONS = ("paper", "released")
-SCOPES = ("full", "released")
-AUGMENTATIONS = ("auto", "none", "crop", "crop-flip")
+AUTO = "auto"  # the augmentation that the data set calls for
 
 
 def _setting(default: Any, group: str, description: str) -> Any:
@@ -45,7 +44,7 @@ class RunConfig:
         "Data set: mnist-subset (shipped), mnist, fashion-mnist, svhn, cifar10, folder:PATH, npz:PATH.",
     )
     augmentation: str = _setting(
-        "auto", "Data", "none, crop, crop-flip, or auto: crop-flip, but digits are not mirrored."
+        AUTO, "Data", "none, crop, crop-flip, or auto: crop-flip, but digits are not mirrored."
     )
     learning_rate: float = _setting(0.001, "Training", "Adam's learning rate.")
     batch_size: int = _setting(64, "Training", "Images an optimizer step, over all processes.")
@@ -64,6 +63,9 @@ class RunConfig:
     exclude: str = _setting("", "Probe", "Do not observe layers that match these patterns, commas between.")
 
     def __post_init__(self) -> None:
+        from dynamics.data.augmentation import AUGMENTATIONS  # these import torch, the command line does not
+        from dynamics.models.parts.scope import SCOPES
+
         for name, least in (
             ("batch_size", 1),
             ("epochs", 1),
@@ -82,7 +84,7 @@ class RunConfig:
             ("precision", PRECISIONS),
             ("definition", DEFINITIONS),
             ("scope", SCOPES),
-            ("augmentation", AUGMENTATIONS),
+            ("augmentation", (AUTO, *AUGMENTATIONS)),
         ):
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}.")

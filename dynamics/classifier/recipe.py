@@ -1,12 +1,15 @@
-"""Where a run's settings come from: defaults, a protocol, a stored run, and the options given, which go first."""
+"""The settings of a run: defaults, those of a protocol or a stored run, and options, which override the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any
 
 from dynamics.classifier.config import RunConfig, protocol
-from dynamics.runtime.stored import stored_config
+from dynamics.runtime.stored import stored_run
+
+DERIVED = frozenset({"parameters"})  # kept with a run's settings, and following from them
 
 
 def recipe(
@@ -33,3 +36,18 @@ def recipe(
     if protocol_name:
         settings = protocol(protocol_name, options.get("model", RunConfig().model))
     return RunConfig.from_dict(settings | dict(options))
+
+
+def stored_config(store: str | PathLike[str], run: str) -> RunConfig:
+    """Return the configuration that repeats a stored run.
+
+    Raises:
+        ValueError: The store has no such run, or another program recorded it with other settings.
+    """
+    found = stored_run(store, run)
+    if found is None:
+        raise ValueError(f"run {run!r} is not in store {store}: `meandrift runs {store}` lists those that are.")
+    try:
+        return RunConfig.from_dict({name: value for name, value in found.settings.items() if name not in DERIVED})
+    except ValueError as error:
+        raise ValueError(f"run {run!r} cannot be repeated: {error}") from error

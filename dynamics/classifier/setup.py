@@ -1,4 +1,4 @@
-"""From a configuration to the things that train: data, batches, model, optimizer."""
+"""The objects that a run trains with, made from its configuration: data, batches, model, optimizer."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from dynamics.classifier.config import DIGITS, RunConfig
+from dynamics.classifier.config import RunConfig
+from dynamics.classifier.dataset import augmentation, prepare_data
+from dynamics.classifier.network import make_model
 from dynamics.data.batches import TrainingBatches
-from dynamics.data.images import DataSet, Images
+from dynamics.data.images import DataSet
 from dynamics.data.seeding import seed_everything
 from dynamics.data.sources import load_data
-from dynamics.models import build
-from dynamics.norms import NORMS
+from dynamics.runtime.device import choose_device
 from dynamics.runtime.ranks import ALONE, Ranks
 
-RELEASED_STATISTICS = {  # mean and standard deviation as the authors' scripts have them
-    "mnist": ((0.4914,), (0.2023,)),
-    "cifar10": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-    "svhn": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-}
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -120,95 +116,3 @@ def check(configs: Iterable[RunConfig], *, data_dir: str | os.PathLike[str] = "d
         for config in configs:
             if config.data == name:
                 assemble(config, data)
-
-
-def make_model(config: RunConfig, data: DataSet) -> nn.Module:
-    """Return the configuration's model for the images of a data set, freshly initialised.
-
-    Raises:
-        ValueError: An unknown model or norm, or a model without a released scope.
-    """
-    return build(
-        config.model,
-        norm_name(config),
-        in_channels=data.in_channels,
-        image_size=data.image_size,
-        num_classes=data.num_classes,
-        **model_options(config),
-    )
-
-
-def norm_name(config: RunConfig) -> str:
-    """Return the norm's name in the registry: the scripts' own variant where the definition is ``released``."""
-    own = f"released_{config.norm}"
-    return own if config.definition == "released" and own in NORMS else config.norm
-
-
-def model_options(config: RunConfig) -> dict[str, Any]:
-    """Return what a model takes beyond its norm.
-
-    Raises:
-        ValueError: A released scope is asked of a model whose scripts normalise every layer.
-    """
-    if config.scope == "released" and config.model != "densenet_bc":
-        raise ValueError(f"scope 'released': model {config.model!r} has one scope, 'full'; densenet_bc has both.")
-    options: dict[str, Any] = {} if config.scope == "full" else {"scope": config.scope}
-    if (config.model, config.norm, config.definition) == ("vgg7", "bn", "released"):
-        options |= {"activation": nn.ReLU, "dropout": 0.3}  # a confound of the scripts: their SN and MSN have neither
-    return options
-
-
-def choose_device(name: str, *, local: int = 0) -> torch.device:
-    """Return the device of that name; ``"auto"`` is CUDA device ``local`` where there is one, else the CPU.
-
-    Raises:
-        ValueError: torch knows no such device, or this machine has none.
-    """
-    if name == "auto":
-        return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r}: {reason}. Expected auto, cpu, or a GPU of this machine.") from error
-    return device
-
-
-def augmentation(config: RunConfig) -> str:
-    """Return the augmentation that ``auto`` stands for.
-
-    Crops and mirror images, but no mirrored digits. Under the released definition it is what the scripts do: digits of
-    MNIST are mirrored too, and SVHN is left as it is.
-    """
-    if config.augmentation != "auto":
-        return config.augmentation
-    if config.definition == "released":
-        return "none" if config.data == "svhn" else "crop-flip"
-    return "crop" if config.data in DIGITS else "crop-flip"
-
-
-def prepare_data(config: RunConfig, data: DataSet) -> DataSet:
-    """Return the data set with the statistics of the configuration's definition and as many images as it asks for."""
-    if config.definition == "released" and config.data in RELEASED_STATISTICS:
-        mean, std = RELEASED_STATISTICS[config.data]
-        data = replace(data, mean=mean, std=std)
-    if config.train_images:
-        data = replace(data, train=first_of_each_class(data.train, config.train_images))
-    return data
-
-
-def first_of_each_class(images: Images, count: int) -> Images:
-    """Return the first ``count`` images of every class, in their order.
-
-    Raises:
-        ValueError: A class has fewer.
-    """
-    ranks = torch.zeros_like(images.labels)
-    for label in images.labels.unique():
-        of_class = images.labels == label
-        if int(of_class.sum()) < count:
-            raise ValueError(f"train_images {count}: class {int(label)} has only {int(of_class.sum())} images.")
-        ranks[of_class] = torch.arange(int(of_class.sum()))
-    chosen = ranks < count
-    return Images(images.pixels[chosen], images.labels[chosen])

@@ -77,6 +77,22 @@ class DataSet:
         return type(self)(self.name, *moved, self.num_classes, self.mean, self.std)
 
 
+def first_of_each_class(images: Images, count: int) -> Images:
+    """Return the first ``count`` images of every class, in their order.
+
+    Raises:
+        ValueError: A class has fewer.
+    """
+    ranks = torch.zeros_like(images.labels)
+    for label in images.labels.unique():
+        of_class = images.labels == label
+        if int(of_class.sum()) < count:
+            raise ValueError(f"train_images {count}: class {int(label)} has only {int(of_class.sum())} images.")
+        ranks[of_class] = torch.arange(int(of_class.sum()))
+    chosen = ranks < count
+    return Images(images.pixels[chosen], images.labels[chosen])
+
+
 def _check(images: Images, *, where: str, num_classes: int) -> None:
     pixels, labels = images.pixels, images.labels
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[2] != pixels.shape[3]:

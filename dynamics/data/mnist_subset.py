@@ -1,6 +1,7 @@
 """The MNIST subset that ships with the package: real digits, no download.
 
-5,000 training and 1,000 test images, 500 and 100 of every digit, chosen and packed by :mod:`make_mnist_subset`.
+5,000 training and 1,000 test images, 500 and 100 of every digit, which ``tests/dynamics/data/make_mnist_subset.py``
+chooses and packs.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynamics.classifier.setup import choose_device
 from dynamics.data.seeding import seed_everything
 from dynamics.data.sources import load_data
 from dynamics.gan.images import padded
@@ -18,6 +17,7 @@ from dynamics.gan.scoring.samples import COLUMNS, ROWS, forget_grids, generate, 
 from dynamics.gan.scoring.scorer import Scorer, scorer
 from dynamics.gan.train import real_batches, train_gan
 from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from dynamics.runtime.device import choose_device
 from dynamics.runtime.interruption import deferred_interrupt
 from dynamics.runtime.stored import check_new
 from probes import Probe

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from dynamics.classifier.training import Observer
 from dynamics.data.batches import TrainingBatches
 from dynamics.data.seeding import generator as stream
 from dynamics.gan.scoring.samples import noise
@@ -25,8 +24,13 @@ if TYPE_CHECKING:
 TRAIN = "train"
 
 
-class Listener(Observer, Protocol):
-    """What the loop needs of a probe."""
+class Listener(Protocol):
+    """The part of a probe that the loop calls."""
+
+    epoch: int | None
+
+    def log(self, *, split: str = "train", **scalars: Any) -> None:
+        """Record scalars of the present step."""
 
     def attach(self, *, step: int | None = None) -> None:
         """Listen from now on, at this step."""

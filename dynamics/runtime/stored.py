@@ -1,4 +1,4 @@
-"""What a store already holds of a run."""
+"""A run as its store holds it, before it is trained or gone on with."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from dynamics.classifier.config import RunConfig
 from probes.storage.files import open_store
 from probes.storage.run_row import read_run_row
-
-DERIVED = frozenset({"parameters"})  # kept with a run's settings, and following from them
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as the store tells of it.
+    """A run that the store holds.
 
     Attributes:
         run: Its id.
@@ -66,18 +63,3 @@ def check_new(store: str | PathLike[str], run: str) -> None:
             f"run {run!r} exists in store {store}: choose another --run, go on with it (--resume), or delete it first "
             "(--overwrite)."
         )
-
-
-def stored_config(store: str | PathLike[str], run: str) -> RunConfig:
-    """Return the configuration that repeats a stored run.
-
-    Raises:
-        ValueError: The store has no such run, or another program recorded it with other settings.
-    """
-    found = stored_run(store, run)
-    if found is None:
-        raise ValueError(f"run {run!r} is not in store {store}: `meandrift runs {store}` lists those that are.")
-    try:
-        return RunConfig.from_dict({name: value for name, value in found.settings.items() if name not in DERIVED})
-    except ValueError as error:
-        raise ValueError(f"run {run!r} cannot be repeated: {error}") from error

@@ -4,37 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from dynamics.classifier.config import RunConfig
-from dynamics.classifier.setup import assemble, augmentation, check, model_options, prepare_data, set_up
+from dynamics.classifier.setup import assemble, check, set_up
 from dynamics.data.sources import load_data
-
-
-def test_digits_are_not_mirrored_unless_asked() -> None:
-    assert augmentation(RunConfig(data="mnist")) == "crop"
-    assert augmentation(RunConfig(data="cifar10")) == "crop-flip"
-    assert augmentation(RunConfig(data="mnist", augmentation="crop-flip")) == "crop-flip"
-
-
-def test_the_scripts_mirror_digits_and_leave_svhn_alone() -> None:
-    assert augmentation(RunConfig(data="mnist", definition="released")) == "crop-flip"
-    assert augmentation(RunConfig(data="svhn", definition="released")) == "none"
-    assert augmentation(RunConfig(data="svhn", definition="released", augmentation="crop")) == "crop"
-
-
-def test_the_released_statistics_come_with_the_released_definition(tiny_data: str) -> None:
-    data = replace(load_data(tiny_data), name="mnist")
-    assert prepare_data(RunConfig(data="mnist", definition="released"), data).mean == (0.4914,)
-    assert prepare_data(RunConfig(data="mnist"), data).mean == data.mean
-
-
-def test_the_released_vgg7_has_relu_and_dropout_with_batch_norm_alone() -> None:
-    assert model_options(RunConfig(model="vgg7", norm="bn", definition="released")) == {
-        "activation": nn.ReLU,
-        "dropout": 0.3,
-    }
-    assert model_options(RunConfig(model="vgg7", norm="sn", definition="released")) == {}
 
 
 def test_the_released_scope_reaches_the_network() -> None:
@@ -47,11 +20,6 @@ def test_the_released_scope_reaches_the_network() -> None:
         for scope in ("full", "released")
     }
     assert counts["released"] > counts["full"]  # its dense layers keep batch norm's gamma and beta
-
-
-def test_a_model_with_one_scope_refuses_the_other() -> None:
-    with pytest.raises(ValueError, match="scope 'released': model 'cnn3' has one scope, 'full'; densenet_bc has both"):
-        model_options(RunConfig(model="cnn3", scope="released"))
 
 
 def test_one_seed_gives_one_initialisation(tiny_data: str) -> None:

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dynamics.data import make_mnist_subset
-from dynamics.data.make_mnist_subset import first_of_each, pack
 from dynamics.data.mnist_subset import PATH, load_mnist_subset
+
+SCRIPT = Path(__file__).with_name("make_mnist_subset.py")
+spec = importlib.util.spec_from_file_location("make_mnist_subset", SCRIPT)
+assert spec is not None
+assert spec.loader is not None
+make_mnist_subset = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make_mnist_subset)
+first_of_each, pack = make_mnist_subset.first_of_each, make_mnist_subset.pack
 
 
 def test_the_subset_is_balanced_and_small() -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from dynamics.classifier.evaluation import evaluate
-from dynamics.classifier.training import train
 from dynamics.data.batches import TrainingBatches, in_order
 from dynamics.data.seeding import derive_seed
 from dynamics.gan.scoring.extractors.extractor import Extractor, Features, load_weights, read_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from torch import Tensor
@@ -83,11 +83,23 @@ def train_small_cnn(data: DataSet, *, steps: int = 1000, batch_size: int = 64, s
     epochs = math.ceil(steps / len(batches))
     optimizer = torch.optim.Adam(classifier.parameters(), lr=PEAK_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=epochs * len(batches))
-    for _ in train(classifier, optimizer, batches, epochs=epochs):
-        schedule.step()
-    score = evaluate(classifier, in_order(data.test, mean=mean, std=std, batch_size=500))
-    model.accuracy.fill_(score.accuracy)
-    return model.eval()
+    classifier.train()
+    for epoch in range(epochs):
+        for images, labels in batches.epoch(epoch):
+            optimizer.zero_grad()
+            F.cross_entropy(classifier(images), labels).backward()
+            optimizer.step()
+            schedule.step()
+    model.eval()
+    model.accuracy.fill_(_accuracy(classifier, in_order(data.test, mean=mean, std=std, batch_size=500)))
+    return model
+
+
+@torch.no_grad()
+def _accuracy(classifier: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Return the share of right answers, 0 to 1, of a classifier in evaluation mode."""
+    right = [classifier(images).argmax(1) == labels for images, labels in batches]
+    return float(torch.cat(right).double().mean())
 
 
 def load_small_cnn(path: Path, data: DataSet) -> SmallCNN:

@@ -1,6 +1,6 @@
 """Make ``mnist_subset.npz`` from the official MNIST files.
 
-``python -m dynamics.data.make_mnist_subset FOLDER`` takes the folder that torchvision knows as its root (it holds
+``python tests/dynamics/data/make_mnist_subset.py FOLDER`` takes the folder that torchvision knows as its root (it holds
 ``MNIST/raw``). The subset is the first 500 training and the first 100 test images of every digit, in their original
 order, so that it can be checked against the source by eye. An ``.npz`` is a zip file: its members are packed with
 LZMA, which NumPy reads back unaided and which beat, in bytes, PNG and lossless WebP mosaics, deflate and bzip2.
@@ -46,7 +46,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description="Make the shipped MNIST subset from the official MNIST files.")
     parser.add_argument("folder", type=Path, help="torchvision's root folder, which holds MNIST/raw")
-    parser.add_argument("--out", type=Path, default=PATH, help="file to write (default: beside this script)")
+    parser.add_argument("--out", type=Path, default=PATH, help="file to write (default: the shipped one)")
     arguments = parser.parse_args()
 
     arrays = {}

@@ -1,0 +1,22 @@
+"""The device of a run by its name."""
+
+from __future__ import annotations
+
+import torch
+
+
+def choose_device(name: str, *, local: int = 0) -> torch.device:
+    """Return the device of that name; ``"auto"`` is CUDA device ``local`` where there is one, else the CPU.
+
+    Raises:
+        ValueError: torch knows no such device, or this machine has none.
+    """
+    if name == "auto":
+        return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r}: {reason}. Expected auto, cpu, or a GPU of this machine.") from error
+    return device
