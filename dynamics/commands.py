@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dynamics.classifier.config import RunConfig
 from dynamics.runtime.events import Ended, Failed
-from dynamics.runtime.options import with_config_options
+from dynamics.runtime.options import options
 
 if TYPE_CHECKING:
     from dynamics.sweeps.task import Task
@@ -32,7 +32,7 @@ Protocol = Annotated[str, typer.Option(help="Settings of the paper's text (paper
 
 
 @app.command()
-@with_config_options()
+@options(RunConfig)
 def train(
     settings: dict[str, Any],
     *,
@@ -59,7 +59,7 @@ def train(
     from dynamics.classifier.recipe import recipe
     from dynamics.classifier.run import run as train_run
     from dynamics.runtime.allocator import keep_freed_memory
-    from dynamics.runtime.progress import watching
+    from dynamics.runtime.progress import tell_how_to_go_on, watching
     from dynamics.runtime.ranks import environment
     from dynamics.sweeps.task import task_for
 
@@ -85,14 +85,14 @@ def train(
             )
     except KeyboardInterrupt:
         if speaks:
-            _say_how_to_go_on(store, f"meandrift train --resume --run {name} --store {store} --data-dir {data_dir}")
+            tell_how_to_go_on(store, f"meandrift train --resume --run {name} --store {store} --data-dir {data_dir}")
         raise
     if speaks:
         typer.echo(f"{name} is in {store}: pd.read_parquet('{store}/layers', filters=[('run', '==', '{name}')])")
 
 
 @app.command()
-@with_config_options(several=True)
+@options(RunConfig, several=True)
 def sweep(
     settings: dict[str, str],
     *,
@@ -173,7 +173,7 @@ def reproduce(
     from rich.console import Console
 
     from dynamics.sweeps.experiments import experiments_named
-    from dynamics.sweeps.reproduce import as_text, draw, results_of
+    from dynamics.sweeps.reproduce import as_text, draw
     from dynamics.sweeps.task import task_for
 
     chosen = experiments_named(experiment)
@@ -184,7 +184,7 @@ def reproduce(
     drawn = draw(store, list(configs), out=out or Path(store) / "figures")
     console = Console(soft_wrap=True)
     for name, one in chosen.items():
-        console.print(as_text(results_of(store, one, quick=quick), title=f"{name}: {one.title}"))
+        console.print(as_text(one.results(store, quick=quick), title=f"{name}: {one.title}"))
     for files in drawn.files:
         typer.echo("  ".join(map(str, files)))
     if drawn.refused:
@@ -227,13 +227,11 @@ def _train_side_by_side(
     download: bool = False,
 ) -> None:
     """Train runs with progress on the console; leave with status 1 if one has failed."""
-    from dynamics.classifier.config import RunConfig
-    from dynamics.classifier.setup import check
-    from dynamics.runtime.progress import watching
+    from dynamics.runtime.progress import tell_how_to_go_on, watching
     from dynamics.sweeps.processes import sweep
+    from dynamics.sweeps.task import check
 
-    classifiers = [task.config for task in tasks if isinstance(task.config, RunConfig) and not task.done]
-    check(classifiers, data_dir=data_dir, download=download)
+    check(tasks, data_dir=data_dir, download=download)
     for task in tasks:
         if task.done:
             typer.echo(f"{task.run} is finished in {store}: kept (--overwrite would delete it and train it again)")
@@ -241,7 +239,7 @@ def _train_side_by_side(
         with watching() as watch:
             ends = sweep(tasks, store=store, data_dir=data_dir, download=download, workers=workers, watch=watch)
     except KeyboardInterrupt:
-        _say_how_to_go_on(store, again)
+        tell_how_to_go_on(store, again)
         raise
     _leave_if_any_failed(ends)
 
@@ -249,7 +247,3 @@ def _train_side_by_side(
 def _leave_if_any_failed(ends: Sequence[Ended | Failed]) -> None:
     if any(isinstance(end, Failed) for end in ends):
         raise typer.Exit(1)
-
-
-def _say_how_to_go_on(store: str, command: str) -> None:
-    print(f"stopped: what was recorded is in {store}, whole and readable. Go on with: {command}", file=sys.stderr)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from os import PathLike
 from pathlib import PurePath
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from dynamics.runtime.options import setting
+
+if TYPE_CHECKING:
+    from dynamics.runtime.events import Ended
 
 DIGITS = ("mnist", "mnist-subset", "svhn")  # their mirror images are not digits
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -15,52 +21,53 @@ DEFINITIONS = ("paper", "released")
 AUTO = "auto"  # the augmentation that the data set calls for
 
 
-def _setting(default: Any, group: str, description: str) -> Any:
-    return field(default=default, metadata={"help": description, "group": group})
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """The settings of one run. Two runs with the same record give the same numbers on the same machine.
+
+    Attributes:
+        may_change: Settings that a resumed run may change: they alter no step already taken.
+        length: The setting that says how long a run is.
 
     Raises:
         ValueError: A setting outside its range; the message says what came and what was expected. Names of models,
             norms and data sets are checked where they are looked up.
     """
 
-    model: str = _setting("cnn3", "Network", "Network: cnn3, vgg7 or densenet_bc.")
-    norm: str = _setting(
+    may_change: ClassVar[frozenset[str]] = frozenset({"epochs", "every", "include", "exclude", "device"})
+    length: ClassVar[str] = "epochs"
+
+    model: str = setting("cnn3", "Network", "Network: cnn3, vgg7 or densenet_bc.")
+    norm: str = setting(
         "msn",
         "Network",
         "Normalisation: none, bn, sn, msn, wn, wn_mean, ln, in, sn_beta, released_sn or released_msn.",
     )
-    definition: str = _setting("paper", "Network", "Norms as the paper's equations (paper) or its scripts (released).")
-    scope: str = _setting(
+    definition: str = setting("paper", "Network", "Norms as the paper's equations (paper) or its scripts (released).")
+    scope: str = setting(
         "full", "Network", "Layers that get the norm: full, or those of the scripts, released (densenet_bc)."
     )
-    data: str = _setting(
+    data: str = setting(
         "mnist-subset",
         "Data",
         "Data set: mnist-subset (shipped), mnist, fashion-mnist, svhn, cifar10, folder:PATH, npz:PATH.",
     )
-    augmentation: str = _setting(
-        AUTO, "Data", "none, crop, crop-flip, or auto: crop-flip, but digits are not mirrored."
-    )
-    learning_rate: float = _setting(0.001, "Training", "Adam's learning rate.")
-    batch_size: int = _setting(64, "Training", "Images an optimizer step, over all processes.")
-    epochs: int = _setting(10, "Training", "Passes through the training images.")
-    seed: int = _setting(0, "Training", "Seed of weights, order and augmentation.")
-    train_images: int = _setting(0, "Data", "Use only the first so many training images of each class; 0: all.")
-    accumulate: int = _setting(1, "Training", "Micro-batches whose gradients add up to one optimizer step.")
-    precision: str = _setting("float32", "Machine", "float32; or mixed: bfloat16, or float16 with loss scaling.")
-    compile: bool = _setting(False, "Machine", "Compile the model with torch.compile.")
-    device: str = _setting("auto", "Machine", "cpu, cuda, cuda:1, ...; auto: a GPU where there is one.")
-    threads: int = _setting(
+    augmentation: str = setting(AUTO, "Data", "none, crop, crop-flip, or auto: crop-flip, but digits are not mirrored.")
+    learning_rate: float = setting(0.001, "Training", "Adam's learning rate.")
+    batch_size: int = setting(64, "Training", "Images an optimizer step, over all processes.")
+    epochs: int = setting(10, "Training", "Passes through the training images.")
+    seed: int = setting(0, "Training", "Seed of weights, order and augmentation.")
+    train_images: int = setting(0, "Data", "Use only the first so many training images of each class; 0: all.")
+    accumulate: int = setting(1, "Training", "Micro-batches whose gradients add up to one optimizer step.")
+    precision: str = setting("float32", "Machine", "float32; or mixed: bfloat16, or float16 with loss scaling.")
+    compile: bool = setting(False, "Machine", "Compile the model with torch.compile.")
+    device: str = setting("auto", "Machine", "cpu, cuda, cuda:1, ...; auto: a GPU where there is one.")
+    threads: int = setting(
         1, "Machine", "CPU threads of a run; the order of sums, so the last digits, depend on it. 0: all cores."
     )
-    every: int = _setting(50, "Probe", "Optimizer steps between two records of the probe.")
-    include: str = _setting("", "Probe", "Observe only layers that match these patterns, commas between.")
-    exclude: str = _setting("", "Probe", "Do not observe layers that match these patterns, commas between.")
+    every: int = setting(50, "Probe", "Optimizer steps between two records of the probe.")
+    include: str = setting("", "Probe", "Observe only layers that match these patterns, commas between.")
+    exclude: str = setting("", "Probe", "Do not observe layers that match these patterns, commas between.")
 
     def __post_init__(self) -> None:
         from dynamics.data.augmentation import AUGMENTATIONS  # these import torch, the command line does not
@@ -114,6 +121,25 @@ class RunConfig:
         if unknown := sorted(set(settings) - known):
             raise ValueError(f"unknown settings {', '.join(unknown)}: expected only {', '.join(sorted(known))}.")
         return cls(**settings)
+
+    @property
+    def cores(self) -> int:
+        """CPU cores that a run takes; 1 where it takes all."""
+        return self.threads or 1
+
+    def train(self, *, extractor: str = "", **arguments: Any) -> Ended:
+        """Train the network to the end; arguments as of :func:`dynamics.classifier.run.run`."""
+        from dynamics.classifier.run import run
+
+        del extractor  # there are no samples to score
+        return run(self, **arguments)
+
+    @classmethod
+    def check(cls, configs: Iterable[Self], *, data_dir: str | PathLike[str] = "data", download: bool = False) -> None:
+        """Refuse configurations that cannot run; see :func:`dynamics.classifier.setup.check`."""
+        from dynamics.classifier.setup import check
+
+        check(configs, data_dir=data_dir, download=download)
 
 
 # The text of the paper fixes Adam and the rates; batch and epochs are those of its released scripts.

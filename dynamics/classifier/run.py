@@ -17,7 +17,7 @@ from dynamics.classifier.training import Step, train
 from dynamics.data.batches import in_order
 from dynamics.models.parameter_counts import count_parameters
 from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, restore_random_state, save_checkpoint
-from dynamics.runtime.events import Began, Ended, Scored, Stepped, Watch, unwatched
+from dynamics.runtime.events import Began, Ended, Refresh, Scored, Stepped, Watch, unwatched
 from dynamics.runtime.interruption import deferred_interrupt
 from dynamics.runtime.ranks import Ranks, environment, joined
 from dynamics.runtime.stored import check_new, check_store
@@ -25,7 +25,6 @@ from probes import Probe
 from probes.schema import check_run_id
 
 EVALUATION_BATCH = 500  # images; alters memory, no result
-REFRESH_SECONDS = 0.2  # reading a loss waits for the device: not at every step
 
 
 def run(
@@ -39,7 +38,7 @@ def run(
     overwrite: bool = False,
     watch: Watch = unwatched,
 ) -> Ended:
-    """Train one configuration under the probe's eyes and test it after each epoch.
+    """Train one configuration under a probe and test it after each epoch.
 
     A checkpoint is written at the end of every epoch and on Ctrl-C. What was recorded past the last checkpoint is
     superseded when the run is resumed: no step appears twice, and the numbers are those of a run never stopped.
@@ -68,7 +67,9 @@ def run(
     setup = set_up(config, data_dir=data_dir, download=download, ranks=ranks)
     margin_bound = MarginBound(setup.model, setup.data)  # before a checkpoint is loaded: it refers to the first weights
     place = checkpoint_path(store, name)
-    saved = load_checkpoint(place, config=config.to_dict(), device=setup.device) if resume and place.exists() else None
+    saved = None
+    if resume and place.exists():
+        saved = load_checkpoint(place, config=config.to_dict(), may_change=config.may_change, device=setup.device)
     start = 0 if saved is None else saved["step"]
     watch = watch if ranks.first else unwatched
     with joined(ranks, device=setup.device), deferred_interrupt() as interrupted:
@@ -101,7 +102,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Session:
-    """What one session of a run works with, from its start or its checkpoint to its end or Ctrl-C."""
+    """A run between its start, or its checkpoint, and its end or Ctrl-C."""
 
     run: str
     setup: Setup
@@ -114,16 +115,15 @@ class _Session:
 
     def follow(self, start: int) -> tuple[int, bool]:
         """Train to the end, saving and testing after each epoch; return the steps taken, and whether it diverged."""
-        per_epoch, done, shown = len(self.setup.batches), start, 0.0
+        per_epoch, done, refresh = len(self.setup.batches), start, Refresh()
         if start and start % per_epoch == 0:
             # The checkpoint was written before this test, whose rows are superseded with all that is later.
             self.test(epoch=start // per_epoch - 1)
         for step in self.train(start):
             done, epoch_is_over = step.step + 1, (step.step + 1) % per_epoch == 0
             stop = self.ranks.any(self.interrupted(), device=self.setup.device)
-            if epoch_is_over or time.monotonic() - shown > REFRESH_SECONDS:
+            if refresh.due() or epoch_is_over:
                 self.watch(Stepped(self.run, done, step.epoch, float(step.loss)))
-                shown = time.monotonic()
             if stop or epoch_is_over:
                 self.save(done)
             if stop:
@@ -169,7 +169,8 @@ class _Session:
         self.probe.epoch = epoch
         bound = self.margin_bound.of(self.setup.model)
         self.probe.log(split="test", loss=score.loss, accuracy=score.accuracy, **bound)
-        self.watch(Scored(self.run, epoch, score.loss, score.accuracy))
+        scores = {"test loss": score.loss, "test accuracy": score.accuracy}
+        self.watch(Scored(self.run, (epoch + 1) * len(self.setup.batches), scores, epoch))
 
 
 def check_shares(config: RunConfig, ranks: Ranks) -> None:

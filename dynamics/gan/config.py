@@ -1,21 +1,23 @@
-"""What a GAN run is: every setting that its numbers depend on, in one frozen record."""
+"""The settings of a GAN run: every setting that its numbers depend on, in one frozen record."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from dynamics.gan.losses import loss_named
-from dynamics.norms import norm_named
+from dynamics.runtime.options import setting
 
+if TYPE_CHECKING:
+    from dynamics.runtime.events import Ended
+
+NETWORKS, DATA, TRAINING, RECORDS = "Networks", "Data", "Training", "Records and scores"
 # The paper's three critics: batch norm goes with the gradient penalty (WGAN-GP), spectral norms with Eq. 11. A critic
 # without a norm has no bound but the penalty.
 LOSS_OF_NORM = {"bn": "wasserstein", "none": "wasserstein"}
 DEFAULT_LOSS = "softplus"
-# Settings that a resumed run may change: they alter no step already taken.
-MAY_CHANGE = frozenset({"steps", "every", "device", "sample_every", "score_every"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,54 +25,50 @@ class GanConfig:
     """The settings of one GAN run. The defaults are the released script's, the full-width networks included.
 
     Attributes:
-        norm: Normalisation of the critic.
-        data: Name of the data set, see :func:`dynamics.data.sources.load_data`.
-        loss: One of ``LOSSES``.
-        steps: Generator steps.
-        critic_steps: Critic steps before each generator step.
-        batch_size: Real images, and generated ones, a step.
-        learning_rate: Adam's, of both networks.
-        beta1: Adam's first beta.
-        beta2: Adam's second beta.
-        latent: Length of the noise vector.
-        width: Channels of the critic's first layer, and of the generator's last but one; the others are multiples.
-        ema: Decay of the average of the generator that is sampled and scored; 0 for the generator itself.
-        seed: Of weights, order and noise.
-        device: Where to train; ``auto`` takes a GPU where there is one.
-        every: Generator steps between two records of the probe.
-        sample_every: Generator steps between two grids of samples, each with a checkpoint.
-        score_every: Generator steps between two scores.
-        draws: Draws that the last score is the mean of; the ones before are of one.
-        draw_images: Images a draw.
-        reference_images: Real training images that distances are taken to; 0 for all.
+        may_change: Settings that a resumed run may change: they alter no step already taken.
+        length: The setting that says how long a run is.
+        cores: CPU cores that a run takes.
 
     Raises:
         ValueError: A setting outside its range; the message says what came and what was expected.
     """
 
-    norm: str = "sn"
-    data: str = "mnist-subset"
-    loss: str = DEFAULT_LOSS
-    steps: int = 10_000
-    critic_steps: int = 1
-    batch_size: int = 64
-    learning_rate: float = 2e-4
-    beta1: float = 0.5
-    beta2: float = 0.999
-    latent: int = 128
-    width: int = 64
-    ema: float = 0.0
-    seed: int = 0
-    device: str = "auto"
-    every: int = 50
-    sample_every: int = 500
-    score_every: int = 1000
-    draws: int = 5
-    draw_images: int = 2000
-    reference_images: int = 0
+    may_change: ClassVar[frozenset[str]] = frozenset({"steps", "every", "device", "sample_every", "score_every"})
+    length: ClassVar[str] = "steps"
+    cores: ClassVar[int] = 1
+
+    norm: str = setting("sn", NETWORKS, "Normalisation of the critic, as of meandrift train.", option="critic-norm")
+    data: str = setting("mnist-subset", DATA, "mnist-subset (shipped), mnist, cifar10, ...; images of at most 32x32.")
+    loss: str = setting(
+        DEFAULT_LOSS, TRAINING, "softplus, hinge, or wasserstein with gradient penalty.", default_text="by norm"
+    )
+    steps: int = setting(10_000, TRAINING, "Generator steps.")
+    critic_steps: int = setting(
+        1, TRAINING, "Critic steps before each generator step.", default_text="5 for wasserstein, else 1"
+    )
+    batch_size: int = setting(64, TRAINING, "Real images a step, and as many generated ones.")
+    learning_rate: float = setting(2e-4, TRAINING, "Adam's learning rate, of both networks.")
+    beta1: float = setting(0.5, TRAINING, "Adam's first beta.")
+    beta2: float = setting(0.999, TRAINING, "Adam's second beta.")
+    latent: int = setting(128, NETWORKS, "Length of the noise vector.")
+    width: int = setting(64, NETWORKS, "Channels of the critic's first layer; all others scale with it.")
+    ema: float = setting(
+        0.0, NETWORKS, "Decay of the generator's average that is sampled and scored; 0: no average.", default_text="0"
+    )
+    seed: int = setting(0, TRAINING, "Seed of weights, order and noise.")
+    device: str = setting("auto", TRAINING, "cpu, cuda, ...; auto: a GPU where there is one.")
+    every: int = setting(50, RECORDS, "Generator steps between two records of the probe.")
+    sample_every: int = setting(500, RECORDS, "Generator steps between two sample grids and checkpoints.")
+    score_every: int = setting(1000, RECORDS, "Generator steps between two scores.")
+    draws: int = setting(5, RECORDS, "Draws that the last score is the mean of; earlier scores are of one draw.")
+    draw_images: int = setting(2000, RECORDS, "Images a draw.")
+    reference_images: int = setting(0, RECORDS, "Real training images that distances are taken to; 0: all.")
 
     def __post_init__(self) -> None:
-        whole = (
+        from dynamics.gan.losses import loss_named  # these import torch, the command line does not
+        from dynamics.norms import norm_named
+
+        least_one = [
             "steps",
             "critic_steps",
             "batch_size",
@@ -80,8 +78,8 @@ class GanConfig:
             "sample_every",
             "score_every",
             "draws",
-        )
-        for name, least in (*((name, 1) for name in whole), ("draw_images", 2), ("reference_images", 0)):
+        ]
+        for name, least in (*((name, 1) for name in least_one), ("draw_images", 2), ("reference_images", 0)):
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} {value}: expected {least} or more.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
@@ -102,12 +100,50 @@ class GanConfig:
         """Return the settings by name, as the store keeps them."""
         return {"model": "gan", **asdict(self)}
 
-    def fixed(self) -> dict[str, Any]:
-        """Return the settings that a checkpoint and the run that goes on with it must have in common."""
-        return {name: value for name, value in self.to_dict().items() if name not in MAY_CHANGE}
-
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the record of settings read back from a store; what is not a setting (``model``) is left out."""
+        """Return the record of settings read back from a store; ``model``, say, is left out, for it is no setting."""
         known = {entry.name for entry in fields(cls)}
         return cls(**{name: value for name, value in settings.items() if name in known})
+
+    def train(self, **arguments: Any) -> Ended:
+        """Train generator and critic to the end; arguments as of :func:`dynamics.gan.run.run`."""
+        from dynamics.gan.run import run
+
+        return run(self, **arguments)
+
+    @classmethod
+    def check(cls, configs: Iterable[Self], *, data_dir: str | PathLike[str] = "data", download: bool = False) -> None:
+        """Refuse configurations that cannot run, before anything is trained; fetch each data set once.
+
+        Raises:
+            ValueError: An unknown data set or device, or images larger than 32x32.
+            FileNotFoundError: The data set is not there.
+        """
+        from dynamics.data.sources import load_data
+        from dynamics.gan.images import padded
+        from dynamics.runtime.device import choose_device
+
+        configs = list(configs)
+        for device in sorted({config.device for config in configs}):
+            choose_device(device)
+        for name in sorted({config.data for config in configs}):
+            padded(load_data(name, data_dir=data_dir, download=download))
+
+
+def loss_settings(norm: str, loss: str = "") -> dict[str, Any]:
+    """Return the settings ``loss`` and ``critic_steps`` of a critic's norm, as in the paper's Table II.
+
+    The norms bn and none train by the Wasserstein loss with gradient penalty, the others by softplus.
+
+    Args:
+        norm: Normalisation of the critic.
+        loss: Another loss; its critic steps are returned with it.
+
+    Raises:
+        ValueError: No such loss.
+    """
+    from dynamics.gan.losses import loss_named
+
+    loss = loss or LOSS_OF_NORM.get(norm, DEFAULT_LOSS)
+    return {"loss": loss, "critic_steps": loss_named(loss).critic_steps}

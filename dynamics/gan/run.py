@@ -1,9 +1,11 @@
-"""A GAN run from settings to store: train, sample, score, save, and go on after a stop."""
+"""One GAN run: trained under a probe into a store, sampled, scored, saved, and gone on with after a stop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +20,10 @@ from dynamics.gan.scoring.scorer import Scorer, scorer
 from dynamics.gan.train import real_batches, train_gan
 from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from dynamics.runtime.device import choose_device
+from dynamics.runtime.events import Began, Ended, Refresh, Scored, Stepped, Watch, unwatched
 from dynamics.runtime.interruption import deferred_interrupt
 from dynamics.runtime.stored import check_new
 from probes import Probe
-from probes.metrics import METRICS
 from probes.schema import check_run_id
 
 if TYPE_CHECKING:
@@ -33,33 +35,19 @@ if TYPE_CHECKING:
 REAL, TEST = "real", "test"  # splits of table `steps`: scores of real images, and of generated ones
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        step: Generator steps taken.
-        scores: Scores and critic gradients taken at this step; empty where none were due.
-        grid: The grid of samples written at this step, or None.
-    """
-
-    step: int
-    scores: dict[str, float]
-    grid: Path | None
-
-
-def run_gan(
+def run(
     config: GanConfig,
     *,
-    store: Path | str,
-    run: str,
-    extractor: str,
-    data_dir: Path | str = "data",
+    store: str | PathLike[str] = "runs",
+    name: str = "",
+    extractor: str = "trained",
+    data_dir: str | PathLike[str] = "data",
     download: bool = False,
     resume: bool = False,
     overwrite: bool = False,
-) -> Iterator[Progress]:
-    """Train both networks under one probe and yield before the first and after every generator step.
+    watch: Watch = unwatched,
+) -> Ended:
+    """Train generator and critic under one probe, to the end.
 
     A checkpoint is written with every grid of samples and on Ctrl-C. A resumed run starts from the last one, repeats
     what was due at it, and gives the numbers of a run never stopped; rows beyond the checkpoint are superseded.
@@ -67,107 +55,122 @@ def run_gan(
     Args:
         config: The settings.
         store: Folder of the store; checkpoints, grids and a trained extractor lie in it too.
-        run: The run's id.
+        name: Run id; by default :attr:`GanConfig.name`.
         extractor: See :func:`dynamics.gan.scoring.extractors.choose_extractor`.
         data_dir: Folder of the data sets.
         download: Fetch what is missing there.
-        resume: Go on with the run's checkpoint.
+        resume: Go on with this run, from its last checkpoint, or from the start if it has none.
         overwrite: Delete an existing run of this id first.
+        watch: Is told of the progress.
 
     Raises:
-        ValueError: A setting that does not fit the data, or a run that exists, or one to resume that does not.
-        FileNotFoundError: Data, weights or checkpoint that are not there.
+        ValueError: A setting that does not fit the data, a run that exists, or a checkpoint of other settings.
+        FileNotFoundError: Data or weights that are not there.
         KeyboardInterrupt: Ctrl-C came; the checkpoint is written, the store is closed and readable.
     """
-    device = choose_device(config.device)
-    place, grids = _checkpoint(store, run), samples_folder(store, run)
+    began, name, device = time.monotonic(), name or config.name, choose_device(config.device)
+    place, grids = _checkpoint(store, name), samples_folder(Path(store), name)
+    if resume and not place.is_file():
+        resume, overwrite = False, True
     if not resume and not overwrite:  # said before the extractor is trained
-        check_new(store, run)
+        check_new(store, name)
     saved = _saved(place, config, device) if resume else None
     start = 0 if saved is None else saved["step"]
     data = padded(load_data(config.data, data_dir=data_dir, download=download)).to(device)
     measuring = scorer(config, data, choose_extractor(extractor, data, folder=Path(store) / "_extractors"))
     both = _players(config, data, device)
-    with (
-        Probe(
-            both.pair,
-            both.optimizers(),
-            store=store,
-            run=run,
-            every=_cadence(config),
-            config={**config.to_dict(), **measuring.description()},
-            resume_step=None if saved is None else start,
-            overwrite=overwrite,
-        ) as probe,
-        deferred_interrupt() as interrupted,
-    ):
-        forget_grids(grids, after=start if saved else -1)
-        if saved is not None:
-            both.load_state_dict(saved["players"])
-            probe.load_state_dict(saved["probe"])
-        else:
-            probe.log(split=REAL, **measuring.real())
-        milestones = _Milestones(config, both, probe, measuring, place, grids)
-        yield milestones.reach(start)
-        batches = real_batches(data, config)
-        for step in train_gan(both, batches, config=config, loss=loss_named(config.loss), start=start, probe=probe):
-            if interrupted():
-                milestones.save(step)
-                raise KeyboardInterrupt
-            yield milestones.reach(step)
+    probe = Probe(
+        both.pair,
+        both.optimizers(),
+        store=store,
+        run=name,
+        every=config.every,
+        config={**config.to_dict(), **measuring.description()},
+        resume_step=None if saved is None else start,
+        overwrite=overwrite,
+    )
+    with probe, deferred_interrupt() as interrupted:
+        session = _Session(name, config, both, probe, measuring, place, grids, watch, interrupted)
+        session.begin(saved)
+        session.follow(data, start)
+    ended = Ended(name, config.steps, time.monotonic() - began, diverged=False)
+    watch(ended)
+    return ended
 
 
 @dataclass(frozen=True, eq=False)
-class _Milestones:
-    """What happens between two steps, when it is due."""
+class _Session:
+    """A run between its start, or its checkpoint, and its end or Ctrl-C."""
 
+    run: str
     config: GanConfig
     players: Players
     probe: Probe
     scorer: Scorer
     checkpoint: Path
     grids: Path
+    watch: Watch
+    interrupted: Callable[[], bool]
 
-    def reach(self, step: int) -> Progress:
+    def begin(self, saved: dict[str, Any] | None) -> None:
+        """Take the state of a checkpoint, or score the real images; forget grids that will be made again."""
+        forget_grids(self.grids, after=saved["step"] if saved else -1)
+        if saved is None:
+            self.probe.log(split=REAL, **self.scorer.real())
+            return
+        self.players.load_state_dict(saved["players"])
+        self.probe.load_state_dict(saved["probe"])
+
+    def follow(self, data: DataSet, start: int) -> None:
+        """Train to the end, with all that is due between two steps."""
+        config, refresh = self.config, Refresh()
+        self.watch(Began(self.run, epochs=0, steps=config.steps, start=start))
+        self.reach(start)
+        batches, loss = real_batches(data, config), loss_named(config.loss)
+        for step in train_gan(self.players, batches, config=config, loss=loss, start=start, probe=self.probe):
+            if self.interrupted():
+                self.save(step)
+                raise KeyboardInterrupt
+            if refresh.due() or step == config.steps:
+                self.watch(Stepped(self.run, step))
+            self.reach(step)
+
+    def reach(self, step: int) -> None:
         """Save first, then sample and score: a run resumed from here does both again."""
         last = step == self.config.steps
-        grid = None
         if last or step % self.config.sample_every == 0:
             self.save(step)
             z = noise(ROWS * COLUMNS, self.config.latent, seed=self.config.seed, use="grid")
-            grid = write_grid(self.grids, generate(self.players.sampled, z), step=step)
-        scores = {}
+            write_grid(self.grids, generate(self.players.sampled, z), step=step)
         if last or step % self.config.score_every == 0:
             scores = self.scorer.measure(self.players, draws=self.config.draws if last else 1)
             self.probe.log(split=TEST, **scores)
-        return Progress(step, scores, grid)
+            self.watch(Scored(self.run, step, _worth_telling(scores)))
 
     def save(self, step: int) -> None:
         """Write a checkpoint."""
         self.probe.flush()  # a resumed run supersedes only what is later than its checkpoint: the rest must be there
         state = {"step": step, "players": self.players.state_dict(), "probe": self.probe.state_dict()}
-        save_checkpoint(self.checkpoint, {"config": self.config.fixed(), **state})
+        save_checkpoint(self.checkpoint, {"config": self.config.to_dict(), **state})
 
 
-def _checkpoint(store: Path | str, run: str) -> Path:
+def _worth_telling(scores: dict[str, float]) -> dict[str, float]:
+    """Return inception scores and Frechet distances, or all scores where there are none; no standard deviations."""
+    means = {name: value for name, value in scores.items() if not name.endswith("_std")}
+    return {name: value for name, value in means.items() if name.startswith(("is_", "fid_"))} or means
+
+
+def _checkpoint(store: str | PathLike[str], run: str) -> Path:
     if "://" in str(store):
         raise ValueError(f"store {store}: a GAN run keeps checkpoints and samples in its store; name a local folder.")
     return checkpoint_path(store, check_run_id(run))
 
 
 def _saved(place: Path, config: GanConfig, device: torch.device) -> dict[str, Any]:
-    if not place.is_file():
-        raise FileNotFoundError(f"nothing to resume: {place} is missing. Leave out --resume to begin the run.")
-    saved = load_checkpoint(place, config=config.fixed(), device=device)
+    saved = load_checkpoint(place, config=config.to_dict(), may_change=config.may_change, device=device)
     if saved["step"] > config.steps:
         raise ValueError(f"checkpoint {place} is at step {saved['step']}: --steps {config.steps} lies before it.")
     return saved
-
-
-def _cadence(config: GanConfig) -> dict[str, int]:
-    """Return when each metric is recorded: the operator norms, which bound the critic, with every score."""
-    usual = {name: config.every * metric.every_nth_record for name, metric in METRICS.items()}
-    return usual | {"operator_norm": config.score_every}
 
 
 def _players(config: GanConfig, data: DataSet, device: torch.device) -> Players:

@@ -1,11 +1,11 @@
-"""Checkpoints: all that a run needs to go on, bit for bit, where it stopped."""
+"""Checkpoints: the state from which a run goes on, bit for bit, where it stopped."""
 
 from __future__ import annotations
 
 import io
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,6 @@ import torch
 
 from probes.storage.files import open_store
 from probes.storage.safe_files import check_folder, make_file, open_regular
-
-# Settings a resumed run may change: how long it goes on and what is observed; neither alters the steps already taken.
-MAY_CHANGE = frozenset({"epochs", "every", "include", "exclude", "device"})
 
 
 def checkpoint_path(store: str | os.PathLike[str], run: str) -> Path:
@@ -50,12 +47,25 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path, *, config: Mapping[str, Any], device: torch.device | str = "cpu") -> dict[str, Any]:
+def check_checkpoint(store: str | os.PathLike[str], run: str) -> None:
+    """Refuse to go on with a run that has no checkpoint.
+
+    Raises:
+        FileNotFoundError: It has none.
+    """
+    if not (place := checkpoint_path(store, run)).is_file():
+        raise FileNotFoundError(f"nothing to resume: {place} is missing. Leave out --resume to begin the run.")
+
+
+def load_checkpoint(
+    path: Path, *, config: Mapping[str, Any], may_change: Set[str] = frozenset(), device: torch.device | str = "cpu"
+) -> dict[str, Any]:
     """Read a checkpoint of the same configuration.
 
     Args:
         path: The file.
         config: The settings of the run that wants to go on.
+        may_change: Settings in which the two may differ.
         device: Where tensors are wanted.
 
     Raises:
@@ -71,7 +81,7 @@ def load_checkpoint(path: Path, *, config: Mapping[str, Any], device: torch.devi
     saved = state["config"]
     unlike = [
         f"{name} {saved.get(name)!r}, not {config.get(name)!r}"
-        for name in sorted((set(saved) | set(config)) - MAY_CHANGE)
+        for name in sorted((set(saved) | set(config)) - may_change)
         if saved.get(name) != config.get(name)
     ]
     if unlike:

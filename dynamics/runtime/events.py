@@ -1,9 +1,12 @@
-"""What a run tells those who watch it. Plain numbers, so that they travel between processes."""
+"""Events of a run: messages of plain numbers and words, so that they travel between processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+REFRESH_SECONDS = 0.2  # reading a loss waits for the device: not at every step
 
 
 @dataclass(frozen=True)
@@ -13,8 +16,8 @@ class Began:
     Attributes:
         run: Its id.
         epochs: Epochs in all; 0 for a run that counts steps alone.
-        steps: Optimizer steps in all.
-        start: Optimizer steps already taken.
+        steps: Steps in all: optimizer steps, of a GAN the generator's.
+        start: Steps already taken.
     """
 
     run: str
@@ -25,45 +28,45 @@ class Began:
 
 @dataclass(frozen=True)
 class Stepped:
-    """A run has got so far; sent a few times a second.
+    """Progress of a run; sent a few times a second.
 
     Attributes:
         run: Its id.
-        steps: Optimizer steps taken.
-        epoch: Epoch they have reached, from 0.
-        loss: Training loss of the last.
+        steps: Steps taken.
+        epoch: Epoch of the last step, from 0; None for a run that counts steps alone.
+        loss: Training loss at the last step; None for a run without one loss.
     """
 
     run: str
     steps: int
-    epoch: int
-    loss: float
+    epoch: int | None = None
+    loss: float | None = None
 
 
 @dataclass(frozen=True)
 class Scored:
-    """An epoch is over and the model has been tested.
+    """Scores of a model between two steps: after an epoch, or at a milestone of a GAN.
 
     Attributes:
         run: Its id.
-        epoch: The epoch, from 0.
-        loss: Mean test loss.
-        accuracy: Test accuracy, 0 to 1.
+        steps: Steps taken.
+        scores: The scores by name; a name that ends in ``accuracy`` is a share, 0 to 1.
+        epoch: The epoch that is over, from 0; None for a run that counts steps alone.
     """
 
     run: str
-    epoch: int
-    loss: float
-    accuracy: float
+    steps: int
+    scores: Mapping[str, float]
+    epoch: int | None = None
 
 
 @dataclass(frozen=True)
 class Noted:
-    """A run has something to say that has no form of its own.
+    """A remark of a run.
 
     Attributes:
         run: Its id.
-        text: What, in a line.
+        text: The remark, in a line.
     """
 
     run: str
@@ -76,7 +79,7 @@ class Ended:
 
     Attributes:
         run: Its id.
-        steps: Optimizer steps taken in all.
+        steps: Steps taken in all.
         seconds: Wall-clock time since the run began or went on.
         diverged: The loss was no finite number at the end of an epoch; the run was ended there.
     """
@@ -107,3 +110,18 @@ Watch = Callable[[Event], None]
 def unwatched(event: Event) -> None:
     """Watch a run without a word."""
     del event
+
+
+class Refresh:
+    """Says whether the next :class:`Stepped` is due: the last one is a fifth of a second ago."""
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+
+    def due(self) -> bool:
+        """Return whether it is due; if so, it counts as sent."""
+        now = time.monotonic()
+        if now - self._last <= REFRESH_SECONDS:
+            return False
+        self._last = now
+        return True

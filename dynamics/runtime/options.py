@@ -1,49 +1,51 @@
-"""The command-line options of a RunConfig: one for each field, its help beside the field."""
+"""Command-line options derived from a dataclass of settings: one option for each field, its help beside the field."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import Field, fields
+from dataclasses import Field, field, fields
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from dynamics.classifier.config import RunConfig
-
 Command = Callable[..., None]
 
 
-def with_config_options(*, several: bool = False) -> Callable[[Command], Command]:
-    """Give a command one option for each field of RunConfig.
-
-    ``command(settings: dict, *, ...)`` gets the ones that were given, as ``settings``, and its own options, which are
-    listed first.
+def setting(default: Any, group: str, description: str, *, option: str = "", default_text: str = "") -> Any:
+    """Return a dataclass field that :func:`options` makes an option of.
 
     Args:
+        default: The field's default.
+        group: Panel of ``--help`` that lists the option.
+        description: Its help.
+        option: Its name, where that is not the field's: ``critic-norm``.
+        default_text: Words for the default, where it follows from other settings.
+    """
+    metadata = {"help": description, "group": group, "option": option, "default_text": default_text}
+    return field(default=default, metadata=metadata)
+
+
+def options(config: type, *, several: bool = False) -> Callable[[Command], Command]:
+    """Give a command one option for each field of a dataclass of settings.
+
+    ``command(settings: dict, *, ...)`` gets the settings that were given, by their fields' names, and its own options,
+    which are listed first.
+
+    Args:
+        config: A dataclass whose fields are made by :func:`setting`.
         several: Take each option as text, for a command that reads several values from it.
     """
-    types = get_type_hints(RunConfig)
-    options = {
-        entry.name: inspect.Parameter(
-            entry.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                (str if several else types[entry.name]) | None,
-                typer.Option(help=_help(entry), rich_help_panel=entry.metadata["group"], show_default=False),
-            ],
-        )
-        for entry in fields(RunConfig)
-    }
+    types = get_type_hints(config)
+    parameters = {entry.name: _parameter(entry, str if several else types[entry.name]) for entry in fields(config)}
 
     def decorate(command: Command) -> Command:
         def parsed(**given: Any) -> None:
-            settings = {name: value for name in options if (value := given.pop(name)) is not None}
+            settings = {name: value for name in parameters if (value := given.pop(name)) is not None}
             command(settings, **given)
 
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
-        both = [*own, *options.values()]
+        both = [*own, *parameters.values()]
         parsed.__name__, parsed.__doc__ = command.__name__, command.__doc__
         parsed.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]  # where inspect looks first
         parsed.__annotations__ = {parameter.name: parameter.annotation for parameter in both}
@@ -52,7 +54,17 @@ def with_config_options(*, several: bool = False) -> Callable[[Command], Command
     return decorate
 
 
-def _help(setting: Field[Any]) -> str:
-    """Return a setting's help and its default; the option itself has none, to tell whether it was given."""
-    default = ("yes" if setting.default else "no") if setting.type == "bool" else str(setting.default)
-    return f"{setting.metadata['help']} Default: {default}." if default else setting.metadata["help"]
+def _parameter(entry: Field[Any], kind: type) -> inspect.Parameter:
+    """Return the option of a field. Its own default is None, to tell whether the option was given."""
+    names = [f"--{entry.metadata['option']}"] if entry.metadata["option"] else []
+    option = typer.Option(*names, help=_help(entry), rich_help_panel=entry.metadata["group"], show_default=False)
+    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
+    return inspect.Parameter(entry.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _help(entry: Field[Any]) -> str:
+    """Return the help of a setting, its default at the end."""
+    default = entry.metadata["default_text"] or str(entry.default)
+    if isinstance(entry.default, bool):
+        default = "yes" if entry.default else "no"
+    return f"{entry.metadata['help']} Default: {default}." if default else entry.metadata["help"]

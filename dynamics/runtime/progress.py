@@ -1,9 +1,10 @@
-"""Runs before a person's eyes: a bar each on a terminal, a line an epoch elsewhere."""
+"""Progress display: a bar per run on a terminal, a line per score elsewhere."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from dynamics.runtime.events import Began, Ended, Event, Failed, Noted, Scored, 
 
 @contextmanager
 def watching(console: Console | None = None, *, speaks: bool = True) -> Iterator[Watch]:
-    """Show runs on the console while the block lasts; the value is what they are to be watched with.
+    """Show runs on the console while the block lasts; the value is the ``watch`` argument of a run.
 
     Args:
         console: Where to; standard output unless told.
@@ -31,9 +32,9 @@ def watching(console: Console | None = None, *, speaks: bool = True) -> Iterator
     progress = Progress(
         TextColumn("[bold]{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
         BarColumn(bar_width=9),
-        TextColumn("epoch {task.fields[epoch]}", table_column=Column(no_wrap=True)),
-        TextColumn("loss {task.fields[loss]}", table_column=Column(no_wrap=True)),
-        TextColumn("test {task.fields[accuracy]}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[place]}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[loss]}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[scores]}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=44)),
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
         console=console,
@@ -43,57 +44,80 @@ def watching(console: Console | None = None, *, speaks: bool = True) -> Iterator
         yield Bars(progress)
 
 
+def tell_how_to_go_on(store: object, command: str) -> None:
+    """Print the command that goes on with a run that Ctrl-C has stopped."""
+    print(f"stopped: what was recorded is in {store}, whole and readable. Go on with: {command}", file=sys.stderr)
+
+
 class Lines:
-    """Prints a line when a run begins, after each epoch and at the end."""
+    """Prints a line when a run begins, at each of its scores and at its end."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._runs: dict[str, Began] = {}
         self._since: dict[str, float] = {}
-        self._epochs: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
-        """Print what is worth a line."""
+        """Print the event, unless it is a step."""
         if isinstance(event, Began):
-            self._since[event.run], self._epochs[event.run] = time.monotonic(), event.epochs
-            where = f"goes on at step {event.start:,}" if event.start else "begins"
+            self._runs[event.run], self._since[event.run] = event, time.monotonic()
+            how = f"goes on at step {event.start:,}" if event.start else "begins"
             epochs = f"{event.epochs} epochs, " if event.epochs else ""
-            self._console.print(f"{event.run} {where}: {epochs}{event.steps:,} steps")
+            self._console.print(f"{event.run} {how}: {epochs}{event.steps:,} steps")
         elif isinstance(event, Scored):
-            self._console.print(
-                f"{event.run} epoch {event.epoch + 1}/{self._epochs[event.run]}: test loss {event.loss:.4f}, "
-                f"test accuracy {event.accuracy:.2%}, {time.monotonic() - self._since[event.run]:.0f} s"
-            )
+            place, seconds = _place(self._runs[event.run], event), time.monotonic() - self._since[event.run]
+            self._console.print(f"{event.run} {place}: {_worded(event.scores)}, {seconds:.0f} s")
         elif (verdict := _verdict(event)) is not None:
             self._console.print(verdict)
 
 
 class Bars:
-    """Moves a bar for each run: epoch, loss, accuracy and the time left."""
+    """Moves a bar for each run: epoch or step, loss, scores and the time left."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+        self._runs: dict[str, Began] = {}
         self._bars: dict[str, TaskID] = {}
-        self._epochs: dict[str, int | str] = {}
 
     def __call__(self, event: Event) -> None:
         """Move the run's bar."""
         if isinstance(event, Began):
-            self._epochs[event.run] = event.epochs or "-"
+            self._runs[event.run] = event
+            begun = Stepped(event.run, event.start)
             self._bars[event.run] = self._progress.add_task(
-                event.run,
-                total=event.steps,
-                completed=event.start,
-                epoch=f"-/{self._epochs[event.run]}",
-                loss="-",
-                accuracy="-",
+                event.run, total=event.steps, completed=event.start, place=_place(event, begun), loss="", scores=""
             )
         elif isinstance(event, Stepped):
-            epoch = f"{event.epoch + 1}/{self._epochs[event.run]}"
-            self._progress.update(self._bars[event.run], completed=event.steps, epoch=epoch, loss=f"{event.loss:.4f}")
+            bar, place = self._bars[event.run], _place(self._runs[event.run], event)
+            loss = "" if event.loss is None else f"loss {event.loss:.4f}"
+            self._progress.update(bar, completed=event.steps, place=place, loss=loss)
         elif isinstance(event, Scored):
-            self._progress.update(self._bars[event.run], accuracy=f"{event.accuracy:.2%}")
+            self._progress.update(self._bars[event.run], scores=_in_short(event.scores))
         elif (verdict := _verdict(event)) is not None:
             self._progress.console.print(verdict)
+
+
+def _place(run: Began, now: Stepped | Scored) -> str:
+    """Return how far a run is: epochs where it counts them, else steps."""
+    if run.epochs:
+        return f"epoch {'-' if now.epoch is None else now.epoch + 1}/{run.epochs}"
+    return f"step {now.steps:,}/{run.steps:,}"
+
+
+def _worded(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {_formatted(name, value)}" for name, value in scores.items())
+
+
+def _in_short(scores: Mapping[str, float]) -> str:
+    """Return the scores in the width of a bar: without losses, which have a column of their own."""
+    shown = [(name, _formatted(name, value)) for name, value in scores.items() if not name.endswith("loss")]
+    return ", ".join(f"{name.removesuffix(' accuracy')} {value}" for name, value in shown)
+
+
+def _formatted(name: str, value: float) -> str:
+    if name.endswith("accuracy"):
+        return f"{value:.2%}"
+    return f"{value:.4f}" if name.endswith("loss") else f"{value:.4g}"
 
 
 def _verdict(event: Event) -> str | None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dynamics.classifier.config import LEARNING_RATES, RunConfig, protocol
-from dynamics.gan.config import DEFAULT_LOSS, LOSS_OF_NORM, GanConfig
-from dynamics.gan.losses import loss_named
+from dynamics.gan.config import GanConfig, loss_settings
 from dynamics.sweeps.grid import grid
 
-NORMS = ("bn", "sn", "msn")
+if TYPE_CHECKING:
+    import pandas as pd
+
+COMPARED = ("bn", "sn", "msn")  # the norms of the paper's comparison
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class Experiment:
             return grid(self.base, self.axes)
         return grid(replace(self.base, **self.quick), {**self.axes, **self.quick_axes})
 
+    def results(self, store: str, *, quick: bool = False) -> pd.DataFrame:
+        """Return a row a run: its settings, accuracies, loss, steps and parameters."""
+        from dynamics.sweeps.results import results
+
+        return results(store, self.runs(quick=quick), settings=list(self.axes))
+
 
 @dataclass(frozen=True)
 class GanExperiment:
@@ -52,47 +60,48 @@ class GanExperiment:
     title: str
     base: GanConfig
     quick: Mapping[str, Any]
-    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: {"norm": NORMS})
 
     def runs(self, *, quick: bool = False) -> dict[str, GanConfig]:
         """Return the configuration of each run by its id."""
         base = replace(self.base, **self.quick) if quick else self.base
-        losses = {norm: LOSS_OF_NORM.get(norm, DEFAULT_LOSS) for norm in self.axes["norm"]}
-        configs = [
-            replace(base, norm=norm, loss=loss, critic_steps=loss_named(loss).critic_steps)
-            for norm, loss in losses.items()
-        ]
+        configs = [replace(base, norm=norm, **loss_settings(norm)) for norm in COMPARED]
         return {config.name: config for config in configs}
+
+    def results(self, store: str, *, quick: bool = False) -> pd.DataFrame:
+        """Return the scores of the runs."""
+        from analysis.paper.score_table import score_table
+
+        return score_table(store, runs=list(self.runs(quick=quick)))
 
 
 EXPERIMENTS: dict[str, Experiment | GanExperiment] = {
     "cnn3-subset": Experiment(
         "3-layer CNN, 5,000 training and 1,000 test digits of MNIST",
         RunConfig(epochs=10, every=6),
-        {"norm": NORMS},
+        {"norm": COMPARED},
     ),
     "cnn3-mnist": Experiment(
         "3-layer CNN, MNIST",
         RunConfig(**protocol("paper", "cnn3"), every=50),
-        {"norm": NORMS, "learning_rate": LEARNING_RATES, "definition": ("paper", "released")},
+        {"norm": COMPARED, "learning_rate": LEARNING_RATES, "definition": ("paper", "released")},
         quick={"epochs": 10},
     ),
     "vgg7-svhn": Experiment(
         "VGG-7, SVHN",
         RunConfig(**protocol("paper", "vgg7"), every=100),
-        {"norm": NORMS, "learning_rate": LEARNING_RATES},
+        {"norm": COMPARED, "learning_rate": LEARNING_RATES},
         quick={"epochs": 10},
     ),
     "vgg7-cifar10": Experiment(
         "VGG-7, CIFAR-10",
         RunConfig(**protocol("paper", "vgg7") | {"data": "cifar10"}, every=100),
-        {"norm": NORMS, "learning_rate": LEARNING_RATES},
+        {"norm": COMPARED, "learning_rate": LEARNING_RATES},
         quick={"epochs": 10},
     ),
     "densenet-cifar10": Experiment(
         "DenseNet-BC-100, CIFAR-10",
         RunConfig(**protocol("paper", "densenet_bc"), every=100),
-        {"norm": NORMS, "learning_rate": LEARNING_RATES, "scope": ("full", "released")},
+        {"norm": COMPARED, "learning_rate": LEARNING_RATES, "scope": ("full", "released")},
         # The first 1,000 images of each class; 468 steps in all.
         quick={"epochs": 3, "train_images": 1000, "every": 10},
         quick_axes={"learning_rate": (0.001,)},

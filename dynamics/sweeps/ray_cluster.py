@@ -54,9 +54,7 @@ def sweep_on_ray(
             remove_run(open_store(store), task.run)
     try:
         waiting = {
-            ray.remote(max_retries=RETRIES, num_cpus=getattr(task.config, "threads", 1) or 1, num_gpus=gpus)(
-                train_on_worker
-            )
+            ray.remote(max_retries=RETRIES, num_cpus=task.config.cores, num_gpus=gpus)(train_on_worker)
             .options(name=task.run)
             .remote(task, os.fspath(store), os.fspath(data_dir), download): task.run
             for task in todo

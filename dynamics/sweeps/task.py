@@ -1,25 +1,58 @@
-"""A run that is to be trained, and what is left to do of it."""
+"""A run to be trained, and the part of it that is left to do."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar, Protocol, Self
 
-from dynamics.classifier.config import RunConfig
-from dynamics.gan.config import MAY_CHANGE as GAN_MAY_CHANGE
-from dynamics.gan.config import GanConfig
-from dynamics.runtime.checkpoint import MAY_CHANGE
 from dynamics.runtime.events import Ended, Watch, unwatched
 from dynamics.runtime.stored import StoredRun, stored_run
 
 SHOWN = 4  # differences that a message names
-LENGTHS = ("epochs", "steps")  # the setting that says how long a run is: of a classifier, of a GAN
+
+
+class Settings(Protocol):
+    """The settings of one run of any kind, as RunConfig and GanConfig have them.
+
+    Attributes:
+        may_change: Settings that a resumed run may change: they alter no step already taken.
+        length: The setting that says how long a run is.
+    """
+
+    may_change: ClassVar[frozenset[str]]
+    length: ClassVar[str]
+
+    @property
+    def cores(self) -> int:
+        """CPU cores that a run takes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings by name, as the store keeps them."""
+
+    def train(
+        self,
+        *,
+        store: str | PathLike[str],
+        name: str,
+        data_dir: str | PathLike[str],
+        download: bool,
+        resume: bool,
+        overwrite: bool,
+        watch: Watch,
+        extractor: str,
+    ) -> Ended:
+        """Train to the end; ``extractor`` scores generated samples, if there are any."""
+
+    @classmethod
+    def check(cls, configs: Iterable[Self], *, data_dir: str | PathLike[str] = "data", download: bool = False) -> None:
+        """Refuse configurations that cannot run, before anything is trained; fetch each data set once."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A run to be trained, and what is to become of what the store holds of it.
+    """A run to be trained, and the way to treat the rows of it that the store holds already.
 
     Attributes:
         run: Its id.
@@ -32,7 +65,7 @@ class Task:
     """
 
     run: str
-    config: RunConfig | GanConfig
+    config: Settings
     resume: bool = False
     overwrite: bool = False
     done: bool = False
@@ -48,28 +81,22 @@ class Task:
         watch: Watch = unwatched,
     ) -> Ended:
         """Train it to the end."""
-        settings: dict[str, Any] = {
-            "store": store,
-            "name": self.run,
-            "data_dir": data_dir,
-            "download": download,
-            "resume": self.resume,
-            "overwrite": self.overwrite,
-            "watch": watch,
-        }
-        if isinstance(self.config, GanConfig):
-            from dynamics.gan_run import run_gan_watched
-
-            return run_gan_watched(self.config, extractor=self.extractor, **settings)
-        from dynamics.classifier.run import run
-
-        return run(self.config, **settings)
+        return self.config.train(
+            store=store,
+            name=self.run,
+            data_dir=data_dir,
+            download=download,
+            resume=self.resume,
+            overwrite=self.overwrite,
+            watch=watch,
+            extractor=self.extractor,
+        )
 
 
 def task_for(
     store: str | PathLike[str],
     run: str,
-    config: RunConfig | GanConfig,
+    config: Settings,
     *,
     overwrite: bool = False,
     extractor: str = "trained",
@@ -88,17 +115,30 @@ def task_for(
         raise ValueError(
             f"store {store} holds a run {run!r} with {shown}: name another store, or delete that run by --overwrite."
         )
-    wanted = config.to_dict()
-    long_enough = all(found.settings.get(name, 0) >= wanted[name] for name in LENGTHS if name in wanted)
+    long_enough = found.settings.get(config.length, 0) >= config.to_dict()[config.length]
     finished = found.status == "finished" and long_enough
     return Task(run, config, resume=not finished, done=finished, extractor=extractor, last_step=found.last_step)
 
 
-def differences(found: StoredRun, config: RunConfig | GanConfig) -> list[str]:
+def differences(found: StoredRun, config: Settings) -> list[str]:
     """Return the settings that keep a stored run from being the configuration's, each with both values."""
-    may_change = GAN_MAY_CHANGE if isinstance(config, GanConfig) else MAY_CHANGE
     return [
         f"{name} {found.settings.get(name)!r}, not {value!r}"
         for name, value in sorted(config.to_dict().items())
-        if name not in may_change and found.settings.get(name) != value
+        if name not in config.may_change and found.settings.get(name) != value
     ]
+
+
+def check(tasks: Iterable[Task], *, data_dir: str | PathLike[str] = "data", download: bool = False) -> None:
+    """Refuse tasks that cannot run, before any of them is trained; fetch each data set once.
+
+    Raises:
+        ValueError: A setting that does not fit its data, an unknown name.
+        FileNotFoundError: A data set is not there.
+    """
+    kinds: dict[type[Settings], list[Settings]] = {}
+    for task in tasks:
+        if not task.done:
+            kinds.setdefault(type(task.config), []).append(task.config)
+    for kind, configs in kinds.items():
+        kind.check(configs, data_dir=data_dir, download=download)

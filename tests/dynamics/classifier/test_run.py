@@ -52,7 +52,7 @@ def interrupt_after(steps: int, number: int = signal.SIGINT) -> object:
 
 @pytest.fixture
 def watch_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynamics.classifier.run.REFRESH_SECONDS", -1.0)
+    monkeypatch.setattr("dynamics.runtime.events.REFRESH_SECONDS", -1.0)
 
 
 def test_a_run_tells_its_story_and_ends_finished(config: RunConfig, tmp_path: Path) -> None:

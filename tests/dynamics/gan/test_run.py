@@ -19,9 +19,13 @@ from dynamics.gan.config import GanConfig
 from dynamics.gan.images import padded
 from dynamics.gan.losses import loss_named
 from dynamics.gan.players import Players, averaged, players
-from dynamics.gan.run import Progress, run_gan
+from dynamics.gan.run import run as run_gan
 from dynamics.gan.train import real_batches, real_images, train_gan
+from dynamics.runtime import events
+from dynamics.runtime.checkpoint import checkpoint_path
+from dynamics.runtime.events import Began, Ended, Event, Scored, Stepped
 from probes import Probe
+from probes.metrics import METRICS
 
 SMALL = GanConfig(
     norm="sn",
@@ -37,17 +41,41 @@ SMALL = GanConfig(
     device="cpu",
 )
 WGAN_GP = replace(SMALL, norm="bn", loss="wasserstein", critic_steps=5)
-Run = Callable[..., list[Progress]]
+Run = Callable[..., list[Event]]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run a configuration to its end in the test's own store."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a configuration to its end in the test's own store; return its events, those of all steps among them."""
+    monkeypatch.setattr(events, "REFRESH_SECONDS", -1.0)
 
-    def whole(config: GanConfig, name: str = "gan", **settings: Any) -> list[Progress]:
-        return list(run_gan(config, **({"store": tmp_path, "run": name, "extractor": "none"} | settings)))
+    def whole(config: GanConfig, name: str = "gan", **settings: Any) -> list[Event]:
+        told: list[Event] = []
+        run_gan(config, **({"store": tmp_path, "name": name, "extractor": "none", "watch": told.append} | settings))
+        return told
 
     return whole
+
+
+def steps_of(told: list[Event]) -> list[int]:
+    """Return the step a run began at, and every step it told."""
+    began, *others = told
+    assert isinstance(began, Began)
+    return [began.start, *(event.steps for event in others if isinstance(event, Stepped))]
+
+
+def at_step(step: int, do: Callable[[], object]) -> Callable[[Event], None]:
+    """Return what watches a run and does something when it has taken a step."""
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Stepped) and event.steps == step:
+            do()
+
+    return watch
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
 
 
 def read(store: Path, table: str, run: str = "gan") -> pd.DataFrame:
@@ -63,6 +91,24 @@ def small_players(config: GanConfig) -> Players:
 
 def state(of: Players) -> dict[str, torch.Tensor]:
     return {key: value.clone() for key, value in of.pair.state_dict().items()}
+
+
+def test_a_run_tells_its_story_as_any_run_does(run: Run) -> None:
+    told = run(SMALL)
+    assert told[0] == Began("gan", epochs=0, steps=4, start=0)
+    assert steps_of(told) == [0, 1, 2, 3, 4]
+    scored = [event for event in told if isinstance(event, Scored)]
+    assert [event.steps for event in scored] == [0, 4]
+    assert "critic_gradient_real" in scored[0].scores
+    assert isinstance(told[-1], Ended)
+    assert (told[-1].steps, told[-1].diverged) == (4, False)
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_begun_again(run: Run, tmp_path: Path) -> None:
+    run(SMALL)
+    checkpoint_path(tmp_path, "gan").unlink()
+    assert steps_of(run(SMALL, resume=True)) == [0, 1, 2, 3, 4]
+    assert not read(tmp_path, "steps").duplicated(["step", "split"]).any()
 
 
 def test_one_run_holds_both_networks_under_their_names(run: Run, tmp_path: Path) -> None:
@@ -94,9 +140,17 @@ def test_scoring_between_steps_leaves_no_trace_in_the_records(run: Run, tmp_path
     run(replace(SMALL, steps=3, score_every=1), "scored")
     run(replace(SMALL, steps=3, score_every=100), "unscored")
     scored, unscored = (read(tmp_path, "layers", name).reset_index(drop=True) for name in ("scored", "unscored"))
-    # Operator norms are recorded with the scores, so there alone the records differ.
-    pd.testing.assert_frame_equal(scored.drop(columns="operator_norm"), unscored.drop(columns="operator_norm"))
-    assert scored.groupby("step")["operator_norm"].any().tolist() == [True, True, True]
+    pd.testing.assert_frame_equal(scored, unscored)
+
+
+def test_metrics_that_are_dear_are_recorded_as_rarely_as_in_any_run(run: Run, tmp_path: Path) -> None:
+    run(replace(SMALL, steps=3))
+    layers = read(tmp_path, "layers").groupby("step")
+    assert layers["spectral_norm"].any().tolist() == [True, True, True]
+    dear = [column.name for metric in METRICS.values() if metric.apart > 1 for column in metric.columns]
+    assert "operator_norm" in dear
+    for column in dear:
+        assert layers[column].any().tolist()[1:] == [False, False], column
 
 
 @pytest.mark.parametrize("config", [SMALL, WGAN_GP], ids=["one critic step", "five"])
@@ -148,13 +202,9 @@ def test_a_probe_changes_no_bit_of_either_network(norm: str, tmp_path: Path) -> 
 )
 def test_a_run_stopped_and_resumed_is_the_run_never_stopped(config: GanConfig, run: Run, tmp_path: Path) -> None:
     run(config, "whole")
-    stopped = run_gan(config, store=tmp_path, run="stopped", extractor="none")
-    for progress in stopped:
-        if progress.step == 3:  # one step past the checkpoint: its rows are superseded
-            break
-    stopped.close()
-    resumed = run(config, "stopped", resume=True)
-    assert [progress.step for progress in resumed] == [2, 3, 4]
+    with pytest.raises(KeyboardInterrupt):  # one step past the checkpoint: its rows are superseded
+        run(config, "stopped", watch=at_step(3, stop))
+    assert steps_of(run(config, "stopped", resume=True)) == [2, 3, 4]
     for table in ("steps", "layers", "histograms"):
         pd.testing.assert_frame_equal(
             read(tmp_path, table, "whole").reset_index(drop=True),
@@ -168,13 +218,10 @@ def test_a_run_stopped_and_resumed_is_the_run_never_stopped(config: GanConfig, r
 
 def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path, run: Run) -> None:
     config = replace(SMALL, sample_every=100)
-    going = run_gan(config, store=tmp_path, run="gan", extractor="none")
-    assert [next(going).step, next(going).step] == [0, 1]
-    os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        next(going)
+        run(config, watch=at_step(1, lambda: os.kill(os.getpid(), signal.SIGINT)))
     assert pd.read_parquet(tmp_path / "runs")["status"].tolist() == ["interrupted"]
-    assert [progress.step for progress in run(config, resume=True)] == [2, 3, 4]
+    assert steps_of(run(config, resume=True)) == [2, 3, 4]
     assert pd.read_parquet(tmp_path / "runs")["status"].tolist() == ["finished"]
 
 
@@ -187,9 +234,12 @@ def test_scores_stand_in_the_store_beside_those_of_real_images(run: Run, tmp_pat
         return train_small_cnn(replace(data, train=every_tenth), steps=1)
 
     monkeypatch.setattr(registry, "train_small_cnn", train_on_few)
-    found = run(replace(SMALL, score_every=2), extractor="trained")
+    told = run(replace(SMALL, score_every=2), extractor="trained")
+    scored = [event for event in told if isinstance(event, Scored)]
+    assert [event.steps for event in scored] == [0, 2, 4]
+    assert set(scored[-1].scores) == {"is_cnn_mnist_subset", "fid_cnn_mnist_subset"}
     steps = read(tmp_path, "steps").set_index(["split", "step"])
-    assert steps.loc[("test", 4), "fid_cnn_mnist_subset"] == found[-1].scores["fid_cnn_mnist_subset"]
+    assert steps.loc[("test", 4), "fid_cnn_mnist_subset"] == scored[-1].scores["fid_cnn_mnist_subset"]
     assert steps.loc[("test", 4), "fid_cnn_mnist_subset_std"] > 0
     assert pd.isna(steps.loc[("test", 2), "fid_cnn_mnist_subset_std"]), "one draw while training"
     assert steps.loc[("real", 0), "fid_cnn_mnist_subset"] < steps.loc[("test", 0), "fid_cnn_mnist_subset"]
@@ -240,8 +290,6 @@ def test_a_run_that_exists_is_not_written_over(run: Run, tmp_path: Path) -> None
 
 
 def test_what_cannot_be_resumed_is_named(run: Run) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nothing to resume: .*gan.pt is missing"):
-        run(SMALL, resume=True)
     run(SMALL)
     with pytest.raises(ValueError, match=r"checkpoint .* is of a run with norm 'sn', not 'msn'"):
         run(replace(SMALL, norm="msn"), resume=True)

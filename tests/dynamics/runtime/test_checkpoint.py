@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from dynamics.runtime import checkpoint
-from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, restore_random_state, save_checkpoint
+from dynamics.runtime.checkpoint import (
+    check_checkpoint,
+    checkpoint_path,
+    load_checkpoint,
+    restore_random_state,
+    save_checkpoint,
+)
 
 CONFIG = {"model": "cnn3", "norm": "bn", "epochs": 2}
 
@@ -51,9 +57,17 @@ def test_a_checkpoint_of_another_model_is_told(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "bn.pt", config=other)
 
 
-def test_a_run_may_go_on_for_more_epochs(tmp_path: Path) -> None:
+def test_settings_that_may_change_may_differ(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "bn.pt", {"config": CONFIG, "step": 1})
-    assert load_checkpoint(tmp_path / "bn.pt", config=CONFIG | {"epochs": 5})["step"] == 1
+    longer = CONFIG | {"epochs": 5}
+    assert load_checkpoint(tmp_path / "bn.pt", config=longer, may_change={"epochs"})["step"] == 1
+    with pytest.raises(ValueError, match="of a run with epochs 2, not 5"):
+        load_checkpoint(tmp_path / "bn.pt", config=longer)
+
+
+def test_a_run_without_a_checkpoint_is_not_gone_on_with(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing to resume: .*bn.pt is missing. Leave out --resume"):
+        check_checkpoint(tmp_path, "bn")
 
 
 @pytest.mark.parametrize("kept", [0, 10, 500])

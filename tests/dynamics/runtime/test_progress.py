@@ -10,17 +10,24 @@ from dynamics.runtime.progress import watching
 STORY: list[Event] = [
     Began("bn-s0", epochs=2, steps=8, start=0),
     Stepped("bn-s0", steps=4, epoch=0, loss=1.5),
-    Scored("bn-s0", epoch=0, loss=1.25, accuracy=0.875),
+    Scored("bn-s0", 4, {"test loss": 1.25, "test accuracy": 0.875}, epoch=0),
     Ended("bn-s0", steps=4, seconds=1.0, diverged=True),
     Began("sn-s0", epochs=2, steps=8, start=4),
     Failed("sn-s0", "ValueError: no luck"),
 ]
 
+GAN: list[Event] = [
+    Began("gan", epochs=0, steps=4000, start=0),
+    Stepped("gan", steps=1000),
+    Scored("gan", 1000, {"is_cnn": 2.34567, "fid_cnn": 123.456}),
+    Ended("gan", steps=4000, seconds=1.0, diverged=False),
+]
 
-def told(*, terminal: bool) -> str:
+
+def told(story: list[Event] = STORY, *, terminal: bool) -> str:
     output = io.StringIO()
     with watching(Console(file=output, force_terminal=terminal, width=160, soft_wrap=not terminal)) as watch:
-        for event in STORY:
+        for event in story:
             watch(event)
     return output.getvalue()
 
@@ -48,3 +55,14 @@ def test_a_terminal_gets_a_bar_for_each_run() -> None:
         "sn-s0 failed",
     ):
         assert shown in screen
+
+
+def test_a_run_without_epochs_counts_steps_and_tells_all_its_scores() -> None:
+    lines = told(GAN, terminal=False).splitlines()
+    assert lines[0] == "gan begins: 4,000 steps"
+    assert lines[1].startswith("gan step 1,000/4,000: is_cnn 2.346, fid_cnn 123.5, ")
+    assert lines[2] == "gan finished: 4,000 steps, 1 s"
+    screen = told(GAN, terminal=True)
+    for shown in ("step 1,000/4,000", "is_cnn 2.346, fid_cnn 123.5", "gan finished"):
+        assert shown in screen
+    assert "loss" not in screen

@@ -9,8 +9,10 @@ from analysis.figures import FIGURES
 from dynamics import cli
 from dynamics.classifier.config import RunConfig
 from dynamics.classifier.run import run
-from dynamics.sweeps.experiments import EXPERIMENTS, Experiment
-from dynamics.sweeps.reproduce import Reproduction, results
+from dynamics.gan.config import GanConfig
+from dynamics.sweeps.experiments import EXPERIMENTS, Experiment, GanExperiment
+from dynamics.sweeps.reproduce import Reproduction
+from dynamics.sweeps.results import results
 
 PAPER_FIGURES = {
     "gradient_sparsity",
@@ -112,3 +114,20 @@ def test_a_store_that_is_a_file_is_told(command: str, tmp_path: Path, capsys: py
     assert cli.run([command, "--store", str(tmp_path / "file")]) == 2
     assert "is a file: expected a folder, or a path where one can be made" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_the_gan_experiment_runs_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = GanConfig(
+        width=2, batch_size=8, steps=4, every=1, sample_every=2, score_every=4, draws=1, draw_images=32,
+        reference_images=100, device="cpu",
+    )  # fmt: skip
+    monkeypatch.setitem(EXPERIMENTS, "gan-cifar10", GanExperiment("tiny", small, quick={}))
+    assert cli.run(["reproduce", "--experiment", "gan-cifar10", "--store", str(tmp_path), "--workers", "1"]) == 0
+    output = capsys.readouterr().out
+    assert "gan-mnist-subset-msn-softplus-s0 begins: 4 steps" in output
+    assert "step 4/4: is_cnn_mnist_subset" in output
+    assert "tiny" in output
+    assert set(pd.read_parquet(tmp_path / "layers")["run"].unique()) == set(EXPERIMENTS["gan-cifar10"].runs())

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from dynamics.classifier.config import RunConfig
-from dynamics.sweeps.task import Task, task_for
+from dynamics.gan.config import GanConfig
+from dynamics.sweeps.task import Task, check, task_for
 from probes import Recorder
 
 
@@ -51,3 +52,20 @@ def test_a_run_of_another_program_is_told_in_few_words(tmp_path: Path, config: R
     record(tmp_path, {}, status="finished")
     with pytest.raises(ValueError, match=r"with accumulate None, not 1; .* and \d+ more: name another store"):
         task_for(tmp_path, "bn", config)
+
+
+def test_a_gan_is_as_long_as_its_steps_and_told_by_its_own_settings(tmp_path: Path) -> None:
+    config = GanConfig(steps=4, width=2)
+    record(tmp_path, config.to_dict(), status="finished")
+    assert task_for(tmp_path, "bn", config).done
+    assert task_for(tmp_path, "bn", replace(config, steps=3, score_every=7)).done
+    assert task_for(tmp_path, "bn", replace(config, steps=8)).resume
+    with pytest.raises(ValueError, match="holds a run 'bn' with width 2, not 4: name another store"):
+        task_for(tmp_path, "bn", replace(config, width=4))
+
+
+def test_tasks_of_every_kind_are_checked_and_those_that_are_done_are_not() -> None:
+    check([Task("a", RunConfig(model="cnn4"), done=True), Task("b", RunConfig()), Task("c", GanConfig())])
+    for config, message in ((RunConfig(model="cnn4"), "no model 'cnn4'"), (GanConfig(device="tpu9"), "device 'tpu9'")):
+        with pytest.raises(ValueError, match=message):
+            check([Task("b", RunConfig()), Task("d", config)])
