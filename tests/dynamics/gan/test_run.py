@@ -147,7 +147,7 @@ def test_metrics_that_are_dear_are_recorded_as_rarely_as_in_any_run(run: Run, tm
     run(replace(SMALL, steps=3))
     layers = read(tmp_path, "layers").groupby("step")
     assert layers["spectral_norm"].any().tolist() == [True, True, True]
-    dear = [column.name for metric in METRICS.values() if metric.apart > 1 for column in metric.columns]
+    dear = [column.name for metric in METRICS.values() if metric.min_steps_between > 1 for column in metric.columns]
     assert "operator_norm" in dear
     for column in dear:
         assert layers[column].any().tolist()[1:] == [False, False], column
