@@ -1,1 +1,1 @@
-"""Networks, norms, data and the training loop: what the probes observe."""
+"""Networks, norms, data sets and trainings that the probes observe."""

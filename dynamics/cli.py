@@ -1,4 +1,4 @@
-"""The command ``meandrift``: the commands of all rooms, and errors as one line."""
+"""The command ``meandrift``: the commands of all packages, and errors as one line."""
 
 from __future__ import annotations
 

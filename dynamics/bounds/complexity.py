@@ -1,4 +1,4 @@
-"""What bounds a network from above: products of layer norms and the spectral complexity of Eq. 4."""
+"""Products of layer norms, the spectral complexity of Eq. 4 and the bound of Theorem 1."""
 
 from __future__ import annotations
 

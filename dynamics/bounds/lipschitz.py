@@ -1,4 +1,4 @@
-"""An upper bound of a network's Lipschitz constant in evaluation, walked along its forward."""
+"""Upper bound of a network's Lipschitz constant in evaluation, multiplied up along the graph of its forward."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dynamics.norms.torch_internals import BatchNorm
 from dynamics.norms.weight_matrix import LAYERS, TRANSPOSED
 from probes.metrics.operator_norm import conv_operator_norm
 
-# What does not stretch: shifts, rearrangements, slopes of at most 1.
+# Modules with Lipschitz constant 1: shifts, rearrangements, slopes of at most 1.
 NON_EXPANSIVE = (
     nn.ReLU,
     nn.LeakyReLU,
@@ -32,7 +32,7 @@ NON_EXPANSIVE = (
     MeanCentring,
     ChannelBias,
 )
-# Nor do maxima and averages of windows that do not overlap.
+# So have maxima and averages of windows that do not overlap.
 WINDOWED = (nn.MaxPool2d, nn.AvgPool2d)
 REARRANGING = {"flatten", "view", "reshape", "contiguous", "clone", "mean", "getitem", "relu", "relu_", "avg_pool2d"}
 

@@ -23,7 +23,7 @@ AUTO = "auto"  # the augmentation that the data set calls for
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """The settings of one run. Two runs with the same record give the same numbers on the same machine.
+    """The settings of one run. Two runs with equal settings give equal numbers on one machine.
 
     Attributes:
         may_change: Settings that a resumed run may change: they alter no step already taken.
@@ -153,9 +153,9 @@ PROTOCOLS = ("paper", "released")
 
 
 def protocol(name: str, model: str) -> dict[str, Any]:
-    """Return the settings that a protocol fixes for a model; whatever it leaves open keeps its default.
+    """Return the settings that a protocol fixes for a model; all others keep their defaults.
 
-    ``paper``: the text's experiment for that model. ``released``: what the authors' scripts do in its place, with their
+    ``paper``: the text's experiment for that model. ``released``: the experiment of the authors' scripts, with their
     norms and layers, digits mirrored too, and seed 8088.
 
     Raises:

@@ -17,8 +17,8 @@ RELEASED_STATISTICS = {  # mean and standard deviation as the authors' scripts h
 def augmentation(config: RunConfig) -> str:
     """Return the augmentation that ``auto`` stands for.
 
-    Crops and mirror images, but no mirrored digits. Under the released definition it is what the scripts do: digits of
-    MNIST are mirrored too, and SVHN is left as it is.
+    Crops and mirror images, but no mirrored digits. The released scripts, and so the released definition, mirror the
+    digits of MNIST too and do not augment SVHN.
     """
     if config.augmentation != AUTO:
         return config.augmentation

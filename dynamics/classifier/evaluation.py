@@ -14,7 +14,7 @@ from dynamics.norms.eval_mode import evaluating
 
 @dataclass(frozen=True)
 class Score:
-    """How well a model does.
+    """Loss and accuracy of a model.
 
     Attributes:
         loss: Mean cross-entropy, in nats.

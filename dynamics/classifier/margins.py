@@ -1,4 +1,4 @@
-"""Theorem 1 along a training run: how its bound of the test error moves while the network learns."""
+"""The bound of Theorem 1 along a training run."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def norm_name(config: RunConfig) -> str:
 
 
 def model_options(config: RunConfig) -> dict[str, Any]:
-    """Return what a model takes beyond its norm.
+    """Return the options of a model beside its norm.
 
     Raises:
         ValueError: A released scope is asked of a model whose scripts normalise every layer.

@@ -25,7 +25,7 @@ AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float1
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a run trains with, as its configuration says; the same configuration gives the same numbers.
+    """The objects that a run trains with; the same configuration gives the same numbers.
 
     Attributes:
         config: The settings.
@@ -102,9 +102,9 @@ def assemble(config: RunConfig, data: DataSet, *, ranks: Ranks = ALONE) -> Setup
 
 
 def check(configs: Iterable[RunConfig], *, data_dir: str | os.PathLike[str] = "data", download: bool = False) -> None:
-    """Set every configuration up and throw it away: what cannot run is told before anything is trained.
+    """Refuse configurations that cannot run, before anything is trained, by setting each up once.
 
-    Data sets are fetched here, once, and not by many processes at the same time.
+    Data sets are fetched here once, not by many processes at the same time.
 
     Raises:
         ValueError: As :func:`set_up`.

@@ -1,4 +1,4 @@
-"""The one training loop."""
+"""The training loop of a classifier."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Step:
 
 
 class Observer(Protocol):
-    """What the loop needs of a probe."""
+    """The part of a probe that the loop calls."""
 
     epoch: int | None
 

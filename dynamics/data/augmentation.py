@@ -20,7 +20,7 @@ AUGMENTATIONS = ("none", "crop", "crop-flip")
 
 @dataclass(frozen=True)
 class Draws:
-    """What chance decides about each image: where it is cropped and whether it is mirrored.
+    """The random numbers of each image: the place of its crop, and whether it is mirrored.
 
     Attributes:
         rows: First row of the crop in the padded image, 0 to 2 * PADDING, ``(n,)``.

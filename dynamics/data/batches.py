@@ -84,6 +84,6 @@ class TrainingBatches:
 def in_order(
     images: Images, *, mean: Sequence[float], std: Sequence[float], batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield all images and labels in their own order, unaugmented, the last batch as long as what is left."""
+    """Yield all images and labels in their own order, unaugmented, the last batch shorter if need be."""
     for pixels, labels in zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True):
         yield standardize(pixels, mean, std), labels

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Images:
-    """Images and their labels, all in memory: what a data set is here.
+    """Images and their labels, all in memory.
 
     Attributes:
         pixels: uint8, ``(n, channels, height, width)``.
@@ -31,7 +31,7 @@ class Images:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Training and test images, and what a model needs to know about them.
+    """Training and test images, with their classes and pixel statistics.
 
     Attributes:
         name: The name it was asked for by.

@@ -1,4 +1,4 @@
-"""One seed, many independent streams."""
+"""Independent random streams derived from one seed."""
 
 from __future__ import annotations
 

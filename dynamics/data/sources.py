@@ -1,4 +1,4 @@
-"""The names that ``--data`` knows."""
+"""Data sets by the names that ``--data`` takes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""GANs under probes: generator and critic in one run, and scores that say what they were measured with."""
+"""GANs under probes: generator and critic in one run, and scores whose names tell their extractor."""

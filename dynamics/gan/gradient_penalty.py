@@ -1,4 +1,4 @@
-"""The critic's gradient with respect to its input: its norm, and the penalty that holds it near one."""
+"""Norm of the critic's gradient with respect to its input, and the penalty that holds it near one."""
 
 from __future__ import annotations
 

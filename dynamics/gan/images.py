@@ -1,4 +1,4 @@
-"""Images as the GANs see them: 32x32, floats in -1..1; and back to bytes as a file holds them."""
+"""Conversion of images: bytes to the GANs' 32x32 floats in -1..1, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from dynamics.data.images import DataSet, Images
 
-SIZE = 32  # what the released generator makes: 4 -> 8 -> 16 -> 32
+SIZE = 32  # of the released generator's images: 4 -> 8 -> 16 -> 32
 
 
 def padded(data: DataSet) -> DataSet:
@@ -41,5 +41,5 @@ def to_floats(pixels: Tensor) -> Tensor:
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Return images in -1..1 as uint8, rounded; what lies outside is clipped, NaN becomes 0."""
+    """Return images in -1..1 as uint8, rounded; values outside are clipped, NaN becomes 0."""
     return ((images.detach() + 1) * 127.5).round().clamp(0, 255).nan_to_num(0).to(torch.uint8)

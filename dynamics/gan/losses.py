@@ -1,4 +1,4 @@
-"""What critic and generator minimise: three losses by name."""
+"""Losses of critic and generator, by name."""
 
 from __future__ import annotations
 

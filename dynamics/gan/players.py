@@ -1,4 +1,4 @@
-"""Critic, generator, their optimizers, and the average of the generator: all that training changes."""
+"""The state that training changes: critic, generator, their optimizers and the generator's average."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Pair(nn.Module):
         self.critic, self.generator = critic, generator
 
     def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return generated images and what the critic says of them."""
+        """Return generated images and the critic's outputs for them."""
         images = self.generator(noise)
         return images, self.critic(images)
 
 
 @dataclass(frozen=True)
 class Players:
-    """What a GAN run trains.
+    """The networks and optimizers of a GAN run.
 
     Attributes:
         pair: The networks.

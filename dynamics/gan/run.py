@@ -1,4 +1,4 @@
-"""One GAN run: trained under a probe into a store, sampled, scored, saved, and gone on with after a stop."""
+"""One GAN run: training under a probe, sample grids, scores and checkpoints."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def run(
     """Train generator and critic under one probe, to the end.
 
     A checkpoint is written with every grid of samples and on Ctrl-C. A resumed run starts from the last one, repeats
-    what was due at it, and gives the numbers of a run never stopped; rows beyond the checkpoint are superseded.
+    the grid and the scores due at it, and gives the numbers of a run never stopped; rows beyond the checkpoint are
+    superseded.
 
     Args:
         config: The settings.
@@ -58,7 +59,7 @@ def run(
         name: Run id; by default :attr:`GanConfig.name`.
         extractor: See :func:`dynamics.gan.scoring.extractors.choose_extractor`.
         data_dir: Folder of the data sets.
-        download: Fetch what is missing there.
+        download: Fetch missing data sets.
         resume: Go on with this run, from its last checkpoint, or from the start if it has none.
         overwrite: Delete an existing run of this id first.
         watch: Is told of the progress.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def critic_gradients(
     critic: nn.Module, real: Tensor, fake: Tensor, *, loss: Loss, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Set the gradients of the critic's parameters; return what it saw, as scalars on its device.
+    """Set the gradients of the critic's parameters; return losses and outputs, as scalars on its device.
 
     Real and generated images pass the critic apart, as released: batch statistics never mix them.
 
@@ -47,7 +47,7 @@ def critic_gradients(
 
 
 def generator_gradients(pair: Pair, z: Tensor, *, loss: Loss) -> dict[str, Tensor]:
-    """Set the gradients of the generator's parameters, leaving the critic's alone; return what was seen.
+    """Set the gradients of the generator's parameters, leaving the critic's alone; return loss and deviation.
 
     Args:
         pair: Both networks.

@@ -1,4 +1,4 @@
-"""The GAN loop: critic steps, a generator step, and so on."""
+"""The training loop of a GAN: critic steps and a generator step in turn."""
 
 from __future__ import annotations
 

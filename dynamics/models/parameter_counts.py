@@ -1,4 +1,4 @@
-"""Table III: how many parameters each network of the paper trains under each norm, ours and the paper's."""
+"""Table III: number of trained parameters of each network under each norm, ours and the paper's."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _normalised_layers(model: nn.Module) -> int:
 
 
 def _reason(difference: int, *, scalars: int, narrower: int, unexplained: int) -> str:
-    """Say what a difference is made of; its parts add up to it."""
+    """Return the parts of a difference in words; they add up to it."""
     assert difference == narrower - scalars - unexplained
     parts = []
     if narrower:

@@ -1,4 +1,4 @@
-"""Normalisations: what divides the weight, what re-centres the output, and the registry of both."""
+"""Normalisations of weights and of outputs, and their registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A learned number added to each channel: what is left of a norm without its mean."""
+"""A learned shift of each channel: a norm without mean and scale."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dynamics.norms.mean_centring import channel_view
 
 
 class ChannelBias(nn.Module):
-    """``h + m`` per channel: what is left of a norm where the mean is taken elsewhere, or not at all.
+    """``h + m`` per channel: the shift of a norm whose mean is taken elsewhere, or not at all.
 
     Args:
         num_features: Channels.

@@ -1,4 +1,4 @@
-"""What a normalisation is to a model: a change of each layer's weight, a module behind the layer, or both."""
+"""Interface of a normalisation: a change of each layer's weight, a module behind the layer, or both."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from dynamics.norms.eval_mode import evaluating
 from dynamics.norms.linear_map import LinearMap
 from dynamics.norms.norm import Norm
-from dynamics.norms.spectral.power_iteration import MEMORY, normalise
+from dynamics.norms.spectral.power_iteration import MEMORY, to_unit_length
 from dynamics.norms.weight_matrix import LAYERS
 
 
@@ -57,8 +57,8 @@ class OperatorNormBound(nn.Module):
     @torch.no_grad()
     def _iterate(self, weight: Tensor, times: int) -> None:
         for _ in range(times):
-            normalise(self._u.mul_(MEMORY).add_(self._map(self._v, weight)))
-            normalise(self._v.mul_(MEMORY).add_(self._map.transpose(self._u, weight)))
+            to_unit_length(self._u.mul_(MEMORY).add_(self._map(self._v, weight)))
+            to_unit_length(self._v.mul_(MEMORY).add_(self._map.transpose(self._u, weight)))
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight, divided by sigma / beta where that is above 1."""

@@ -1,4 +1,4 @@
-"""What the authors' released scripts do in the place of Eq. 6 and 7, so that both can be run side by side."""
+"""The norms of the authors' released scripts, which differ from Eq. 6 and 7."""
 
 from __future__ import annotations
 

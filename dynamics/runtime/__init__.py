@@ -1,1 +1,1 @@
-"""What every kind of run needs: options, events, progress, checkpoints, ranks, device."""
+"""Parts of every kind of run: options, events, progress, checkpoints, ranks, device."""

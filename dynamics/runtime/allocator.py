@@ -1,4 +1,4 @@
-"""Keep freed memory for the next step, instead of giving it back to the kernel and faulting it in again."""
+"""A setting of malloc: freed memory is kept for the next step, not given back to the kernel."""
 
 from __future__ import annotations
 

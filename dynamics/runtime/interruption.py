@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the present step, so that what is saved is a whole step's state."""
+"""Ctrl-C deferred to the end of the present step, so that a checkpoint holds the state of a whole step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run in several processes: each trains on its share of every batch, as ``torchrun`` starts them."""
+"""One run in several processes, as ``torchrun`` starts them: each trains on its share of every batch."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Ranks:
         return list((together / self.count).unbind())
 
     def any(self, flag: bool, *, device: torch.device) -> bool:
-        """Return whether the flag is up in any process: what one stops for, all stop for at the same step."""
+        """Return whether the flag is up in any process, so that all stop at the same step."""
         if self.count == 1:
             return flag
         raised = torch.tensor(float(flag), device=device)

@@ -30,7 +30,7 @@ class StoredRun:
 
 
 def stored_run(store: str | PathLike[str], run: str) -> StoredRun | None:
-    """Return what the store holds of a run; None if it is not there.
+    """Return a run as the store holds it; None if it is not there.
 
     Raises:
         NotADirectoryError: The store's path is a file.
@@ -43,7 +43,7 @@ def stored_run(store: str | PathLike[str], run: str) -> StoredRun | None:
 
 
 def check_store(store: str | PathLike[str]) -> None:
-    """Refuse a path that can be no store.
+    """Refuse a path that cannot be a store.
 
     Raises:
         NotADirectoryError: It is a file.

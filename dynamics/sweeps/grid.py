@@ -1,4 +1,4 @@
-"""A grid of configurations: every combination of the values that each setting is to take."""
+"""A grid of configurations: every combination of the values of each setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many runs on a cluster: each a Ray task that writes its own partition of one store, which all machines share."""
+"""Many runs on a Ray cluster: a task each, which writes its own partition of a store that all machines share."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def sweep_on_ray(
 
 
 def train_on_worker(task: Task, store: str, data_dir: str, download: bool) -> Ended | None:
-    """Train a run, or what is left of it when a worker has died at it; None if nothing is left."""
+    """Train a run, or the rest of it after a worker died; None if nothing is left."""
     keep_freed_memory()
-    # Ray may be trying again: what the store holds of the run is the last worker's, which is dead. Where file locks
+    # Ray may be trying again: the rows in the store are those of the last worker, which is dead. Where file locks
     # work, even force takes nothing from a writer that lives.
     recover_dead(open_store(store), [task.run], force=True)
     left = task_for(store, task.run, task.config, extractor=task.extractor)

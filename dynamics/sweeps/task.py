@@ -101,7 +101,7 @@ def task_for(
     overwrite: bool = False,
     extractor: str = "trained",
 ) -> Task:
-    """Return what is left to do of a run: all of it, what was not reached when it stopped, or nothing.
+    """Return the task that is left of a run: all of it, the part after its last checkpoint, or nothing.
 
     Raises:
         ValueError: The store holds a run of that id with other settings, and ``overwrite`` is not given.

@@ -1,4 +1,4 @@
-"""How steep the critic is at real images, at generated ones and between them; and how steep it can be anywhere."""
+"""The critic's gradient norm at real, generated and interpolated images, and its upper bounds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gradient_extremes(critic: nn.Module, real: Tensor, fake: Tensor, *, seed: in
 
 
 def gradient_bounds(critic: nn.Module, example: Tensor) -> dict[str, float]:
-    """Return what bounds the critic's gradient from above, and what is often taken for such a bound.
+    """Return an upper bound of the critic's gradient, and a product that is often mistaken for one.
 
     ``critic_lipschitz_bound``: product of the layers' operator norms and the scales of batch norm in evaluation; no
     gradient is larger. ``critic_unfolded_product``: the same with sigma(W) of the unfolded kernels, which spectral

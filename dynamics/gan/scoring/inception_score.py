@@ -1,4 +1,4 @@
-"""Inception score: how sure a classifier is of each image, and how many classes it sees in all."""
+"""Inception score: confidence of a classifier in each image, and spread of its classes over all images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ClassStatistics:
-    """What the inception score keeps of n images; two of them add to those of both sets together.
+    """Sums of the inception score over n images; the sums of two sets add to those of both together.
 
     Attributes:
         count: Number of images, n.

@@ -1,4 +1,4 @@
-"""What is measured of a GAN at a milestone: scores of its samples, and the critic's gradients."""
+"""Measurements of a GAN at a milestone: scores of its samples, and the critic's gradients."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Scorer:
         return {"extractor": self.extractor.name, "extractor_weights": self.extractor.fingerprint()}
 
     def real(self) -> dict[str, float]:
-        """Return the scores of test images: what a perfect generator would get."""
+        """Return the scores of test images, which are those of a perfect generator."""
         draws = self.real_test.split(self.config.draw_images)[: self.config.draws]
         return self._scores(draw for draw in draws if len(draw) > 1)
 

@@ -1,4 +1,4 @@
-"""How good generated images are, as an extractor sees them; every number bears the extractor's name."""
+"""Scores of generated images by an extractor, whose name is part of every score's name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KERNEL_IMAGES = 2000  # real images in the kernel distance: it is unbiased for a
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What is kept of the real images.
+    """Statistics of the real images.
 
     Attributes:
         moments: Of all of them, for the Frechet distance.

@@ -1,4 +1,4 @@
-"""The block every plain network is made of: layer, then norm, then activation."""
+"""The block of the plain networks: layer, norm, activation."""
 
 from __future__ import annotations
 

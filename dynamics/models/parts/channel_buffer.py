@@ -1,4 +1,4 @@
-"""Channels that pile up in one piece of memory: DenseNet's concatenation, a copy a channel."""
+"""Concatenation of DenseNet's channels in one preallocated buffer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 class ChannelBuffer:
     """``x``, and channels appended to it one by one; ``value`` is all of them.
 
-    The numbers and gradients of ``torch.cat``, which would copy every channel again for every layer that reads it, in
-    rows of a few channels, and add up as many gradients. Here one piece of memory holds the channels of a block; each
-    ``value`` is a view of it, and its gradient comes back whole.
+    Numbers and gradients are those of ``torch.cat``. ``torch.cat`` would copy every channel again for every layer that
+    reads it, in rows of a few channels, and add up as many gradients. Here one buffer holds the channels of a block.
+    Each ``value`` is a view of the buffer, and its gradient comes back whole.
 
-    A view: whoever changes ``value`` in place, or saves it for a backward, must copy it first.
+    ``value`` must be copied before it is changed in place or saved for a backward.
 
     Args:
         x: The first channels, ``(N, C, h, w)``.

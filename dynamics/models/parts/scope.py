@@ -1,4 +1,4 @@
-"""How much of a network a norm reaches: all of it, as the paper's text says, or what the released scripts change."""
+"""Scope of a norm: every layer, as the paper's text says, or the layers of the released scripts."""
 
 from __future__ import annotations
 

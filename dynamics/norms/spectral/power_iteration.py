@@ -49,7 +49,7 @@ def _normalise_all(vectors: Sequence[Tensor]) -> list[Tensor]:
     return lengths
 
 
-def normalise(vector: Tensor) -> Tensor:
+def to_unit_length(vector: Tensor) -> Tensor:
     """Divide a vector, or a tensor taken as one, by its length, in place; return the length."""
     length = torch.linalg.vector_norm(vector)
     vector.div_(length)

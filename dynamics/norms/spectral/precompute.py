@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from dynamics.norms.spectral.spectral_norm import SpectralNorm, normalise
+from dynamics.norms.spectral.spectral_norm import SpectralNorm, divide_by_sigma
 from dynamics.norms.torch_internals import forward_pre_hooks
 
 TOGETHER = 16  # layers whose gradients come at once; DDP sends those of later layers while the backward goes on
@@ -47,7 +47,7 @@ class _Precompute:
             alike = list(pairs)
             for first in range(0, len(alike), TOGETHER):
                 norms, weights = zip(*alike[first : first + TOGETHER], strict=True)
-                for norm, weight in zip(norms, normalise(norms, weights), strict=True):
+                for norm, weight in zip(norms, divide_by_sigma(norms, weights), strict=True):
                     norm.precomputed.put(weight)
                 self._prepared += norms
 

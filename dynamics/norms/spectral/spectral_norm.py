@@ -113,11 +113,11 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W / sigma(W), in the shape and memory format of the weight."""
-        ready = self.precomputed.take() if self.training else None
-        return normalise([self], [weight])[0] if ready is None else ready
+        precomputed = self.precomputed.take() if self.training else None
+        return divide_by_sigma([self], [weight])[0] if precomputed is None else precomputed
 
     def views(self, weight: Tensor) -> WeightViews:
-        """Return the weight, u and v as the power iteration reads them: the views of last time, if they still hold."""
+        """Return views of weight, u and v for the power iteration: those of last time, if they still hold."""
         if torch.compiler.is_compiling():
             return WeightViews(weight, self._u, self._v, dim=self.dim)
         kept = self._views
@@ -139,7 +139,7 @@ class SpectralNorm(nn.Module):
         return f"n_power_iterations={self.n_power_iterations}, dim={self.dim}, eps={self.eps}"
 
 
-def normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[Tensor]:
+def divide_by_sigma(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[Tensor]:
     """Return each W / sigma(W); in training after the norm's power iterations.
 
     The numbers are those of one norm after the other, and many small weights take half the time together.

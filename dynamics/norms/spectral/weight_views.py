@@ -1,4 +1,4 @@
-"""A weight, u and v as the power iteration reads them: views, made once for a weight and not once a forward."""
+"""Views of a weight, u and v in the shapes of the power iteration, made once a weight and not once a forward."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class WeightViews:
         self.v = self.shaped_v.movedim(0, -1) if reordered else v_values
 
     def holds(self, weight: Tensor, u: Tensor, v: Tensor) -> bool:
-        """Return whether these are the tensors it was made of, and lie in memory as they did.
+        """Return whether the views are of these tensors, at the place in memory where these lie now.
 
-        ``.to()`` and whatever else assigns to ``.data`` gives the same tensor another place or another layout.
+        ``.to()``, and every assignment to ``.data``, gives the same tensor another place or another layout.
         """
         mine = self._made_of
         same = weight is mine[0] and u is mine[1] and v is mine[2]
@@ -52,7 +52,7 @@ class WeightViews:
     def follows_weight(self) -> bool:
         """Return whether the matrix is a view of a parameter, so that it holds in the next forward too.
 
-        A transposed convolution's is a copy, and what a tracer or torch.func passes for a weight is gone by then.
+        The matrix of a transposed convolution is a copy. A weight that a tracer or torch.func passes is gone by then.
         """
         place = self._places[0]
         return place is not None and self.matrix.data_ptr() == place[0]
@@ -65,15 +65,15 @@ class WeightViews:
         return shaped_u, v.view(self._kernel_first).movedim(-1, 0)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Copy and pickle as None: a copy of the network lays out its own weights."""
+        """Copy and pickle as None: a copy of the network makes views of its own weights."""
         return type(None), ()
 
 
 def _place(tensor: Tensor) -> tuple[int, torch.Size, tuple[int, ...]] | None:
-    """Return where a parameter or buffer lies, and how; None under a compiler and for tensors that torch.func wraps."""
+    """Return address, shape and strides of a parameter or buffer; None under a compiler and torch.func."""
     if torch.compiler.is_compiling() or type(tensor) not in (Tensor, nn.Parameter):
         return None
     try:
         return tensor.data_ptr(), tensor.shape, tensor.stride()
-    except RuntimeError:  # it lies nowhere
+    except RuntimeError:  # it has no memory
         return None

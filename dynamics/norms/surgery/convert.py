@@ -1,4 +1,4 @@
-"""Turning a network with batch norm into one with spectral norm, mean spectral norm or no norm, and back."""
+"""Conversion of a network between batch norm, spectral norm, mean spectral norm and no norm."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
 
 
 def _check(model: nn.Module, norm: str) -> None:
-    """Refuse what cannot be converted before anything is changed."""
+    """Refuse a network that cannot be converted, before anything is changed."""
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, LAYERS)]
     if not layers:
         raise ValueError(f"{type(model).__name__} has nothing to normalise: no linear or convolution layer")

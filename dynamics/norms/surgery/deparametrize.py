@@ -1,4 +1,4 @@
-"""Turning a layer with a reparametrised weight back into a plain one."""
+"""Replacement of a reparametrised weight by a plain one."""
 
 from __future__ import annotations
 

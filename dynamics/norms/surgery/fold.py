@@ -80,7 +80,7 @@ def _averages(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def _absorb(layer: nn.Module, norm: nn.Module) -> None:
-    """Change the layer so that it gives what the norm, in evaluation, made of its output."""
+    """Change the layer so that its output is that of layer and norm in evaluation."""
     if isinstance(norm, BatchNorm):
         _absorb_batch_norm(layer, norm)
         return

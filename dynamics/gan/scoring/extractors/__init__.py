@@ -1,4 +1,4 @@
-"""The extractors by the word that ``--extractor`` takes."""
+"""Feature extractors, by the words that ``--extractor`` takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an extractor is: images in, features and logits out, under a name that goes into every score's name."""
+"""Interface of an extractor: images in, features and logits out, and a name that every score bears."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Features(NamedTuple):
-    """What an extractor says of n images.
+    """Features and logits of n images.
 
     Attributes:
         vectors: Penultimate layer, shape ``(n, d)``: for the distances.
@@ -76,7 +76,7 @@ def extract(extractor: Extractor, images: Tensor, *, batch_size: int = 250) -> I
 
 
 def read_weights(path: Path) -> Mapping[str, Any]:
-    """Return the state dict in a file of ``torch.save``: the file itself, or what it has under ``state_dict``.
+    """Return the state dict in a file of ``torch.save``: its content, or the entry ``state_dict`` of it.
 
     Raises:
         ValueError: The file cannot be read, or holds something else.
@@ -93,7 +93,7 @@ def read_weights(path: Path) -> Mapping[str, Any]:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    """Copy a state dict into a module, or say in one line what does not fit.
+    """Copy a state dict into a module, or refuse it in one line.
 
     Raises:
         ValueError: A tensor is missing or has another shape; unknown ones are unknown layers.

@@ -1,4 +1,4 @@
-"""A small classifier trained here, for data that no published extractor knows (digits)."""
+"""A small classifier, trained on the run's own data: an extractor where no published one exists (digits)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SmallCNN(Extractor):
         return Features(vectors, self.linear(vectors))
 
     def classifier(self) -> nn.Module:
-        """Return images -> logits, the same parameters: what is trained."""
+        """Return the module from images to logits that is trained; it shares the parameters."""
         return nn.Sequential(self.body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.linear)
 
 

@@ -17,7 +17,7 @@ from dynamics.models import build
 from dynamics.norms import SpectralNorm, spectral_norm
 from dynamics.norms.spectral import precompute
 from dynamics.norms.spectral.precompute import precompute_before_forward
-from dynamics.norms.spectral.spectral_norm import normalise
+from dynamics.norms.spectral.spectral_norm import divide_by_sigma
 from dynamics.norms.surgery.deparametrize import deparametrize, original_weight
 
 
@@ -51,7 +51,9 @@ def test_training_is_the_same_bit_for_bit(norm: str, seed: int) -> None:
 
 def test_it_makes_the_weights_before_the_first_layer_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     model, order = build("cnn3", "sn", image_size=8), []
-    monkeypatch.setattr(precompute, "normalise", lambda norms, W: (order.append(len(norms)), normalise(norms, W))[1])
+    monkeypatch.setattr(
+        precompute, "divide_by_sigma", lambda norms, W: (order.append(len(norms)), divide_by_sigma(norms, W))[1]
+    )
     for layer in (model.features.block1, model.features.block2):
         layer.register_forward_hook(lambda *_: order.append("layer"))
     model(torch.randn(2, 1, 8, 8))
@@ -100,7 +102,9 @@ def test_layers_that_come_and_go_later(seed: int) -> None:
 
 def test_a_layer_that_comes_later_is_precomputed_and_one_that_left_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     model, together = build("cnn3", "sn", image_size=8), []
-    monkeypatch.setattr(precompute, "normalise", lambda norms, W: (together.append(len(norms)), normalise(norms, W))[1])
+    monkeypatch.setattr(
+        precompute, "divide_by_sigma", lambda norms, W: (together.append(len(norms)), divide_by_sigma(norms, W))[1]
+    )
     x = torch.randn(2, 1, 8, 8)
     model(x)
     gone, model.features.block2.conv = model.features.block2.conv, spectral_norm(nn.Conv2d(16, 32, 3, padding=2))
@@ -118,7 +122,9 @@ def test_it_finds_each_layer_once_in_the_order_of_modules(monkeypatch: pytest.Mo
     inner = nn.Sequential(OrderedDict(a=shared, empty=nn.Identity(), b=spectral_norm(nn.Linear(4, 4))))
     model = nn.Sequential(inner, nn.Sequential(shared, nn.Sequential(spectral_norm(nn.Linear(4, 4)))))
     model.register_module("none", None)
-    monkeypatch.setattr(precompute, "normalise", lambda norms, W: (found.extend(norms), normalise(norms, W))[1])
+    monkeypatch.setattr(
+        precompute, "divide_by_sigma", lambda norms, W: (found.extend(norms), divide_by_sigma(norms, W))[1]
+    )
     (hook,) = precompute_before_forward(model)._forward_pre_hooks.values()
     hook(model, ())
     assert [id(norm) for norm in found] == [id(m) for m in model.modules() if isinstance(m, SpectralNorm)]
