@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,3 +61,24 @@ def network() -> nn.Module:
 def images() -> torch.Tensor:
     """Return a batch for the network."""
     return torch.randn(8, 1, 11, 11)
+
+
+@pytest.fixture
+def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Return a maker of file systems with limits, such as ``size=1m``."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def mount(limits: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", limits, "tmpfs", str(disk)]
+        try:
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+        except FileNotFoundError:
+            pytest.skip("there is no mount command to make a small disk with")
+        if done.returncode:
+            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+        return disk
+
+    yield mount
+    if disk.is_mount():
+        subprocess.run(["umount", str(disk)], check=True)

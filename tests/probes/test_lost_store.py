@@ -6,7 +6,6 @@ import errno
 import os
 import resource
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,27 +69,6 @@ def model_file(tmp_path: Path) -> Path:
     return tmp_path / "model.pt"
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Return a maker of file systems with limits, such as ``size=1m``."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-
-    def mount(limits: str) -> Path:
-        command = ["mount", "-t", "tmpfs", "-o", limits, "tmpfs", str(disk)]
-        try:
-            done = subprocess.run(command, check=False, capture_output=True, text=True)
-        except FileNotFoundError:
-            pytest.skip("there is no mount command to make a small disk with")
-        if done.returncode:
-            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-        return disk
-
-    yield mount
-    if disk.is_mount():
-        subprocess.run(["umount", str(disk)], check=True)
-
-
 @contextmanager
 def until_refused() -> Iterator[None]:
     try:
@@ -115,8 +93,8 @@ def take_all_inodes(disk: Path) -> None:
 
 
 @pytest.mark.parametrize(("limits", "take_all"), [("size=1m", take_all_space), ("nr_inodes=60", take_all_inodes)])
-def test_a_full_disk_ends_no_training_and_loses_no_row(limits, take_all, small_disk, model_file):
-    disk = small_disk(limits)
+def test_a_full_disk_ends_no_training_and_loses_no_row(limits, take_all, make_disk, model_file):
+    disk = make_disk(limits)
     with pytest.warns(RuntimeWarning) as warned:
         train(disk / "runs", lambda: take_all(disk), model_file=model_file)
     assert "could not be closed in store" in told(warned)
