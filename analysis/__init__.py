@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from analysis.reading.tables import fields as fields
     from analysis.reading.tables import histograms as histograms
     from analysis.reading.tables import layers as layers
+    from analysis.reading.tables import parameters as parameters
     from analysis.reading.tables import spectra as spectra
     from analysis.reading.tables import steps as steps
     from analysis.summaries.densities import histogram_density as histogram_density
@@ -32,6 +33,7 @@ _HOMES = {
     "histogram_density": "analysis.summaries.densities",
     "histograms": "analysis.reading.tables",
     "layers": "analysis.reading.tables",
+    "parameters": "analysis.reading.tables",
     "runs": "analysis.reading.run_table",
     "spectra": "analysis.reading.tables",
     "steps": "analysis.reading.tables",
@@ -46,6 +48,7 @@ __all__ = [
     "histogram_density",
     "histograms",
     "layers",
+    "parameters",
     "runs",
     "spectra",
     "steps",

@@ -10,6 +10,7 @@ from probes.schema import (
     HISTOGRAMS,
     KEYS,
     LAYERS,
+    PARAMETERS,
     RUNS,
     RUNS_COLUMNS,
     SPECTRA,
@@ -21,16 +22,21 @@ from probes.schema import (
 
 
 def columns_by_table() -> dict[str, tuple[Column, ...]]:
-    """Return each table's keys and columns, those of table ``layers`` in the order of ``METRICS``."""
-    measured = tuple(column for metric in METRICS.values() for column in metric.columns)
+    """Return each table's keys and columns, those that metrics fill in the order of ``METRICS``."""
     own = {
-        LAYERS: measured,
+        LAYERS: _measured(LAYERS),
+        PARAMETERS: _measured(PARAMETERS),
         HISTOGRAMS: HISTOGRAM_COLUMNS,
         SPECTRA: SPECTRA_COLUMNS,
         STEPS: STEPS_COLUMNS,
         RUNS: RUNS_COLUMNS,
     }
     return {table: (*KEYS[table], *columns) for table, columns in own.items()}
+
+
+def _measured(table: str) -> tuple[Column, ...]:
+    columns = (column for metric in METRICS.values() if metric.table == table for column in metric.columns)
+    return tuple({column.name: column for column in columns}.values())  # two metrics may fill one column
 
 
 def data_dictionary() -> str:

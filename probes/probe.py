@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import operator
 import os
+import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -16,10 +17,12 @@ from torch.optim import Optimizer
 
 from probes.background.budget import Budget, Limits
 from probes.gaps import Gaps
+from probes.hooks.optimizers.optimizers_inside import as_optimizers, first_learning_rate
 from probes.measuring.measurement import State
 from probes.measuring.plan import EVERY, Cadence, Plan
 from probes.measuring.sources import check_sources
 from probes.metrics import Metric
+from probes.model.parameters import parameters_of
 from probes.model.selection import Pattern, select_layers
 from probes.ranks import Ranks
 from probes.recording.arrow_tables import Tables
@@ -36,9 +39,10 @@ class Probe:
 
     Weights and gradients are read when the optimizer is about to move the weights: the gradient is the one it uses,
     summed over micro-batches, averaged over ranks, unscaled, and clipped if it was clipped (:meth:`capture` reads it
-    earlier). Activations are reduced in forward hooks, in training passes only. On the CPU, where a core is idle,
-    singular values are computed in another thread from copies of the weights. A failure inside the probe is warned of
-    once and kept as a gap in the run's row.
+    earlier). Where the optimizer is given a closure, they are read when it has been evaluated for the first time. A
+    wrapped optimizer (of accelerate, Lightning, Lookahead, SAM) is observed where it steps. Activations are reduced in
+    forward hooks, in training passes only. On the CPU, where a core is idle, singular values are computed in another
+    thread from copies of the weights. A failure inside the probe is warned of once and kept as a gap in the run's row.
 
     In a model under ``torch.compile`` the gradients that arrive at outputs are not seen and stay null. Under autocast
     or in a model of reduced precision, Inductor may round differently where activations are observed, and the probe
@@ -59,7 +63,7 @@ class Probe:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        optimizer: Optimizer | Sequence[Optimizer] | Any | None = None,
         *,
         run: str,
         store: str | os.PathLike[str] = "runs",
@@ -79,7 +83,8 @@ class Probe:
 
         Args:
             model: Any module, before it is compiled or wrapped, or after; a compiled one before its first call.
-            optimizer: What trains it, one or several; without one, call :meth:`step` before each update.
+            optimizer: What trains it, one or several, as torch or a framework (accelerate, Lightning) gives it; without
+                one, call :meth:`step` before each update.
             run: The run's id in the store.
             store: Folder of the store.
             every: When to record: see :class:`probes.measuring.plan.Plan`.
@@ -103,17 +108,18 @@ class Probe:
         step = _checked_step(resume_step)
         self._epoch: int | None = None
         self._evaluation = evaluation
-        self._optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer or ())
+        self._optimizers = as_optimizers(optimizer)
         self._plan = Plan(metrics, every)
         self._ranks = Ranks(distributed=distributed)
         check_sources(self._plan.metrics, offered_sources(self._ranks))
         self._selection = select_layers(model, include=include, exclude=exclude)
+        self._parameters = parameters_of(self._selection.root)
         self._gaps = Gaps(self._selection.notes, strict=strict)
         self._state: State = {}
         self._budget = Budget(_limits)
         self._run = OpenRun(
             partial(Recorder, store, run, device=_device(model)) if self._ranks.rank == 0 else None,
-            Tables(self._selection.layers, self._plan.metrics),
+            Tables(self._selection.layers, self._plan.metrics, self._parameters),
             self._gaps,
             self._budget,
             config=config,
@@ -229,7 +235,7 @@ class Probe:
         self._closed = True
         atexit.unregister(self._at_exit)
         failures = []
-        for end in (self.detach, self._rows.flush, partial(self._run.close, status)):
+        for end in (self._cycle.close, self._rows.flush, partial(self._run.close, status)):
             try:
                 end()
             except Exception as error:
@@ -251,6 +257,7 @@ class Probe:
     def _new_cycle(self, step: int) -> StepCycle:
         return StepCycle(
             self._selection,
+            self._parameters,
             self._plan,
             self._optimizers,
             step=step,
@@ -267,11 +274,12 @@ class Probe:
         record = measured.finish(self._ranks, epoch=self.epoch)
         if record is not None:
             self._run.put(record)
-        self._rows.add(self._cycle.step, self.epoch, "train", self._lr())
+        self._rows.add(self._cycle.step, self.epoch, "train", {**self._lr(), **measured.scalars})
         self._run.report(self._cycle.step)
 
     def _lr(self) -> dict[str, Any]:
-        return {"lr": self._optimizers[0].param_groups[0]["lr"]} if self._optimizers else {}
+        rate = first_learning_rate(self._optimizers)
+        return {} if rate is None else {"lr": rate}
 
 
 def _checked_step(step: int | None) -> int:
@@ -289,4 +297,10 @@ def _device(model: nn.Module) -> str:
 def _close_at_exit(reference: weakref.ref[Probe]) -> None:
     probe = reference()
     if probe is not None and probe._process == os.getpid():  # a forked child has no writer, and no say in the store
-        probe.close("interrupted")
+        probe.close("failed" if _ends_by_an_exception() else "interrupted")
+
+
+def _ends_by_an_exception() -> bool:
+    """Whether the process ends because nobody caught an exception; in an interactive session nothing tells."""
+    error = getattr(sys, "last_value", None)
+    return isinstance(error, Exception) and not hasattr(sys, "ps1")

@@ -25,9 +25,11 @@ SCHEMA_VERSION = 1
 LAYERS = "layers"
 HISTOGRAMS = "histograms"
 SPECTRA = "spectra"
+PARAMETERS = "parameters"
 STEPS = "steps"
 RUNS = "runs"
-TABLES = (LAYERS, HISTOGRAMS, SPECTRA, STEPS, RUNS)
+TABLES = (LAYERS, HISTOGRAMS, SPECTRA, PARAMETERS, STEPS, RUNS)
+DENSE_TABLES = (LAYERS, PARAMETERS)  # metrics fill their columns; the other tables have columns of their own
 
 WRITERS = "_writers"  # begins with "_": readers of a Parquet folder pass over it
 SAMPLES = "samples"  # beside the tables: grids of generated images, run=<id>/step-<step>.png
@@ -35,6 +37,7 @@ MAX_SEGMENT_BYTES = 256 << 20  # a reader holds a segment in memory; a writer en
 
 RUN, STEP, EPOCH = "run", "step", "epoch"
 LAYER, LAYER_INDEX, LAYER_TYPE = "layer", "layer_index", "layer_type"
+PARAMETER, PARAMETER_INDEX = "parameter", "parameter_index"
 TENSOR, VIEW, SPLIT = "tensor", "view", "split"
 
 
@@ -89,6 +92,11 @@ KEYS: dict[str, tuple[Column, ...]] = {
     LAYERS: LAYER_KEYS,
     HISTOGRAMS: (*LAYER_KEYS, Column(TENSOR, "", "weight, gradient or activation", type=_WORD)),
     SPECTRA: (*LAYER_KEYS, Column(VIEW, "", "which matrix: unfolded (out, in*kh*kw)", type=_WORD)),
+    PARAMETERS: (
+        *STEP_KEYS,
+        Column(PARAMETER, "", 'dotted name of the parameter, without "parametrizations"', type=_WORD),
+        Column(PARAMETER_INDEX, "1", "position among the model's parameters, from 0", type=pa.int32()),
+    ),
     STEPS: (*STEP_KEYS, Column(SPLIT, "", "train, test, or what log(split=...) named", type=_WORD)),
     RUNS: (),
 }
@@ -113,7 +121,22 @@ SPECTRA_COLUMNS = (
 STEPS_COLUMNS = (
     Column("loss", "1", "training loss of the step, or mean loss of the evaluation", type=pa.float64()),
     Column("accuracy", "1", "share of right answers, 0 to 1", type=pa.float64()),
-    Column("lr", "1", "learning rate of the optimizer's first group", type=pa.float64()),
+    Column("lr", "1", "learning rate of the first optimizer's first group", type=pa.float64()),
+    Column(
+        "grad_norm",
+        "1",
+        "sqrt(sum(g^2)) over all trained parameters",
+        "gradients as the optimizer uses them: unscaled, and clipped if they were",
+        type=pa.float64(),
+    ),
+    Column(
+        "grad_norm_unclipped",
+        "1",
+        "sqrt(sum(g^2)) over all trained parameters, what torch.nn.utils.clip_grad_norm_ returns",
+        "gradients as the last backward pass left them, unscaled",
+        "Pascanu et al. 2013",
+        type=pa.float64(),
+    ),
     Column("seconds", "s", "wall-clock time since the run began", type=pa.float64()),
 )
 RUNS_COLUMNS = (

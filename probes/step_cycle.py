@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 from probes.background.budget import Budget
 from probes.gaps import Gaps
-from probes.hooks.micro_batches import MICRO_BATCHES, MicroBatchHooks
-from probes.hooks.optimizer_steps import OptimizerSteps
+from probes.hooks.gradient_hooks import MICRO_BATCHES, GradientHooks
+from probes.hooks.optimizers.grad_scaler import loss_scale
+from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
+from probes.hooks.optimizers.optimizer_steps import OptimizerSteps
+from probes.hooks.optimizers.optimizers_inside import stepping_optimizers
+from probes.hooks.optimizers.unseen_steps import UnseenSteps
 from probes.hooks.outputs import CONVOLUTION, OutputHooks
+from probes.hooks.training_passes import TrainingPasses
 from probes.measuring.measurement import State
 from probes.measuring.observation import Observation
+from probes.measuring.parameter_values import parameter_value_sources
 from probes.measuring.plan import Plan
-from probes.measuring.sources import DERIVED, parameter_sources
+from probes.measuring.pricing import SpectraSchedule
+from probes.measuring.sources import DERIVED, in_turns, parameter_sources
 from probes.metrics import Metric
 from probes.model.layer import Layer
 from probes.model.new_modules import NewModules
+from probes.model.parameters import Parameter
 from probes.model.selection import Selection
 from probes.ranks import Ranks
 from probes.recording.step import StepInProgress
 
+_OF_SHAPES = {CONVOLUTION, "singular_values"}
+_OF_GRADIENTS = {"gradient", "gradient_histogram", "parameter_gradient"}
+
 
 def offered_sources(ranks: Ranks) -> list[str]:
-    """Return the names of the sources that a metric without a reducer may read."""
-    return [*parameter_sources(ranks), *DERIVED, CONVOLUTION, MICRO_BATCHES]
+    """Return the names of the sources that a metric without a reducer may read; ``_observation`` says how each is read.
+
+    Those of layers are in ``probes.measuring.sources``, those of parameters in ``probes.measuring.parameter_values``,
+    the others beside their hooks in ``probes.hooks``.
+    """
+    return [*parameter_sources(ranks), *parameter_value_sources(ranks), *DERIVED, GROUP_LR, CONVOLUTION, MICRO_BATCHES]
 
 
 class StepCycle:
@@ -40,8 +55,9 @@ class StepCycle:
     def __init__(
         self,
         selection: Selection,
+        parameters: Sequence[Parameter],
         plan: Plan,
-        optimizers: Sequence[Optimizer],
+        optimizers: Sequence[Any],
         *,
         step: int,
         ranks: Ranks,
@@ -55,8 +71,9 @@ class StepCycle:
 
         Args:
             selection: The observed layers.
+            parameters: All parameters of the model.
             plan: Which metrics are due at which steps.
-            optimizers: All optimizers; none is allowed.
+            optimizers: All optimizers, or wrappers of them; none is allowed.
             step: Optimizer steps finished by now.
             ranks: The ranks that measure together.
             gaps: Told of failures.
@@ -66,26 +83,37 @@ class StepCycle:
             finished: Called at the end of each step that is measured.
         """
         self.step = self.first_step = step
-        self._layers = selection.layers
+        self._layers, self._parameters = selection.layers, parameters
         self._plan, self._ranks, self._gaps = plan, ranks, gaps
         self._state, self._budget = state, budget
         self._finished = finished
+        self._stepping = stepping_optimizers(optimizers)
+        self._several_optimizers = len(self._stepping) > 1
+        self._unseen_steps = UnseenSteps(
+            [parameter.value for parameter in parameters if parameter.value is not None], self._step_seen, gaps
+        )
+        self._passes = TrainingPasses(selection.root, self._unseen_steps.note_pass)
         self._outputs = OutputHooks(
             selection.root,
             self._layers,
             {metric.reads: metric.reducer for metric in plan.metrics if metric.reducer is not None},
             ranks=ranks,
-            shapes=any(metric.reads == CONVOLUTION for metric in plan.metrics),
+            shapes=any(metric.reads in _OF_SHAPES for metric in plan.metrics),
             report=self._fail,
+            passes=self._passes,
             evaluation=evaluation,
         )
-        counted = self._layers if any(metric.reads == MICRO_BATCHES for metric in plan.metrics) else ()
-        self._micro_batches = MicroBatchHooks(counted, ranks=ranks, report=self._fail)
+        self._gradients = GradientHooks(parameters, ranks=ranks, report=self._fail)
         self._optimizer_steps = OptimizerSteps(
-            optimizers, self._layers, before=self._before_update, after=self._after_update, over=self.finish_step
+            self._stepping,
+            self._layers,
+            before=self._before_update,
+            after=self._after_update,
+            over=self.finish_step,
+            report=self._fail,
         )
+        self._spectra_schedule = SpectraSchedule(self._layers, plan.spectra_interval, gaps.note)
         self._new_modules = NewModules(selection.root)
-        self._several_optimizers = len(optimizers) > 1
         self._captured = False
         self._observations: list[Observation] = []
         self._measured: StepInProgress | None = None
@@ -94,21 +122,26 @@ class StepCycle:
     @property
     def just_stepped(self) -> bool:
         """Whether no training pass has begun since the last optimizer step."""
-        return self.step > self.first_step and not self._outputs.passed
+        return self.step > self.first_step and not self._passes.passed
+
+    def close(self) -> None:
+        """Remove the hooks at the end of a run, and say if no step was seen in it."""
+        self.remove()
+        self._unseen_steps.close()
 
     def remove(self) -> None:
         """Remove all hooks: model, optimizers and torch's settings are as they were before."""
-        for hooks in (self._outputs, self._micro_batches, self._optimizer_steps):
+        for hooks in (self._passes, self._outputs, self._gradients, self._optimizer_steps):
             hooks.remove()
 
     def observe(self) -> None:
         """Measure before the update, for a loop whose optimizer has no hooks."""
-        self._before_update(self._layers, None)
+        self._before_update(self._layers, None, None)
 
     def capture(self) -> None:
         """Measure before the update now, and not when the optimizer is about to step."""
         if not self._captured:
-            self._before_update(self._layers, None)
+            self._before_update(self._layers, None, None)
             self._captured = True
 
     def finish_step(self, *, late: bool = False) -> None:
@@ -120,7 +153,6 @@ class StepCycle:
         try:
             if self._measured is not None:
                 self._finished(self._measured)
-                self._new_modules.look(self._gaps)
                 self._outputs.check_fired(self._gaps)
                 self._outputs.compiled.report(self._gaps, asked=self._plan.asks_for_gradients_of_outputs)
         except Exception as failure:
@@ -128,11 +160,14 @@ class StepCycle:
         self.step += 1
         self._start_step(late=late)
 
+    def _step_seen(self) -> bool:
+        return self.step > self.first_step or self._captured or self._optimizer_steps.seen
+
     def _start_step(self, *, late: bool = False) -> None:
         due = self._due()
         sources = {metric.reads for metric in due}
         self._outputs.start_step(sources, keep_passes_since_optimizer=late)
-        self._micro_batches.start_step(measured=MICRO_BATCHES in sources)
+        self._gradients.start_step(measured=bool(sources & {MICRO_BATCHES, "parameter_gradient"}))
         self._captured = False
         self._observations = []
         self._measured = self._new_record(due) if due else None
@@ -146,31 +181,86 @@ class StepCycle:
 
     def _new_record(self, due: Sequence[Metric]) -> StepInProgress:
         return StepInProgress(
-            self.step, due, layers=self._layers, state=self._state, gaps=self._gaps, budget=self._budget
+            self.step,
+            due,
+            layers=self._layers,
+            parameters=len(self._parameters),
+            state=self._state,
+            gaps=self._gaps,
+            budget=self._budget,
         )
 
-    def _before_update(self, layers: Sequence[Layer], gradient_scale: Tensor | None) -> None:
+    def _before_update(self, layers: Sequence[Layer], optimizer: Any, gradient_scale: Tensor | None) -> None:
+        """Measure what is there before the update.
+
+        Args:
+            layers: The layers that are about to be updated, and those that no optimizer updates.
+            optimizer: What is about to step; None where that is not known.
+            gradient_scale: The factor on the gradients that the optimizer will divide by.
+        """
         if self._measured is None or self._captured:
             return
         try:
-            observation = self._observation(layers, gradient_scale)
+            self._new_modules.look(self._gaps)
+            observation = self._observation(layers, optimizer, gradient_scale)
+            self._note_unclipped(observation)
             self._measured.measure(observation)
+            self._tell_missing_gradients(observation)
             if self._measured.awaits_update:
                 observation.read("before")
                 self._observations.append(observation)
         except Exception as failure:
             self._fail("the step", failure)
+        # What a closure does from here on, when it is evaluated again, is not of this record.
+        self._outputs.pause(paused=True)
+        self._gradients.pause(paused=True)
 
-    def _observation(self, layers: Sequence[Layer], gradient_scale: Tensor | None) -> Observation:
+    def _observation(self, layers: Sequence[Layer], optimizer: Any, gradient_scale: Tensor | None) -> Observation:
+        solved = self._spectra_schedule.solved_at(self.step, self._outputs.shapes)
         sources = {
             **parameter_sources(self._ranks, gradient_scale=gradient_scale),
+            **parameter_value_sources(self._ranks, gradient_scale=gradient_scale),
             **DERIVED,
+            **({} if solved is None else in_turns(solved)),
             **self._outputs.sources(),
-            **self._micro_batches.sources(),
+            **self._gradients.sources(),
+            GROUP_LR: learning_rate_source(self._stepping),
         }
-        return Observation(self.step, {layer.index: layer for layer in layers}, sources)
+        there = self._new_modules.holds
+        parameters = {one.index: one for one in self._updated_by(optimizer) if there(one.module)}
+        return Observation(
+            self.step, {layer.index: layer for layer in layers if there(layer.module)}, sources, parameters
+        )
+
+    def _updated_by(self, optimizer: Any) -> Sequence[Parameter]:
+        if optimizer is None or not self._several_optimizers:
+            return self._parameters
+        own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        return [one for one in self._parameters if id(one.value) in own]
+
+    def _note_unclipped(self, observation: Observation) -> None:
+        assert self._measured is not None
+        if any(metric.reads == "parameter_gradient" for metric in self._measured.due):
+            trained = [one.value for one in observation.parameters.values() if one.value is not None]
+            self._measured.gradient_norms.add_unclipped(self._gradients.squared_length(trained), loss_scale())
+
+    def _tell_missing_gradients(self, observation: Observation) -> None:
+        """Tell of a step at which gradients are due and no trained parameter has one."""
+        assert self._measured is not None
+        if not any(metric.reads in _OF_GRADIENTS for metric in self._measured.due):
+            return
+        trained = [one.value for one in observation.parameters.values() if one.value is not None]
+        trained = [parameter for parameter in trained if parameter.requires_grad]
+        if trained and all(parameter.grad is None for parameter in trained):
+            self._gaps.warn(
+                what="gradients",
+                why="no parameter had one when the optimizer stepped: they were freed before, or no backward pass"
+                " reached the parameters. They are null at such steps",
+            )
 
     def _after_update(self) -> None:
+        self._outputs.pause(paused=False)
+        self._gradients.pause(paused=False)
         if self._several_optimizers:
             self._outputs.end_of_optimizer_step()
         if self._measured is None:

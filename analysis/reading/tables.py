@@ -75,6 +75,22 @@ def spectra(store: AnyStore, *, runs: Patterns = None, layers: Patterns = None, 
     return load(store, schema.SPECTRA, runs=runs, layers=layers, steps=steps)
 
 
+def parameters(
+    store: AnyStore,
+    *,
+    columns: Sequence[str] | None = None,
+    runs: Patterns = None,
+    parameters: Patterns = None,
+    steps: Steps = None,
+    measured: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return the table of parameters, a row per (run, step, parameter); arguments as :func:`layers`.
+
+    ``parameters`` are names or shell patterns, or positions in the model. A store without this table is refused.
+    """
+    return load(store, schema.PARAMETERS, columns=columns, runs=runs, layers=parameters, steps=steps, measured=measured)
+
+
 def steps(
     store: AnyStore,
     *,
@@ -139,7 +155,7 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def layer_names(store: AnyStore, *, table: str = schema.LAYERS, runs: Patterns = None) -> list[str]:
     """Return the names of the observed layers in depth order."""
     opened = Store.open(store)
-    return opened.retrying(lambda: _layer_names(opened.dataset(table, runs)))
+    return opened.retrying(lambda: _names_in_order(opened.dataset(table, runs)))
 
 
 def _read(
@@ -182,23 +198,35 @@ def _row_filter(dataset: ds.Dataset, layers: Patterns, steps: Steps, measured: S
     if last is not None:
         conditions.append(ds.field(schema.STEP) <= last)
     if layers is not None:
-        conditions.append(ds.field(schema.LAYER).isin(matching(layers, _layer_names(dataset), what="layer")))
+        name = _name_column(dataset.schema)
+        conditions.append(ds.field(name).isin(matching(layers, _names_in_order(dataset), what=name)))
     together = None
     for condition in conditions:
         together = condition if together is None else together & condition
     return together
 
 
-def _layer_names(dataset: ds.Dataset) -> list[str]:
-    pairs = dataset.to_table(columns=[schema.LAYER, schema.LAYER_INDEX], **_FRUGALLY).unify_dictionaries()
-    grouped = pairs.group_by(schema.LAYER).aggregate([(schema.LAYER_INDEX, "mean")])
-    depth = dict(zip(grouped[schema.LAYER].to_pylist(), grouped[f"{schema.LAYER_INDEX}_mean"].to_pylist(), strict=True))
-    return sorted(depth, key=lambda name: (depth[name], name))
+def _name_column(stored: pa.Schema) -> str:
+    """Return the key that a table's rows are named by: the layer, or the parameter."""
+    return schema.PARAMETER if schema.PARAMETER in stored.names else schema.LAYER
+
+
+def _names_in_order(dataset: ds.Dataset) -> list[str]:
+    name = _name_column(dataset.schema)
+    index = _INDEX[name]
+    pairs = dataset.to_table(columns=[name, index], **_FRUGALLY).unify_dictionaries()
+    grouped = pairs.group_by(name).aggregate([(index, "mean")])
+    places = dict(zip(grouped[name].to_pylist(), grouped[f"{index}_mean"].to_pylist(), strict=True))
+    return sorted(places, key=lambda one: (places[one], one))
 
 
 def _in_depth_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the layer column its categories in depth order, so that a pivot's columns come from input to output."""
-    if schema.LAYER in table and schema.LAYER_INDEX in table:
-        by_depth = table.groupby(schema.LAYER, observed=True)[schema.LAYER_INDEX].mean().sort_values(kind="stable")
-        table[schema.LAYER] = table[schema.LAYER].cat.set_categories(list(by_depth.index))
+    """Give the name column its categories in depth order, so that a pivot's columns come from input to output."""
+    for name, index in _INDEX.items():
+        if name in table and index in table:
+            by_depth = table.groupby(name, observed=True)[index].mean().sort_values(kind="stable")
+            table[name] = table[name].cat.set_categories(list(by_depth.index))
     return table
+
+
+_INDEX = {schema.LAYER: schema.LAYER_INDEX, schema.PARAMETER: schema.PARAMETER_INDEX}

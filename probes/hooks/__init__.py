@@ -1,1 +1,5 @@
-"""Hooks on modules, parameters and optimizers. Each kind of hook offers the sources that it can read."""
+"""Hooks on modules, parameters and optimizers.
+
+A new kind is a class here that ``probes/step_cycle.py`` makes, starts at each step, reads and removes. Hooks that offer
+sources have ``sources()``: see ``gradient_hooks.py``.
+"""

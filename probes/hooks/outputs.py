@@ -8,11 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from probes.gaps import Gaps
 from probes.hooks.channels import channel_dim, first_tensor, local_part
 from probes.hooks.compiled import CompiledPasses, GraphTap
+from probes.hooks.module_hooks import ModuleHook
 from probes.hooks.torch_internals import HookGuards, in_backward
+from probes.hooks.training_passes import TrainingPasses
 from probes.measuring.observation import Observation, Reading, Source
 from probes.metrics.operator_norm import Convolution
 from probes.metrics.reducer import Reducer
@@ -25,16 +28,17 @@ CONVOLUTION = "convolution"  # a source: the weight of a convolution, its settin
 
 
 class OutputHooks:
-    """Hooks on the layers and on the model, which see the outputs of training passes.
+    """Hooks on the layers, which see the outputs of training passes.
 
     Between two optimizer steps they collect one vector for each wanted reducer, layer and forward pass: several vectors
     under gradient accumulation. Passes in eval mode or without gradients do not count, nor does the second forward of
     activation checkpointing.
 
     Attributes:
-        passed: Whether a training pass of the model has begun since the last step.
         fired: Whether the hook of some layer has run since the last step.
         compiled: The outputs that were seen from inside a compiled graph.
+        shapes: Of the input and the output of each layer that was seen, by index: those of the last pass in a step that
+            was measured.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class OutputHooks:
         ranks: Ranks,
         shapes: bool = False,
         report: Callable[[str, Exception], None],
+        passes: TrainingPasses,
         evaluation: bool = False,
     ) -> None:
         """Attach the hooks.
@@ -53,17 +58,21 @@ class OutputHooks:
         Args:
             root: The model whose mode says whether a pass is a training pass.
             layers: All observed layers; those that stand for a module's output get a hook.
-            reducers: The reducers of all metrics, by source. Without any, only passes of the model are noticed.
+            reducers: The reducers of all metrics, by source.
             ranks: The ranks whose vectors are merged.
             shapes: Note the shapes of inputs and outputs even without a reducer.
             report: Called with a description and the exception when something fails; training goes on.
+            passes: Told of calls that only a layer notices.
             evaluation: Count passes in eval mode or under no_grad as well.
         """
         self._root = root
         self._reducers = reducers
         self._ranks = ranks
         self._report = report
+        self._passes = passes
         self._evaluation = evaluation
+        self._paused = self._looks = False
+        self._notes_shapes = shapes
         self._count = len(layers)
         self._wanted: list[tuple[str, Reducer]] = []
         self._of_output: list[tuple[str, Reducer]] = []
@@ -72,14 +81,15 @@ class OutputHooks:
         self._vectors: dict[str, dict[int, list[Tensor]]] = {}
         self._at_optimizer: dict[str, dict[int, int]] = {}  # number of vectors when an optimizer last stepped
         self._outside: set[int] = set()  # layers seen outside a backward pass since the last step
-        self._shapes: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # of input and output, by layer
-        self.passed = self.fired = False
+        self.shapes: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # of input and output, by layer
+        self.fired = False
         self.compiled = CompiledPasses()
         self._taps: list[GraphTap] = []
         self._guards = HookGuards()
         hooked = [layer for layer in layers if layer.observes_output] if reducers or shapes else []
-        self._handles = [layer.module.register_forward_hook(self._hook(layer)) for layer in hooked]
-        self._handles.append(self._root.register_forward_pre_hook(self._root_hook()))
+        self._handles: list[RemovableHandle] = []
+        for layer in hooked:
+            self._attach(layer)
 
     def sources(self) -> dict[str, Source]:
         """Return the sources that these hooks offer: one for each reducer, and the convolutions with their inputs."""
@@ -94,8 +104,10 @@ class OutputHooks:
             keep_passes_since_optimizer: Keep the vectors collected since the last call of
                 :meth:`end_of_optimizer_step`: they belong to the step that starts.
         """
+        self._paused = False
+        self._looks = bool(sources) and self._notes_shapes
         if not sources and not self._wanted:  # most steps of most runs: nothing was collected, and nothing will be
-            self.passed = self.fired = keep_passes_since_optimizer
+            self._passes.passed = self.fired = keep_passes_since_optimizer
             return
         if keep_passes_since_optimizer:
             self._finish_pending()
@@ -104,10 +116,15 @@ class OutputHooks:
         self._wanted = [(name, reducer) for name, reducer in self._reducers.items() if name in sources]
         self._of_output = [(name, reducer) for name, reducer in self._wanted if reducer.of == "output"]
         self._of_gradient = [(name, reducer) for name, reducer in self._wanted if reducer.of == "output_gradient"]
+        self._looks = self._looks or bool(self._wanted)
         self._vectors = {name: kept.get(name, {}) for name, _ in self._wanted}
         self._at_optimizer.clear()
         self._outside.clear()
-        self.passed = self.fired = keep_passes_since_optimizer
+        self._passes.passed = self.fired = keep_passes_since_optimizer
+
+    def pause(self, *, paused: bool) -> None:
+        """See nothing for a while: a closure that is evaluated again is not of the record."""
+        self._paused = paused
 
     def end_of_optimizer_step(self) -> None:
         """Note that an optimizer has stepped: later passes may belong to the next step."""
@@ -145,7 +162,7 @@ class OutputHooks:
     def _convolutions(self, observation: Observation) -> Reading:
         found = {}
         for index, weight in zip(*observation.read("weight"), strict=True):
-            module, shapes = observation.layers[index].module, self._shapes.get(index)
+            module, shapes = observation.layers[index].module, self.shapes.get(index)
             if isinstance(module, CONVOLUTIONS) and shapes:
                 # A transposed convolution is the adjoint of the convolution of its output with the same kernel.
                 given = shapes[1] if observation.layers[index].transposed else shapes[0]
@@ -170,25 +187,16 @@ class OutputHooks:
         self._handles.clear()
         self._guards.release()
 
+    def _attach(self, layer: Layer) -> None:
+        try:
+            self._handles.append(layer.module.register_forward_hook(ModuleHook(self._hook(layer))))
+        except Exception as failure:  # a part that torch does not let anyone hook, of TorchScript say
+            self._report(f"output of layer {layer.name!r}", failure)
+
     def _tap(self, see: Callable[[Tensor, Tensor], None], module: nn.Module) -> GraphTap:
         device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
         self._taps.append(GraphTap(see, device))
         return self._taps[-1]
-
-    def _root_hook(self) -> Callable[..., None]:
-        tap = self._tap(lambda *_: self._note_pass(), self._root)
-
-        def hook(_module: nn.Module, args: Any) -> None:
-            if not torch.compiler.is_dynamo_compiling():
-                self._note_pass()
-            elif (tensor := first_tensor(args)) is not None:
-                tap(tensor, tensor)
-
-        return hook
-
-    def _note_pass(self) -> None:
-        if self._root.training:
-            self.passed = True
 
     def _hook(self, layer: Layer) -> Callable[..., None]:
         tap = self._tap(partial(self._see_compiled, layer), layer.module)
@@ -197,7 +205,7 @@ class OutputHooks:
         def hook(_module: nn.Module, args: Any, output: Any) -> None:
             # is_compiling, which also excludes torch.export, costs 10 us, is_dynamo_compiling 2.
             if not torch.compiler.is_dynamo_compiling():
-                if self._wanted and not torch.compiler.is_compiling():
+                if self._looks and not self._paused and not _is_rewriting():
                     self._see(layer, args, output)
             elif (evaluation or torch.is_grad_enabled()) and (tensor := first_tensor(output)) is not None:
                 given = first_tensor(args)
@@ -208,8 +216,9 @@ class OutputHooks:
     def _see_compiled(self, layer: Layer, output: Tensor, given: Tensor) -> None:
         """See an output from inside a compiled graph, where no hook on the gradient can stand."""
         self.fired = True
-        if self._wanted and (self._evaluation or self._root.training):
-            self._shapes[layer.index] = tuple(given.shape), tuple(output.shape)
+        self._passes.note()
+        if self._looks and not self._paused and (self._evaluation or self._root.training):
+            self.shapes[layer.index] = tuple(given.shape), tuple(output.shape)
             self.compiled.note(output, gradient_wanted=bool(self._of_gradient))
             self._collect(layer, output, self._of_output)
 
@@ -219,7 +228,7 @@ class OutputHooks:
         if tensor is None or not self._counts(layer):
             return
         given = first_tensor(args)
-        self._shapes[layer.index] = (tensor if given is None else given).shape, tensor.shape
+        self.shapes[layer.index] = (tensor if given is None else given).shape, tensor.shape
         self._collect(layer, tensor, self._of_output)
         if self._of_gradient and tensor.requires_grad:
             # A hook on the tensor, not a backward hook of the module: those forbid in-place operations on the output.
@@ -266,3 +275,8 @@ class OutputHooks:
         # Recomputed for a checkpoint. The first forward has counted, unless it ran under no_grad (reentrant
         # checkpoints).
         return layer.index not in self._outside
+
+
+def _is_rewriting() -> bool:
+    """Whether torch turns the model into something else and no training pass is under way: export, a trace."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()

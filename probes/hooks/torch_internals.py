@@ -78,3 +78,20 @@ def emulates_precision_casts() -> bool:
     import torch._inductor.config as settings
 
     return bool(getattr(settings, "emulate_precision_casts", False))
+
+
+def scale_of(scaler: Any) -> Any:
+    """Return the scale of a GradScaler, a tensor on its device.
+
+    Without ``_scale``: a number, for which a GPU is waited for.
+    """
+    scale = getattr(scaler, "_scale", None)
+    return scaler.get_scale() if scale is None else scale
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """Return how often a tensor was changed in place; 0 without ``_version``, or where torch does not count."""
+    try:
+        return int(tensor._version)
+    except (AttributeError, RuntimeError):  # inference tensors have none
+        return 0

@@ -14,7 +14,7 @@ from torch import Tensor
 from probes.measuring.observation import Observation, Reading
 from probes.measuring.result import Result
 from probes.metrics import Metric
-from probes.schema import LAYERS
+from probes.schema import DENSE_TABLES
 
 State = dict[str, dict[int, Tensor]]  # by metric and layer: the tensor kept from one record to the next
 Fail = Callable[[str, Exception, int], None]
@@ -44,7 +44,7 @@ def measure(
         for metric in metrics:
             for observation in observations:
                 if (reading := _read(metric, observation, fail)) is not None:
-                    alone = metric.keeps_state or metric.table != LAYERS
+                    alone = metric.keeps_state or metric.table not in DENSE_TABLES
                     job = _Job(metric, observation.step, reading)
                     together.setdefault(metric.name if alone else metric.compute, []).append(job)
         return [result for jobs in together.values() for result in _compute(jobs, state, fail)]
@@ -95,5 +95,5 @@ def _with_state(job: _Job, state: State) -> Result:
 
 def _result(job: _Job, values: Tensor) -> Result:
     """Return the rows that the metric has columns for."""
-    own = job.metric.table == LAYERS and job.metric.finish is None
+    own = job.metric.table in DENSE_TABLES and job.metric.finish is None
     return Result(job.metric, job.step, job.reading.indices, values[: len(job.metric.columns)] if own else values)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from probes import schema
+from probes.measuring.pricing import LEAST_INTERVAL
 from probes.metrics import METRICS, Metric
 from probes.schedule import Schedule, as_schedule, every
 
@@ -15,7 +16,12 @@ Cadence = int | Schedule | Mapping[str, int | Schedule]
 
 
 class Plan:
-    """The chosen metrics and the schedule of each."""
+    """The chosen metrics and the schedule of each.
+
+    Attributes:
+        spectra_interval: The steps between two records, where spectra may cost only a share of training
+            (:mod:`probes.measuring.pricing`); None where the caller has asked for all of them.
+    """
 
     def __init__(self, metrics: Sequence[str | Metric] | None = None, cadence: Cadence = EVERY) -> None:
         """Choose metrics and schedules.
@@ -23,7 +29,8 @@ class Plan:
         Args:
             metrics: Names of metrics or groups, or metrics of one's own; None takes all of ``METRICS``.
             cadence: A whole number ``n``: every ``n`` steps; large metrics at every ``every_nth_record``-th record,
-                expensive ones at least ``min_steps_between`` steps apart. A schedule: all metrics follow it. A mapping
+                expensive ones at least ``min_steps_between`` steps apart, and from ``n = 10`` on whole spectra of large
+                matrices in turns. A schedule: all metrics follow it. A mapping
                 from metric or group to either: those follow it exactly, and all others are recorded as under
                 ``every=100``.
 
@@ -36,6 +43,9 @@ class Plan:
         self.asks_for_gradients_of_outputs = any(m.reducer and m.reducer.of == "output_gradient" for m in asked)
         self._schedules = list(_schedules(self.metrics, cadence))
         self._every = cadence if isinstance(cadence, int) else 1  # between its steps no schedule need be asked
+        named = isinstance(cadence, Mapping) and any(n in cadence for n in ("singular_values", "spectra", "spectrum"))
+        interval = cadence if isinstance(cadence, int) else EVERY
+        self.spectra_interval = None if callable(cadence) or named or interval < LEAST_INTERVAL else interval
 
     def due(self, step: int) -> list[Metric]:
         """Return the metrics to record at a step."""
@@ -71,11 +81,16 @@ def _named(name: str, among: Iterable[Metric], argument: str) -> list[Metric]:
 
 
 def _check_columns(metrics: Sequence[Metric]) -> None:
-    owner: dict[str, str] = {schema.RUN: "the key", **{key.name: "the key" for key in schema.KEYS[schema.LAYERS]}}
+    tables = schema.DENSE_TABLES
+    owner: dict[tuple[str, str], tuple[str, schema.Column | None]] = {
+        (table, name): ("the key", None)
+        for table in tables
+        for name in (schema.RUN, *(k.name for k in schema.KEYS[table]))
+    }
     for metric in metrics:
         for column in metric.columns:
-            other = owner.setdefault(column.name, metric.name)
-            if other != metric.name:
+            other, same = owner.setdefault((metric.table, column.name), (metric.name, column))
+            if same is not column:
                 raise ValueError(f"metrics {other!r} and {metric.name!r} both fill column {column.name!r}: rename one.")
 
 

@@ -52,11 +52,11 @@ def _read(observation: Observation, read: Callable[[Layer], Tensor | None], rank
             tensor = tensor.full_tensor()
         if ranks.owns(index):
             indices.append(index)
-            tensors.append(_plain(tensor))
+            tensors.append(plain(tensor))
     return Reading(indices, tensors)
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def plain(tensor: Tensor) -> Tensor:
     """Return a dense real tensor of at least float32, on which every metric can compute."""
     if tensor.dtype is torch.float32 and tensor.layout is torch.strided:
         return tensor
@@ -130,17 +130,44 @@ def _computed(source: str, compute: Callable[[list[Tensor]], list[Tensor] | Tens
     return read
 
 
+def _all_matrices(observation: Observation) -> Reading:
+    return observation.read("matrix")
+
+
+def _none(_: Observation) -> Reading:
+    return Reading([], [])
+
+
+def in_turns(solved: Collection[int]) -> dict[str, Source]:
+    """Return the sources of the matrices whose singular values are computed at a step, and of the others.
+
+    Args:
+        solved: The layers of the former.
+    """
+
+    def of(*, wanted: bool) -> Source:
+        def read(observation: Observation) -> Reading:
+            kept = [pair for pair in zip(*observation.read("matrix"), strict=True) if (pair[0] in solved) == wanted]
+            return Reading([index for index, _ in kept], [matrix for _, matrix in kept])
+
+        return read
+
+    return {"solved_matrix": of(wanted=True), "unsolved_matrix": of(wanted=False)}
+
+
 DERIVED: Mapping[str, Source] = {
     "matrix": _matrices,
     "kernel_slices": _kernel_slices,
-    "singular_values": _computed("matrix", singular_values),
+    "solved_matrix": _all_matrices,
+    "unsolved_matrix": _none,
+    "singular_values": _computed("solved_matrix", singular_values),
     "gradient_histogram": _computed("gradient", exponent_histograms),
     "weight_histogram": _computed("weight", exponent_histograms),
     "update": _updates,
 }
 """Sources that follow from other sources, computed once for all metrics that read them."""
 
-COMPUTED_FROM = {"singular_values": "matrix", "gradient_histogram": "gradient", "weight_histogram": "weight"}
+COMPUTED_FROM = {"singular_values": "solved_matrix", "gradient_histogram": "gradient", "weight_histogram": "weight"}
 """The one source that a computed source reads: a copy of it is all that a deferred metric needs."""
 
 

@@ -16,6 +16,8 @@ from probes.metrics.kernel_slices import KERNEL_SLICES
 from probes.metrics.metric import Metric, metric
 from probes.metrics.moments import BIAS_MOMENTS, GRADIENT_MOMENTS, RAW_WEIGHT_MOMENTS, WEIGHT_MOMENTS
 from probes.metrics.operator_norm import OPERATOR_NORM
+from probes.metrics.parameters import GROUP_LR, PARAMETER_GRADIENT_MOMENTS, PARAMETER_MOMENTS
+from probes.metrics.power_iteration import POWER_ITERATION
 from probes.metrics.singular_values import SINGULAR_VALUES, SPECTRUM
 from probes.metrics.update import UPDATE
 
@@ -25,12 +27,16 @@ METRICS: dict[str, Metric] = {
         WEIGHT_MOMENTS,
         RAW_WEIGHT_MOMENTS,
         BIAS_MOMENTS,
+        PARAMETER_MOMENTS,
+        GROUP_LR,
         WEIGHT_HISTOGRAM,
         SINGULAR_VALUES,
+        POWER_ITERATION,
         SPECTRUM,
         KERNEL_SLICES,
         OPERATOR_NORM,
         GRADIENT_MOMENTS,
+        PARAMETER_GRADIENT_MOMENTS,
         GRADIENT_SPARSITIES,
         GRADIENT_HISTOGRAM,
         GRADIENT_NOISE,

@@ -26,8 +26,8 @@ class Metric:
         compute: ``compute(tensors) -> (columns, layers)``: a tensor with a row for each column and a column for each
             entry of the list it was given; rows beyond the columns are left out. Metrics that share a function have it
             called once, with all their tensors.
-        columns: The columns it fills in table ``layers``; empty where it has a table of its own.
-        table: ``layers``, ``histograms`` or ``spectra``.
+        columns: The columns it fills in table ``layers`` or ``parameters``; empty in the other tables.
+        table: ``layers``, ``parameters``, ``histograms`` or ``spectra``.
         label: In the other tables: the ``tensor`` or ``view`` its rows are about.
         every_nth_record: Under a plain ``every=n``, recorded at every so many-th of the steps that are due: more than 1
             for metrics that take much memory.

@@ -24,8 +24,16 @@ def moments(tensors: list[Tensor]) -> Tensor:
     ``mean = sum(x) / n``, ``var = sum((x - mean)^2) / n``, ``l2 = sqrt(sum(x^2))``. The difference ``E[x^2] - E[x]^2``
     is used only where it cannot cancel; elsewhere a second pass sums the squares about the mean. NaN or an infinity
     gives NaN or an infinity, and is counted beside; a constant has variance 0; no elements: mean and variance NaN, l2
-    norm 0.
+    norm 0. A tensor that is in the list twice is computed once.
     """
+    places = {id(tensor): place for place, tensor in enumerate({id(t): t for t in tensors}.values())}
+    if len(places) == len(tensors):
+        return _of_each(tensors)
+    each = _of_each(list({id(tensor): tensor for tensor in tensors}.values()))
+    return each[:, [places[id(tensor)] for tensor in tensors]]
+
+
+def _of_each(tensors: list[Tensor]) -> Tensor:
     return _on_device(tensors) if tensors[0].is_cuda else _on_host(tensors)
 
 

@@ -142,6 +142,11 @@ def spectrum_statistics(columns: np.ndarray) -> np.ndarray:
 _MATRIX = "effective weight, unfolded to (out, in*kh*kw)"
 _MIYATO = "Miyato et al. 2018, section 2.1"
 
+# Of a large matrix these two come from power iteration at records without a whole spectrum.
+_OR_FROM_BELOW = "; by power iteration, from below, where singular_value_mean is null"
+SPECTRAL_NORM = Column("spectral_norm", "1", f"sigma_1{_OR_FROM_BELOW}", _MATRIX, _MIYATO)
+STABLE_RANK = Column("stable_rank", "1", "sum_i sigma_i^2 / sigma_1^2", _MATRIX, "Rudelson and Vershynin 2007")
+
 SINGULAR_VALUES = Metric(
     "singular_values",
     "singular_values",
@@ -149,8 +154,8 @@ SINGULAR_VALUES = Metric(
     in_columns,
     (
         Column("singular_value_mean", "1", "sum_i sigma_i / r", _MATRIX),
-        Column("spectral_norm", "1", "sigma_1", _MATRIX, _MIYATO),
-        Column("stable_rank", "1", "sum_i sigma_i^2 / sigma_1^2", _MATRIX, "Rudelson and Vershynin 2007"),
+        SPECTRAL_NORM,
+        STABLE_RANK,
         Column(
             "effective_rank", "1", "exp(-sum_i p_i log p_i), p = sigma / sum(sigma)", _MATRIX, "Roy and Vetterli 2007"
         ),

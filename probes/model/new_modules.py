@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import nn
 
 from probes.gaps import Gaps
 from probes.model.selection import canonical_name
 
+_NEW_PROBE = "They are not recorded: make a new probe, with another run or resume_step, to record them"
+
 
 class NewModules:
-    """Compares a model's modules with those at attachment, more rarely as time goes by."""
+    """Compares a model's modules with those at attachment."""
 
     def __init__(self, root: nn.Module) -> None:
         self._model = root
-        self._known = {id(module) for module in self._model.modules()}
-        self._looks = 0
+        self._known = {id(module) for module in root.modules()}
 
     def look(self, gaps: Gaps) -> None:
-        """Warn of strange modules; looks at calls 1, 2, 4, 8, ... and at every 64th."""
-        self._looks += 1
-        if self._looks & (self._looks - 1) and self._looks % 64:
-            return
-        strange = [name for name, module in self._model.named_modules() if id(module) not in self._known]
-        if strange:
-            names = ", ".join(canonical_name(name) for name in strange[:5])
-            more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
+        """Warn at once of modules that are not the first model's.
+
+        Rows of a replaced module end. Its successor has none, as a run has the layers of its first model.
+        """
+        now = {id(module) for module in self._model.modules()}
+        if now != self._known:
+            self._tell(gaps, [name for name, module in self._model.named_modules() if id(module) not in self._known])
+            self._known = now
+
+    def holds(self, module: nn.Module) -> bool:
+        """Whether a module was part of the model at the last look."""
+        return id(module) in self._known
+
+    def _tell(self, gaps: Gaps, strange: Iterable[str]) -> None:
+        names = [canonical_name(name) for name in strange]
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            listed = ", ".join(names[:5])
             gaps.warn(
-                what="new modules",
-                why=f"added or replaced after the probe was attached: {names}{more}. They are not recorded: make a"
-                " new probe to record them",
+                what="new modules", why=f"added or replaced after the probe was attached: {listed}{more}. {_NEW_PROBE}"
             )
-            self._known |= {id(module) for module in self._model.modules()}

@@ -14,8 +14,10 @@ from probes.metrics.histogram import HALF, MANTISSA_BITS, OCTAVE, SLOTS, occupie
 from probes.metrics.metric import Metric
 from probes.metrics.singular_values import PADDING
 from probes.model.layer import Layer
+from probes.model.parameters import Parameter
+from probes.recording.dense_table import DenseTable, finished
 from probes.recording.record import Record
-from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYERS, SPECTRA, SPECTRA_COLUMNS, Column, arrow_schema
+from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYERS, PARAMETERS, SPECTRA, SPECTRA_COLUMNS, arrow_schema
 
 COUNTS_AT_ONCE = 1 << 17  # turned into rows at a time, 1 MB: on the way they take many times that
 
@@ -23,22 +25,27 @@ COUNTS_AT_ONCE = 1 << 17  # turned into rows at a time, 1 MB: on the way they ta
 class Tables:
     """Turns records into record batches of the store's tables."""
 
-    def __init__(self, layers: Sequence[Layer], metrics: Sequence[Metric]) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], metrics: Sequence[Metric], parameters: Sequence[Parameter] = ()
+    ) -> None:
         self._names = word_array([layer.name for layer in layers])
         self._kinds = word_array([layer.kind for layer in layers])
-        self._count = len(layers)
-        columns = [c for metric in metrics for c in metric.columns]
-        self._places = {column.name: place for place, column in enumerate(columns)}
-        self._columns = columns
+        self._parameters = word_array([parameter.name for parameter in parameters])
         self._metrics = {metric.name: place for place, metric in enumerate(metrics)}
-        self._schema = arrow_schema(LAYERS, columns)
+        self._dense = {
+            LAYERS: DenseTable(LAYERS, metrics, len(layers), self._keys),
+            PARAMETERS: DenseTable(PARAMETERS, metrics, len(parameters), self._parameter_keys),
+        }
 
     def batches(self, records: Sequence[Record]) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Yield table name and batch for each table the records have rows for."""
         for record in records:
             record.wait()
             record.results.sort(key=self._order)  # some were computed later than others
-        parts = [(LAYERS, self._layers(records)), (SPECTRA, self._spectra(records))]
+        parts = [
+            *((name, table.batch(records)) for name, table in self._dense.items()),
+            (SPECTRA, self._spectra(records)),
+        ]
         yield from ((table, batch) for table, batch in parts if batch is not None and batch.num_rows)
         found = _of_table(HISTOGRAMS, records)
         for first, last in batches([result.values.numel() for _, result in found], COUNTS_AT_ONCE):
@@ -46,22 +53,6 @@ class Tables:
 
     def _order(self, result: Result) -> tuple[int, list[int]]:
         return self._metrics.get(result.metric.name, -1), result.indices[:1]
-
-    def _layers(self, records: Sequence[Record]) -> pa.RecordBatch | None:
-        if not self._columns:
-            return None
-        shape = (len(self._columns), len(records), self._count)
-        values, missing = np.zeros(shape), np.ones(shape, dtype=bool)
-        for metric, indices, where, found in _alike(records):
-            first = self._places[metric.columns[0].name]
-            places = np.ix_(range(first, first + len(metric.columns)), where, indices)
-            values[places] = found
-            missing[places] = False
-        rows = np.flatnonzero(~missing.all(axis=0))  # a row that says nothing is not written
-        keys = self._keys(records, rows // self._count, rows % self._count)
-        flat_values, flat_missing = values.reshape(shape[0], -1)[:, rows], missing.reshape(shape[0], -1)[:, rows]
-        arrays = [_array(column, v, m) for column, v, m in zip(self._columns, flat_values, flat_missing, strict=True)]
-        return pa.RecordBatch.from_arrays([*keys, *arrays], schema=self._schema)
 
     def _histograms(self, records: Sequence[Record], found: list[tuple[int, Result]]) -> pa.RecordBatch:
         table = np.concatenate([result.values.numpy().T for _, result in found])  # (rows, SLOTS + 1)
@@ -100,40 +91,23 @@ class Tables:
         return pa.RecordBatch.from_arrays([*keys, spectra], schema=arrow_schema(SPECTRA, SPECTRA_COLUMNS))
 
     def _keys(self, records: Sequence[Record], rows: np.ndarray, layers: np.ndarray) -> list[pa.Array]:
-        steps = np.array([record.step for record in records], dtype=np.int64)
-        epochs = np.array([-1 if record.epoch is None else record.epoch for record in records], dtype=np.int32)[rows]
         index = number_array(layers, pa.int32())
         return [
-            number_array(steps[rows], pa.int64()),
-            number_array(epochs, pa.int32(), missing=epochs < 0),
+            *_step_keys(records, rows),
             pa.DictionaryArray.from_arrays(index, self._names),
             number_array(layers, pa.int16()),
             pa.DictionaryArray.from_arrays(index, self._kinds),
         ]
 
-
-def finished(result: Result) -> np.ndarray:
-    """Return the values of a result, ``(rows, layers)``, after the part that its metric computes on the host."""
-    return _finished(result.metric, result.values.cpu().numpy(), finished=result.finished)
-
-
-def _finished(metric: Metric, values: np.ndarray, *, finished: bool) -> np.ndarray:
-    return values if finished or metric.finish is None else metric.finish(values)
+    def _parameter_keys(self, records: Sequence[Record], rows: np.ndarray, parameters: np.ndarray) -> list[pa.Array]:
+        index = number_array(parameters, pa.int32())
+        return [*_step_keys(records, rows), pa.DictionaryArray.from_arrays(index, self._parameters), index]
 
 
-def _alike(records: Sequence[Record]) -> Iterator[tuple[Metric, tuple[int, ...], list[int], np.ndarray]]:
-    """Yield metric, layer indices, record rows and ``(columns, records, layers)`` of results for the same layers."""
-    groups: dict[tuple[str, bool, tuple[int, ...], int], list[tuple[int, Result]]] = {}
-    for row, record in enumerate(records):
-        for result in record.results:
-            if result.metric.table == LAYERS:
-                key = (result.metric.name, result.finished, tuple(result.indices), len(result.values))
-                groups.setdefault(key, []).append((row, result))
-    for (_, done, indices, _), members in groups.items():
-        metric = members[0][1].metric
-        # Stacked in the order in which they lie in memory, then turned: (rows, records, layers).
-        values = np.moveaxis(np.stack([result.values.numpy().T for _, result in members]), -1, 0)
-        yield metric, indices, [row for row, _ in members], _finished(metric, values, finished=done)
+def _step_keys(records: Sequence[Record], rows: np.ndarray) -> list[pa.Array]:
+    steps = np.array([record.step for record in records], dtype=np.int64)
+    epochs = np.array([-1 if record.epoch is None else record.epoch for record in records], dtype=np.int32)[rows]
+    return [number_array(steps[rows], pa.int64()), number_array(epochs, pa.int32(), missing=epochs < 0)]
 
 
 def _of_table(table: str, records: Sequence[Record]) -> list[tuple[int, Result]]:
@@ -156,10 +130,3 @@ def _places(found: list[tuple[int, Result]]) -> tuple[np.ndarray, np.ndarray, li
 
 def _words(values: Sequence[str]) -> pa.DictionaryArray:
     return word_array(values).dictionary_encode()
-
-
-def _array(column: Column, values: np.ndarray, missing: np.ndarray) -> pa.Array:
-    if pa.types.is_integer(column.type):
-        return number_array(np.where(missing, 0, values), column.type, missing=missing)
-    with np.errstate(over="ignore"):  # beyond float32 is infinity there: divergence stays visible
-        return number_array(values, pa.float32(), missing=missing)

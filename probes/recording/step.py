@@ -20,14 +20,21 @@ from probes.metrics.histogram import SLOTS
 from probes.metrics.singular_values import PADDING
 from probes.model.layer import Layer, raw_parameter
 from probes.ranks import Ranks
-from probes.recording.arrow_tables import finished
+from probes.recording.dense_table import finished
+from probes.recording.gradient_norms import GradientNorms
 from probes.recording.record import Record
 from probes.recording.to_host import arrival, to_host
-from probes.schema import HISTOGRAMS, LAYERS, SPECTRA
+from probes.schema import DENSE_TABLES, HISTOGRAMS, PARAMETERS, SPECTRA
 
 
 class StepInProgress:
-    """The record of one step while it is made."""
+    """The record of one step while it is made.
+
+    Attributes:
+        due: The metrics to compute.
+        gradient_norms: Takes the lengths of gradients before they are clipped.
+        scalars: After :meth:`finish`: numbers for the step's row in table ``steps``.
+    """
 
     def __init__(
         self,
@@ -35,6 +42,7 @@ class StepInProgress:
         due: Sequence[Metric],
         *,
         layers: Sequence[Layer],
+        parameters: int,
         state: State,
         gaps: Gaps,
         budget: Budget | None,
@@ -45,13 +53,16 @@ class StepInProgress:
             step: The step.
             due: The metrics to compute.
             layers: All observed layers.
+            parameters: Number of all parameters.
             state: The tensors that metrics keep from one record to the next.
             gaps: Told of failures.
             budget: Pays for metrics that are computed in the background; without it none are.
         """
         self.due = due
+        self.gradient_norms = GradientNorms()
+        self.scalars: dict[str, Tensor] = {}
         self._record = Record(step)
-        self._layers = layers
+        self._layers, self._parameters = layers, parameters
         self._state = state
         self._gaps = gaps
         self._budget = budget
@@ -81,6 +92,7 @@ class StepInProgress:
         results = self._record.results if ranks.count == 1 else self._summed(ranks)
         if ranks.rank != 0:
             return None
+        self.scalars = self.gradient_norms.scalars(results)
         devices = {result.values.device for result in results}
         moved = [r if r.values.device.type == "cpu" else replace(r, values=to_host(r.values)) for r in results]
         events = [arrival(device) for device in devices]
@@ -91,7 +103,8 @@ class StepInProgress:
         """Add up the ranks' results: dense over all layers, with a mark where there is one."""
         parts: list[Tensor] = []
         for metric in self.due:
-            dense = torch.zeros(len(self._layers), self._width(metric) + 1, dtype=torch.float64, device=ranks.device)
+            rows = self._parameters if metric.table == PARAMETERS else len(self._layers)
+            dense = torch.zeros(rows, self._width(metric) + 1, dtype=torch.float64, device=ranks.device)
             for result in self._record.results:
                 if result.metric is metric and (metric.reducer is None or ranks.rank == 0):
                     dense[result.indices, :-1] += _rows(result, self._width(metric)).to(ranks.device)
@@ -102,7 +115,7 @@ class StepInProgress:
         return [result for result in results if result.indices]
 
     def _width(self, metric: Metric) -> int:
-        if metric.table == LAYERS:
+        if metric.table in DENSE_TABLES:
             return len(metric.columns)
         if metric.table == SPECTRA:
             shapes = [p.shape for p in map(raw_parameter, self._layers) if p is not None and p.ndim >= 2]

@@ -16,7 +16,7 @@ from probes.recording.to_host import arrival, to_host
 from probes.schema import STEPS, STEPS_COLUMNS, Column, arrow_schema
 
 _READY = "_ready"  # of a row: CUDA events after which its tensors hold their values
-_RESERVED = {"run", "step", "epoch", "split", "seconds"}
+RESERVED = {"run", "step", "epoch", "split", "seconds"}
 
 
 class StepRows:
@@ -59,7 +59,7 @@ class StepRows:
 
 
 def _checked(name: str, value: Any) -> Any:
-    if name in _RESERVED:
+    if name in RESERVED:
         raise ValueError(f"log({name}=...): {name!r} is a key of table 'steps'; choose another name.")
     if isinstance(value, Tensor):
         if value.numel() != 1:

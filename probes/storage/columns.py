@@ -16,6 +16,7 @@ _DECLARED = {
         schema.LAYERS: (),
         schema.HISTOGRAMS: schema.HISTOGRAM_COLUMNS,
         schema.SPECTRA: schema.SPECTRA_COLUMNS,
+        schema.PARAMETERS: (),
         schema.STEPS: schema.STEPS_COLUMNS,
     }.items()
 }
@@ -33,7 +34,7 @@ def key_names(table: str) -> list[str]:
     return [column.name for column in schema.KEYS[table] if column.name in _IDENTITY]
 
 
-_IDENTITY = {schema.STEP, schema.LAYER, schema.TENSOR, schema.VIEW, schema.SPLIT}
+_IDENTITY = {schema.STEP, schema.LAYER, schema.PARAMETER, schema.TENSOR, schema.VIEW, schema.SPLIT}
 
 
 def log_schema(table: str, given: pa.Schema) -> pa.Schema:

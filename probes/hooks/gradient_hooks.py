@@ -1,4 +1,4 @@
-"""Hooks on parameters that measure the contribution of each micro-batch and rank to a gradient."""
+"""Hooks on parameters that see each contribution to a gradient, and the gradient before it is clipped."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ from torch.utils.hooks import RemovableHandle
 
 from probes.hooks.torch_internals import at_end_of_backward
 from probes.measuring.observation import Observation, Reading, Source
-from probes.model.layer import Layer, raw_parameter
+from probes.metrics.l2_norm import l2_norms
+from probes.model.layer import raw_parameter
+from probes.model.parameters import Parameter
 from probes.ranks import Ranks
 
 _SAME = 1e-3  # relative difference of the norms of one gradient on two ranks that share it
-MICRO_BATCHES = "micro_batches"  # a source: six numbers a layer, see MicroBatchHooks.take
+MICRO_BATCHES = "micro_batches"  # a source: six numbers a layer, see GradientHooks.take
 
 
-class MicroBatchHooks:
-    """Hooks on the parameters that see the contribution of each backward pass before it is added to the gradient.
+class GradientHooks:
+    """Hooks on all parameters that measure each backward pass's contribution, and the sum after it.
 
-    Hooks are attached only in measured steps: each call costs about 6 us in the backward pass.
-
-    With a single backward pass a step on a single rank nothing is computed. With several ranks the passes of each rank
+    Hooks are attached only in measured steps: each call costs about 6 us in the backward pass. Contributions are
+    measured from the second pass of a step on, as one alone is the gradient. With several ranks the passes of each rank
     contribute, and the gradient is the one that DDP has averaged by the end of the last backward pass. Sharded
-    parameters (FSDP2) do not call such hooks, and their noise stays null.
+    parameters (FSDP2) do not call such hooks, and nothing is known of them here.
     """
 
-    def __init__(self, layers: Sequence[Layer], *, ranks: Ranks, report: Callable[[str, Exception], None]) -> None:
-        """Prepare hooks on the parameters of these layers; they are attached when a step is measured.
+    def __init__(
+        self, parameters: Sequence[Parameter], *, ranks: Ranks, report: Callable[[str, Exception], None]
+    ) -> None:
+        """Prepare hooks on these parameters; they are attached when a step is measured.
 
         Args:
-            layers: The layers. A parameter that is frozen at a measured step has no hook.
+            parameters: The parameters. One that is frozen at a measured step has no hook.
             ranks: The ranks whose contributions count.
             report: Called with a description and the exception when something fails; training goes on.
         """
-        self._layers = list(layers)
+        self._parameters = list(parameters)
         self._ranks = ranks
         self._report = report
-        self._measured = False
-        self._size = 1 + max((layer.index for layer in layers), default=-1)
+        self._measured = self._paused = False
         self._handles: list[RemovableHandle] = []
-        self._without_hook = self._layers
+        self._without_hook = self._parameters
         self._forget()
 
     def sources(self) -> dict[str, Source]:
@@ -50,25 +52,48 @@ class MicroBatchHooks:
 
     def start_step(self, *, measured: bool) -> None:
         """Forget the last step; measure the next one or not."""
-        self._measured = measured
+        self._measured, self._paused = measured, False
         self._forget()
         if measured:
-            self._without_hook = [layer for layer in self._without_hook if not self._attach(layer)]
+            self._without_hook = [one for one in self._without_hook if not self._attach(one)]
         elif self._handles:
             self.remove()
 
+    def pause(self, *, paused: bool) -> None:
+        """See nothing for a while: a closure that is evaluated again contributes nothing to the record."""
+        self._paused = paused
+
+    def squared_length(self, trained: Sequence[Tensor]) -> Tensor | None:
+        """Return ``sum |g|^2`` over these parameters as their last backward pass left them: not clipped, not unscaled.
+
+        None if one of them has a gradient that no hook saw: of a sharded parameter, or given by hand.
+        """
+        places = self._places()
+        found = [self._whole.get(places.get(id(p), -1)) for p in trained if p.grad is not None]
+        if not found or any(square is None for square in found):
+            return None
+        device = found[0].device  # type: ignore[union-attr]
+        return torch.stack([_on_device(square, device) for square in found if square is not None]).sum()
+
+    def _places(self) -> dict[int, int]:
+        return {id(one.value): one.index for one in self._parameters}
+
     def _read(self, observation: Observation) -> Reading:
-        found = self.take(dict(zip(*observation.read("gradient"), strict=True)))
+        places = self._places()
+        layers = {index: places.get(id(raw_parameter(layer)), -1) for index, layer in observation.layers.items()}
+        gradients = dict(zip(*observation.read("gradient"), strict=True))
+        taken = self.take({layers[index]: gradient for index, gradient in gradients.items()})
+        found = {index: taken[layers[index]] for index in gradients if layers[index] in taken}
         return Reading(list(found), list(found.values()))
 
     def take(self, gradients: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """Return ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]`` of each layer that had ``K >= 2`` contributions.
+        """Return ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]`` of each parameter that had ``K >= 2`` contributions.
 
         ``N`` passes on each rank make ``K``. Where the ranks passed unlike numbers of times, or do not share one
         gradient at the end of the backward pass (a loop that averages by itself), ``K`` is NaN.
 
         Args:
-            gradients: The gradients as the optimizer will use them, by layer.
+            gradients: The gradients as the optimizer will use them, by parameter.
         """
         each, whole = self._each, self._whole
         agreed: dict[int, Tensor] = {}
@@ -89,19 +114,19 @@ class MicroBatchHooks:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._without_hook = self._layers
+        self._without_hook = self._parameters
 
-    def _attach(self, layer: Layer) -> bool:
-        """Attach the hooks to the parameter of a layer, unless it is frozen: that may change until the next step."""
-        parameter = raw_parameter(layer)
+    def _attach(self, one: Parameter) -> bool:
+        """Attach the hooks to a parameter, unless it is frozen: that may change until the next step."""
+        parameter = one.value
         if parameter is None or not parameter.requires_grad:
             return False
-        arrive, add = (self._guarded(act, layer, parameter) for act in (self._arrive, self._add))
+        arrive, add = (self._guarded(act, one, parameter) for act in (self._arrive, self._add))
         try:
             self._handles.append(parameter.register_hook(arrive))
             self._handles.append(parameter.register_post_accumulate_grad_hook(add))
         except Exception as failure:
-            self._report(f"micro-batch gradient of layer {layer.name!r}", failure)
+            self._report(f"micro-batch gradient of {one.name!r}", failure)
         return True
 
     def _forget(self) -> None:
@@ -112,33 +137,41 @@ class MicroBatchHooks:
         self._grown: dict[int, Tensor] = {}  # parameters that this backward pass has given to
 
     def _guarded(
-        self, act: Callable[[int, Tensor, Tensor], None], layer: Layer, parameter: Tensor
+        self, act: Callable[[int, Tensor, Tensor], None], one: Parameter, parameter: Tensor
     ) -> Callable[[Tensor], None]:
         def hook(given: Tensor) -> None:
-            if self._measured and not torch.compiler.is_dynamo_compiling():
+            if self._measured and not self._paused and not torch.compiler.is_dynamo_compiling():
                 try:
                     with torch.no_grad():
-                        act(layer.index, parameter, given.detach())
+                        act(one.index, parameter, given.detach())
                 except Exception as failure:
-                    self._report(f"micro-batch gradient of layer {layer.name!r}", failure)
+                    self._report(f"micro-batch gradient of {one.name!r}", failure)
 
         return hook
 
     def _arrive(self, index: int, parameter: Tensor, contribution: Tensor) -> None:
         """Measure a contribution. Whether it will be added is not known yet: autograd.grad calls this hook too."""
+        if parameter.grad is None:  # the first, or the first since the gradient was dropped
+            self._counts.pop(index, None)
+            self._each.pop(index, None)
         if self._ranks.count > 1:
             self._arriving[index] = _square(contribution)
         elif self._counts.get(index) and parameter.grad is not None:
             if index not in self._each:
                 self._each[index] = _square(parameter.grad)
+                if not self._each[index].is_cuda and not self._each[index]:  # set to zero: the same
+                    self._counts[index] = 0
             self._arriving[index] = _square(contribution)
 
     def _add(self, index: int, parameter: Tensor, _: Tensor) -> None:
         self._counts[index] = self._counts.get(index, 0) + 1
         arrived = self._arriving.pop(index, None)
-        if arrived is None or parameter.grad is None:
+        if arrived is not None:
+            self._each[index] = self._each[index] + arrived if index in self._each else arrived
+            if self._counts[index] == 1 and self._ranks.count == 1:
+                del self._each[index]  # it is the only one so far
+        if parameter.grad is None:
             return
-        self._each[index] = self._each[index] + arrived if index in self._each else arrived
         if self._ranks.count == 1:
             self._whole[index] = _square(parameter.grad)
             return
@@ -158,7 +191,7 @@ class MicroBatchHooks:
     def _summed_over_ranks(self) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         """Return over all ranks the sum of ``|d_i|^2``, and ``K``: NaN where the ranks do not agree."""
         device, ranks = self._ranks.device, self._ranks.count
-        mine = torch.zeros(3, self._size, dtype=torch.float64, device=device)
+        mine = torch.zeros(3, len(self._parameters), dtype=torch.float64, device=device)
         measured: tuple[Mapping[int, int | Tensor], ...] = self._counts, self._each, self._whole
         for row, values in enumerate(measured):
             for index, value in values.items():
@@ -170,8 +203,8 @@ class MicroBatchHooks:
 
 
 def _square(tensor: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(tensor, dtype=torch.float32).double().square()
+    return l2_norms([tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()])[0].square()
 
 
 def _on_device(number: Tensor, device: torch.device) -> Tensor:
-    return number if device.type == "cpu" else number.to(device, non_blocking=True)
+    return number.to(device, non_blocking=True) if number.device != device else number

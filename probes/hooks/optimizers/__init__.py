@@ -1,0 +1,1 @@
+"""Hooks on optimizers: when a step is made, with which gradients and learning rates."""

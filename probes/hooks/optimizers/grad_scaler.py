@@ -1,0 +1,31 @@
+"""The loss scale of mixed-precision training."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+
+import torch
+from torch import Tensor
+
+from probes.hooks.torch_internals import scale_of
+
+_MOST_CALLS = 24  # between GradScaler.step and the hook of the optimizer; wrappers of frameworks add a few each
+
+
+def loss_scale() -> Tensor | float | None:
+    """Return the scale of the GradScaler whose ``step`` is under way in this thread, or None.
+
+    A scaler does not tell the optimizer that it steps it, so it is looked for among the callers. Gradients are summed
+    up scaled, and are unscaled before they are clipped: their length before clipping has to be divided by the scale.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_MOST_CALLS):
+        if frame is None:
+            return None
+        if frame.f_code.co_name in ("step", "_maybe_opt_step"):
+            owner = frame.f_locals.get("self")
+            if isinstance(owner, torch.amp.GradScaler):
+                return scale_of(owner)
+        frame = frame.f_back
+    return None

@@ -1,0 +1,130 @@
+"""Counts training steps at the optimizers and says when a step's gradients are there. One step is one round of all.
+
+An optimizer that is given a closure computes the gradients inside its step. They are read when the closure has returned
+for the first time: for optimizers that call it again (LBFGS), a record is of the first evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probes.hooks.optimizers.step_methods import Handle, observe_steps
+from probes.model.layer import Layer, raw_parameter
+
+Report = Callable[[str, Exception], None]
+
+
+class OptimizerSteps:
+    """Hooks on the optimizers of one model.
+
+    A round is over when every optimizer has stepped once, or when one is about to step a second time: optimizers that
+    step more rarely than others are fine.
+
+    Attributes:
+        seen: Whether any step has been seen.
+    """
+
+    def __init__(
+        self,
+        optimizers: Sequence[Any],
+        layers: Sequence[Layer],
+        *,
+        before: Callable[[Sequence[Layer], Any, Tensor | None], None],
+        after: Callable[[], None],
+        over: Callable[..., None],
+        report: Report,
+    ) -> None:
+        """Attach the hooks.
+
+        Args:
+            optimizers: All optimizers that make steps; none is allowed.
+            layers: All observed layers.
+            before: Called when the gradients of an optimizer's step are there and nothing has moved yet, with the
+                layers it updates (in a round's first step also those that no optimizer updates), the optimizer, and the
+                factor on its gradients if it will divide by one.
+            after: Called as it has stepped.
+            over: Called at the end of a round; with ``late=True`` if it shows only as the next one is under way.
+            report: Called with a description and the exception when something fails; training goes on.
+        """
+        self._optimizers = list(optimizers)
+        self._layers = layers
+        self._before, self._after, self._over, self._report = before, after, over, report
+        self._stepped: set[int] = set()
+        self._unread: dict[int, Sequence[Layer]] = {}  # by optimizer under way: layers whose gradients are to be read
+        self.seen = False
+        # Where a whole training step is compiled, the hooks run outside its graphs.
+        pre, post = torch.compiler.disable(self._pre), torch.compiler.disable(self._post)
+        self._handles: list[Handle] = []
+        for each in self._optimizers:
+            try:
+                self._handles += observe_steps(each, pre, post)
+            except Exception as failure:
+                report(f"steps of optimizer {type(each).__name__}", failure)
+
+    def remove(self) -> None:
+        """Remove the hooks."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _pre(
+        self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        try:
+            self.seen = True
+            if id(optimizer) in self._stepped:
+                self._end(late=True)
+            self._unread[id(optimizer)] = self._updated_by(optimizer)
+            self._stepped.add(id(optimizer))
+            if len(args) > 1 and callable(args[1]):
+                return (args[0], self._observed(args[1], optimizer), *args[2:]), kwargs
+            if callable(kwargs.get("closure")):
+                return args, {**kwargs, "closure": self._observed(kwargs["closure"], optimizer)}
+            self._read_gradients(optimizer)
+        except Exception as failure:
+            self._report("the step", failure)
+        return None
+
+    def _observed(self, closure: Callable[..., Any], optimizer: Any) -> Callable[..., Any]:
+        """Return the closure; when it has been evaluated for the first time in a step, gradients are read."""
+
+        def evaluate(*args: Any, **kwargs: Any) -> Any:
+            result = closure(*args, **kwargs)
+            self._read_gradients(optimizer)
+            return result
+
+        return evaluate
+
+    def _read_gradients(self, optimizer: Any) -> None:
+        layers = self._unread.pop(id(optimizer), None)
+        if layers is not None:
+            self._before(layers, optimizer, getattr(optimizer, "grad_scale", None))
+
+    def _post(self, optimizer: Any, *_: Any) -> None:
+        if self._unread.pop(id(optimizer), None) is not None:
+            why = RuntimeError("the optimizer did not evaluate the closure that it was given")
+            self._report(f"gradients of {type(optimizer).__name__}", why)
+        self._after()
+        if len(self._stepped) == len(self._optimizers):
+            self._end(late=False)
+
+    def _end(self, *, late: bool) -> None:
+        self._stepped.clear()
+        self._unread.clear()
+        self._over(late=late)
+
+    def _updated_by(self, optimizer: Any) -> Sequence[Layer]:
+        if len(self._optimizers) == 1:
+            return self._layers
+        owner = {id(p): each for each in self._optimizers for group in each.param_groups for p in group["params"]}
+        homeless = None if self._stepped else optimizer
+        return [layer for layer in self._layers if owner.get(_identity(layer), homeless) is optimizer]
+
+
+def _identity(layer: Layer) -> int:
+    parameter = raw_parameter(layer)
+    return id(layer.module._parameters.get(layer.bias or "") if parameter is None else parameter)

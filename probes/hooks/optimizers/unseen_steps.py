@@ -1,0 +1,60 @@
+"""Notices a training whose optimizer steps the probe does not see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from probes.gaps import Gaps
+from probes.hooks.torch_internals import version_of
+
+_WHAT = "optimizer steps"
+_HOW = (
+    "Give the probe the optimizer whose step() the loop calls, or none and call probe.step() before each update of the"
+    " weights"
+)
+
+
+class UnseenSteps:
+    """Counts training passes until a step is seen, and warns if the parameters move without one.
+
+    Args:
+        parameters: Some parameters that are trained.
+        seen: Returns whether any step has been seen.
+        gaps: Told of it.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], seen: Callable[[], bool], gaps: Gaps) -> None:
+        self._parameters = list(parameters)
+        self._seen, self._gaps = seen, gaps
+        self._versions = 0
+        self._passes = 0
+        self._over = False
+
+    def note_pass(self) -> None:
+        """Take note of a training pass that begins; from the second one on look whether parameters have moved.
+
+        That is, whether they were changed in place since the first: what sets ``parameter.data`` is not noticed here.
+        """
+        if self._over:
+            return
+        self._passes += 1
+        if self._seen():
+            self._over = True
+        elif self._passes == 1:
+            self._versions = self._now()
+        elif self._now() != self._versions:
+            self._over = True
+            self._gaps.warn(what=_WHAT, why=f"the parameters have moved and no step was seen. {_HOW}")
+
+    def close(self) -> None:
+        """Say at the end of a run of several training passes if no step was seen."""
+        if not self._over and self._passes > 1 and not self._seen():
+            self._gaps.warn(
+                what=_WHAT, why=f"none was seen in {self._passes} training passes, so nothing is recorded. {_HOW}"
+            )
+        self._over = True
+
+    def _now(self) -> int:
+        return sum(version_of(parameter) for parameter in self._parameters)

@@ -1,0 +1,75 @@
+"""Notices the beginning of training passes, of the model itself or of a part that the loop calls without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from probes.hooks.channels import first_tensor
+from probes.hooks.compiled import GraphTap
+from probes.hooks.module_hooks import ModuleHook
+
+
+class TrainingPasses:
+    """Hooks on the model and on its children: a variational autoencoder may never be called as a whole.
+
+    Attributes:
+        passed: Whether a pass in training mode has begun since the last step; set it to False at a step.
+    """
+
+    def __init__(self, root: nn.Module, begins: Callable[[], None]) -> None:
+        """Attach the hooks.
+
+        Args:
+            root: The model, whose mode says whether a pass is a training pass.
+            begins: Called at the first pass after a step.
+        """
+        self.passed = False
+        self._root, self._begins = root, begins
+        device = next((parameter.device for parameter in root.parameters()), torch.device("cpu"))
+        self._tap = GraphTap(lambda *_: self.note(), device)
+        self._handles: list[RemovableHandle] = []
+        for part in entries(root):
+            hook = self._on_the_model if part is root else self._on_a_part
+            self._handles.append(part.register_forward_pre_hook(ModuleHook(hook)))
+
+    def note(self) -> None:
+        """Note that some part of the model is called."""
+        if self._root.training and not self.passed:
+            self.passed = True
+            self._begins()
+
+    def remove(self) -> None:
+        """Remove the hooks."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _on_the_model(self, _module: nn.Module, args: Any) -> None:
+        if not torch.compiler.is_dynamo_compiling():
+            self.note()
+        elif (tensor := first_tensor(args)) is not None:
+            self._tap(tensor, tensor)
+
+    def _on_a_part(self, _module: nn.Module, _args: Any) -> None:
+        if not torch.compiler.is_dynamo_compiling():
+            self.note()
+
+
+def entries(root: nn.Module) -> list[nn.Module]:
+    """Return the modules whose call begins a pass: the model, and those that a loop may call instead.
+
+    Those are its children; a list or dict of modules has no forward, so its members stand for it.
+    """
+    found, waiting = {id(root): root}, list(root.children())
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, (nn.ModuleList, nn.ModuleDict)):
+            waiting += part.children()
+        elif not isinstance(part, torch.jit.ScriptModule):  # these take no hook
+            found.setdefault(id(part), part)
+    return list(found.values())

@@ -1,0 +1,64 @@
+"""The sources that read every parameter by itself, whatever layer it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from probes.measuring.observation import Observation, Reading, Source
+from probes.measuring.sources import plain
+from probes.model.layer import raw_parameter
+from probes.ranks import Ranks
+
+
+def parameter_value_sources(ranks: Ranks, *, gradient_scale: Tensor | None = None) -> dict[str, Source]:
+    """Return the sources ``parameter`` and ``parameter_gradient``, of parameters that are trained at this step.
+
+    A tensor that is read for a layer already is the same object here, so that metrics compute it once.
+
+    Args:
+        ranks: Which parameters this process measures.
+        gradient_scale: The factor on the gradients that the optimizer will divide by.
+    """
+
+    def gradient(parameter: Tensor) -> Tensor | None:
+        if parameter.grad is None:
+            return None
+        return parameter.grad.detach() if gradient_scale is None else parameter.grad.detach() / gradient_scale
+
+    return {
+        "parameter": _each(Tensor.detach, "weight", ranks),
+        "parameter_gradient": _each(gradient, "gradient", ranks),
+    }
+
+
+def _each(read: Callable[[Tensor], Tensor | None], of_layers: str, ranks: Ranks) -> Source:
+    def source(observation: Observation) -> Reading:
+        known = _read_for_layers(of_layers, observation) if ranks.count == 1 else {}
+        indices, tensors = [], []
+        for index, parameter in observation.parameters.items():
+            value = parameter.value
+            if value is None or not value.requires_grad:
+                continue
+            tensor = known.get(id(value))
+            if tensor is None and (tensor := read(value)) is not None:
+                if type(tensor) is not Tensor and hasattr(tensor, "full_tensor"):
+                    tensor = tensor.full_tensor()  # all ranks take part, whoever keeps it
+                tensor = plain(tensor)
+            if tensor is not None and ranks.owns(index):
+                indices.append(index)
+                tensors.append(tensor)
+        return Reading(indices, tensors)
+
+    return source
+
+
+def _read_for_layers(source: str, observation: Observation) -> dict[int, Tensor]:
+    """Return by parameter what is read of it for a layer; not where the layer's weight is computed from it."""
+    found = {}
+    for index, tensor in zip(*observation.read(source), strict=True):
+        layer = observation.layers[index]
+        if source == "gradient" or not layer.parametrized:
+            found[id(raw_parameter(layer))] = tensor
+    return found

@@ -1,0 +1,153 @@
+"""How often each matrix gets its whole spectrum, so that spectra cost a fixed share of training on any model.
+
+A record may spend a quarter of a training step on spectra. What a spectrum and a step cost is estimated from shapes
+alone: the same on every machine, and for every run of a network. Small matrices are solved at every record. Large ones
+take turns, and one that is dearer than its turn waits for several turns; in between their largest singular value and
+stable rank come from power iteration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from probes.metrics.singular_values import SPECTRUM
+from probes.model.layer import Layer, raw_parameter
+
+Shapes = Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]]  # by layer: of its input and of its output
+
+RECORD_SHARE = 0.25  # of a training step, for the spectra of one record
+LEAST_INTERVAL = 10  # steps between records from which the share is kept; who asks for more gets all of it
+_BACKWARD = 3  # a training step is about three forwards
+_DOUBLE = 2  # a flop in float64, in flops in float32
+_EIGENVALUES = 16  # flops in float32 that take as long as the eigenvalues of a matrix of side n, over n^3: LAPACK's
+# tridiagonalisation runs from memory; measured with torch.linalg.eigvalsh on one core, sides 64 to 1024
+
+
+def spectrum_flops(rows: int, columns: int) -> float:
+    """Return what the singular values of a matrix cost in float32 flops: those of a Gram matrix and its eigenvalues."""
+    small, large = min(rows, columns), max(rows, columns)
+    return _DOUBLE * small**2 * large + _EIGENVALUES * small**3
+
+
+def step_flops(layers: Mapping[int, Layer], shapes: Shapes) -> float:
+    """Return what a training step costs, in flops: ``3 * 2 * sum over layers of |W| * positions``.
+
+    The positions of a layer are the elements of its output over its channels. Layers that were not seen, and what has
+    no weight (attention's products), are left out, so that a step is rather a little dearer.
+    """
+    total = 0.0
+    for index, (_, output) in shapes.items():
+        weight = getattr(layers[index].module, "weight", None)
+        if weight is not None and weight.ndim >= 2 and math.prod(output):
+            channels = weight.shape[1] if layers[index].transposed else weight.shape[0]
+            total += 2 * weight.numel() * math.prod(output) / max(1, channels)
+    return _BACKWARD * total
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Which matrices are solved at which record.
+
+    Attributes:
+        always: Layers that are solved at every record.
+        slots: The layers of each turn; a turn may be empty.
+    """
+
+    always: frozenset[int]
+    slots: tuple[frozenset[int], ...]
+
+    def at(self, record: int) -> frozenset[int]:
+        """Return the layers to solve at a record, counted from 0."""
+        return self.always | self.slots[record % len(self.slots)] if self.slots else self.always
+
+    def intervals(self) -> dict[int, int]:
+        """Return by layer, for those that take turns, the number of records from one spectrum to the next."""
+        return {index: len(self.slots) for slot in self.slots for index in slot}
+
+
+def take_turns(costs: Mapping[int, float], step: float, *, share: float = RECORD_SHARE) -> Turns:
+    """Share out a record's time among matrices.
+
+    Args:
+        costs: What the spectrum of each layer's matrix costs.
+        step: What a training step costs, in the same unit.
+        share: The part of a step that a record may take.
+
+    Returns:
+        All always, where they fit. Else half of the time goes to the smallest matrices, which are always solved, and
+        half to the others in turn.
+    """
+    room = share * step
+    if sum(costs.values()) <= room:
+        return Turns(frozenset(costs), ())
+    always, spent = [], 0.0
+    ascending = sorted(costs, key=lambda index: (costs[index], index))
+    for index in ascending:
+        if spent + costs[index] > room / 2:
+            break
+        spent += costs[index]
+        always.append(index)
+    slots: list[set[int]] = []
+    left = 0.0
+    for index in ascending[len(always) :]:
+        if costs[index] > left:
+            left = room / 2
+            slots.append(set())
+        slots[-1].add(index)
+        left -= costs[index]
+        while left < 0:  # dearer than a turn: empty ones follow
+            left += room / 2 if room else math.inf
+            slots.append(set())
+    while math.gcd(len(slots), SPECTRUM.every_nth_record) > 1:  # else some turn never meets a record of whole spectra
+        slots.append(set())
+    return Turns(frozenset(always), tuple(map(frozenset, slots)))
+
+
+class SpectraSchedule:
+    """Decides at a run's first record which matrices are solved at which records."""
+
+    def __init__(self, layers: Sequence[Layer], interval: int | None, note: Callable[..., None]) -> None:
+        """Prepare to decide.
+
+        Args:
+            layers: All observed layers.
+            interval: Steps between two records; None solves all matrices at each.
+            note: Told, by keywords, of layers that take turns: see :meth:`probes.gaps.Gaps.note`.
+        """
+        self._note = note
+        self._layers = {layer.index: layer for layer in layers}
+        self._interval = interval
+        self._turns: Turns | None = None
+
+    def solved_at(self, step: int, shapes: Shapes) -> frozenset[int] | None:
+        """Return the layers whose matrices are solved at a step; None for all.
+
+        Args:
+            step: The step.
+            shapes: The shapes of the pass before it. Without any, no price can be told, and all are solved.
+        """
+        if self._interval is None:
+            return None
+        if self._turns is None and shapes:
+            costs = {index: spectrum_flops(*sides) for index, sides in self._sides()}
+            self._turns = take_turns(costs, step_flops(self._layers, shapes))
+            self._tell(self._turns, self._interval)
+        return None if self._turns is None else self._turns.at(step // self._interval)
+
+    def _tell(self, turns: Turns, interval: int) -> None:
+        if turns.slots:
+            rarely = {self._layers[index].name: records * interval for index, records in turns.intervals().items()}
+            self._note(
+                what="whole spectra",
+                why="of large matrices are recorded in turns, at these intervals in steps; in between spectral_norm and"
+                " stable_rank come from power iteration. Name singular_values in every= to have them at each record",
+                intervals=rarely,
+            )
+
+    def _sides(self) -> Iterator[tuple[int, tuple[int, int]]]:
+        for index, layer in self._layers.items():
+            parameter = raw_parameter(layer)
+            if parameter is not None and parameter.ndim >= 2 and parameter.numel():
+                yield index, (parameter.shape[0], parameter.numel() // parameter.shape[0])

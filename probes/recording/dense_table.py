@@ -1,0 +1,81 @@
+"""Rows of a table that has one row for each step and layer (or parameter), and a column for each number of a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from probes.arrow_arrays import number_array
+from probes.measuring.result import Result
+from probes.metrics.metric import Metric
+from probes.recording.record import Record
+from probes.schema import Column, arrow_schema
+
+Keys = Callable[[Sequence[Record], np.ndarray, np.ndarray], list[pa.Array]]
+
+
+class DenseTable:
+    """Turns the results of one table's metrics into record batches.
+
+    Args:
+        table: The table.
+        metrics: All metrics; those of other tables are passed over.
+        count: Number of layers, or of parameters.
+        keys: Returns the key columns, given the records, and for each row its record and its layer or parameter.
+    """
+
+    def __init__(self, table: str, metrics: Sequence[Metric], count: int, keys: Keys) -> None:
+        self._table, self._count, self._keys = table, count, keys
+        filled = (column for metric in metrics if metric.table == table for column in metric.columns)
+        self._columns = list({column.name: column for column in filled}.values())
+        self._places = {column.name: place for place, column in enumerate(self._columns)}
+        self._schema = arrow_schema(table, self._columns)
+
+    def batch(self, records: Sequence[Record]) -> pa.RecordBatch | None:
+        """Return the rows of some records, without those that say nothing; None where no metric fills the table."""
+        if not self._columns:
+            return None
+        shape = (len(self._columns), len(records), self._count)
+        values, missing = np.zeros(shape), np.ones(shape, dtype=bool)
+        for metric, indices, where, found in _alike(self._table, records):
+            places = np.ix_([self._places[column.name] for column in metric.columns], where, indices)
+            values[places] = found
+            missing[places] = False
+        rows = np.flatnonzero(~missing.all(axis=0))
+        keys = self._keys(records, rows // self._count, rows % self._count)
+        flat_values, flat_missing = values.reshape(shape[0], -1)[:, rows], missing.reshape(shape[0], -1)[:, rows]
+        arrays = [_array(column, v, m) for column, v, m in zip(self._columns, flat_values, flat_missing, strict=True)]
+        return pa.RecordBatch.from_arrays([*keys, *arrays], schema=self._schema)
+
+
+def finished(result: Result) -> np.ndarray:
+    """Return the values of a result, ``(rows, layers)``, after the part that its metric computes on the host."""
+    return _finished(result.metric, result.values.cpu().numpy(), finished=result.finished)
+
+
+def _finished(metric: Metric, values: np.ndarray, *, finished: bool) -> np.ndarray:
+    return values if finished or metric.finish is None else metric.finish(values)
+
+
+def _alike(table: str, records: Sequence[Record]) -> Iterator[tuple[Metric, tuple[int, ...], list[int], np.ndarray]]:
+    """Yield metric, layer indices, record rows and ``(columns, records, layers)`` of results for the same layers."""
+    groups: dict[tuple[str, bool, tuple[int, ...], int], list[tuple[int, Result]]] = {}
+    for row, record in enumerate(records):
+        for result in record.results:
+            if result.metric.table == table:
+                key = (result.metric.name, result.finished, tuple(result.indices), len(result.values))
+                groups.setdefault(key, []).append((row, result))
+    for (_, done, indices, _), members in groups.items():
+        metric = members[0][1].metric
+        # Stacked in the order in which they lie in memory, then turned: (rows, records, layers).
+        values = np.moveaxis(np.stack([result.values.numpy().T for _, result in members]), -1, 0)
+        yield metric, indices, [row for row, _ in members], _finished(metric, values, finished=done)
+
+
+def _array(column: Column, values: np.ndarray, missing: np.ndarray) -> pa.Array:
+    if pa.types.is_integer(column.type):
+        return number_array(np.where(missing, 0, values), column.type, missing=missing)
+    with np.errstate(over="ignore"):  # beyond float32 is infinity there: divergence stays visible
+        return number_array(values, pa.float32(), missing=missing)
