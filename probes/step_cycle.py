@@ -92,7 +92,7 @@ class StepCycle:
         self._unseen_steps = UnseenSteps(
             [parameter.value for parameter in parameters if parameter.value is not None], self._step_seen, gaps
         )
-        self._passes = TrainingPasses(selection.root, self._unseen_steps.note_pass)
+        self._passes = TrainingPasses(selection.root, self._pass_begins)
         self._outputs = OutputHooks(
             selection.root,
             self._layers,
@@ -159,6 +159,10 @@ class StepCycle:
             self._fail("the step", failure)
         self.step += 1
         self._start_step(late=late)
+
+    def _pass_begins(self) -> None:
+        self._unseen_steps.note_pass()
+        self._optimizer_steps.pass_begins()
 
     def _step_seen(self) -> bool:
         return self.step > self.first_step or self._captured or self._optimizer_steps.seen

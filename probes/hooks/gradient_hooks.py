@@ -25,7 +25,7 @@ class GradientHooks:
     Hooks are attached only in measured steps: each call costs about 6 us in the backward pass. Contributions are
     measured from the second pass of a step on, as one alone is the gradient. With several ranks the passes of each rank
     contribute, and the gradient is the one that DDP has averaged by the end of the last backward pass. Sharded
-    parameters (FSDP2) do not call such hooks, and nothing is known of them here.
+    parameters (FSDP2) get no hooks, and nothing is known of them here.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class GradientHooks:
     def _attach(self, one: Parameter) -> bool:
         """Attach the hooks to a parameter, unless it is frozen: that may change until the next step."""
         parameter = one.value
-        if parameter is None or not parameter.requires_grad:
+        if parameter is None or not parameter.requires_grad or hasattr(parameter, "full_tensor"):
             return False
         arrive, add = (self._guarded(act, one, parameter) for act in (self._arrive, self._add))
         try:
@@ -158,8 +158,8 @@ class GradientHooks:
             self._arriving[index] = _square(contribution)
         elif self._counts.get(index) and parameter.grad is not None:
             if index not in self._each:
-                self._each[index] = _square(parameter.grad)
-                if not self._each[index].is_cuda and not self._each[index]:  # set to zero: the same
+                self._each[index] = now = _square(parameter.grad)
+                if not now.is_cuda and not now and self._whole[index]:  # set to zero: the same
                     self._counts[index] = 0
             self._arriving[index] = _square(contribution)
 

@@ -14,7 +14,7 @@ from probes.gaps import Gaps
 from probes.hooks.channels import channel_dim, first_tensor, local_part
 from probes.hooks.compiled import CompiledPasses, GraphTap
 from probes.hooks.module_hooks import ModuleHook
-from probes.hooks.torch_internals import HookGuards, in_backward
+from probes.hooks.torch_internals import HookGuards, in_backward, is_exporting
 from probes.hooks.training_passes import TrainingPasses
 from probes.measuring.observation import Observation, Reading, Source
 from probes.metrics.operator_norm import Convolution
@@ -207,6 +207,8 @@ class OutputHooks:
             if not torch.compiler.is_dynamo_compiling():
                 if self._looks and not self._paused and not _is_rewriting():
                     self._see(layer, args, output)
+            elif is_exporting():
+                return
             elif (evaluation or torch.is_grad_enabled()) and (tensor := first_tensor(output)) is not None:
                 given = first_tensor(args)
                 tap(tensor, tensor if given is None else given)
@@ -216,7 +218,7 @@ class OutputHooks:
     def _see_compiled(self, layer: Layer, output: Tensor, given: Tensor) -> None:
         """See an output from inside a compiled graph, where no hook on the gradient can stand."""
         self.fired = True
-        self._passes.note()
+        self._passes.passed |= self._root.training
         if self._looks and not self._paused and (self._evaluation or self._root.training):
             self.shapes[layer.index] = tuple(given.shape), tuple(output.shape)
             self.compiled.note(output, gradient_wanted=bool(self._of_gradient))

@@ -80,6 +80,12 @@ def emulates_precision_casts() -> bool:
     return bool(getattr(settings, "emulate_precision_casts", False))
 
 
+def is_exporting() -> bool:
+    """Return whether torch.export is under way. Without ``is_exporting`` (torch 2.6): False, and hooks are exported."""
+    exporting = getattr(torch.compiler, "is_exporting", None)
+    return exporting is not None and bool(exporting())
+
+
 def scale_of(scaler: Any) -> Any:
     """Return the scale of a GradScaler, a tensor on its device.
 

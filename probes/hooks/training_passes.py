@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from probes.hooks.channels import first_tensor
 from probes.hooks.compiled import GraphTap
 from probes.hooks.module_hooks import ModuleHook
+from probes.hooks.torch_internals import is_exporting
 
 
 class TrainingPasses:
@@ -26,22 +27,28 @@ class TrainingPasses:
 
         Args:
             root: The model, whose mode says whether a pass is a training pass.
-            begins: Called at the first pass after a step.
+            begins: Called when a pass begins.
         """
         self.passed = False
         self._root, self._begins = root, begins
+        self._called: set[int] = set()  # in the pass under way
         device = next((parameter.device for parameter in root.parameters()), torch.device("cpu"))
-        self._tap = GraphTap(lambda *_: self.note(), device)
+        self._tap = GraphTap(lambda *_: self.note(root), device)
         self._handles: list[RemovableHandle] = []
         for part in entries(root):
             hook = self._on_the_model if part is root else self._on_a_part
             self._handles.append(part.register_forward_pre_hook(ModuleHook(hook)))
 
-    def note(self) -> None:
-        """Note that some part of the model is called."""
-        if self._root.training and not self.passed:
-            self.passed = True
+    def note(self, part: nn.Module | None = None) -> None:
+        """Note that some part of the model is called: the model itself, or one that was called before, begins a pass."""
+        if not self._root.training:
+            return
+        self.passed = True
+        if part is self._root or id(part) in self._called:
+            self._called.clear()
+        if not self._called:
             self._begins()
+        self._called.add(id(part))
 
     def remove(self) -> None:
         """Remove the hooks."""
@@ -49,15 +56,15 @@ class TrainingPasses:
             handle.remove()
         self._handles.clear()
 
-    def _on_the_model(self, _module: nn.Module, args: Any) -> None:
+    def _on_the_model(self, module: nn.Module, args: Any) -> None:
         if not torch.compiler.is_dynamo_compiling():
-            self.note()
-        elif (tensor := first_tensor(args)) is not None:
+            self.note(module)
+        elif not is_exporting() and (tensor := first_tensor(args)) is not None:
             self._tap(tensor, tensor)
 
-    def _on_a_part(self, _module: nn.Module, _args: Any) -> None:
+    def _on_a_part(self, module: nn.Module, _args: Any) -> None:
         if not torch.compiler.is_dynamo_compiling():
-            self.note()
+            self.note(module)
 
 
 def entries(root: nn.Module) -> list[nn.Module]:

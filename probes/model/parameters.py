@@ -29,7 +29,8 @@ class Parameter:
     @property
     def value(self) -> nn.Parameter | None:
         """The parameter now: the module may have been given another."""
-        return self.module._parameters.get(self.attribute)
+        now = getattr(self.module, self.attribute, None)
+        return now if isinstance(now, nn.Parameter) else None
 
 
 def parameters_of(root: nn.Module) -> tuple[Parameter, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 from torch.nn.utils import parametrize
 
 from probes.model.layer import LEGACY_SUFFIXES, Layer, parametrizations_of, raw_parameter
@@ -63,7 +64,7 @@ def select_layers(
     chosen = _matching(modules, include, "include") if include is not None else set(modules)
     chosen -= _matching(modules, exclude, "exclude") if exclude is not None else set()
     rows: list[Layer] = []
-    notes: list[dict[str, str]] = list(_shared_modules(root))
+    notes: list[dict[str, str]] = [*_shared_modules(root), *_scripted_parts(root)]
     owners: dict[int, str] = {}
     for name, module in modules.items():
         if name in chosen and (include is not None or _is_observed(module)):
@@ -97,6 +98,8 @@ def _named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield canonical name and module, parametrizations left out."""
     for name, module in root.named_modules():
         parts = name.split(".")
+        if isinstance(module, ScriptModule):
+            continue
         # A wrapper has the name of what it wraps: the innermost is the layer.
         if "parametrizations" not in parts and not _WRAPPERS.intersection(module._modules):
             yield canonical_name(name), module
@@ -111,6 +114,15 @@ def _shared_modules(root: nn.Module) -> Iterator[dict[str, str]]:
         if owner != name and _is_observed(module):
             why = f"the same module as {canonical_name(owner)!r}, recorded there"
             yield {"layer": canonical_name(name), "what": "all", "why": why}
+
+
+def _scripted_parts(root: nn.Module) -> Iterator[dict[str, str]]:
+    """Yield a note for each part of TorchScript, which lets nobody see what happens inside."""
+    inside: set[int] = set()
+    for name, module in root.named_modules():
+        if isinstance(module, ScriptModule) and id(module) not in inside:
+            inside.update(id(part) for part in module.modules())
+            yield {"layer": canonical_name(name), "what": "all", "why": "a part of TorchScript is not observed"}
 
 
 def _matching(modules: dict[str, nn.Module], patterns: Pattern | Sequence[Pattern], argument: str) -> set[str]:

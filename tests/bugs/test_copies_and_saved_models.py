@@ -82,7 +82,7 @@ def test_a_saved_model_is_read_where_no_probe_is_installed(model, x, store, tmp_
     assert float(done.stdout) == pytest.approx(model(torch.ones(1, 4)).item(), rel=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_tracing_and_exporting_a_probed_model_records_nothing(model, x, store, table):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with Probe(model, optimizer, store=store, run="a", every=1, strict=True):
@@ -99,7 +99,7 @@ def test_tracing_and_exporting_a_probed_model_records_nothing(model, x, store, t
     assert table("layers", layer="0")["activation_mean"].tolist() == pytest.approx([truth], abs=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_scripted_part_is_left_out_with_a_note_and_all_else_is_recorded(x, store, table, gaps):
     scripted = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
     model = nn.Sequential(scripted, nn.Linear(4, 1))

@@ -56,7 +56,7 @@ class Loop:
     [
         (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
         (torch.optim.Adam, {"lr": 0.01}),
-        (torch.optim.LBFGS, {"lr": 0.1}),
+        (torch.optim.LBFGS, {"lr": 1e-3}),
     ],
 )
 def test_records_hold_what_the_first_evaluation_gave(optimizer, settings, micro_batches, store, table):

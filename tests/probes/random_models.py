@@ -118,7 +118,6 @@ _LINEAR = lambda: nn.Linear(WIDTH, WIDTH)  # noqa: E731
 _CONV1, _CONV2 = (lambda: nn.Conv1d(WIDTH, WIDTH, 3, padding=1)), (lambda: nn.Conv2d(WIDTH, WIDTH, 3, padding=1))
 _POINTWISE: list[Callable[[], nn.Module]] = [
     nn.ReLU,
-    lambda: nn.ReLU(inplace=True),
     nn.LeakyReLU,
     nn.ELU,
     nn.GELU,
@@ -136,6 +135,7 @@ _POINTWISE: list[Callable[[], nn.Module]] = [
 ]
 _VECTORS: list[Callable[[], nn.Module]] = [
     _LINEAR,
+    lambda: nn.Sequential(_LINEAR(), nn.ReLU(inplace=True)),
     lambda: nn.Linear(WIDTH, WIDTH, bias=False),
     BilinearOfOne,
     lambda: nn.BatchNorm1d(WIDTH),
@@ -181,6 +181,7 @@ _SIGNALS: list[Callable[[], nn.Module]] = [
 ]
 _IMAGES: list[Callable[[], nn.Module]] = [
     _CONV2,
+    lambda: nn.Sequential(_CONV2(), nn.ReLU(inplace=True)),
     lambda: nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=2),
     lambda: nn.ConvTranspose2d(WIDTH, WIDTH, 3, padding=1),
     lambda: nn.Conv2d(WIDTH, WIDTH, 3, padding=1, padding_mode="circular"),

@@ -55,6 +55,8 @@ class OptimizerSteps:
         self._before, self._after, self._over, self._report = before, after, over, report
         self._stepped: set[int] = set()
         self._unread: dict[int, Sequence[Layer]] = {}  # by optimizer under way: layers whose gradients are to be read
+        self._depth: dict[int, int] = {}  # by optimizer: calls of its step under way
+        self._closures = 0  # under way
         self.seen = False
         # Where a whole training step is compiled, the hooks run outside its graphs.
         pre, post = torch.compiler.disable(self._pre), torch.compiler.disable(self._post)
@@ -65,6 +67,11 @@ class OptimizerSteps:
             except Exception as failure:
                 report(f"steps of optimizer {type(each).__name__}", failure)
 
+    def pass_begins(self) -> None:
+        """Note a training pass: one outside a closure means that no step is under way, not even one that has failed."""
+        if not self._closures:
+            self._depth.clear()
+
     def remove(self) -> None:
         """Remove the hooks."""
         for handle in self._handles:
@@ -74,6 +81,10 @@ class OptimizerSteps:
     def _pre(
         self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        # A subclass that calls super().step() runs the hooks twice: only the outer call is a step.
+        self._depth[id(optimizer)] = self._depth.get(id(optimizer), 0) + 1
+        if self._depth[id(optimizer)] > 1:
+            return None
         try:
             self.seen = True
             if id(optimizer) in self._stepped:
@@ -93,7 +104,11 @@ class OptimizerSteps:
         """Return the closure; when it has been evaluated for the first time in a step, gradients are read."""
 
         def evaluate(*args: Any, **kwargs: Any) -> Any:
-            result = closure(*args, **kwargs)
+            self._closures += 1
+            try:
+                result = closure(*args, **kwargs)
+            finally:
+                self._closures -= 1
             self._read_gradients(optimizer)
             return result
 
@@ -105,6 +120,9 @@ class OptimizerSteps:
             self._before(layers, optimizer, getattr(optimizer, "grad_scale", None))
 
     def _post(self, optimizer: Any, *_: Any) -> None:
+        self._depth[id(optimizer)] = self._depth.get(id(optimizer), 1) - 1
+        if self._depth[id(optimizer)]:
+            return
         if self._unread.pop(id(optimizer), None) is not None:
             why = RuntimeError("the optimizer did not evaluate the closure that it was given")
             self._report(f"gradients of {type(optimizer).__name__}", why)

@@ -29,13 +29,15 @@ class UnseenSteps:
         self._parameters = list(parameters)
         self._seen, self._gaps = seen, gaps
         self._versions = 0
+        self._moved = False
         self._passes = 0
         self._over = False
 
     def note_pass(self) -> None:
-        """Take note of a training pass that begins; from the second one on look whether parameters have moved.
+        """Take note of a training pass that begins, and warn if parameters had moved before the last one.
 
-        That is, whether they were changed in place since the first: what sets ``parameter.data`` is not noticed here.
+        Not before this one: SAM moves them between the two passes of a step. Only changes in place are noticed; what
+        sets ``parameter.data`` is told at the end of the run.
         """
         if self._over:
             return
@@ -44,9 +46,11 @@ class UnseenSteps:
             self._over = True
         elif self._passes == 1:
             self._versions = self._now()
-        elif self._now() != self._versions:
+        elif self._moved:
             self._over = True
             self._gaps.warn(what=_WHAT, why=f"the parameters have moved and no step was seen. {_HOW}")
+        else:
+            self._moved = self._now() != self._versions
 
     def close(self) -> None:
         """Say at the end of a run of several training passes if no step was seen."""
