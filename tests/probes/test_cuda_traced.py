@@ -54,7 +54,10 @@ def network() -> Iterator[nn.Module]:
 
 
 def observe(network: nn.Module, metrics: list) -> list:
-    """Return what metrics give in the second of two steps, in which nothing is computed."""
+    """Return what metrics give in the second of two steps, in which nothing is computed.
+
+    A source that new hooks offer goes into ``sources``.
+    """
     selection, ranks = select_layers(network), Ranks(distributed=False)
     layers = selection.layers
     reducers = {each.reads: each.reducer for each in metrics if each.reducer is not None}
