@@ -10,6 +10,7 @@ A value that was not measured is null in the store; a measured NaN is NaN. panda
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -156,7 +157,11 @@ def _read(
     rows = dataset.to_table(columns=wanted, filter=chosen, **_FRUGALLY)
     place = rows.schema.get_field_index(schema.RUN)
     rows = rows.set_column(place, schema.RUN, rows.column(place).dictionary_encode())
-    return _in_depth_order(rows.to_pandas())
+    names = _by_depth(rows) if {schema.LAYER, schema.LAYER_INDEX} <= set(rows.column_names) else None
+    frame = rows.to_pandas()
+    if names is not None:  # categories in depth order: a pivot's columns come from input to output
+        frame[schema.LAYER] = frame[schema.LAYER].cat.set_categories(names)
+    return frame
 
 
 def _keys(table: str) -> list[str]:
@@ -190,15 +195,14 @@ def _row_filter(dataset: ds.Dataset, layers: Patterns, steps: Steps, measured: S
 
 
 def _layer_names(dataset: ds.Dataset) -> list[str]:
-    pairs = dataset.to_table(columns=[schema.LAYER, schema.LAYER_INDEX], **_FRUGALLY).unify_dictionaries()
-    grouped = pairs.group_by(schema.LAYER).aggregate([(schema.LAYER_INDEX, "mean")])
-    depth = dict(zip(grouped[schema.LAYER].to_pylist(), grouped[f"{schema.LAYER_INDEX}_mean"].to_pylist(), strict=True))
+    return _by_depth(dataset.to_table(columns=[schema.LAYER, schema.LAYER_INDEX], **_FRUGALLY))
+
+
+def _by_depth(rows: pa.Table) -> list[str]:
+    """Return the layers by their mean place in the depth order of the runs, and by name where two share it."""
+    pairs = rows.select([schema.LAYER, schema.LAYER_INDEX]).unify_dictionaries()
+    means = pairs.group_by(schema.LAYER).aggregate([(schema.LAYER_INDEX, "mean")]).to_pydict()
+    named = zip(means[schema.LAYER], means[f"{schema.LAYER_INDEX}_mean"], strict=True)
+    depth = {name: math.inf if mean is None else mean for name, mean in named if name is not None}
     return sorted(depth, key=lambda name: (depth[name], name))
 
-
-def _in_depth_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the layer column its categories in depth order, so that a pivot's columns come from input to output."""
-    if schema.LAYER in table and schema.LAYER_INDEX in table:
-        by_depth = table.groupby(schema.LAYER, observed=True)[schema.LAYER_INDEX].mean().sort_values(kind="stable")
-        table[schema.LAYER] = table[schema.LAYER].cat.set_categories(list(by_depth.index))
-    return table
