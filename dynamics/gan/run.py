@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dynamics.gan.config import GanConfig
 
 REAL, TEST = "real", "test"  # splits of table `steps`: scores of real images, and of generated ones
+STATE = "players"  # key in a checkpoint, kept so that runs stopped under earlier versions go on
 
 
 def run(
@@ -115,7 +116,7 @@ class _Session:
         if saved is None:
             self.probe.log(split=REAL, **self.scorer.real())
             return
-        self.state.load_state_dict(saved["train_state"])
+        self.state.load_state_dict(saved[STATE])
         self.probe.load_state_dict(saved["probe"])
 
     def follow(self, data: DataSet, start: int) -> None:
@@ -147,7 +148,7 @@ class _Session:
     def save(self, step: int) -> None:
         """Write a checkpoint."""
         self.probe.flush()  # a resumed run supersedes only what is later than its checkpoint: the rest must be there
-        states = {"train_state": self.state.state_dict(), "probe": self.probe.state_dict()}
+        states = {STATE: self.state.state_dict(), "probe": self.probe.state_dict()}
         save_checkpoint(self.checkpoint, {"config": self.config.to_dict(), "step": step, **states})
 
 

@@ -143,6 +143,13 @@ def test_scoring_between_steps_leaves_no_trace_in_the_records(run: Run, tmp_path
     pd.testing.assert_frame_equal(scored, unscored)
 
 
+def test_each_score_has_the_bounds_of_the_critic_whatever_the_probe_records(run: Run, tmp_path: Path) -> None:
+    run(replace(SMALL, every=100, score_every=2))
+    scored = read(tmp_path, "steps").query("split == 'test'")
+    assert scored["step"].tolist() == [0, 2, 4]
+    assert scored[["critic_lipschitz_bound", "critic_unfolded_product"]].notna().all(axis=None)
+
+
 def test_metrics_that_are_dear_are_recorded_as_rarely_as_in_any_run(run: Run, tmp_path: Path) -> None:
     run(replace(SMALL, steps=3))
     layers = read(tmp_path, "layers").groupby("step")
