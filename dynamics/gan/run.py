@@ -59,7 +59,11 @@ def run(
         store: Folder of the store; checkpoints, grids and a trained extractor lie in it too.
         name: Run id; by default :attr:`GanConfig.name`.
         extractor: See :func:`dynamics.gan.scoring.extractors.choose_extractor`.
-        data_dir, download, resume, overwrite, watch: As of :func:`dynamics.classifier.run.run`.
+        data_dir: Folder of the data sets.
+        download: Fetch missing data sets.
+        resume: Go on with this run, from its last checkpoint, or from the start if it has none.
+        overwrite: Delete an existing run of this id first.
+        watch: Is told of the progress.
 
     Raises:
         ValueError: A setting that does not fit the data, a run that exists, or a checkpoint of other settings.
