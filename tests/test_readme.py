@@ -64,7 +64,7 @@ def tree(root: Path = ROOT) -> str:
     for folder, about in BESIDE.items():
         pages = sorted(path for path in (root / folder).rglob("*") if path.suffix in {".py", ".md"})
         lines += [f"{folder + '/':<30}{about}"] if pages else []
-        lines += [f"  {str(page.relative_to(root / folder)):<28}{first_sentence(page)}" for page in pages]
+        lines += [f"  {page.relative_to(root / folder)!s:<28}{first_sentence(page)}" for page in pages]
     return "\n".join(lines) + "\n"
 
 
@@ -273,6 +273,7 @@ def test_every_file_that_the_readme_links_to_is_there() -> None:
 
 
 if __name__ == "__main__":
+    sys.path[0] = str(ROOT)  # not its own folder, whose folders have the packages' names
     if "--write" in sys.argv:
         (ROOT / "README.md").write_text(brought_up_to_date(README), encoding="utf-8")
     else:

@@ -151,9 +151,7 @@ def _arms(spec: FigureSpec, runs: pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in spec.settings if name not in runs]
     if missing:
         has = abbreviated([name for name in runs.columns if name not in stored])
-        raise ValueError(
-            f"figure {spec.name!r} needs {', '.join(missing)} in the configuration of runs; it has: {has}"
-        )
+        raise ValueError(f"figure {spec.name!r} needs {', '.join(missing)} in the configuration of runs; it has: {has}")
     axes = list(spec.settings)
     return arms(runs.drop(columns=axes)).merge(runs[[schema.RUN, *axes]], on=schema.RUN)
 
@@ -162,6 +160,5 @@ def _require(spec: FigureSpec, available: list[str]) -> None:
     missing = [name for name in spec.needed() if name not in available]
     if missing:
         raise ValueError(
-            f"figure {spec.name!r} needs {', '.join(missing)} in table {spec.reads!r}; it has: "
-            f"{abbreviated(available)}"
+            f"figure {spec.name!r} needs {', '.join(missing)} in table {spec.reads!r}; it has: {abbreviated(available)}"
         )

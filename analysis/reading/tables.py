@@ -205,4 +205,3 @@ def _by_depth(rows: pa.Table) -> list[str]:
     named = zip(means[schema.LAYER], means[f"{schema.LAYER_INDEX}_mean"], strict=True)
     depth = {name: math.inf if mean is None else mean for name, mean in named if name is not None}
     return sorted(depth, key=lambda name: (depth[name], name))
-

@@ -1,4 +1,4 @@
-"""Each benchmark runs on its smallest setting. What it measures there is worth nothing; that it ends well is the claim."""
+"""Each benchmark runs on its smallest setting. The claim is that it ends well; what it measures there is worth nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LONG = [
 
 
 @pytest.mark.parametrize(("script", "arguments", "printed"), QUICK, ids=[script for script, *_ in QUICK])
-def test_a_benchmark_runs(
+def test_a_benchmark_runs(  # noqa: PLR0917 - fixtures
     script: str,
     arguments: str,
     printed: str,
