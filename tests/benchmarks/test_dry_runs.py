@@ -1,4 +1,4 @@
-"""Each benchmark runs on its smallest setting. The claim is that it ends well; what it measures there is worth nothing."""
+"""Each benchmark runs on its smallest setting. The claim is that it ends well; its numbers there are worth nothing."""
 
 from __future__ import annotations
 
