@@ -1,4 +1,4 @@
-"""Tables, figures and reports from a store. Never imports torch.
+"""Tables, figures and reports from a store. This package never imports torch.
 
 ``analysis.layers("runs")`` is a DataFrame, ``analysis.figure("mean_drift", "runs")`` a matplotlib figure. Names are
 looked up on first use, so importing this package loads neither pandas nor matplotlib.

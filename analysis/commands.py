@@ -1,4 +1,4 @@
-"""The commands that read a store: figures, tables, report, query and watch. Each imports its modules when it runs."""
+"""The commands that read a store: figures, tables, report, query and watch. Imports happen when they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing a file so that it is there with all its content or not at all."""
+"""Atomic writing of a file: it exists with all its content or not at all."""
 
 from __future__ import annotations
 

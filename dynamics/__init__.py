@@ -1,1 +1,1 @@
-"""Networks, norms, data sets and trainings that the probes observe."""
+"""Networks, norms, data sets and trainings for the probes to observe."""

@@ -1,4 +1,4 @@
-"""``python -m dynamics``, and so ``torchrun -m dynamics``: the command line."""
+"""The command line as ``python -m dynamics`` and ``torchrun -m dynamics``."""
 
 from dynamics.cli import main
 

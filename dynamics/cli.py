@@ -1,4 +1,4 @@
-"""The command ``meandrift``: the commands of all packages, and errors as one line."""
+"""The command ``meandrift``: the commands of all packages, with each error and each warning in one line."""
 
 from __future__ import annotations
 
@@ -50,6 +50,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Run the process's own command line and exit."""
+    from dynamics.runtime.progress import warn_in_one_line
+
+    warn_in_one_line()
     sys.exit(run())
 
 

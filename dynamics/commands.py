@@ -10,17 +10,13 @@ import typer
 
 from dynamics.classifier.config import RunConfig
 from dynamics.runtime.events import Ended, Failed
-from dynamics.runtime.options import options
+from dynamics.runtime.options import DataDir, Download, Extractor, Overwrite, Resume, RunId, Store, options
 
 if TYPE_CHECKING:
     from dynamics.sweeps.task import Task
 
 app = typer.Typer()
 
-Store = Annotated[str, typer.Option(help="Folder or URL to record in.", rich_help_panel="Store")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is there first.", rich_help_panel="Store")]
-DataDir = Annotated[Path, typer.Option(help="Folder that holds the data sets.", rich_help_panel="Data")]
-Download = Annotated[bool, typer.Option("--download", help="Fetch a data set not there.", rich_help_panel="Data")]
 Workers = Annotated[
     int,
     typer.Option(
@@ -36,14 +32,10 @@ Protocol = Annotated[str, typer.Option(help="Settings of the paper's text (paper
 def train(
     settings: dict[str, Any],
     *,
-    run: Annotated[
-        str,
-        # torchrun takes --run for one of its own options.
-        typer.Option("--run", "--run-id", help="Run id; else made of model, data, norm, rate and seed."),
-    ] = "",
+    run: RunId = "",
     protocol: Protocol = "",
     from_run: Annotated[str, typer.Option(help="Settings of a stored run.")] = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run where it stopped.")] = False,
+    resume: Resume = False,
     store: Store = "runs",
     overwrite: Overwrite = False,
     data_dir: DataDir = Path("data"),
@@ -56,37 +48,32 @@ def train(
 
     Example: `meandrift train --norm bn --epochs 3 --run bn-s0`
     """
-    from dynamics.classifier.recipe import recipe
-    from dynamics.classifier.run import run as train_run
+    from dynamics.classifier.config_sources import requested_config
     from dynamics.runtime.allocator import keep_freed_memory
-    from dynamics.runtime.progress import tell_how_to_go_on, watching
+    from dynamics.runtime.progress import watching
     from dynamics.runtime.ranks import environment
     from dynamics.sweeps.task import task_for
 
     if resume and not run:
         raise ValueError("--resume: say which run goes on with --run ID; `meandrift runs` lists those there are.")
-    config = recipe(settings, store=store, from_run=from_run, protocol_name=protocol, resumed=run if resume else "")
+    resumed = run if resume else ""
+    config = requested_config(settings, store=store, from_run=from_run, protocol_name=protocol, resumed=resumed)
     name, speaks = run or config.name, environment().first
     if resume and task_for(store, name, config).done:
         typer.echo(f"{name} is finished in {store}: nothing to go on with (--epochs N trains it for longer)")
         return
     keep_freed_memory()
-    try:
-        with watching(speaks=speaks) as watch:
-            train_run(
-                config,
-                store=store,
-                name=name,
-                data_dir=data_dir,
-                download=download,
-                resume=resume,
-                overwrite=overwrite,
-                watch=watch,
-            )
-    except KeyboardInterrupt:
-        if speaks:
-            tell_how_to_go_on(store, f"meandrift train --resume --run {name} --store {store} --data-dir {data_dir}")
-        raise
+    go_on = f"meandrift train --resume --run {name} --store {store} --data-dir {data_dir}"
+    with watching(speaks=speaks, store=store, go_on=go_on) as watch:
+        config.train(
+            store=store,
+            name=name,
+            data_dir=data_dir,
+            download=download,
+            resume=resume,
+            overwrite=overwrite,
+            watch=watch,
+        )
     if speaks:
         typer.echo(f"{name} is in {store}: pd.read_parquet('{store}/layers', filters=[('run', '==', '{name}')])")
 
@@ -116,23 +103,23 @@ def sweep(
 
     Example: `meandrift sweep --norm bn,sn,msn --learning-rate 0.1,0.001,0.0001 --seed 0,1`
     """
-    from dynamics.classifier.recipe import recipe
+    from dynamics.classifier.config_sources import requested_config
     from dynamics.sweeps.grid import grid, parse_axes
     from dynamics.sweeps.task import task_for
 
     axes = parse_axes(settings)
     first = {name: values[0] for name, values in axes.items()}
-    base = recipe(first, store=store, protocol_name=protocol)
+    base = requested_config(first, store=store, protocol_name=protocol)
     tasks = [task_for(store, run, config, overwrite=overwrite) for run, config in grid(base, axes).items()]
-    again = f"the same command{' without --overwrite' if overwrite else ''}"
+    go_on = f"the same command{' without --overwrite' if overwrite else ''}"
     if not cluster:
-        _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, again=again)
+        _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, go_on=go_on)
         return
     from dynamics.runtime.progress import watching
     from dynamics.sweeps.ray_cluster import sweep_on_ray
 
     address = "" if cluster == "local" else cluster
-    with watching() as watch:
+    with watching(store=store, go_on=go_on) as watch:
         ends = sweep_on_ray(
             tasks, store=store, data_dir=data_dir, download=download, address=address, gpus=gpus, watch=watch
         )
@@ -149,10 +136,7 @@ def reproduce(
         ),
     ] = "cnn3-subset",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer epochs, for a machine without a GPU.")] = False,
-    extractor: Annotated[
-        str,
-        typer.Option(help="What a GAN's samples are scored with: see meandrift gan --help.", rich_help_panel="Data"),
-    ] = "trained",
+    extractor: Extractor = "trained",
     store: Store = "runs",
     out: Annotated[
         Path | None,
@@ -179,8 +163,8 @@ def reproduce(
     chosen = experiments_named(experiment)
     configs = {run: config for one in chosen.values() for run, config in one.runs(quick=quick).items()}
     tasks = [task_for(store, run, config, overwrite=overwrite, extractor=extractor) for run, config in configs.items()]
-    again = f"meandrift reproduce --experiment {experiment}{' --quick' * quick} --store {store} --data-dir {data_dir}"
-    _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, again=again)
+    go_on = f"meandrift reproduce --experiment {experiment}{' --quick' * quick} --store {store} --data-dir {data_dir}"
+    _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, go_on=go_on)
     drawn = draw(store, list(configs), out=out or Path(store) / "figures")
     console = Console(soft_wrap=True)
     for name, one in chosen.items():
@@ -222,12 +206,12 @@ def _train_side_by_side(
     *,
     store: str,
     workers: int,
-    again: str,
+    go_on: str,
     data_dir: Path = Path("data"),
     download: bool = False,
 ) -> None:
     """Train runs with progress on the console; leave with status 1 if one has failed."""
-    from dynamics.runtime.progress import tell_how_to_go_on, watching
+    from dynamics.runtime.progress import watching
     from dynamics.sweeps.processes import sweep
     from dynamics.sweeps.task import check
 
@@ -235,12 +219,8 @@ def _train_side_by_side(
     for task in tasks:
         if task.done:
             typer.echo(f"{task.run} is finished in {store}: kept (--overwrite would delete it and train it again)")
-    try:
-        with watching() as watch:
-            ends = sweep(tasks, store=store, data_dir=data_dir, download=download, workers=workers, watch=watch)
-    except KeyboardInterrupt:
-        tell_how_to_go_on(store, again)
-        raise
+    with watching(store=store, go_on=go_on) as watch:
+        ends = sweep(tasks, store=store, data_dir=data_dir, download=download, workers=workers, watch=watch)
     _leave_if_any_failed(ends)
 
 

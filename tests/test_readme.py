@@ -1,6 +1,6 @@
 """The README says what the code does: its Python runs, its tree is the tree, its dictionary is the metrics'.
 
-``python tests/test_readme.py`` prints the tree to put into it.
+``python tests/test_readme.py`` prints the parts that follow from the code; ``--write`` puts them into the README.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,20 @@ import typer
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGES = ("dynamics", "probes", "analysis")
+BESIDE = {
+    "docs": "Pages for users.",
+    "notes": "Notes for developers: measurements that decisions rest on.",
+}
+"""Folders beside the packages that the tree lists, and what each holds."""
+REGISTRIES = {
+    "a metric": "probes/metrics",
+    "a hook": "probes/hooks",
+    "a figure": "analysis/figures",
+    "a finding": "analysis/findings",
+    "a norm": "dynamics/norms",
+    "an integration": "probes/integrations",
+}
+"""Where something of a kind is added."""
 
 
 def code_blocks(language: str) -> list[str]:
@@ -26,7 +42,9 @@ def code_blocks(language: str) -> list[str]:
 
 
 def first_sentence(module: Path) -> str:
-    """Return what a module says it is: the first line of its docstring."""
+    """Return what a file says it is: the first line of its docstring, or the heading of a page."""
+    if module.suffix == ".md":
+        return module.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
     docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
     assert docstring, f"{module} has no docstring"
     return docstring.splitlines()[0]
@@ -42,7 +60,51 @@ def tree(root: Path = ROOT) -> str:
         for module in sorted(folder.glob("*.py")):
             if module.stem not in {"__init__", "__main__"}:
                 lines.append(f"{indent}  {module.name:<28}{first_sentence(module)}")
-    return "\n".join(lines)
+    lines += [f"{module.name:<30}{first_sentence(module)}" for module in sorted(root.glob("*.py"))]
+    for folder, about in BESIDE.items():
+        pages = sorted(path for path in (root / folder).rglob("*") if path.suffix in {".py", ".md"})
+        lines += [f"{folder + '/':<30}{about}"] if pages else []
+        lines += [f"  {page.relative_to(root / folder)!s:<28}{first_sentence(page)}" for page in pages]
+    return "\n".join(lines) + "\n"
+
+
+def where_to_add() -> str:
+    """Return the line that says where a new metric, hook, figure, ... goes."""
+    places = ", ".join(f"{kind} `{folder}/`" for kind, folder in REGISTRIES.items() if (ROOT / folder).is_dir())
+    return f"To add: {places}. The docstring of each folder says the steps.\n"
+
+
+def figure_table() -> str:
+    """Return the table of figures."""
+    from analysis.figures import FIGURES
+
+    rows = [f"| `{name}` | {spec.title} | {spec.paper} |\n" for name, spec in FIGURES.items()]
+    return "| figure | shows | paper |\n|---|---|---|\n" + "".join(rows)
+
+
+def dictionary() -> str:
+    """Return the data dictionary."""
+    from probes.dictionary import data_dictionary
+
+    return data_dictionary()
+
+
+PARTS: dict[str, tuple[str, Callable[[], str]]] = {
+    "where to add": (r"To add: .*?\n", where_to_add),
+    "tree": (r"(?<=```text\n)analysis/ .*?(?=```\n)", tree),
+    "figures": (r"\| figure \| shows \| paper \|\n.*?(?=\n#)", figure_table),
+    "dictionary": (r"### `layers`\n.*?(?=\n## )", dictionary),
+}
+"""Parts of the README that follow from the code: a pattern that finds each, and the function that makes it."""
+
+
+def brought_up_to_date(readme: str) -> str:
+    """Return a README with each of ``PARTS`` as it must be."""
+    for pattern, made in PARTS.values():
+        assert len(re.findall(pattern, readme, flags=re.DOTALL)) == 1, f"expected one place of {pattern}"
+        text = made()
+        readme = re.sub(pattern, lambda _, text=text: text, readme, flags=re.DOTALL)
+    return readme
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +191,19 @@ def test_help_of_train_names_every_norm() -> None:
     assert {name for name in NORMS if not re.search(rf"\b{name}\b", said)} == set()
 
 
-def test_tree_is_the_tree() -> None:
-    assert tree() in README, "run `python tests/test_readme.py` and put its output into the README"
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_follows_from_the_code_is_up_to_date(part: str) -> None:
+    pattern, made = PARTS[part]
+    [found] = re.findall(pattern, README, flags=re.DOTALL)
+    assert found == made(), "run `python tests/test_readme.py --write`"
+
+
+def test_a_part_that_is_out_of_date_is_written_anew() -> None:
+    stale = README
+    for now, before in {"| `lipschitz` |": "| `lip` |", "  query.py ": "  sql.py ", "| `lr` |": "| `rate` |"}.items():
+        assert now in stale
+        stale = stale.replace(now, before)
+    assert brought_up_to_date(stale) == README
 
 
 def test_a_new_module_changes_the_tree(tmp_path: Path) -> None:
@@ -140,12 +213,6 @@ def test_a_new_module_changes_the_tree(tmp_path: Path) -> None:
     before = tree(tmp_path)
     (tmp_path / "probes" / "new.py").write_text('"""A new idea."""')
     assert set(tree(tmp_path).splitlines()) - set(before.splitlines()) == {"  new.py                      A new idea."}
-
-
-def test_data_dictionary_is_the_metrics_own() -> None:
-    from probes.dictionary import data_dictionary
-
-    assert data_dictionary().rstrip() in README, "run `python -m probes.dictionary` and put its output into the README"
 
 
 def test_readme_names_every_command() -> None:
@@ -199,12 +266,6 @@ def test_every_command_shows_an_example_as_the_readme_says(capsys: pytest.Captur
         assert f"Example: meandrift {name}" in capsys.readouterr().out
 
 
-def test_readme_names_every_figure() -> None:
-    from analysis.figures import FIGURES
-
-    assert {name for name in FIGURES if f"`{name}`" not in README} == set()
-
-
 def test_every_file_that_the_readme_links_to_is_there() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert links
@@ -212,4 +273,8 @@ def test_every_file_that_the_readme_links_to_is_there() -> None:
 
 
 if __name__ == "__main__":
-    print(tree())
+    sys.path[0] = str(ROOT)  # not its own folder, whose folders have the packages' names
+    if "--write" in sys.argv:
+        (ROOT / "README.md").write_text(brought_up_to_date(README), encoding="utf-8")
+    else:
+        print("\n".join(made() for _, made in PARTS.values()))

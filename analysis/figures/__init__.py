@@ -1,4 +1,8 @@
-"""One file a figure. A new figure is a file here, a line in ``FIGURES`` and a test."""
+"""One file a figure. A new figure is a file here, a line in ``_ALL`` and a test.
+
+Then ``python tests/test_readme.py --write`` puts it into the README, and
+``python tests/analysis/test_recorded_store.py --write`` keeps the hash of the table that it prepares.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +31,9 @@ from analysis.figures.singular_values import SingularValues
 from analysis.figures.spectrum import Spectrum
 from analysis.figures.update_size import UpdateSize
 from analysis.figures.weight_mean import WeightMean
-from analysis.plotting.picture import Picture
+from analysis.plotting.figure_spec import FigureSpec
 
-_ALL: tuple[type[Picture], ...] = (
+_ALL: tuple[type[FigureSpec], ...] = (
     GradientSparsity,
     Accuracy,
     WeightMean,
@@ -56,4 +60,4 @@ _ALL: tuple[type[Picture], ...] = (
     GanBounds,
     GanSamples,
 )
-FIGURES: dict[str, type[Picture]] = {picture.name: picture for picture in _ALL}
+FIGURES: dict[str, type[FigureSpec]] = {spec.name: spec for spec in _ALL}

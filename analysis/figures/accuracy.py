@@ -11,10 +11,10 @@ from matplotlib.ticker import PercentFormatter
 
 from analysis.plotting.axes.corner_note import write_in_corner
 from analysis.plotting.column_words import axis_label, definition, with_smoothing
-from analysis.plotting.panels.by_arm import draw_by_arm
+from analysis.plotting.figure_spec import FigureSpec, Prepared
+from analysis.plotting.panels.by_quantity import draw_by_quantity
 from analysis.plotting.panels.panel_text import PanelText
-from analysis.plotting.picture import Picture, Prepared
-from analysis.summaries.arms import ARM, ARM_ORDER, NORM
+from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from analysis.summaries.transforms import MEAN, block_means, over_runs, smooth
 from probes.schema import RUN, SPLIT, STEP, STEPS
 
@@ -24,7 +24,7 @@ MOST_NAMED = 6  # of more arms only the best of each norm is named
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy(Picture):
+class Accuracy(FigureSpec):
     """Accuracy over steps; one panel per split, one line per norm, the best value of each in the corner.
 
     The accuracy of single batches is noisy. A split of more than 200 records is drawn as means of blocks of records;
@@ -56,7 +56,7 @@ class Accuracy(Picture):
         """Draw one panel per split, test data first."""
         table, column = prepared.table, prepared.columns[COLUMN]
         splits = _in_order(table)
-        grid = draw_by_arm(
+        grid = draw_by_quantity(
             figure,
             {_title(table[table[SPLIT] == split]): table[table[SPLIT] == split] for split in splits},
             PanelText(self.title, with_smoothing(definition(column), self.smooth), axis_label(column)),

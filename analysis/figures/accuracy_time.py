@@ -10,10 +10,10 @@ from matplotlib.ticker import PercentFormatter
 
 from analysis.plotting.axes.corner_note import write_in_corner
 from analysis.plotting.column_words import axis_label
-from analysis.plotting.panels.by_arm import draw_by_arm
+from analysis.plotting.figure_spec import FigureSpec, Prepared
+from analysis.plotting.panels.by_quantity import draw_by_quantity
 from analysis.plotting.panels.panel_text import PanelText
-from analysis.plotting.picture import Picture, Prepared
-from analysis.summaries.arms import ARM, ARM_ORDER, NORM
+from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from analysis.summaries.subsets import having
 from analysis.summaries.transforms import over_runs
 from probes.schema import SPLIT, STEP, STEPS
@@ -22,7 +22,7 @@ ACCURACY, SECONDS = "accuracy", "seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccuracyTime(Picture):
+class AccuracyTime(FigureSpec):
     """Accuracy against the seconds a run has taken, one line per norm; each step's time is the mean over its runs.
 
     Attributes:
@@ -49,7 +49,7 @@ class AccuracyTime(Picture):
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel, and the time a step took beside each norm."""
         table, columns = prepared.table, prepared.columns
-        (axes,) = draw_by_arm(
+        (axes,) = draw_by_quantity(
             figure,
             {f"{self.split} data": table},
             PanelText(

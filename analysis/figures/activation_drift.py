@@ -1,4 +1,4 @@
-"""Drift of the channel means before the nonlinearity, the paper's proposed cause."""
+"""Drift of the channel means before the nonlinearity: the paper's proposed cause of SN's lower accuracy."""
 
 from __future__ import annotations
 

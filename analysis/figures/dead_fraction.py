@@ -1,4 +1,4 @@
-"""The share of channels that a rectifier silences, which the paper attributes to a large negative mean."""
+"""The share of dead channels, which the paper attributes to a large negative mean."""
 
 from __future__ import annotations
 

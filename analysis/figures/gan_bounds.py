@@ -1,4 +1,4 @@
-"""Two bounds of the critic's gradient during training: a valid one and an invalid one."""
+"""The bound of the critic's gradient during training, and a product that is often mistaken for one."""
 
 from __future__ import annotations
 

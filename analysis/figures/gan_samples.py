@@ -1,4 +1,4 @@
-"""Generated images side by side: the same noise through the generator of each norm."""
+"""Generated images side by side: the same noise through each norm's generator."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import write_title
 from analysis.plotting.panel_grid import panels
-from analysis.plotting.picture import Picture, Prepared
 from analysis.reading.sample_grids import PATH, sample_grids
-from analysis.summaries.arms import ARM, ARM_ORDER, NORM
+from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from probes.schema import RUN, STEP, STEPS
 
 IMAGE_SIZE = 32  # pixels of one image in a grid, which has no gaps
 
 
 @dataclass(frozen=True, kw_only=True)
-class GanSamples(Picture):
+class GanSamples(FigureSpec):
     """Sample grids at the last step of each run, one panel per run; real images are not among them.
 
     Attributes:

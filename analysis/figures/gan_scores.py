@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.panels.gan_curves import QUANTITY, by_quantity, draw_quantities
 from analysis.plotting.panels.panel_text import PanelText
-from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import GREY
 from analysis.summaries.transforms import MEAN
 from probes.schema import SPLIT, STEPS
@@ -21,7 +21,7 @@ GENERATED, REAL = "test", "real"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GanScores(Picture):
+class GanScores(FigureSpec):
     """Frechet distance, inception score and kernel distance over steps; one panel each, one line per norm.
 
     The first record is the untrained generator. Scores of different extractors are different quantities.

@@ -1,4 +1,4 @@
-"""The distribution of the gradient at every step, over all its decades."""
+"""The distribution of gradient entries at every step, on a logarithmic axis."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from analysis.figures.overview import set_cell_steps, step_edges
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import color_bar, write_title
 from analysis.plotting.panel_grid import layer_arm_panels
-from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import ALARM
 from analysis.plotting.tick_labels import power_of_ten, scientific
 from analysis.reading.tables import records
-from analysis.summaries.arms import ARM, arms_of
+from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.densities import shares_by_octave
 from analysis.summaries.layer_choice import in_depth_order, readable, weight_layers, with_choice
 from analysis.summaries.subsets import having
@@ -28,7 +28,7 @@ OCTAVE, SHARE = "octave", "share"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientHistogramMap(Picture):
+class GradientHistogramMap(FigureSpec):
     """Share of gradient entries in each octave of magnitude, negative below and positive above; layer by norm.
 
     Attributes:

@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plotting.axes.nan_marks import mark_nan_share
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import legend_entries, write_title
 from analysis.plotting.panel_grid import name_panel, panels
 from analysis.plotting.panels.arm_curves import arm_appearances
-from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import Appearance
 from analysis.reading.tables import records
-from analysis.summaries.arms import ARM, ARM_ORDER, NORM, arms_of
+from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM, arms_of
 from analysis.summaries.densities import central_range, pooled, rebinned
 from analysis.summaries.layer_choice import in_depth_order, readable, weight_layers, with_choice
 from analysis.summaries.subsets import having
@@ -27,7 +27,7 @@ FIRST, LAST = "first", "last"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientHistograms(Picture):
+class GradientHistograms(FigureSpec):
     """Density of the gradient's entries; one panel per layer, one line per norm, the runs of a norm added up.
 
     Attributes:

@@ -8,15 +8,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plotting.column_words import axis_label, definition, with_smoothing
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.panels.by_layer import draw_by_layer
 from analysis.plotting.panels.panel_text import PanelText
-from analysis.plotting.picture import Picture, Prepared
 from analysis.summaries.layer_choice import readable, weight_layers, with_choice
 from analysis.summaries.transforms import over_runs, smoothed
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientSparsity(Picture):
+class GradientSparsity(FigureSpec):
     """How sparse the gradient that the optimizer uses is; one panel per layer, one line per norm.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The variance of each layer's gradient entries, which the paper says SN controls (section IV.B)."""
+"""The variance of each layer's gradient entries, which SN controls according to the paper (section IV.B)."""
 
 from __future__ import annotations
 

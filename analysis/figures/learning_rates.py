@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from analysis.plotting.axes.limits import robust_limits
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import legend_entries, write_title
 from analysis.plotting.panel_grid import panels
 from analysis.plotting.panels.arm_curves import arm_appearances, band_note
-from analysis.plotting.picture import Picture, Prepared
-from analysis.summaries.arms import ARM
+from analysis.summaries.comparison_arms import ARM
 from analysis.summaries.subsets import having
 from analysis.summaries.transforms import MEAN, SPREAD, over_runs
 from probes.schema import RUN, SPLIT, STEPS
@@ -23,7 +23,7 @@ RATE, ACCURACY = "learning_rate", "accuracy"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearningRates(Picture):
+class LearningRates(FigureSpec):
     """Best accuracy of each run against its learning rate, one line per norm.
 
     Attributes:

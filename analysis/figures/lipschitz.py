@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.panels.by_arm import draw_by_arm
+from analysis.plotting.figure_spec import FigureSpec, Prepared
+from analysis.plotting.panels.by_quantity import draw_by_quantity
 from analysis.plotting.panels.panel_text import PanelText
-from analysis.plotting.picture import Picture, Prepared
-from analysis.summaries.arms import ARM, ARM_ORDER, NORM
+from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from analysis.summaries.layer_choice import weight_layers
 from analysis.summaries.operator_norms import with_operator_norms
 from analysis.summaries.transforms import over_runs
@@ -22,7 +22,7 @@ _TITLES = {BOUND: "Lipschitz bound", COMPLEXITY: "spectral complexity"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lipschitz(Picture):
+class Lipschitz(FigureSpec):
     """Products over the layers, as powers of ten; one panel per quantity, one line per norm.
 
     Lipschitz bound: the product of the operator norms of the layers with a weight matrix. Spectral complexity: the
@@ -55,7 +55,7 @@ class Lipschitz(Picture):
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per quantity."""
         table = prepared.table
-        draw_by_arm(
+        draw_by_quantity(
             figure,
             {title: table[table[QUANTITY] == name] for name, title in _TITLES.items()},
             PanelText(

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plotting.column_words import axis_label, definition, with_smoothing
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.panels.by_layer import draw_by_layer
 from analysis.plotting.panels.panel_text import PanelText
-from analysis.plotting.picture import Picture, Prepared
 from analysis.summaries.layer_choice import readable, weight_layers, with_choice
 from analysis.summaries.transforms import drift, over_runs, smoothed
 
@@ -19,7 +19,7 @@ COLUMN = "weight_mean"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanDrift(Picture):
+class MeanDrift(FigureSpec):
     """Drift of the weight mean from its first record; one panel per layer, one line per norm.
 
     Attributes:

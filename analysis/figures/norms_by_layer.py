@@ -1,4 +1,4 @@
-"""The spectral norm, which SN fixes, and the operator norm of the convolution, which SN does not fix."""
+"""The spectral norm of each layer's matrix, which SN fixes, and the layer's operator norm, which it does not fix."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from matplotlib.typing import ColorType
 
 from analysis.plotting.axes.limits import robust_limits
 from analysis.plotting.axes.nan_marks import mark_nan_share, runs_with_nan
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import legend_entry, write_title
 from analysis.plotting.panel_grid import name_panel, panels, shortened
 from analysis.plotting.panels.arm_curves import arm_appearances
-from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import INK
 from analysis.reading.tables import records
-from analysis.summaries.arms import ARM, arms_of
+from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.layer_choice import in_depth_order, weight_layers
 from analysis.summaries.operator_norms import OPERATOR, SPECTRAL, with_operator_norms
 from analysis.summaries.transforms import MEAN, NAN_RUNS, SPREAD, SURVIVORS, last_record, over_runs
 from probes.schema import LAYER, STEP
 
-NORMS = (SPECTRAL, OPERATOR)
+COMPARED = (SPECTRAL, OPERATOR)  # columns of table `layers`
 
 
 @dataclass(frozen=True, kw_only=True)
-class NormsByLayer(Picture):
+class NormsByLayer(FigureSpec):
     """Spectral norm of the unfolded matrix and operator norm of the convolution, by depth, at the last record."""
 
     name = "norms_by_layer"
@@ -40,9 +40,9 @@ class NormsByLayer(Picture):
         """Return both norms for each arm and layer, averaged over the finite runs; ``nan_runs`` are not finite."""
         last = last_record(with_operator_norms(weight_layers(rows, self.layers)))
         steps = last.groupby(ARM, observed=True)[STEP].max()
-        tables = [over_runs(last, column=column, by=(LAYER,)).set_index([ARM, LAYER]) for column in NORMS]
+        tables = [over_runs(last, column=column, by=(LAYER,)).set_index([ARM, LAYER]) for column in COMPARED]
         table = tables[0].drop(columns=[MEAN, SPREAD, SURVIVORS])
-        for column, each in zip(NORMS, tables, strict=True):
+        for column, each in zip(COMPARED, tables, strict=True):
             table[column] = each[SURVIVORS]
         return table.reset_index().assign(step=lambda frame: frame[ARM].map(steps))
 
@@ -51,7 +51,7 @@ class NormsByLayer(Picture):
         table = prepared.table
         names, arms, appearances = in_depth_order(table), records(arms_of(table)), arm_appearances(table)
         grid = panels(figure, len(arms), height=2.3)
-        limits = robust_limits(table[list(NORMS)].to_numpy().ravel())
+        limits = robust_limits(table[list(COMPARED)].to_numpy().ravel())
         for axes, arm in zip(grid, arms, strict=True):
             name_panel(axes, arm[ARM])
             axes.axhline(1.0, color="#9a9a9a", linewidth=0.7, zorder=1)

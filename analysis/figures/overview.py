@@ -1,4 +1,4 @@
-"""One column of every layer at every step as a heat map."""
+"""A heat map of one column: every layer at every step."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from analysis.plotting.column_words import axis_label, definition
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import color_bar, legend_entry, write_title
 from analysis.plotting.panel_grid import name_panel, panels
 from analysis.plotting.panels.arm_curves import band_note
 from analysis.plotting.panels.curve_panels import set_steps
-from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import ALARM
 from analysis.reading.tables import records
-from analysis.summaries.arms import ARM, arms_of
+from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.layer_choice import in_depth_order, weight_layers
 from analysis.summaries.transforms import MEAN, NAN_RUNS, over_runs
 from probes.schema import LAYER, STEP
@@ -29,7 +29,7 @@ DOTTED = 0.2  # share of the scale from which on negative values are dark enough
 
 
 @dataclass(frozen=True, kw_only=True)
-class Overview(Picture):
+class Overview(FigureSpec):
     """Layer by step, one panel per norm; the colour is the value, red is NaN, white was not measured.
 
     Attributes:

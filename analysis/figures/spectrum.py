@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 
 from analysis.plotting.axes.limits import robust_limits
 from analysis.plotting.axes.nan_marks import mark_nan_share
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import color_bar, write_title
 from analysis.plotting.panel_grid import layer_arm_panels
-from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import depth_colormap
 from analysis.reading.tables import records
-from analysis.summaries.arms import ARM, arms_of
+from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.layer_choice import in_depth_order, readable, weight_layers, with_choice
 from analysis.summaries.subsets import having
 from analysis.summaries.transforms import MEAN, NAN_RUNS, over_runs
@@ -29,7 +29,7 @@ VALUES, INDEX = "singular_values", "index"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spectrum(Picture):
+class Spectrum(FigureSpec):
     """Singular values in descending order, coloured by step; a row of panels a layer, a column a norm.
 
     Attributes:

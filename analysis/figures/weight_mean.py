@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plotting.column_words import definition, with_smoothing
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.panels.by_norm import draw_by_norm
 from analysis.plotting.panels.panel_text import PanelText
-from analysis.plotting.picture import Picture, Prepared
-from analysis.summaries.arms import ARM
+from analysis.summaries.comparison_arms import ARM
 from analysis.summaries.layer_choice import readable, weight_layers, with_choice
 from analysis.summaries.transforms import MEAN, over_runs, smoothed
 from probes.schema import LAYER, STEP
@@ -22,7 +22,7 @@ DEVIATION = "deviation"
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightMean(Picture):
+class WeightMean(FigureSpec):
     """Mean of each layer's weights with a band of their own standard deviation; one panel per norm.
 
     Attributes:

@@ -1,1 +1,1 @@
-"""Figures of a store as objects and as files with their provenance."""
+"""Figures of a store, as objects and as files with provenance."""

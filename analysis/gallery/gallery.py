@@ -1,7 +1,8 @@
-"""All figures of a store at once, and the reasons for those that cannot be drawn."""
+"""All figures of a store at once, and the reason for each that cannot be drawn."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from analysis.reading.tables import Steps, layer_names, records
 from probes import schema
 
 FEW = 4  # figures that are drawn sooner than a second process has started
+_Part = tuple[str, str, list[str]]  # figure, file stem, runs
+_Drawn = tuple[str, list[Path], str | None]  # file stem, files written, why it could not be drawn
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class _Task:
     paper: bool
     options: dict[str, Any]
 
-    def __call__(self, part: tuple[str, str, list[str]]) -> tuple[str, list[Path], str | None]:
+    def __call__(self, part: _Part) -> _Drawn:
         """Draw one figure; return its stem, the files written, and why it could not be drawn."""
         name, stem, runs = part
         kept = {key: value for key, value in self.options.items() if hasattr(FIGURES[name], key)}
@@ -119,9 +122,7 @@ class _Task:
             return stem, [], str(reason)
 
 
-def _each(
-    task: _Task, parts: list[tuple[str, str, list[str]]], workers: int
-) -> Iterator[tuple[str, list[Path], str | None]]:
+def _each(task: _Task, parts: list[_Part], workers: int) -> Iterator[_Drawn]:
     if workers <= 1 or len(parts) < FEW:
         yield from map(task, parts)
         return
@@ -129,11 +130,24 @@ def _each(
     pool = ProcessPoolExecutor(min(workers, len(parts)) - 1, mp_context=get_context("spawn"))
     try:
         # The other processes begin with the last figures, once they have started; this one draws the first meanwhile.
-        futures = [pool.submit(task, part) for part in reversed(parts)]
+        futures = [pool.submit(_in_worker, task, part) for part in reversed(parts)]
         for part, future in zip(parts, reversed(futures), strict=True):
-            yield task(part) if future.cancel() else future.result()
+            if future.cancel():
+                yield task(part)
+                continue
+            drawn, caught = future.result()
+            for warning in caught:
+                warnings.warn(warning, stacklevel=2)  # in this process the caller's filters hold
+            yield drawn
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _in_worker(task: _Task, part: _Part) -> tuple[_Drawn, list[Warning]]:
+    """Return a drawn figure and the warnings that came meanwhile."""
+    with warnings.catch_warnings(record=True) as caught:
+        drawn = task(part)
+    return drawn, [entry.message for entry in caught if isinstance(entry.message, Warning)]
 
 
 def _parts(name: str, runs: pd.DataFrame) -> list[tuple[str, list[str]]]:

@@ -1,4 +1,4 @@
-"""Fonts in PDF files without their layout tables, which no PDF reader uses."""
+"""Faster embedding of fonts in PDF files, without the layout tables, which no PDF reader uses."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.plotting.picture import Prepared
+from analysis.plotting.figure_spec import Prepared
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import records
 from probes import schema
@@ -23,20 +23,20 @@ _PACKAGES = ("meandrift", "matplotlib", "numpy", "pandas", "pyarrow")
 
 
 def provenance(prepared: Prepared, store: AnyStore) -> dict[str, Any]:
-    """Return which store, runs, steps, columns, options and versions a picture comes from.
+    """Return which store, runs, steps, columns, options and versions a figure comes from.
 
     ``config_hash`` is the SHA-256 of the runs' configurations, ``table_hash`` that of the prepared table as
     :func:`table_text`: the same store gives the same hash on any machine.
     """
-    picture, table = prepared.picture, prepared.table
+    spec, table = prepared.spec, prepared.table
     return {
-        "figure": picture.name,
-        "paper": picture.paper,
+        "figure": spec.name,
+        "paper": spec.paper,
         "store": Store.open(store).name,
         "runs": sorted(prepared.runs[schema.RUN]),
         "steps": _steps(table),
         "layers": [str(name) for name in dict.fromkeys(table[schema.LAYER])] if schema.LAYER in table else [],
-        "options": asdict(picture),
+        "options": asdict(spec),
         "columns": {
             name: {"unit": column.unit, "formula": column.formula, "reference": column.reference}
             for name, column in sorted(prepared.columns.items())

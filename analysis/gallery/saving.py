@@ -1,4 +1,4 @@
-"""Writing figures to files, with their provenance. The same store gives the same bytes."""
+"""Figure files with their provenance. The same store gives the same bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.gallery.pdf_fonts import without_layout_tables
 from analysis.gallery.provenance import provenance_text
-from analysis.plotting.picture import Prepared
+from analysis.plotting.figure_spec import Prepared
 from analysis.plotting.style import house_style
 from analysis.reading.store import AnyStore
 from analysis.whole_file import write_whole

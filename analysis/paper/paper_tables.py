@@ -1,4 +1,4 @@
-"""Tables I and III of the paper from a store, with the published numbers and the differences; all tables by name."""
+"""Tables I and III of the paper from a store, with published numbers and differences; all tables by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table II: scores of generated images for each feature extractor, with the published scores."""
+"""Table II: scores of generated images by feature extractor, with the published scores."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The parts that figures share: style, page, axes and panels."""
+"""Parts that figures share: style, page, axes and panels."""

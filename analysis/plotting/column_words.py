@@ -1,4 +1,4 @@
-"""Columns in words: names, units and formulas as a figure writes them."""
+"""Names, units and formulas of columns, as a figure writes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ _WORDS = {
     "grad": "gradient",
     "var": "variance",
     "l2": "L2",
-    "singular value": "singular value",
     "lr": "learning rate",
 }
 

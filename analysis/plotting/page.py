@@ -1,4 +1,4 @@
-"""The text of a figure: title, note, legend and colour bar, in a strip of its own above or beside the panels."""
+"""The text around the panels of a figure: title, note, legend and colour bar."""
 
 from __future__ import annotations
 

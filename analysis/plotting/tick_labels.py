@@ -1,4 +1,4 @@
-"""Tick labels as plain text, powers of ten with raised digits."""
+"""Tick labels as plain text, with powers of ten in superscript digits."""
 
 from __future__ import annotations
 

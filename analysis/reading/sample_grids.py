@@ -1,4 +1,4 @@
-"""The image grids of a store: ``<store>/samples/run=<id>/step-<step>.png``, listed as a table."""
+"""The image grids of a store as a table: ``<store>/samples/run=<id>/step-<step>.png``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table of a store as one Arrow data set: parts and rows of logs, run by run, under one schema."""
+"""One table of a store as one Arrow data set: parts and log rows, run by run, with one schema."""
 
 from __future__ import annotations
 

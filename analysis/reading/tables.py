@@ -10,6 +10,7 @@ A value that was not measured is null in the store; a measured NaN is NaN. panda
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -172,7 +173,11 @@ def _read(
     rows = dataset.to_table(columns=wanted, filter=chosen, **_FRUGALLY)
     place = rows.schema.get_field_index(schema.RUN)
     rows = rows.set_column(place, schema.RUN, rows.column(place).dictionary_encode())
-    return _in_depth_order(rows.to_pandas())
+    ordered = {name: _by_depth(rows, name) for name, index in _INDEX.items() if {name, index} <= set(rows.column_names)}
+    frame = rows.to_pandas()
+    for name, names in ordered.items():  # categories in depth order: a pivot's columns come from input to output
+        frame[name] = frame[name].cat.set_categories(names)
+    return frame
 
 
 def _keys(table: str) -> list[str]:
@@ -213,20 +218,16 @@ def _name_column(stored: pa.Schema) -> str:
 
 def _names_in_order(dataset: ds.Dataset) -> list[str]:
     name = _name_column(dataset.schema)
-    index = _INDEX[name]
-    pairs = dataset.to_table(columns=[name, index], **_FRUGALLY).unify_dictionaries()
-    grouped = pairs.group_by(name).aggregate([(index, "mean")])
-    places = dict(zip(grouped[name].to_pylist(), grouped[f"{index}_mean"].to_pylist(), strict=True))
-    return sorted(places, key=lambda one: (places[one], one))
+    return _by_depth(dataset.to_table(columns=[name, _INDEX[name]], **_FRUGALLY), name)
 
 
-def _in_depth_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the name column its categories in depth order, so that a pivot's columns come from input to output."""
-    for name, index in _INDEX.items():
-        if name in table and index in table:
-            by_depth = table.groupby(name, observed=True)[index].mean().sort_values(kind="stable")
-            table[name] = table[name].cat.set_categories(list(by_depth.index))
-    return table
+def _by_depth(rows: pa.Table, name: str) -> list[str]:
+    """Return the layers (or parameters) by their mean place in the order of the runs, and by name where two share it."""
+    pairs = rows.select([name, _INDEX[name]]).unify_dictionaries()
+    means = pairs.group_by(name).aggregate([(_INDEX[name], "mean")]).to_pydict()
+    named = zip(means[name], means[f"{_INDEX[name]}_mean"], strict=True)
+    depth = {one: math.inf if mean is None else mean for one, mean in named if one is not None}
+    return sorted(depth, key=lambda one: (depth[one], one))
 
 
 _INDEX = {schema.LAYER: schema.LAYER_INDEX, schema.PARAMETER: schema.PARAMETER_INDEX}

@@ -164,4 +164,4 @@ def _densities(rows: pd.DataFrame) -> dict[str, Any]:
         for step in np.sort(of_run[STEP].unique()):
             density = rebinned(pooled(of_run[of_run[STEP] == step]), edges)["density"].to_numpy()
             series.append({"run": str(run), "step": int(step), "y": packed(density)})
-    return {"reach": half_width, "series": series}
+    return {"halfWidth": half_width, "series": series}

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.findings import FROM_STEP, KIND, MESSAGE, by_run, findings_of
+from analysis.findings import FINDINGS, FROM_STEP, KIND, MESSAGE, by_run, findings_of
 from analysis.plotting.panels.arm_curves import arm_appearances
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import records
 from analysis.report.charts import charts, histograms
-from analysis.summaries.arms import ARM, ARM_ORDER, NORM, arms
+from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM, arms
 from probes import schema
 from probes.schema import LAYER, RUN
 
@@ -81,6 +81,7 @@ def _findings(store: Store, runs: Patterns) -> dict[str, Any]:
     found = findings_of(store, runs=runs)
     short, every = records(by_run(found)), records(found)
     return {
+        "kinds": list(FINDINGS),
         "short": [{**_finding(row), "layers": int(row["layers"])} for row in short],
         "every": [_finding(row) for row in every],
     }

@@ -1,4 +1,4 @@
-"""Densities from recorded histograms: exact sums of the recorded bins, then other bins by interpolation."""
+"""Densities from recorded histograms: exact sums of recorded bins, and interpolation onto other bins."""
 
 from __future__ import annotations
 

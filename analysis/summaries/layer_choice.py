@@ -1,4 +1,4 @@
-"""Default choice of layers for a figure: layers with a weight matrix, as many as are readable."""
+"""The layers that a figure shows by default: those with a weight matrix, as many as are readable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pandas as pd
 
 from analysis.reading.selection import Patterns, spread_over
-from analysis.summaries.arms import ARM
+from analysis.summaries.comparison_arms import ARM
 from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE
 
 _NORMALISATION = re.compile(r"norm|cent(er|r)", re.IGNORECASE)

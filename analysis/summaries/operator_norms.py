@@ -1,4 +1,4 @@
-"""The operator norm of every layer. The store holds those that differ from the spectral norm."""
+"""The operator norm of every layer. The store holds only those that differ from the spectral norm."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.summaries.arms import ARM, ARM_ORDER, NORM
+from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from probes.schema import EPOCH, LAYER, LAYER_INDEX, RUN, STEP
 
 MEAN, SPREAD, SURVIVORS, RUNS, NAN_RUNS = "mean", "spread", "survivors", "runs", "nan_runs"
@@ -96,7 +96,7 @@ def over_runs(table: pd.DataFrame, *, column: str, by: Sequence[str] = (LAYER, S
     the mean over the finite ones, ``runs`` how many recorded there, ``nan_runs`` how many of those were not finite.
 
     Args:
-        table: One row a run and value of ``by``, with the columns of :func:`analysis.summaries.arms.arms`.
+        table: One row a run and value of ``by``, with the columns of :func:`analysis.summaries.comparison_arms.arms`.
         column: The measured column.
         by: What the averages keep apart, besides the arm.
     """

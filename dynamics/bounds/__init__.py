@@ -1,1 +1,1 @@
-"""Upper bounds of a network: products of layer norms, spectral complexity, Lipschitz constant."""
+"""Upper bounds for a network: products of layer norms, spectral complexity, Lipschitz constant."""

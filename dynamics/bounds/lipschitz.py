@@ -1,4 +1,4 @@
-"""Upper bound of a network's Lipschitz constant in evaluation, multiplied up along the graph of its forward."""
+"""An upper bound of a network's Lipschitz constant in evaluation mode: layer bounds multiplied along its graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of a run: every setting that its numbers depend on, in one frozen record."""
+"""The settings of a classifier run: a frozen record of every setting that its numbers depend on."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RunConfig:
     threads: int = setting(
         1, "Machine", "CPU threads of a run; the order of sums, so the last digits, depend on it. 0: all cores."
     )
-    every: int = setting(50, "Probe", "Optimizer steps between two records of the probe.")
+    every: int = setting(50, "Probe", "Optimizer steps between two records of the probe; expensive metrics less often.")
     include: str = setting("", "Probe", "Observe only layers that match these patterns, commas between.")
     exclude: str = setting("", "Probe", "Do not observe layers that match these patterns, commas between.")
 

@@ -1,4 +1,4 @@
-"""Loss and accuracy of a model on a whole set of images."""
+"""Loss and accuracy of a model on a set of images."""
 
 from __future__ import annotations
 

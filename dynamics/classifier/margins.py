@@ -1,4 +1,4 @@
-"""The bound of Theorem 1 along a training run."""
+"""The paper's margin-based generalisation bound (Theorem 1), computed during a training run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run: a configuration, trained under a probe into a store."""
+"""One classifier run: training under a probe, tests after each epoch, and checkpoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, restor
 from dynamics.runtime.events import Began, Ended, Refresh, Scored, Stepped, Watch, unwatched
 from dynamics.runtime.interruption import deferred_interrupt
 from dynamics.runtime.ranks import Ranks, environment, joined
-from dynamics.runtime.stored import check_new, check_store
+from dynamics.runtime.stored_run import check_new, check_store
 from probes import Probe
 from probes.schema import check_run_id
 

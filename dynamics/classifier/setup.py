@@ -1,4 +1,4 @@
-"""The objects that a run trains with, made from its configuration: data, batches, model, optimizer."""
+"""The objects of a run, made from its configuration: data, batches, model, optimizer."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Image sets held whole as tensors, and the batches cut from them."""
+"""Image data sets as tensors in memory, and training batches from them."""

@@ -1,4 +1,4 @@
-"""Batches cut from a set of images that is held whole: shuffled, augmented and scaled on its device."""
+"""Training batches from an image set in memory: shuffled, augmented and normalised on its device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A labelled image set, whole, as tensors."""
+"""A labelled image set as two tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One's own images: a folder of pictures, or arrays in an ``.npz`` file."""
+"""User data sets: a folder of image files, or arrays in an ``.npz`` file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets by the names that ``--data`` takes."""
+"""Data sets, by the names that ``--data`` takes."""
 
 from __future__ import annotations
 

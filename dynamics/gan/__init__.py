@@ -1,1 +1,1 @@
-"""GANs under probes: generator and critic in one run, and scores whose names tell their extractor."""
+"""GANs under probes: training of generator and critic in one run, and scores of the generated images."""

@@ -1,4 +1,4 @@
-"""The settings of a GAN run: every setting that its numbers depend on, in one frozen record."""
+"""The settings of a GAN run: a frozen record of every setting that its numbers depend on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from dynamics.runtime.options import setting
+from dynamics.runtime.options import DATA, RECORDS, setting
 
 if TYPE_CHECKING:
     from dynamics.runtime.events import Ended
 
-NETWORKS, DATA, TRAINING, RECORDS = "Networks", "Data", "Training", "Records and scores"
+NETWORKS, TRAINING = "Networks", "Training"
 # The paper's three critics: batch norm goes with the gradient penalty (WGAN-GP), spectral norms with Eq. 11. A critic
 # without a norm has no bound but the penalty.
 LOSS_OF_NORM = {"bn": "wasserstein", "none": "wasserstein"}
@@ -57,7 +57,7 @@ class GanConfig:
     )
     seed: int = setting(0, TRAINING, "Seed of weights, order and noise.")
     device: str = setting("auto", TRAINING, "cpu, cuda, ...; auto: a GPU where there is one.")
-    every: int = setting(50, RECORDS, "Generator steps between two records of the probe.")
+    every: int = setting(50, RECORDS, "Generator steps between two records of the probe; expensive metrics less often.")
     sample_every: int = setting(500, RECORDS, "Generator steps between two sample grids and checkpoints.")
     score_every: int = setting(1000, RECORDS, "Generator steps between two scores.")
     draws: int = setting(5, RECORDS, "Draws that the last score is the mean of; earlier scores are of one draw.")

@@ -1,4 +1,4 @@
-"""Norm of the critic's gradient with respect to its input, and the penalty that holds it near one."""
+"""The norm of the critic's gradient with respect to its input, and a penalty on its distance from 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversion of images: bytes to the GANs' 32x32 floats in -1..1, and back."""
+"""Conversion between 8-bit images and the 32x32 floats in -1..1 that the GANs use."""
 
 from __future__ import annotations
 

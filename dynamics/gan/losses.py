@@ -1,4 +1,4 @@
-"""Losses of critic and generator, by name."""
+"""The losses of critic and generator, by name."""
 
 from __future__ import annotations
 

@@ -13,16 +13,16 @@ from dynamics.data.seeding import seed_everything
 from dynamics.data.sources import load_data
 from dynamics.gan.images import padded
 from dynamics.gan.losses import loss_named
-from dynamics.gan.players import Players, players
 from dynamics.gan.scoring.extractors import choose_extractor
 from dynamics.gan.scoring.samples import COLUMNS, ROWS, forget_grids, generate, noise, samples_folder, write_grid
 from dynamics.gan.scoring.scorer import Scorer, scorer
-from dynamics.gan.train import real_batches, train_gan
+from dynamics.gan.train_state import TrainState, new_train_state
+from dynamics.gan.training import real_batches, train_gan
 from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from dynamics.runtime.device import choose_device
 from dynamics.runtime.events import Began, Ended, Refresh, Scored, Stepped, Watch, unwatched
 from dynamics.runtime.interruption import deferred_interrupt
-from dynamics.runtime.stored import check_new
+from dynamics.runtime.stored_run import check_new
 from probes import Probe
 from probes.schema import check_run_id
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dynamics.gan.config import GanConfig
 
 REAL, TEST = "real", "test"  # splits of table `steps`: scores of real images, and of generated ones
+STATE = "players"  # key in a checkpoint, kept so that runs stopped under earlier versions go on
 
 
 def run(
@@ -79,10 +80,10 @@ def run(
     start = 0 if saved is None else saved["step"]
     data = padded(load_data(config.data, data_dir=data_dir, download=download)).to(device)
     measuring = scorer(config, data, choose_extractor(extractor, data, folder=Path(store) / "_extractors"))
-    both = _players(config, data, device)
+    state = _new_state(config, data, device)
     probe = Probe(
-        both.pair,
-        both.optimizers(),
+        state.pair,
+        state.optimizers(),
         store=store,
         run=name,
         every=config.every,
@@ -91,7 +92,7 @@ def run(
         overwrite=overwrite,
     )
     with probe, deferred_interrupt() as interrupted:
-        session = _Session(name, config, both, probe, measuring, place, grids, watch, interrupted)
+        session = _Session(name, config, state, probe, measuring, place, grids, watch, interrupted)
         session.begin(saved)
         session.follow(data, start)
     ended = Ended(name, config.steps, time.monotonic() - began, diverged=False)
@@ -105,7 +106,7 @@ class _Session:
 
     run: str
     config: GanConfig
-    players: Players
+    state: TrainState
     probe: Probe
     scorer: Scorer
     checkpoint: Path
@@ -119,40 +120,40 @@ class _Session:
         if saved is None:
             self.probe.log(split=REAL, **self.scorer.real())
             return
-        self.players.load_state_dict(saved["players"])
+        self.state.load_state_dict(saved[STATE])
         self.probe.load_state_dict(saved["probe"])
 
     def follow(self, data: DataSet, start: int) -> None:
         """Train to the end, with all that is due between two steps."""
         config, refresh = self.config, Refresh()
         self.watch(Began(self.run, epochs=0, steps=config.steps, start=start))
-        self.reach(start)
+        self.save_and_score(start)
         batches, loss = real_batches(data, config), loss_named(config.loss)
-        for step in train_gan(self.players, batches, config=config, loss=loss, start=start, probe=self.probe):
+        for step in train_gan(self.state, batches, config=config, loss=loss, start=start, probe=self.probe):
             if self.interrupted():
                 self.save(step)
                 raise KeyboardInterrupt
             if refresh.due() or step == config.steps:
                 self.watch(Stepped(self.run, step))
-            self.reach(step)
+            self.save_and_score(step)
 
-    def reach(self, step: int) -> None:
-        """Save first, then sample and score: a run resumed from here does both again."""
+    def save_and_score(self, step: int) -> None:
+        """Do what is due after a step: save first, then sample and score, which a run resumed from here does again."""
         last = step == self.config.steps
         if last or step % self.config.sample_every == 0:
             self.save(step)
             z = noise(ROWS * COLUMNS, self.config.latent, seed=self.config.seed, use="grid")
-            write_grid(self.grids, generate(self.players.sampled, z), step=step)
+            write_grid(self.grids, generate(self.state.sampled, z), step=step)
         if last or step % self.config.score_every == 0:
-            scores = self.scorer.measure(self.players, draws=self.config.draws if last else 1)
+            scores = self.scorer.measure(self.state, draws=self.config.draws if last else 1)
             self.probe.log(split=TEST, **scores)
             self.watch(Scored(self.run, step, _worth_telling(scores)))
 
     def save(self, step: int) -> None:
         """Write a checkpoint."""
         self.probe.flush()  # a resumed run supersedes only what is later than its checkpoint: the rest must be there
-        state = {"step": step, "players": self.players.state_dict(), "probe": self.probe.state_dict()}
-        save_checkpoint(self.checkpoint, {"config": self.config.to_dict(), **state})
+        states = {STATE: self.state.state_dict(), "probe": self.probe.state_dict()}
+        save_checkpoint(self.checkpoint, {"config": self.config.to_dict(), "step": step, **states})
 
 
 def _worth_telling(scores: dict[str, float]) -> dict[str, float]:
@@ -174,6 +175,6 @@ def _saved(place: Path, config: GanConfig, device: torch.device) -> dict[str, An
     return saved
 
 
-def _players(config: GanConfig, data: DataSet, device: torch.device) -> Players:
+def _new_state(config: GanConfig, data: DataSet, device: torch.device) -> TrainState:
     seed_everything(config.seed)
-    return players(config, in_channels=data.in_channels, device=device)
+    return new_train_state(config, in_channels=data.in_channels, device=device)

@@ -1,4 +1,4 @@
-"""Table III: number of trained parameters of each network under each norm, ours and the paper's."""
+"""Table III: the number of trained parameters of each network under each norm, with the published counts."""
 
 from __future__ import annotations
 

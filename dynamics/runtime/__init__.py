@@ -1,1 +1,1 @@
-"""Parts of every kind of run: options, events, progress, checkpoints, ranks, device."""
+"""Parts that every kind of run shares: options, events, progress, checkpoints, ranks, device."""

@@ -1,4 +1,4 @@
-"""A setting of malloc: freed memory is kept for the next step, not given back to the kernel."""
+"""A setting of malloc that keeps freed memory for the next step instead of returning it to the kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: the state from which a run goes on, bit for bit, where it stopped."""
+"""Checkpoints: the state of a run, from which it continues bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device of a run by its name."""
+"""Choice of a run's device by name."""
 
 from __future__ import annotations
 

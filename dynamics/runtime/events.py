@@ -1,4 +1,4 @@
-"""Events of a run: messages of plain numbers and words, so that they travel between processes."""
+"""Events of a run, as messages of plain numbers and words that can be sent between processes."""
 
 from __future__ import annotations
 

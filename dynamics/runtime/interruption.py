@@ -1,4 +1,4 @@
-"""Ctrl-C deferred to the end of the present step, so that a checkpoint holds the state of a whole step."""
+"""Ctrl-C, deferred to the end of the training step, so that a checkpoint holds the state after a whole step."""
 
 from __future__ import annotations
 

@@ -1,15 +1,36 @@
-"""Command-line options derived from a dataclass of settings: one option for each field, its help beside the field."""
+"""Command-line options: those that commands share, and one for each field of a dataclass of settings."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from dataclasses import Field, field, fields
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 Command = Callable[..., None]
+
+STORE, DATA, RECORDS = "Store", "Data", "Records and scores"  # panels of --help
+RunId = Annotated[
+    str,
+    # torchrun takes --run for one of its own options.
+    typer.Option("--run", "--run-id", help="Run id; else made of model, data, norm, ... and seed."),
+]
+Store = Annotated[str, typer.Option(help="Folder or URL to record in.", rich_help_panel=STORE)]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run where it stopped.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is there first.", rich_help_panel=STORE)]
+DataDir = Annotated[Path, typer.Option(help="Folder that holds the data sets.", rich_help_panel=DATA)]
+Download = Annotated[bool, typer.Option("--download", help="Fetch a data set not there.", rich_help_panel=DATA)]
+Extractor = Annotated[
+    str,
+    typer.Option(
+        help="What scores a GAN's samples: inception:PATH or resnet20:PATH (weights), trained (a small classifier, on "
+        "this data), or none.",
+        rich_help_panel=RECORDS,
+    ),
+]
 
 
 def setting(default: Any, group: str, description: str, *, option: str = "", default_text: str = "") -> Any:

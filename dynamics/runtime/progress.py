@@ -1,9 +1,11 @@
-"""Progress display: a bar per run on a terminal, a line per score elsewhere."""
+"""Progress display: one bar per run on a terminal, one line per score elsewhere. Warnings are one line too."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -15,16 +17,31 @@ from dynamics.runtime.events import Began, Ended, Event, Failed, Noted, Scored, 
 
 
 @contextmanager
-def watching(console: Console | None = None, *, speaks: bool = True) -> Iterator[Watch]:
+def watching(
+    console: Console | None = None, *, speaks: bool = True, store: object = "", go_on: str = ""
+) -> Iterator[Watch]:
     """Show runs on the console while the block lasts; the value is the ``watch`` argument of a run.
 
     Args:
-        console: Where to; standard output unless told.
+        console: The console; None takes standard output.
         speaks: False for all but one of the processes that train a run together.
+        store: Where the runs are recorded.
+        go_on: The command that continues them, printed if Ctrl-C ends the block.
     """
     if not speaks:
         yield unwatched
         return
+    try:
+        with _display(console) as watch:
+            yield watch
+    except KeyboardInterrupt:
+        if go_on:
+            print(f"stopped: what was recorded is in {store}, whole and readable. Go on with: {go_on}", file=sys.stderr)
+        raise
+
+
+@contextmanager
+def _display(console: Console | None) -> Iterator[Watch]:
     console = console or Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         yield Lines(console)
@@ -44,9 +61,17 @@ def watching(console: Console | None = None, *, speaks: bool = True) -> Iterator
         yield Bars(progress)
 
 
-def tell_how_to_go_on(store: object, command: str) -> None:
-    """Print the command that goes on with a run that Ctrl-C has stopped."""
-    print(f"stopped: what was recorded is in {store}, whole and readable. Go on with: {command}", file=sys.stderr)
+def warn_in_one_line() -> None:
+    """Print the warnings of this process as one line each, without the place in the code that gave them.
+
+    Where the variable ``MEANDRIFT_TRACEBACK`` is set, they keep Python's form.
+    """
+    if not os.environ.get("MEANDRIFT_TRACEBACK"):
+        warnings.formatwarning = _warning_line
+
+
+def _warning_line(message: Warning | str, *_: object, **__: object) -> str:
+    return f"warning: {' '.join(str(message).split())}\n"
 
 
 class Lines:

@@ -1,4 +1,4 @@
-"""One run in several processes, as ``torchrun`` starts them: each trains on its share of every batch."""
+"""Distributed training of one run: each process that ``torchrun`` starts trains on its share of every batch."""
 
 from __future__ import annotations
 

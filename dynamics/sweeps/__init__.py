@@ -1,1 +1,1 @@
-"""Many runs: grids, processes, Ray, the paper's experiments."""
+"""Sweeps of many runs: grids, processes, Ray clusters, the paper's experiments."""

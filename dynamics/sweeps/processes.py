@@ -1,4 +1,4 @@
-"""Many runs side by side, each in a process of its own."""
+"""A sweep on one machine: many runs side by side, one process per run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dynamics.norms.torch_internals import COMPILER
 from dynamics.runtime.allocator import keep_freed_memory
 from dynamics.runtime.events import Ended, Event, Failed, Noted, Watch, unwatched
+from dynamics.runtime.progress import warn_in_one_line
 from dynamics.sweeps.task import Task, task_for
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def _train(
     """Train a run: the life of a process."""
     import torch
 
+    warn_in_one_line()
     torch.set_num_threads(1)  # unless the run's own settings say otherwise
     keep_freed_memory()
     # Ctrl-C reaches every process of the terminal; the first among them passes it on, once, as SIGTERM.

@@ -1,4 +1,4 @@
-"""Many runs on a Ray cluster: a task each, which writes its own partition of a store that all machines share."""
+"""A sweep on a Ray cluster: one task per run. Each writes its own partition of a shared store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures and tables of a reproduction."""
+"""Figures and tables of a reproduction of the paper."""
 
 from __future__ import annotations
 

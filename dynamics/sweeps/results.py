@@ -1,4 +1,4 @@
-"""Results of classifier runs, read back from the store."""
+"""Results of classifier runs, read from the store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from dynamics.classifier.config import RunConfig
-from dynamics.runtime.stored import stored_run
+from dynamics.runtime.stored_run import stored_run
 
 FORMATS = {
     "best accuracy": "{:.2%}",

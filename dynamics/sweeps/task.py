@@ -1,4 +1,4 @@
-"""A run to be trained, and the part of it that is left to do."""
+"""A task of a sweep: one run, and the part of its training that is not done yet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Any, ClassVar, Protocol, Self
 
 from dynamics.runtime.events import Ended, Watch, unwatched
-from dynamics.runtime.stored import StoredRun, stored_run
+from dynamics.runtime.stored_run import StoredRun, stored_run
 
 SHOWN = 4  # differences that a message names
 

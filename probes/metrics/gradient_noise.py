@@ -16,7 +16,7 @@ def gradient_noise(parts: list[Tensor]) -> Tensor:
     ``g = sum_i d_i / R``, so that ``g_i = N d_i`` estimates it alone, and
     ``noise = sum_i |g_i - g|^2 / (K - 1) / n = (N^2 sum |d_i|^2 - K |g|^2) / (K - 1) / n``. It is stated in the units
     of the gradient that the optimizer uses: what a GradScaler or clipping did to the length of the sum is divided out.
-    NaN where ``K`` is, see :meth:`probes.hooks.micro_batches.MicroBatchWatch.take`.
+    NaN where ``K`` is, see :meth:`probes.hooks.micro_batches.MicroBatchHooks.take`.
 
     Args:
         parts: For each layer ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]``.

@@ -1,4 +1,4 @@
-"""Synthetic stores, written with pyarrow and the schema alone, and a reader of drawn figures."""
+"""Synthetic stores with all columns of the metrics, written with pyarrow alone, and a reader of drawn figures."""
 
 from __future__ import annotations
 
@@ -19,29 +19,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from probes import schema
+from probes.metrics import METRICS
 from probes.schema import Column
 
-LAYERS_COLUMNS = (
-    Column("weight_mean", "1", "mean(W)", tensor="effective weight"),
-    Column("weight_var", "1", "mean((W - mean(W))^2)", tensor="effective weight"),
-    Column("weight_nonfinite", "elements", "number of NaN and infinite entries", tensor="effective weight"),
-    Column("bias_mean", "1", "mean(b)", tensor="bias"),
-    Column("singular_value_mean", "1", "mean of the singular values of (out, in*kh*kw)", tensor="effective weight"),
-    Column("kernel_singular_value_mean", "1", "mean over kernel slices of the largest", tensor="effective weight"),
-    Column("spectral_norm", "1", "largest singular value of (out, in*kh*kw)", tensor="effective weight"),
-    Column("operator_norm", "1", "largest ||conv(x)|| / ||x||", tensor="effective weight"),
-    Column("stable_rank", "1", "||W||_F^2 / sigma_1^2", tensor="effective weight"),
-    Column("grad_mean", "1", "mean(g)", tensor="gradient"),
-    Column("grad_var", "1", "mean((g - mean(g))^2)", tensor="gradient"),
-    Column("grad_l2_norm", "1", "||g||_2", tensor="gradient"),
-    Column("grad_sparsity", "1", "share of entries exactly 0", tensor="gradient"),
-    Column("grad_nonfinite", "elements", "number of NaN and infinite entries", tensor="gradient"),
-    Column("update_ratio", "1", "||dW|| / ||W||", tensor="weight"),
-    Column("activation_mean", "1", "mean(h)", tensor="output"),
-    Column("activation_var", "1", "mean((h - mean(h))^2)", tensor="output"),
-    Column("activation_drift", "1", "rms over channels of E[h_c](t) - E[h_c](t0)", tensor="output"),
-    Column("dead_fraction", "1", "share of channels that are never positive", tensor="output"),
-)
+LAYERS_COLUMNS = tuple(column for metric in METRICS.values() for column in metric.columns)
+OF_A_MATRIX = ("singular", "kernel", "spectral", "operator", "stable", "effective", "condition")  # how columns begin
 NORM_LAYER = {"bn": "BatchNorm2d", "msn": "MeanCentring"}
 
 
@@ -84,7 +66,10 @@ def layer_list(model: str, norm: str) -> list[tuple[str, str]]:
 
 
 def layers_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dict[str, Any]:
-    """Return the columns of table ``layers`` for one run: smooth curves that differ by norm and depth, plus noise."""
+    """Return the columns of table ``layers`` for one run: smooth curves that differ by norm and depth, plus noise.
+
+    A column without a curve of its own here gets a plain one.
+    """
     named = layer_list(spec.model, norm)
     noise = np.random.default_rng([seed, len(run), sum(run.encode())])
     records = spec.stop_after.get(run, spec.records)
@@ -98,10 +83,9 @@ def layers_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> d
     is_norm = np.tile([kind in NORM_LAYER.values() for _, kind in named], records)
     rise = 1 - np.exp(-4 * t)
     sigma = np.where(norm in ("sn", "msn"), 1 + 0.002 * jitter, 0.6 + (1 + depth) * rise)
-    columns = {
+    shaped = {
         "weight_mean": -0.1 * pull * (0.3 + depth) * rise * (1 + seed_shift) + 0.004 * wobble,
         "weight_var": (0.05 - 0.03 * depth) ** 2 * (1 + pull * rise),
-        "weight_nonfinite": np.zeros(rows),
         "bias_mean": 0.02 * wobble,
         "singular_value_mean": sigma * (0.35 - 0.15 * depth * pull * rise),
         "kernel_singular_value_mean": 0.05 + 0.3 * rise * (1 - 0.6 * pull * depth),
@@ -112,25 +96,25 @@ def layers_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> d
         "grad_var": np.exp(-9 - 3 * t + 2 * depth + 0.6 * jitter - pull),
         "grad_l2_norm": np.exp(-1.5 - 1.5 * t + depth + 0.3 * jitter - pull / 2),
         "grad_sparsity": np.clip(0.08 + 0.3 * pull * rise * (1 - 0.4 * depth) + 0.01 * jitter, 0, 1),
-        "grad_nonfinite": np.zeros(rows),
         "update_ratio": np.exp(-6.5 - t + 0.5 * depth + 0.25 * jitter),
         "activation_mean": -0.8 * pull * rise * (0.5 + depth) + 0.05 * wobble,
         "activation_var": 1 + depth + 0.2 * rise,
         "activation_drift": np.abs(pull * rise * (0.4 + depth) + 0.03 * wobble),
         "dead_fraction": np.clip(0.3 * pull * rise * depth + 0.01 * jitter, 0, 1),
     }
-    weight_only = ("singular", "kernel", "spectral", "operator", "stable")
+    counts = {column.name for column in LAYERS_COLUMNS if pa.types.is_integer(column.type)}
+    plain = {column.name: (column.name not in counts) * (1 + depth + rise) for column in LAYERS_COLUMNS}
+    columns = {name: shaped.get(name, values) for name, values in plain.items()}
     for name, values in columns.items():
-        values[is_norm & np.full(rows, name.startswith(weight_only))] = np.inf  # replaced by null below
+        values[is_norm & np.full(rows, name.startswith(OF_A_MATRIX))] = np.inf  # replaced by null below
     is_linear = np.tile([kind == "Linear" for _, kind in named], records)
-    columns["operator_norm"][is_linear] = (
-        np.inf
-    )  # a matrix's operator norm is its spectral norm: null, as a probe has it
+    # A matrix's operator norm is its spectral norm: null, as a probe has it.
+    columns["operator_norm"][is_linear] = np.inf
     if run in spec.nan_from:
         bad = np.repeat(np.arange(records), count) >= spec.nan_from[run]
-        for values in columns.values():
-            values[bad] = np.nan
-        columns["weight_nonfinite"][bad] = 100.0
+        for name, values in columns.items():
+            values[bad] = 0 if name in counts else np.nan
+        columns["weight_nonfinite"][bad] = 100
     if records > 1 and norm != "none":
         # Every fifth record measures the operator norm; the others leave it null.
         columns["operator_norm"][np.repeat(np.arange(records) % 5 != 0, count)] = np.inf
@@ -142,9 +126,11 @@ def layers_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> d
         schema.LAYER_INDEX: pa.array(np.tile(np.arange(count), records), pa.int16()),
         schema.LAYER_TYPE: words([kind for _, kind in named] * records),
         **{
-            name: pa.array(values.astype(np.float32), mask=np.isposinf(values))
-            for name, values in columns.items()
-            if name not in spec.without_columns
+            column.name: pa.array(columns[column.name].astype(np.float32), mask=np.isposinf(columns[column.name])).cast(
+                column.type
+            )
+            for column in LAYERS_COLUMNS
+            if column.name not in spec.without_columns
         },
     }
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,3 +110,13 @@ def test_watch_once_looks_and_ends(small_store: Path, capsys: pytest.CaptureFixt
 def test_each_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     assert f"Example: meandrift {command}" in capsys.readouterr().out
+
+
+def test_what_a_reader_leaves_out_is_one_line_of_warning(make_store: Callable[..., Path], tmp_path: Path) -> None:
+    store = make_store(norms=["bn"], records=2)
+    link = store / "runs" / "run=linked"
+    link.symlink_to(store / "runs" / "run=bn-s0")
+    command = [sys.executable, "-m", "dynamics", "report", str(store), "--out", str(tmp_path / "report.html")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"warning: {str(link)!r} is left out: it is a symbolic link: copy the run" in done.stderr
+    assert "UserWarning" not in done.stderr

@@ -101,6 +101,7 @@ def walk(store: Path) -> Way:
     optimizer.step()
     probe.close()
     sys.setprofile(None)
+    threading.setprofile_all_threads(None) if hasattr(threading, "setprofile_all_threads") else None
     return way
 
 

@@ -30,7 +30,8 @@ NETWORKS = {
     "vgg7": ({"in_channels": 3, "image_size": 32}, (3, 32, 32)),
     "densenet_bc": ({"in_channels": 3, "depth": 40, "image_size": 32}, (3, 32, 32)),
 }
-for model_name, (settings, shape) in NETWORKS.items():
+for model_name in sys.argv[2:]:
+    settings, shape = NETWORKS[model_name]
     for norm in ("none", "bn", "sn", "msn"):
         for every, schedule in (("all", dict.fromkeys(METRICS, 1)), ("two", 2)):
             torch.manual_seed(3)
@@ -46,14 +47,15 @@ for model_name, (settings, shape) in NETWORKS.items():
                     optimizer.step()
                     probe.log(loss=loss)
 """
+NETWORKS = ["cnn3", "vgg7", "densenet_bc"]
 TABLES = ("layers", "histograms", "spectra", "steps")
 CLOCKS = ["seconds"]  # columns that no two trainings share
 
 
-def record(root: Path, store: Path) -> None:
+def record(root: Path, store: Path, networks: list[str]) -> None:
     """Train under the packages of one folder."""
     environment = {**os.environ, "PYTHONPATH": str(root.resolve())}
-    subprocess.run([sys.executable, "-c", TRAIN, str(store)], check=True, env=environment, cwd=store.parent)
+    subprocess.run([sys.executable, "-c", TRAIN, str(store), *networks], check=True, env=environment, cwd=store.parent)
 
 
 def differences(first: Path, second: Path) -> list[str]:
@@ -93,12 +95,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
-    roots = parser.parse_args()
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stores = [Path(folder) / "first" / "runs", Path(folder) / "second" / "runs"]
-        for root, store in zip((roots.first, roots.second), stores, strict=True):
+        for root, store in zip((arguments.first, arguments.second), stores, strict=True):
             store.parent.mkdir()
-            record(root, store)
+            record(root, store, arguments.networks)
         found = differences(*stores)
         rows = {table: len(pd.read_parquet(stores[0] / table)) for table in TABLES}
     print("\n".join(found) or f"equal: {', '.join(f'{count} rows of {table}' for table, count in rows.items())}")

@@ -135,8 +135,9 @@ def quantiles(times: list[float], scale: float) -> dict[str, float]:
 
 def make_store(store: Path, *, runs: int, layers: int, steps: int) -> None:
     """Make a store of compacted runs, each from its own random walk; runs that are there are kept."""
+    from probes.schema import part_name
     from probes.storage.files import open_store
-    from probes.storage.parts import part_name, write_parquet
+    from probes.storage.parts import write_parquet
     from probes.storage.recorder import Recorder
 
     files = open_store(store)
@@ -313,6 +314,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["write", "read", "both"])
     parser.add_argument("--calls", type=int, default=4000, help="write: number of calls")
+    parser.add_argument("--seconds", type=float, default=20.0, help="write: of the loop beside the writer")
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--layers", type=int, default=100)
     parser.add_argument("--steps", type=int, default=10_000)
@@ -326,9 +328,9 @@ def main() -> None:
         report["write"] = [
             bench_write(rows_a_call=7, columns=35, calls=arguments.calls, flush_every=500),
             bench_write(rows_a_call=100, columns=35, calls=max(arguments.calls // 4, 50), flush_every=50),
-            bench_write(rows_a_call=10_000, columns=35, calls=100, flush_every=10),
+            bench_write(rows_a_call=10_000, columns=35, calls=max(arguments.calls // 40, 11), flush_every=10),
         ]
-        report["gil"] = bench_gil(seconds=20)
+        report["gil"] = bench_gil(seconds=arguments.seconds)
     if arguments.what in {"read", "both"}:
         with tempfile.TemporaryDirectory() as folder:
             report["read"] = bench_read(

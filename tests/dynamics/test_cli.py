@@ -115,7 +115,7 @@ def test_a_run_repeats_a_stored_one(trained: Path) -> None:
 
 
 def test_options_go_before_the_settings_of_a_stored_run(trained: Path) -> None:
-    from dynamics.classifier.recipe import stored_config
+    from dynamics.classifier.config_sources import stored_config
 
     assert cli.run(["train", "--from-run", "bn-s0", "--run", "slow", "--seed", "3", "--store", str(trained)]) == 0
     assert stored_config(trained, "slow").seed == 3

@@ -11,7 +11,7 @@ import torch
 from dynamics.classifier.config import RunConfig
 from dynamics.classifier.run import run
 from dynamics.runtime.checkpoint import checkpoint_path
-from dynamics.runtime.stored import stored_run
+from dynamics.runtime.stored_run import stored_run
 
 pytestmark = pytest.mark.gpu
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from probes.hooks.outputs import OutputHooks
+from probes.hooks.training_passes import TrainingPasses
 from probes.measuring.measurement import measure
 from probes.measuring.observation import Observation
 from probes.measuring.sources import DERIVED, parameter_sources
@@ -54,11 +55,15 @@ def network() -> Iterator[nn.Module]:
 
 
 def observe(network: nn.Module, metrics: list) -> list:
-    """Return what metrics give in the second of two steps, in which nothing is computed."""
+    """Return what metrics give in the second of two steps, in which nothing is computed.
+
+    A source that new hooks offer goes into ``sources``.
+    """
     selection, ranks = select_layers(network), Ranks(distributed=False)
     layers = selection.layers
     reducers = {each.reads: each.reducer for each in metrics if each.reducer is not None}
-    outputs, state = OutputHooks(selection.root, layers, reducers, ranks=ranks, report=report), {}
+    passes, state = TrainingPasses(selection.root, lambda: None), {}
+    outputs = OutputHooks(selection.root, layers, reducers, ranks=ranks, report=report, passes=passes)
     for step in range(2):
         outputs.start_step(set(reducers))
         network(torch.randn(5, 3, 8, 8))
@@ -69,6 +74,7 @@ def observe(network: nn.Module, metrics: list) -> list:
         observation.read("before")
         results = measure(metrics, [observation], state=state, fail=fail)
     outputs.remove()
+    passes.remove()
     return results
 
 

@@ -1,1 +1,1 @@
-"""Drawing inside one panel: curves, limits, marks and notes."""
+"""Drawing in one panel: curves, limits, marks and notes."""

@@ -1,4 +1,4 @@
-"""Curves over steps with bands. Gaps are not bridged; single values are dots."""
+"""Curves over steps with bands. A gap stays a gap, and a single value is a dot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Axis limits that outliers do not stretch. Values outside are marked at the edge and counted."""
+"""Axis limits that ignore outliers. Values outside are marked at the edge and counted."""
 
 from __future__ import annotations
 

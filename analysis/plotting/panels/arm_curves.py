@@ -1,4 +1,4 @@
-"""Arms as curves: their appearance, their bands, and the words for the average and for NaN."""
+"""Curves of arms: their appearance, their bands, and the notes on averages and NaN."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.plotting.axes.curves import Curve
 from analysis.plotting.axes.nan_marks import runs_with_nan
 from analysis.plotting.style import Appearance, marker, norm_style, tint
-from analysis.summaries.arms import ARM, ARM_ORDER, NORM, arms_of
+from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM, arms_of
 from analysis.summaries.transforms import MEAN, NAN_RUNS, RUNS, SPREAD, SURVIVORS
 from probes.schema import STEP
 

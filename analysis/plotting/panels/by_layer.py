@@ -1,4 +1,4 @@
-"""One panel per layer, one line per norm: the same layer under each norm."""
+"""One panel per layer, one line per arm: the same layer under each norm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One panel per norm, one line per layer, coloured by depth."""
+"""One panel per arm, one line per layer, coloured by depth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from analysis.plotting.panels.arm_curves import band_note
 from analysis.plotting.panels.curve_panels import are_lone, draw_panels, set_steps
 from analysis.plotting.panels.panel_text import PanelText
 from analysis.plotting.style import Appearance, depth_colormap, depth_colors, depth_dashes, marker
-from analysis.summaries.arms import ARM, ARM_ORDER
+from analysis.summaries.comparison_arms import ARM, ARM_ORDER
 from analysis.summaries.layer_choice import in_depth_order
 from analysis.summaries.transforms import MEAN, NAN_RUNS, SPREAD, SURVIVORS
 from probes.schema import LAYER, STEP

@@ -1,4 +1,4 @@
-"""A grid of panels with curves: title, line of reference and limits of each panel."""
+"""A grid of panels with curves: titles, reference lines and limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Base of the GAN figures: quantities of the whole networks over steps."""
+"""Base of the GAN figures: quantities of whole networks over steps."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 
 from analysis.plotting.axes.nan_marks import mark_nan
 from analysis.plotting.column_words import with_smoothing
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import legend_entries, write_title
 from analysis.plotting.panels.arm_curves import arm_curve, band_note, whose_nan
-from analysis.plotting.panels.by_arm import draw_by_arm
+from analysis.plotting.panels.by_quantity import draw_by_quantity
 from analysis.plotting.panels.curve_panels import are_lone, draw_panels, set_steps
 from analysis.plotting.panels.panel_text import PanelText
-from analysis.plotting.picture import Picture, Prepared
 from analysis.plotting.style import GREY, INK, Appearance
-from analysis.summaries.arms import ARM, arms_of
+from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.transforms import over_runs, smooth
 from probes.schema import RUN, STEP, STEPS
 
@@ -44,7 +44,7 @@ def by_quantity(rows: pd.DataFrame, columns: Sequence[str], *, window: int = 1) 
 
 
 @dataclass(frozen=True, kw_only=True)
-class GanCurves(Picture):
+class GanCurves(FigureSpec):
     """Columns of table ``steps`` over steps. A figure names its columns, their words and the function that draws.
 
     Attributes:
@@ -97,7 +97,7 @@ def draw_quantities(
         sharey: Whether the quantities have one unit and one scale.
     """
     tables = {words: table[table[QUANTITY] == quantity] for quantity, words in panels.items()}
-    return draw_by_arm(figure, tables, text, log=log, sharey=sharey)
+    return draw_by_quantity(figure, tables, text, log=log, sharey=sharey)
 
 
 def draw_steepness(figure: Figure, table: pd.DataFrame, panels: Mapping[str, str], text: PanelText) -> list[Axes]:

@@ -1,4 +1,4 @@
-"""Base of the figures of one column, with one panel per norm and one line per layer."""
+"""Base of the figures of one column: one panel per norm, one line per layer."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plotting.column_words import axis_label, definition, with_smoothing
+from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.panels.by_norm import draw_by_norm
 from analysis.plotting.panels.panel_text import PanelText
-from analysis.plotting.picture import Picture, Prepared
 from analysis.summaries.layer_choice import weight_layers
 from analysis.summaries.transforms import over_runs, smoothed
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerLines(Picture):
+class LayerLines(FigureSpec):
     """One column of each layer; one panel per norm, coloured by depth.
 
     Attributes:

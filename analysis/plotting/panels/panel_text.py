@@ -1,4 +1,4 @@
-"""The text of a figure of curves and its line of reference, as one value to hand on."""
+"""The texts of a figure of curves: title, note, axis labels and reference line."""
 
 from __future__ import annotations
 

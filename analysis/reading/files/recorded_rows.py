@@ -1,4 +1,4 @@
-"""The rows of a table in a folder: finished parts, and log segments that are in no part yet.
+"""The rows of one table in a folder: finished parts, and log segments that no part holds yet.
 
 A writer first renames a part into place and then deletes the segments whose rows the part holds. The name of the part
 names those segments. Readers therefore read segments first and list parts second. A segment deleted in between is in a

@@ -1,4 +1,4 @@
-"""The finished parts of a store at a URL. Its logs stay on the machine of the run."""
+"""The finished parts of a store at a URL. Logs are not read: they stay on the machine of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries that are allowed: one statement that only reads, as DuckDB's own parser sees it."""
+"""The check that a query is one statement that only reads, by DuckDB's own parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store's tables as DuckDB views: Parquet parts are read in place, rows of logs are copied into memory."""
+"""The tables of a store as DuckDB views. Parquet parts are read in place; rows of logs are copied into memory."""
 
 from __future__ import annotations
 

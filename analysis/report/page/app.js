@@ -43,9 +43,9 @@ function refresh() {
 
 function showFindings() {
   const place = document.getElementById("findings");
-  const { short, every } = data.findings;
+  const { kinds, short, every } = data.findings;
   if (!short.length) {
-    add(place, "p", "None: no NaN, no exploding spectral norm, no dying layer, no large drift.", { class: "none" });
+    add(place, "p", `None of these kinds: ${kinds.join(", ")}.`, { class: "none" });
     return;
   }
   const others = ({ layers }) => (layers > 1 ? `, and ${layers - 1} more layers` : "");
@@ -181,8 +181,8 @@ function showHistograms({ bins, steps, layers }) {
   select.addEventListener("change", () => { chart.zoom = null; draw(); });
   slider.addEventListener("input", draw);
   function draw() {
-    const { reach, series } = layers[select.value];
-    const x = Float32Array.from({ length: bins }, (_, i) => reach * ((2 * i + 1) / bins - 1));
+    const { halfWidth, series } = layers[select.value];
+    const x = Float32Array.from({ length: bins }, (_, i) => halfWidth * ((2 * i + 1) / bins - 1));
     const step = steps[slider.value];
     label.textContent = `step ${step.toLocaleString("en")}`;
     const found = series.filter((s) => s.step === step && !hidden.has(s.run));

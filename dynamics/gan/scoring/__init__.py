@@ -1,1 +1,1 @@
-"""Scores of a GAN: samples, feature extractors, distances between distributions, steepness of the critic."""
+"""Scores of a GAN: samples, feature extractors, distances between distributions, gradients of the critic."""

@@ -1,4 +1,4 @@
-"""Frechet distance between two sets of features, each taken as a Gaussian: the D in FID."""
+"""Frechet distance between two sets of features, each modelled as a Gaussian: the distance in FID."""
 
 from __future__ import annotations
 

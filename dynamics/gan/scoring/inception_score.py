@@ -1,4 +1,4 @@
-"""Inception score: confidence of a classifier in each image, and spread of its classes over all images."""
+"""Inception score: how confidently a classifier labels each image, and how evenly its labels spread over all images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kernel distance between two sets of features: the unbiased KID, which needs no Gaussian and no large set."""
+"""Unbiased kernel distance between two sets of features (KID), without the assumption of Gaussians."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mean and covariance of a stream of feature vectors, in float64, mergeable."""
+"""Mean and covariance of a stream of feature vectors, in float64. Partial results can be merged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measurements of a GAN at a milestone: scores of its samples, and the critic's gradients."""
+"""Measurements of a GAN between two training steps: scores of its samples, and the critic's gradients."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from dynamics.data.images import DataSet
     from dynamics.gan.config import GanConfig
-    from dynamics.gan.players import Players
     from dynamics.gan.scoring.extractors import Extractor
+    from dynamics.gan.train_state import TrainState
 
 LIPSCHITZ_IMAGES = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Measures players against the real images, on the same noise each time.
+    """Measures a generator and its critic against the real images, on the same noise each time.
 
     Attributes:
         config: The run's settings.
@@ -50,15 +50,15 @@ class Scorer:
         draws = self.real_test.split(self.config.draw_images)[: self.config.draws]
         return self._scores(draw for draw in draws if len(draw) > 1)
 
-    def measure(self, players: Players, *, draws: int) -> dict[str, float]:
+    def measure(self, state: TrainState, *, draws: int) -> dict[str, float]:
         """Return scores of the sampled generator over some draws, and how steep the critic is and can be."""
         real = to_floats(self.real_test[:LIPSCHITZ_IMAGES])
-        fake = to_floats(self._draw(players, 0, count=len(real)))
-        with evaluating(players.pair):  # all of it: what passes a module in training mode is training to a probe
-            steepness = gradient_extremes(players.pair.critic, real, fake, seed=self.config.seed)
-            steepness |= gradient_bounds(players.pair.critic, real[:1])
+        fake = to_floats(self._draw(state, 0, count=len(real)))
+        with evaluating(state.pair):  # all of it: what passes a module in training mode is training to a probe
+            steepness = gradient_extremes(state.pair.critic, real, fake, seed=self.config.seed)
+            steepness |= gradient_bounds(state.pair.critic, real[:1])
         return steepness | self._scores(
-            self._draw(players, number, count=self.config.draw_images) for number in range(draws)
+            self._draw(state, number, count=self.config.draw_images) for number in range(draws)
         )
 
     def _scores(self, draws: Iterator[Tensor]) -> dict[str, float]:
@@ -66,9 +66,9 @@ class Scorer:
             return {}
         return score_draws(self.extractor, self.reference, draws)
 
-    def _draw(self, players: Players, number: int, *, count: int) -> Tensor:
+    def _draw(self, state: TrainState, number: int, *, count: int) -> Tensor:
         z = noise(count, self.config.latent, seed=self.config.seed, use="score", number=number)
-        return generate(players.sampled, z)
+        return generate(state.sampled, z)
 
 
 def scorer(config: GanConfig, data: DataSet, extractor: Extractor | None) -> Scorer:

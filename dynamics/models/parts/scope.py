@@ -1,4 +1,4 @@
-"""Scope of a norm: every layer, as the paper's text says, or the layers of the released scripts."""
+"""The scope of a norm: the layers that it normalises, as in the paper's text or as in the released scripts."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from analysis.figures import FIGURES
 from analysis.gallery.figure import prepare
 from analysis.gallery.provenance import provenance, table_text
-from analysis.plotting.picture import Prepared
+from analysis.plotting.figure_spec import Prepared
 
 # These need what the synthetic stores of this file do not have: several learning rates; a GAN's columns.
 PLAIN = [name for name in FIGURES if name != "learning_rates" and not name.startswith("gan_")]
@@ -59,13 +59,13 @@ def shown_texts(figure: Figure) -> list[Text]:
 
 
 def test_the_registry_names_each_published_figure_once() -> None:
-    assert sorted(picture.paper for picture in FIGURES.values() if picture.paper) == PAPER
+    assert sorted(spec.paper for spec in FIGURES.values() if spec.paper) == PAPER
 
 
 def test_a_figure_is_named_as_its_file() -> None:
-    for name, picture in FIGURES.items():
-        assert picture.__module__ == f"analysis.figures.{name}"
-        assert picture.name == name
+    for name, spec in FIGURES.items():
+        assert spec.__module__ == f"analysis.figures.{name}"
+        assert spec.name == name
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -43,7 +43,7 @@ def test_nan_cells_are_red_and_named(make_store: Callable[..., Path], read: Any)
 def test_any_column_can_be_chosen_and_the_title_says_which(small_store: Path) -> None:
     picture = figure("singular_value_map", small_store, column="spectral_norm")
     assert "Singular values over depth and time: spectral norm" in [text.get_text() for text in picture.texts]
-    assert prepare("singular_value_map", small_store).picture.needed() == ("singular_value_mean",)
+    assert prepare("singular_value_map", small_store).spec.needed() == ("singular_value_mean",)
 
 
 def test_nan_cells_are_hatched_for_greyscale(make_store: Callable[..., Path], read: Any) -> None:

@@ -81,6 +81,14 @@ def test_several_processes_draw_what_one_draws(
     assert here[0] == names[0]  # while the other process starts
 
 
+def test_a_warning_of_another_process_comes_to_the_caller(make_store: Callable[..., Path], tmp_path: Path) -> None:
+    store = make_store(records=2)
+    (store / "spectra" / "run=linked").symlink_to(store / "spectra" / "run=bn-s0")  # only the last figure reads spectra
+    names = ["accuracy", "weight_mean", "mean_drift", "spectrum"]
+    with pytest.warns(UserWarning, match="run=linked. is left out: it is a symbolic link"):
+        write_figures(store, tmp_path / "out", only=names, formats=["svg"], workers=2)
+
+
 def test_a_caller_that_stops_leaves_no_process_behind(small_store: Path, tmp_path: Path) -> None:
     def stop(stem: str) -> None:
         raise KeyboardInterrupt

@@ -17,7 +17,7 @@ def test_provenance_says_what_a_picture_was_made_from(small_store: Path) -> None
     assert facts["steps"] == {"first": 0, "last": 1950, "count": 40}
     assert facts["layers"] == ["block1.conv", "block2.conv", "block3.conv"]
     assert facts["options"] == {"layers": "*.conv", "smooth": 3, "from_start": True}
-    assert facts["columns"] == {"weight_mean": {"unit": "1", "formula": "mean(W)", "reference": ""}}
+    assert facts["columns"] == {"weight_mean": {"unit": "1", "formula": "sum(x) / n", "reference": ""}}
     assert set(facts["versions"]) == {"python", "meandrift", "matplotlib", "numpy", "pandas", "pyarrow"}
 
 

@@ -116,7 +116,7 @@ def test_a_column_that_began_later_is_null_before(make_store: Callable[..., Path
 
 def test_fields_carry_unit_formula_and_reference(small_store: Path) -> None:
     described = analysis.fields(small_store, "layers")
-    assert described["weight_mean"].formula == "mean(W)"
+    assert described["weight_mean"].formula == "sum(x) / n"
     assert described["weight_nonfinite"].unit == "elements"
     assert "layer" not in described
     assert "run" not in described

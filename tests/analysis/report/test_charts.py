@@ -78,7 +78,7 @@ def test_a_page_of_many_layers_holds_fewer_records_a_line(deep_store: Path, monk
 def test_densities_integrate_to_nearly_one(small_store: Path) -> None:
     found = histograms(small_store, RUNS)
     layer = found["layers"]["classifier"]
-    width = 2 * layer["reach"] / found["bins"]
+    width = 2 * layer["halfWidth"] / found["bins"]
     for line in layer["series"]:
         assert 0.99 < unpacked(line["y"]).sum() * width <= 1.0 + 1e-6
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.findings import FINDINGS
 from analysis.report.data import report_data, settings_table
 
 
@@ -44,4 +45,4 @@ def test_a_store_of_nothing_but_runs_gives_a_page(make_store: Callable[..., Path
     data = report_data(store)
     assert data["charts"] == []
     assert data["histograms"] is None
-    assert data["findings"] == {"short": [], "every": []}
+    assert data["findings"] == {"kinds": list(FINDINGS), "short": [], "every": []}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.findings import FINDINGS
 from analysis.report.data import report_data
 from analysis.report.report import page, write_report
 
@@ -195,3 +196,13 @@ def shown_by_browser(page: Path, tmp_path: Path) -> str:
     wait = ["--window-size=1300,4000", "--virtual-time-budget=4000", "--dump-dom"]
     command = [str(CHROMIUM), *flags, profile, *wait, page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page is not looked at in a browser")
+def test_a_browser_names_every_kind_of_finding_where_none_was_found(
+    make_store: Callable[..., Path], tmp_path: Path
+) -> None:
+    store = make_store(norms=["bn"], records=2, without_tables=["layers", "steps", "spectra", "histograms"])
+    shown = shown_by_browser(write_report(store, tmp_path / "report.html"), tmp_path)
+    [said] = re.findall(r'<p class="none">(.*?)</p>', shown)
+    assert said == f"None of these kinds: {', '.join(FINDINGS)}."

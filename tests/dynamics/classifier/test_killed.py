@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dynamics.runtime.stored import stored_run
+from dynamics.runtime.stored_run import stored_run
 
 TABLES = ("layers", "histograms", "spectra", "steps")
 KEYS = ["run", "step", "split", "layer", "tensor", "view"]

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from dynamics.classifier.config import RunConfig
-from dynamics.classifier.recipe import stored_config
+from dynamics.classifier.config_sources import stored_config
 from dynamics.classifier.run import run
 from dynamics.runtime.checkpoint import checkpoint_path
 from dynamics.runtime.events import Began, Ended, Event, Scored, Stepped
-from dynamics.runtime.stored import stored_run
+from dynamics.runtime.stored_run import stored_run
 
 TABLES = ("layers", "histograms", "spectra", "steps")
 WALL_CLOCK = ["seconds"]

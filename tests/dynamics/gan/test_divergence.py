@@ -14,8 +14,8 @@ from dynamics.data.sources import load_data
 from dynamics.gan.config import GanConfig
 from dynamics.gan.images import padded
 from dynamics.gan.losses import loss_named
-from dynamics.gan.players import Players, players
-from dynamics.gan.train import real_batches, train_gan
+from dynamics.gan.train_state import TrainState, new_train_state
+from dynamics.gan.training import real_batches, train_gan
 from probes import Probe
 
 CONFIG = GanConfig(norm="none", width=2, batch_size=8, steps=6, every=1, device="cpu")
@@ -41,15 +41,15 @@ def ask(question: str, store: Path) -> list[tuple]:
     return duckdb.sql(question.format(store=store)).fetchall()
 
 
-def train(store: Path, break_it: Callable[[Players], None], *, config: GanConfig = CONFIG) -> None:
-    """Train, and break the players once after BROKEN_AFTER steps."""
+def train(store: Path, break_it: Callable[[TrainState], None], *, config: GanConfig = CONFIG) -> None:
+    """Train, and break the state once after BROKEN_AFTER steps."""
     torch.manual_seed(0)
-    both = players(config, in_channels=1, device=torch.device("cpu"))
+    state = new_train_state(config, in_channels=1, device=torch.device("cpu"))
     batches = real_batches(padded(load_data(config.data)), config)
-    with Probe(both.pair, both.optimizers(), store=store, run="gan", every=1) as probe:
-        for step in train_gan(both, batches, config=config, loss=loss_named(config.loss), probe=probe):
+    with Probe(state.pair, state.optimizers(), store=store, run="gan", every=1) as probe:
+        for step in train_gan(state, batches, config=config, loss=loss_named(config.loss), probe=probe):
             if step == BROKEN_AFTER:
-                break_it(both)
+                break_it(state)
 
 
 def test_a_healthy_run_has_nothing_to_find(tmp_path: Path) -> None:
@@ -61,9 +61,9 @@ def test_a_healthy_run_has_nothing_to_find(tmp_path: Path) -> None:
 
 
 def test_a_nan_in_the_critic_is_found_with_step_and_layer(tmp_path: Path) -> None:
-    def poison(both: Players) -> None:
+    def poison(state: TrainState) -> None:
         with torch.no_grad():
-            both.pair.critic.features.block3.conv.weight[0, 0, 0, 0] = float("nan")
+            state.pair.critic.features.block3.conv.weight[0, 0, 0, 0] = float("nan")
 
     train(tmp_path, poison)
     found = ask(FIRST_NONFINITE, tmp_path)
@@ -72,8 +72,8 @@ def test_a_nan_in_the_critic_is_found_with_step_and_layer(tmp_path: Path) -> Non
 
 
 def test_an_exploding_critic_is_found_by_its_spectral_norm(tmp_path: Path) -> None:
-    def explode(both: Players) -> None:
-        for group in both.critic_optimizer.param_groups:
+    def explode(state: TrainState) -> None:
+        for group in state.critic_optimizer.param_groups:
             group["lr"] = 50.0
 
     train(tmp_path, explode)
@@ -84,8 +84,8 @@ def test_an_exploding_critic_is_found_by_its_spectral_norm(tmp_path: Path) -> No
 
 
 def test_spectral_normalisation_keeps_an_exploding_critic_bounded(tmp_path: Path) -> None:
-    def explode(both: Players) -> None:
-        for group in both.critic_optimizer.param_groups:
+    def explode(state: TrainState) -> None:
+        for group in state.critic_optimizer.param_groups:
             group["lr"] = 50.0
 
     train(tmp_path, explode, config=replace(CONFIG, norm="sn"))
@@ -93,20 +93,20 @@ def test_spectral_normalisation_keeps_an_exploding_critic_bounded(tmp_path: Path
 
 
 def test_a_critic_that_says_nothing_is_found_by_the_generators_gradient(tmp_path: Path) -> None:
-    def silence(both: Players) -> None:
+    def silence(state: TrainState) -> None:
         with torch.no_grad():
-            both.pair.critic.classifier.weight.zero_()
-        both.critic_optimizer.param_groups[0]["lr"] = 0.0
+            state.pair.critic.classifier.weight.zero_()
+        state.critic_optimizer.param_groups[0]["lr"] = 0.0
 
     train(tmp_path, silence)
     assert ask(DEAF_GENERATOR, tmp_path) == [(BROKEN_AFTER,)]
 
 
 def test_a_collapsed_generator_is_found_by_the_deviation_of_its_images(tmp_path: Path) -> None:
-    def collapse(both: Players) -> None:
+    def collapse(state: TrainState) -> None:
         with torch.no_grad():
-            both.pair.generator.features.block4.norm.weight.zero_()  # gamma = 0: every z gives the same image
-        both.generator_optimizer.param_groups[0]["lr"] = 0.0
+            state.pair.generator.features.block4.norm.weight.zero_()  # gamma = 0: every z gives the same image
+        state.generator_optimizer.param_groups[0]["lr"] = 0.0
 
     train(tmp_path, collapse)
     assert ask(ONE_IMAGE, tmp_path) == [(BROKEN_AFTER,)]

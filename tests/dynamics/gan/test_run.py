@@ -18,9 +18,9 @@ from dynamics.data.sources import load_data
 from dynamics.gan.config import GanConfig
 from dynamics.gan.images import padded
 from dynamics.gan.losses import loss_named
-from dynamics.gan.players import Players, averaged, players
 from dynamics.gan.run import run as run_gan
-from dynamics.gan.train import real_batches, real_images, train_gan
+from dynamics.gan.train_state import TrainState, averaged, new_train_state
+from dynamics.gan.training import real_batches, real_images, train_gan
 from dynamics.runtime import events
 from dynamics.runtime.checkpoint import checkpoint_path
 from dynamics.runtime.events import Began, Ended, Event, Scored, Stepped
@@ -84,12 +84,12 @@ def read(store: Path, table: str, run: str = "gan") -> pd.DataFrame:
     return rows.drop(columns=["run", "seconds"], errors="ignore").astype(dict.fromkeys(keys[1:], str)).sort_values(keys)
 
 
-def small_players(config: GanConfig) -> Players:
+def small_state(config: GanConfig) -> TrainState:
     torch.manual_seed(config.seed)
-    return players(config, in_channels=1, device=torch.device("cpu"))
+    return new_train_state(config, in_channels=1, device=torch.device("cpu"))
 
 
-def state(of: Players) -> dict[str, torch.Tensor]:
+def state(of: TrainState) -> dict[str, torch.Tensor]:
     return {key: value.clone() for key, value in of.pair.state_dict().items()}
 
 
@@ -143,6 +143,13 @@ def test_scoring_between_steps_leaves_no_trace_in_the_records(run: Run, tmp_path
     pd.testing.assert_frame_equal(scored, unscored)
 
 
+def test_each_score_has_the_bounds_of_the_critic_whatever_the_probe_records(run: Run, tmp_path: Path) -> None:
+    run(replace(SMALL, every=100, score_every=2))
+    scored = read(tmp_path, "steps").query("split == 'test'")
+    assert scored["step"].tolist() == [0, 2, 4]
+    assert scored[["critic_lipschitz_bound", "critic_unfolded_product"]].notna().all(axis=None)
+
+
 def test_metrics_that_are_dear_are_recorded_as_rarely_as_in_any_run(run: Run, tmp_path: Path) -> None:
     run(replace(SMALL, steps=3))
     layers = read(tmp_path, "layers").groupby("step")
@@ -157,7 +164,7 @@ def test_metrics_that_are_dear_are_recorded_as_rarely_as_in_any_run(run: Run, tm
 def test_losses_stand_at_the_step_they_were_taken_at(config: GanConfig, run: Run, tmp_path: Path) -> None:
     config = replace(config, steps=3)
     run(config)
-    both, seen = small_players(config), []
+    both, seen = small_state(config), []
     loss = loss_named(config.loss)
     listened = replace(loss, generator=lambda fake: seen.append(loss.generator(fake)) or seen[-1])
     batches = real_batches(padded(load_data(config.data)), config)
@@ -169,7 +176,7 @@ def test_losses_stand_at_the_step_they_were_taken_at(config: GanConfig, run: Run
 def test_the_recorded_critic_gradient_is_that_of_its_last_step(run: Run, tmp_path: Path) -> None:
     config = replace(WGAN_GP, steps=1)
     run(config)
-    both, norms = small_players(config), []
+    both, norms = small_state(config), []
     both.critic_optimizer.register_step_pre_hook(
         lambda *_: norms.append(both.pair.critic.classifier.weight.grad.norm().item())
     )
@@ -184,7 +191,7 @@ def test_the_recorded_critic_gradient_is_that_of_its_last_step(run: Run, tmp_pat
 def test_a_probe_changes_no_bit_of_either_network(norm: str, tmp_path: Path) -> None:
     config = replace(WGAN_GP, norm=norm, critic_steps=2, steps=3)
     batches = real_batches(padded(load_data(config.data)), config)
-    bare, probed = small_players(config), small_players(config)
+    bare, probed = small_state(config), small_state(config)
     loss = loss_named(config.loss)
     list(train_gan(bare, batches, config=config, loss=loss))
     with Probe(probed.pair, probed.optimizers(), store=tmp_path, run="gan", every=1) as probe:
@@ -250,7 +257,7 @@ def test_scores_stand_in_the_store_beside_those_of_real_images(run: Run, tmp_pat
 
 def test_the_average_is_sampled_and_follows_its_formula() -> None:
     config = replace(SMALL, ema=0.9)
-    both = small_players(config)
+    both = small_state(config)
     assert both.average is not None
     expected = None
     batches = real_batches(padded(load_data(config.data)), config)

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+import subprocess
+import sys
 
+import pytest
 from rich.console import Console
 
 from dynamics.runtime.events import Began, Ended, Event, Failed, Scored, Stepped
@@ -66,3 +71,38 @@ def test_a_run_without_epochs_counts_steps_and_tells_all_its_scores() -> None:
     for shown in ("step 1,000/4,000", "is_cnn 2.346, fid_cnn 123.5", "gan finished"):
         assert shown in screen
     assert "loss" not in screen
+
+
+def test_ctrl_c_is_answered_with_the_command_that_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), watching(store="runs", go_on="meandrift sweep --norm bn"):
+        raise KeyboardInterrupt
+    said = "stopped: what was recorded is in runs, whole and readable. Go on with: meandrift sweep --norm bn\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("speaks", [False, True])
+def test_ctrl_c_is_not_answered_without_a_command_or_by_a_process_that_does_not_speak(
+    speaks: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt), watching(speaks=speaks, go_on="" if speaks else "meandrift sweep"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""
+
+
+WARN = """
+import warnings
+from dynamics.runtime.progress import warn_in_one_line
+
+warn_in_one_line()
+warnings.warn("run 'a' is left out:\\n  it is a link")
+"""
+
+
+@pytest.mark.parametrize(
+    ("traceback", "said"),
+    [("", r"warning: run 'a' is left out: it is a link\n"), ("1", r"<string>:6: UserWarning: run 'a' .*")],
+)
+def test_a_warning_is_one_line_unless_tracebacks_are_asked_for(traceback: str, said: str) -> None:
+    environment = {**os.environ, "MEANDRIFT_TRACEBACK": traceback}
+    done = subprocess.run([sys.executable, "-c", WARN], capture_output=True, text=True, check=True, env=environment)
+    assert re.fullmatch(said, done.stderr, re.DOTALL), done.stderr

@@ -12,7 +12,7 @@ import pytest
 
 from dynamics.classifier.config import RunConfig
 from dynamics.runtime.events import Began, Ended, Event, Failed, Noted, Stepped
-from dynamics.runtime.stored import stored_run
+from dynamics.runtime.stored_run import stored_run
 from dynamics.sweeps.grid import grid
 from dynamics.sweeps.processes import first_round, sweep
 from dynamics.sweeps.task import Task, task_for

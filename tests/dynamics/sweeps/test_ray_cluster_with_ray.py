@@ -15,7 +15,7 @@ import pytest
 
 from dynamics.classifier.config import RunConfig
 from dynamics.runtime.events import Ended, Failed
-from dynamics.runtime.stored import stored_run
+from dynamics.runtime.stored_run import stored_run
 from dynamics.sweeps.grid import grid
 from dynamics.sweeps.task import task_for
 

@@ -43,7 +43,7 @@ def solved(monkeypatch):
         calls.append((threading.current_thread().name, len(matrices)))
         return singular_values(matrices)
 
-    read = sources._computed("matrix", solve)
+    read = sources._computed("solved_matrix", solve)
     monkeypatch.setitem(sources.DERIVED, "singular_values", read)
     return calls
 
@@ -190,7 +190,7 @@ def fail_at(monkeypatch, bad):
             raise ArithmeticError("no such number")
         return singular_values(matrices)
 
-    monkeypatch.setitem(sources.DERIVED, "singular_values", sources._computed("matrix", solve))
+    monkeypatch.setitem(sources.DERIVED, "singular_values", sources._computed("solved_matrix", solve))
 
 
 def mark(step, _probe, model):
@@ -327,7 +327,7 @@ def test_the_worker_computes_with_as_many_threads_as_training(store, monkeypatch
         seen.append(torch.get_num_threads())
         return singular_values(matrices)
 
-    monkeypatch.setitem(sources.DERIVED, "singular_values", sources._computed("matrix", solve))
+    monkeypatch.setitem(sources.DERIVED, "singular_values", sources._computed("solved_matrix", solve))
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

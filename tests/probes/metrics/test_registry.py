@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
         nn.utils.parametrizations.spectral_norm(nn.Conv2d(1, 3, 3)), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten()
     )
     model.append(nn.Linear(3 * 16, 2))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)  # it has state, for metrics that read it
     with Probe(model, optimizer, store=folder, run="a", every=EVERY, strict=True):
         for _ in range(2):
             for _ in range(2):

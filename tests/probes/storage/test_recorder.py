@@ -150,7 +150,7 @@ def step_zero(**columns: object) -> pa.RecordBatch:
 @pytest.mark.parametrize(
     ("table", "batch", "message"),
     [
-        ("weights", losses(0, 1), r"table 'weights': a recorder writes layers, histograms, spectra, steps"),
+        ("weights", losses(0, 1), r"table 'weights': a recorder writes layers, histograms, spectra, parameters, steps"),
         ("runs", losses(0, 1), r"table 'runs': .* set by describe"),
         ("layers", losses(0, 1), r"missing keys \['layer'\]"),
         ("steps", step_zero(run="a"), r"leave out 'run'"),

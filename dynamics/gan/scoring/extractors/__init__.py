@@ -1,4 +1,4 @@
-"""Feature extractors, by the words that ``--extractor`` takes."""
+"""Feature extractors, by the names that ``--extractor`` takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interface of an extractor: images in, features and logits out, and a name that every score bears."""
+"""The interface of an extractor: features and logits of images, and a name that stands in each score's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inception-v3 as FID is defined with: the layout of pytorch-fid's weight file, read from a local copy."""
+"""Inception-v3 as FID is defined with, read from a local copy of pytorch-fid's weight file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small classifier, trained on the run's own data: an extractor where no published one exists (digits)."""
+"""A small classifier trained on the run's own data: the extractor for data that no published one fits (digits)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One panel per quantity of the whole network, one line per norm; each panel may have limits of its own."""
+"""One panel per quantity of the whole network, one line per arm. Each panel may have limits of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from analysis.plotting.panels.panel_text import PanelText
 from probes.schema import STEP
 
 
-def draw_by_arm(
+def draw_by_quantity(
     figure: Figure,
     tables: Mapping[str, pd.DataFrame],
     text: PanelText,

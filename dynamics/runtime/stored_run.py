@@ -1,4 +1,4 @@
-"""A run as its store holds it, before it is trained or gone on with."""
+"""The stored status and settings of a run, read before training or resuming it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gradients of one step: of the critic, and of the generator through the critic."""
+"""The gradients of one GAN step: the critic's, and the generator's through the critic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dynamics.gan.losses import Loss
-    from dynamics.gan.players import Pair
+    from dynamics.gan.train_state import Pair
 
 
 def critic_gradients(

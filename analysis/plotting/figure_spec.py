@@ -1,4 +1,4 @@
-"""The interface of a figure: the columns it needs, its table, its drawing."""
+"""Specification of a figure: the columns it needs, its table, its drawing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.letters import separate_letters
+from analysis.plotting.ligatures import turn_off_ligatures
 from analysis.plotting.style import house_style
 from analysis.plotting.tick_labels import write_plainly
 from analysis.reading.selection import Patterns
@@ -23,7 +23,7 @@ NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture(ABC):
+class FigureSpec(ABC):
     """A figure: its options are the fields, ``prepare`` makes its table, ``draw`` draws it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Picture(ABC):
         columns: The columns it reads; rows in which one was not measured are dropped.
         patterns: Shell patterns of further columns, of which the store must have one; a row may lack any of them.
         paper: Number of the published figure, ``"Fig. 4"``; empty if the paper has none.
-        published: Options that give the published picture.
+        published: Options that give the published figure.
         published_convolutions: Published layers, by their place among the convolutions counted from 0.
         settings: Settings of the runs that are an axis of the figure: columns of the rows, and no part of the arm.
         across_models: Whether runs of different networks may stand in one figure.
@@ -76,10 +76,10 @@ class Picture(ABC):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture with its numbers, ready to draw.
+    """A figure with its numbers, ready to draw.
 
     Attributes:
-        picture: The figure and its options.
+        spec: The figure and its options.
         table: The table that is drawn.
         columns: Unit, formula and reference of the columns it was made from, as the store describes them.
         runs: :func:`analysis.runs` of the runs in it.
@@ -87,7 +87,7 @@ class Prepared:
         store: The store, for a figure that shows files beside the tables.
     """
 
-    picture: Picture
+    spec: FigureSpec
     table: pd.DataFrame
     columns: Mapping[str, Column]
     runs: pd.DataFrame
@@ -98,8 +98,8 @@ class Prepared:
         """Return the matplotlib figure."""
         with house_style():
             figure = Figure()
-            self.picture.draw(figure, self)
+            self.spec.draw(figure, self)
             for axes in figure.axes:
                 write_plainly(axes)
-            separate_letters(figure)
+            turn_off_ligatures(figure)
         return figure

@@ -1,4 +1,4 @@
-"""The settings of a run: defaults, those of a protocol or a stored run, and options, which override the rest."""
+"""The sources of a run's settings: options first, then a stored run or a protocol, then the defaults."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from os import PathLike
 from typing import Any
 
 from dynamics.classifier.config import RunConfig, protocol
-from dynamics.runtime.stored import stored_run
+from dynamics.runtime.stored_run import stored_run
 
-DERIVED = frozenset({"parameters"})  # kept with a run's settings, and following from them
+DERIVED = frozenset({"parameters"})  # stored with the settings of a run, and computed from them
 
 
-def recipe(
+def requested_config(
     options: Mapping[str, Any], *, store: str, from_run: str = "", protocol_name: str = "", resumed: str = ""
 ) -> RunConfig:
-    """Return the settings that were asked for.
+    """Return the configuration that a command line asks for.
 
     Args:
         options: The settings given one by one.

@@ -1,4 +1,4 @@
-"""One step's gradients: right under two forwards, and each player's own."""
+"""One step's gradients: right under two forwards, and each network's own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from dynamics.gan.gradients import critic_gradients, generator_gradients
 from dynamics.gan.losses import LOSSES, loss_named
-from dynamics.gan.players import Pair
-from dynamics.gan.steps import critic_gradients, generator_gradients
+from dynamics.gan.train_state import Pair
 from dynamics.norms import NORMS, spectral_norm
 
 

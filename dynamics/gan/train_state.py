@@ -1,4 +1,4 @@
-"""The state that training changes: critic, generator, their optimizers and the generator's average."""
+"""The state that a GAN training changes: critic, generator, their optimizers, and the average of the generator."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Pair(nn.Module):
 
 
 @dataclass(frozen=True)
-class Players:
+class TrainState:
     """The networks and optimizers of a GAN run.
 
     Attributes:
@@ -82,8 +82,8 @@ class Players:
         return {name: part for name, part in parts.items() if part is not None}
 
 
-def players(config: GanConfig, *, in_channels: int, device: torch.device) -> Players:
-    """Return freshly initialised players; the weights come from torch's global random generator.
+def new_train_state(config: GanConfig, *, in_channels: int, device: torch.device) -> TrainState:
+    """Return a freshly initialised state; the weights come from torch's global random generator.
 
     Args:
         config: The run's settings.
@@ -98,7 +98,7 @@ def players(config: GanConfig, *, in_channels: int, device: torch.device) -> Pla
     generator = Generator(norm_named("bn"), latent=config.latent, **shape)
     for network in (critic, generator):
         network.to(device).to(memory_format=torch.channels_last)
-    return Players(
+    return TrainState(
         Pair(critic, generator),
         _adam(critic, config),
         _adam(generator, config),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.summaries.arms import arms, arms_of
+from analysis.summaries.comparison_arms import arms, arms_of
 
 
 def runs(**settings: list[object]) -> pd.DataFrame:

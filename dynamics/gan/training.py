@@ -1,4 +1,4 @@
-"""The training loop of a GAN: critic steps and a generator step in turn."""
+"""The training loop of a GAN: critic steps, then one generator step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 
 from dynamics.data.batches import TrainingBatches
 from dynamics.data.seeding import generator as stream
+from dynamics.gan.gradients import critic_gradients, generator_gradients
 from dynamics.gan.scoring.samples import noise
-from dynamics.gan.steps import critic_gradients, generator_gradients
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dynamics.data.images import DataSet
     from dynamics.gan.config import GanConfig
     from dynamics.gan.losses import Loss
-    from dynamics.gan.players import Players
+    from dynamics.gan.train_state import TrainState
 
 TRAIN = "train"
 
@@ -40,7 +40,7 @@ class Listener(Protocol):
 
 
 def train_gan(
-    players: Players,
+    state: TrainState,
     batches: TrainingBatches,
     *,
     config: GanConfig,
@@ -57,14 +57,14 @@ def train_gan(
     during the others, it finds one step of each optimizer in each of its own, and no row is lost or doubled.
 
     Args:
-        players: What is trained; both networks are put into training mode.
+        state: The networks and optimizers; both networks are put into training mode.
         batches: Real images in -1..1.
         config: The run's settings.
         loss: The pair of losses.
         start: Generator steps already taken.
         probe: Listens to both networks by itself; here it is told epoch, losses and outputs.
     """
-    pair = players.pair.train()
+    pair = state.pair.train()
     critic, generator = pair.critic, pair.generator
     device = next(critic.parameters()).device
     reals = real_images(batches, start=start * config.critic_steps)
@@ -80,14 +80,14 @@ def train_gan(
             seen = critic_gradients(critic, real, fake, loss=loss, generator=stream(config.seed, "penalty", number))
             if probe is not None:
                 probe.epoch = epoch
-            players.critic_optimizer.step()
+            state.critic_optimizer.step()
         z = noise(config.batch_size, config.latent, seed=config.seed, use="generator", number=step).to(device)
         seen |= generator_gradients(pair, z, loss=loss)
         if probe is not None:
             probe.log(split=TRAIN, **seen)
-        players.generator_optimizer.step()
-        if players.average is not None:
-            players.average.update_parameters(generator)
+        state.generator_optimizer.step()
+        if state.average is not None:
+            state.average.update_parameters(generator)
         yield step + 1
 
 
