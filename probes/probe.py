@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import operator
 import os
-import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -25,10 +24,11 @@ from probes.metrics import Metric
 from probes.model.parameters import parameters_of
 from probes.model.selection import Pattern, select_layers
 from probes.ranks import Ranks
-from probes.recording.arrow_tables import Tables
+from probes.recording.exit_status import exit_status
 from probes.recording.open_run import OpenRun
 from probes.recording.step import StepInProgress
 from probes.recording.step_rows import StepRows
+from probes.recording.tables.arrow_tables import Tables
 from probes.schema import check_run_id
 from probes.step_cycle import StepCycle, offered_sources
 from probes.storage.recorder import Recorder
@@ -297,10 +297,4 @@ def _device(model: nn.Module) -> str:
 def _close_at_exit(reference: weakref.ref[Probe]) -> None:
     probe = reference()
     if probe is not None and probe._process == os.getpid():  # a forked child has no writer, and no say in the store
-        probe.close("failed" if _ends_by_an_exception() else "interrupted")
-
-
-def _ends_by_an_exception() -> bool:
-    """Whether the process ends because nobody caught an exception; in an interactive session nothing tells."""
-    error = getattr(sys, "last_value", None)
-    return isinstance(error, Exception) and not hasattr(sys, "ps1")
+        probe.close(exit_status())

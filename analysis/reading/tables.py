@@ -222,7 +222,7 @@ def _names_in_order(dataset: ds.Dataset) -> list[str]:
 
 
 def _by_depth(rows: pa.Table, name: str) -> list[str]:
-    """Return the layers (or parameters) by their mean place in the order of the runs, and by name where two share it."""
+    """Return the layers (or parameters) by their mean place in the runs, and by name where two share it."""
     pairs = rows.select([name, _INDEX[name]]).unify_dictionaries()
     means = pairs.group_by(name).aggregate([(_INDEX[name], "mean")]).to_pydict()
     named = zip(means[name], means[f"{_INDEX[name]}_mean"], strict=True)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import nullcontext
 from typing import Any
+
+from torch.utils.hooks import RemovableHandle
 
 
 class ModuleHook:
     """A hook of the probe on a module.
 
-    Copying or pickling the module (an average of weights, ``torch.save(model)``) leaves in its place a function of the
-    standard library that does nothing: passes of the copy do not count, and a file is read where no probe is installed.
+    A deep copy of the module (an average of weights, MAML) is free of it. A pickled one (``torch.save(model)``) has in
+    its place a function of the standard library that does nothing, so that it is read where no probe is installed.
     """
 
     def __init__(self, call: Callable[..., None]) -> None:
         self._call = call
+        self._handle: RemovableHandle | None = None
+
+    def attach(self, register: Callable[..., RemovableHandle], **how: Any) -> RemovableHandle:
+        """Attach by a module's ``register_forward_hook`` or ``register_forward_pre_hook``, with its keywords."""
+        self._handle = register(self, **how)
+        return self._handle
 
     def __call__(self, *arguments: Any) -> None:
         """Call the probe."""
@@ -23,3 +31,22 @@ class ModuleHook:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return getattr, (nullcontext(), "__exit__")  # takes any arguments and returns None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
+        """Return what does nothing, and have it taken out of the copy when the copy is complete."""
+        hooks = None if self._handle is None else self._handle.hooks_dict_ref()
+        copied = memo.get(id(hooks))
+        if self._handle is not None and copied is not None:
+            # The memo, and the list in it of what is to be kept alive, goes when copying ends.
+            memo.setdefault(id(memo), []).append(_Removal(copied, self._handle.id))
+        return nullcontext().__exit__
+
+
+class _Removal:
+    """Removes a hook from a dict of hooks when nobody holds this object any longer."""
+
+    def __init__(self, hooks: MutableMapping[int, Any], number: int) -> None:
+        self._hooks, self._number = hooks, number
+
+    def __del__(self) -> None:
+        self._hooks.pop(self._number, None)

@@ -189,7 +189,7 @@ class OutputHooks:
 
     def _attach(self, layer: Layer) -> None:
         try:
-            self._handles.append(layer.module.register_forward_hook(ModuleHook(self._hook(layer))))
+            self._handles.append(ModuleHook(self._hook(layer)).attach(layer.module.register_forward_hook))
         except Exception as failure:  # a part that torch does not let anyone hook, of TorchScript say
             self._report(f"output of layer {layer.name!r}", failure)
 

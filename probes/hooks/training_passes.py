@@ -37,10 +37,10 @@ class TrainingPasses:
         self._handles: list[RemovableHandle] = []
         for part in entries(root):
             hook = self._on_the_model if part is root else self._on_a_part
-            self._handles.append(part.register_forward_pre_hook(ModuleHook(hook)))
+            self._handles.append(ModuleHook(hook).attach(part.register_forward_pre_hook))
 
     def note(self, part: nn.Module | None = None) -> None:
-        """Note that some part of the model is called: the model itself, or one that was called before, begins a pass."""
+        """Note that a part of the model is called: the model itself, or a part called before, begins a pass."""
         if not self._root.training:
             return
         self.passed = True

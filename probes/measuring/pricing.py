@@ -20,6 +20,7 @@ Shapes = Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]]  # by layer: of i
 RECORD_SHARE = 0.25  # of a training step, for the spectra of one record
 LEAST_INTERVAL = 10  # steps between records from which the share is kept; who asks for more gets all of it
 _BACKWARD = 3  # a training step is about three forwards
+_LEAST = 3e6  # flops that take as long as the calls of torch around a small layer, forward, backward and update
 _DOUBLE = 2  # a flop in float64, in flops in float32
 _EIGENVALUES = 16  # flops in float32 that take as long as the eigenvalues of a matrix of side n, over n^3: LAPACK's
 # tridiagonalisation runs from memory; measured with torch.linalg.eigvalsh on one core, sides 64 to 1024
@@ -32,18 +33,21 @@ def spectrum_flops(rows: int, columns: int) -> float:
 
 
 def step_flops(layers: Mapping[int, Layer], shapes: Shapes) -> float:
-    """Return what a training step costs, in flops: ``3 * 2 * sum over layers of |W| * positions``.
+    """Return what a training step costs, in flops: the sum over layers of ``3 * 2 * |W| * positions``.
 
-    The positions of a layer are the elements of its output over its channels. Layers that were not seen, and what has
-    no weight (attention's products), are left out, so that a step is rather a little dearer.
+    The positions of a layer are the elements of its output over its channels. A small layer costs the calls that it
+    takes. Layers that were not seen, and what has no weight (attention's products), are left out, so that a step is
+    rather a little dearer.
     """
     total = 0.0
     for index, (_, output) in shapes.items():
         weight = getattr(layers[index].module, "weight", None)
-        if weight is not None and weight.ndim >= 2 and math.prod(output):
+        flops = 0.0
+        if weight is not None and weight.ndim >= 2:
             channels = weight.shape[1] if layers[index].transposed else weight.shape[0]
-            total += 2 * weight.numel() * math.prod(output) / max(1, channels)
-    return _BACKWARD * total
+            flops = _BACKWARD * 2 * weight.numel() * math.prod(output) / max(1, channels)
+        total += max(flops, _LEAST)
+    return total
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 from probes.background.budget import Budget
 from probes.gaps import Gaps
-from probes.recording.arrow_tables import Tables
 from probes.recording.record import Record
+from probes.recording.tables.arrow_tables import Tables
 from probes.recording.writer import Writer
 from probes.storage.recorder import Recorder
 

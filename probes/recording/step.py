@@ -20,9 +20,9 @@ from probes.metrics.histogram import SLOTS
 from probes.metrics.singular_values import PADDING
 from probes.model.layer import Layer, raw_parameter
 from probes.ranks import Ranks
-from probes.recording.dense_table import finished
 from probes.recording.gradient_norms import GradientNorms
 from probes.recording.record import Record
+from probes.recording.tables.dense_table import finished
 from probes.recording.to_host import arrival, to_host
 from probes.schema import DENSE_TABLES, HISTOGRAMS, PARAMETERS, SPECTRA
 

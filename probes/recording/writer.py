@@ -14,10 +14,10 @@ from typing import Any
 from probes.background.budget import Budget
 from probes.background.snapshot import compute
 from probes.background.worker import Worker, computing
-from probes.recording.arrow_tables import Tables
 from probes.recording.backlog import Backlog, Lost, Sink
 from probes.recording.record import Record
 from probes.recording.step_rows import steps_batch
+from probes.recording.tables.arrow_tables import Tables
 from probes.schema import STEPS
 
 Failure = tuple[str, Exception, int]  # metric, exception, step

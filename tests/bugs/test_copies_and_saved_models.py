@@ -60,14 +60,33 @@ def test_a_copy_gives_the_same_outputs_and_its_passes_do_not_count(how, model, x
     assert row["activation_mean"] == pytest.approx(truth, abs=1e-5)
 
 
-def test_a_copy_holds_no_object_of_the_probe(model, store):
+def hooks_of(model):
+    return [h for part in model.modules() for h in (*part._forward_hooks.values(), *part._forward_pre_hooks.values())]
+
+
+def test_a_copy_is_free_of_hooks_but_for_those_of_others(model, store):
+    model[0].register_forward_hook(print_nothing)
     with Probe(model, store=store, run="a", every=1):
-        other = copy.deepcopy(model)
-    hooks = [
-        hook for part in other.modules() for hook in (*part._forward_hooks.values(), *part._forward_pre_hooks.values())
-    ]
-    assert all("probes" not in (getattr(hook, "__module__", None) or "") for hook in hooks)
-    assert all(hook(None, None, None) is None for hook in hooks)
+        assert len(hooks_of(model)) > 1
+        assert hooks_of(copy.deepcopy(model)) == [print_nothing]
+        assert hooks_of(copy.deepcopy(model[0])) == [print_nothing]
+        assert hooks_of(copy.deepcopy([model, model])[0]) == [print_nothing]
+    assert hooks_of(model) == [print_nothing]
+
+
+def print_nothing(*_):
+    return None
+
+
+def test_a_pickled_model_holds_no_object_of_the_probe(model, store):
+    with Probe(model, store=store, run="a", every=1):
+        other = saved(model)
+    assert all(hook.__module__ == "contextlib" for hook in map(_function, hooks_of(other)))
+    assert all(hook(None, None, None) is None for hook in hooks_of(other))
+
+
+def _function(hook):
+    return hook.__func__
 
 
 def test_a_saved_model_is_read_where_no_probe_is_installed(model, x, store, tmp_path):

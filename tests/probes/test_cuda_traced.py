@@ -6,18 +6,22 @@ CUDA is also the default device here, as in a program that calls ``torch.set_def
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
 from probes.hooks.outputs import OutputHooks
 from probes.hooks.training_passes import TrainingPasses
 from probes.measuring.measurement import measure
 from probes.measuring.observation import Observation
-from probes.measuring.sources import DERIVED, parameter_sources
+from probes.measuring.parameter_values import parameter_value_sources
+from probes.measuring.sources import DERIVED, in_turns, parameter_sources
 from probes.metrics import METRICS, metric
+from probes.model.parameters import parameters_of
 from probes.model.selection import select_layers
 from probes.ranks import Ranks
 from probes.recording.to_host import to_host
@@ -62,6 +66,7 @@ def observe(network: nn.Module, metrics: list) -> list:
     selection, ranks = select_layers(network), Ranks(distributed=False)
     layers = selection.layers
     reducers = {each.reads: each.reducer for each in metrics if each.reducer is not None}
+    optimizer = SimpleNamespace(param_groups=[{"params": list(network.parameters()), "lr": torch.ones(())}])
     passes, state = TrainingPasses(selection.root, lambda: None), {}
     outputs = OutputHooks(selection.root, layers, reducers, ranks=ranks, report=report, passes=passes)
     for step in range(2):
@@ -70,7 +75,12 @@ def observe(network: nn.Module, metrics: list) -> list:
         for parameter in network.parameters():
             parameter.grad = torch.randn_like(parameter)
         sources = {**parameter_sources(ranks, gradient_scale=torch.ones(())), **DERIVED, **outputs.sources()}
-        observation = Observation(step, {layer.index: layer for layer in layers}, sources)
+        sources |= parameter_value_sources(ranks)
+        sources |= {GROUP_LR: learning_rate_source([optimizer])}
+        if any(each.reads == "unsolved_matrix" for each in metrics):
+            sources |= in_turns(())
+        parameters = {one.index: one for one in parameters_of(network)}
+        observation = Observation(step, {layer.index: layer for layer in layers}, sources, parameters)
         observation.read("before")
         results = measure(metrics, [observation], state=state, fail=fail)
     outputs.remove()

@@ -8,8 +8,8 @@ def test_every_measured_column_is_in_the_dictionary_with_what_it_was_taken_on():
     lines = data_dictionary().splitlines()
     for metric in METRICS.values():
         for column in metric.columns:
-            (line,) = [line for line in lines if line.startswith(f"| `{column.name}` ")]
-            assert column.tensor in line
+            found = [line for line in lines if line.startswith(f"| `{column.name}` ")]
+            assert any(column.tensor in line for line in found)
 
 
 def test_bars_in_formulas_do_not_break_the_table():

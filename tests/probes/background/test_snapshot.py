@@ -294,7 +294,7 @@ def test_a_fork_waits_until_nothing_is_computed_and_the_child_can_compute(store,
         released.wait(60)
         return singular_values(matrices)
 
-    monkeypatch.setitem(sources.DERIVED, "singular_values", sources._computed("matrix", slowly))
+    monkeypatch.setitem(sources.DERIVED, "singular_values", sources._computed("solved_matrix", slowly))
 
     def fork(step, _probe, _model):
         if step != 1:

@@ -88,7 +88,7 @@ def test_a_parameter_that_takes_no_hook_is_a_gap_and_stops_no_training(store, ta
     loop = Loop()
     with Probe(loop.model, loop.optimizer, store=store, run="a", every=2):
         loop.model.weight.register_hook = refuse
-        with pytest.warns(RuntimeWarning, match="micro-batch gradient of layer .*no hooks here"):
+        with pytest.warns(RuntimeWarning, match="micro-batch gradient of 'weight'.*no hooks here"):
             train()
     assert table("layers")["step"].tolist() == [0, 2]
     assert "no hooks here" in table("runs")["gaps"].item()

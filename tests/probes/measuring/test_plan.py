@@ -45,6 +45,7 @@ def test_groups_and_metrics_are_chosen_by_name():
         "grad_moments",
         "grad_sparsities",
         "gradient_histogram",
+        "parameter_grad_moments",
         "spectrum",
     }
 

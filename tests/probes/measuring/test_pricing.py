@@ -40,8 +40,10 @@ def test_every_matrix_has_its_turn_and_the_share_is_kept(costs, step):
 def test_the_price_of_a_step_is_three_forwards():
     model = nn.Sequential(nn.Linear(8, 16), nn.Conv1d(16, 4, 3))
     layers = {layer.index: layer for layer in select_layers(model).layers}
-    shapes = {0: ((5, 8), (5, 16)), 1: ((5, 16, 9), (5, 4, 7))}
-    assert step_flops(layers, shapes) == 3 * 2 * (5 * 8 * 16 + 5 * 7 * 16 * 4 * 3)
+    shapes = {0: ((5000, 8), (5000, 16)), 1: ((5000, 16, 9), (5000, 4, 7))}
+    assert step_flops(layers, shapes) == 3 * 2 * 5000 * (8 * 16 + 7 * 16 * 4 * 3)
+    few = {0: ((1, 8), (1, 16)), 1: ((1, 16, 9), (1, 4, 7))}
+    assert 0 < step_flops(layers, few) < step_flops(layers, shapes)  # calls cost something however small a layer is
     assert spectrum_flops(3, 100) == spectrum_flops(100, 3)
 
 
@@ -62,7 +64,7 @@ def train(store, steps, **how):
     with Probe(model, optimizer, store=store, run="a", strict=True, **how):
         for _ in range(steps):
             optimizer.zero_grad()
-            model(torch.randn(2, 96)).square().mean().backward()
+            model(torch.randn(64, 96)).square().mean().backward()
             optimizer.step()
     return model
 

@@ -12,9 +12,9 @@ from probes.measuring.result import Result
 from probes.metrics import METRICS
 from probes.metrics.histogram import as_columns, exponent_histograms
 from probes.model.selection import select_layers
-from probes.recording.arrow_tables import Tables
 from probes.recording.record import Record
 from probes.recording.step_rows import steps_batch
+from probes.recording.tables.arrow_tables import Tables
 from probes.schema import HISTOGRAM_COLUMNS, KEYS, arrow_schema, bin_edges
 
 MODEL = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))

@@ -12,8 +12,8 @@ from probes.background.budget import Budget, Limits
 from probes.measuring.result import Result
 from probes.metrics import METRICS
 from probes.model.selection import select_layers
-from probes.recording.arrow_tables import Tables
 from probes.recording.record import Record
+from probes.recording.tables.arrow_tables import Tables
 from probes.recording.writer import Writer
 
 METRIC = METRICS["bias_moments"]

@@ -15,8 +15,8 @@ from probes.metrics.metric import Metric
 from probes.metrics.singular_values import PADDING
 from probes.model.layer import Layer
 from probes.model.parameters import Parameter
-from probes.recording.dense_table import DenseTable, finished
 from probes.recording.record import Record
+from probes.recording.tables.dense_table import DenseTable, finished
 from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYERS, PARAMETERS, SPECTRA, SPECTRA_COLUMNS, arrow_schema
 
 COUNTS_AT_ONCE = 1 << 17  # turned into rows at a time, 1 MB: on the way they take many times that

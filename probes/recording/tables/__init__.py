@@ -1,0 +1,1 @@
+"""Arrow record batches of the store's tables, made from records."""
