@@ -12,6 +12,7 @@ from dynamics.norms.eval_mode import evaluating
 from dynamics.norms.linear_map import LinearMap
 from dynamics.norms.norm import Norm
 from dynamics.norms.spectral.power_iteration import MEMORY, to_unit_length
+from dynamics.norms.torch_internals import in_backward
 from dynamics.norms.weight_matrix import LAYERS
 
 
@@ -63,7 +64,7 @@ class OperatorNormBound(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight, divided by sigma / beta where that is above 1."""
         with torch.autocast(weight.device.type, enabled=False):
-            if self.training:
+            if self.training and not in_backward():  # where activation checkpointing makes the forward again
                 self._iterate(weight.detach(), self.n_power_iterations)
             sigma = (self._u.clone() * self._map(self._v.clone(), weight)).sum()
         return weight / (sigma / self.beta).clamp_min(1)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from dynamics.norms.spectral.power_iteration import iterate
+from dynamics.norms.torch_internals import in_backward
 from dynamics.norms.weight_matrix import LAYERS, output_dimension, unfold_weight
 
 
@@ -51,8 +52,9 @@ class SpectralRegularisation(nn.Module):
         squares = []
         for number, matrix in enumerate(self._matrices()):
             u, v = self.get_buffer(f"u{number}"), self.get_buffer(f"v{number}")
-            with torch.no_grad():
-                iterate(matrix.detach(), u, v)
+            if not in_backward():  # where activation checkpointing makes the forward again
+                with torch.no_grad():
+                    iterate(matrix.detach(), u, v)
             squares.append((u.clone() @ matrix @ v.clone()).square())
         return self.strength / 2 * torch.stack(squares).sum()
 
