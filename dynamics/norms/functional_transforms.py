@@ -15,10 +15,11 @@ def needs_plain_operations(*tensors: Tensor) -> bool:
     """Return whether these tensors are seen by something that the autograd Functions of the norms do not serve.
 
     The Functions save time in eager mode. ``torch.func`` and forward-mode derivatives need the rule of each operation,
-    and ``torch.jit.trace`` records a Function as a call into Python, which no exported file can hold.
+    ``torch.jit.trace`` records a Function as a call into Python, which no exported file can hold, and ONNX has no
+    operations on lists of tensors.
     """
-    if torch.compiler.is_compiling():  # a compiler reads the Functions itself
-        return False
+    if torch.compiler.is_compiling():  # torch.compile reads the Functions itself; torch.export is asked from 2.7 on
+        return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
     traced = torch.jit.is_tracing() or torch_internals.within_transform()
     return traced or any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 

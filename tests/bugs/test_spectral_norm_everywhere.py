@@ -81,7 +81,7 @@ def test_a_bilinear_layer_is_normalised_as_torch_does(seed: int) -> None:
     ours, theirs = same_start(nn.Bilinear(3, 4, 5).double(), seed)
     a, b = torch.randn(2, 3).double(), torch.randn(2, 4).double()
     for _ in range(3):
-        torch.testing.assert_close(ours(a, b), theirs(a, b))
+        torch.testing.assert_close(ours(a, b), theirs(a, b), rtol=1e-12, atol=1e-12)
 
 
 def test_an_embedding_that_shortens_its_entries_is_refused() -> None:
@@ -415,14 +415,15 @@ def test_a_network_traced_in_training_moves_its_buffers(seed: int) -> None:
         torch.testing.assert_close(buffer, buffers[name], msg=name)
 
 
-@pytest.mark.parametrize("strict", [True, False])
-@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize(("which", "strict"), [(0, False), (1, False), (2, False), (2, True)])
 def test_exported_networks_give_the_same(which: int, strict: bool, seed: int) -> None:
     torch.manual_seed(seed)
     model, inputs = networks()[which]
     model(*inputs)
     exported = torch.export.export(model.eval(), inputs, strict=strict)
     torch.testing.assert_close(exported.module()(*inputs), model(*inputs))
+    operations = {str(node.target) for node in exported.graph.nodes}
+    assert not {name for name in operations if "foreach" in name}  # ONNX has none on lists
 
 
 @pytest.mark.parametrize("which", range(3))
