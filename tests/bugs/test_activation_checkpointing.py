@@ -133,3 +133,17 @@ def test_modules_of_the_registry_move_once(name: str, seed: int) -> None:
     plain((1 * x).requires_grad_() * 1).square().sum().backward()
     checkpoint(saving, (1 * x).requires_grad_() * 1, use_reentrant=False).square().sum().backward()
     assert all(torch.equal(a, b) for a, b in zip(saving.buffers(), plain.buffers(), strict=True))
+
+
+def test_a_gradient_penalty_goes_through_a_checkpoint(seed: int) -> None:
+    torch.manual_seed(seed)
+    plain = mean_spectral().double()
+    saving, x = copy.deepcopy(plain), torch.randn(8, 4).double().requires_grad_()
+    for model, run in ((plain, lambda model, x: model(x)), (saving, CHECKPOINTED["not reentrant"])):
+        (slope,) = torch.autograd.grad(run(model, x).sum(), x, create_graph=True)
+        (slope.norm(dim=1) - 1).square().mean().backward()
+    for a, b in zip(saving.parameters(), plain.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None)
+        if a.grad is not None:
+            torch.testing.assert_close(a.grad, b.grad)
+    assert all(torch.equal(a, b) for a, b in zip(saving.buffers(), plain.buffers(), strict=True))

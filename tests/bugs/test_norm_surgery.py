@@ -89,6 +89,14 @@ def test_convert_keeps_the_activation_of_a_batch_norm_subclass(norm: str, seed: 
     torch.testing.assert_close(converted[1][0].bias, model[1].bias)
 
 
+def test_what_stood_behind_keeps_its_mode() -> None:
+    model = network(BatchNormAct2d(4, drop=nn.Dropout(0.5))).train()
+    model[1].drop.eval()
+    assert [module.training for module in convert(model, "msn")[1].modules()] == [True, True, False, True]
+    model[1].training = False
+    assert [module.training for module in convert(model, "msn")[1].modules()] == [False, False, False, True]
+
+
 def test_there_and_back_the_activation_runs_once(seed: int) -> None:
     torch.manual_seed(seed)
     model = network(BatchNormAct2d(4, act=nn.Softplus()))
@@ -347,10 +355,9 @@ def behind(layer: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     return norm(layer(x))
 
 
-def hooked() -> nn.Module:
-    layer = nn.Conv2d(4, 4, 1)
-    layer.register_forward_hook(lambda _module, _given, h: h.relu())
-    return layer
+def rectified(module: nn.Module) -> nn.Module:
+    module.register_forward_hook(lambda _module, _given, h: h.relu())
+    return module
 
 
 UNFOLDABLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
@@ -387,8 +394,12 @@ UNFOLDABLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
         "norm .layer has a forward or hooks of its own",
     ),
     "behind a hook": (
-        lambda: Linked(hooked(), nn.BatchNorm2d(4), behind),
+        lambda: Linked(rectified(nn.Conv2d(4, 4, 1)), nn.BatchNorm2d(4), behind),
         "norm .layer has a forward or hooks of its own",
+    ),
+    "a centring with a hook": (
+        lambda: Linked(nn.Conv2d(4, 4, 1), rectified(MeanCentring(4)), behind),
+        "norm .MeanCentring has a forward or hooks of its own",
     ),
     "centring of the input": (
         lambda: Linked(nn.Conv2d(4, 4, 1), MeanCentring(4), lambda f, g, x: f(g(x))),
@@ -396,7 +407,7 @@ UNFOLDABLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "a bias reparametrised": (
         lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1), "bias", dim=None)),
-        "0 .its bias are reparametrised, not its weight alone",
+        "0 .reparametrised: bias; a weight alone would be folded",
     ),
 }  # fmt: skip
 

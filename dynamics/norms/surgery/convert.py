@@ -126,8 +126,9 @@ def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]],
         if isinstance(module, LAYERS):
             kind = type(batch_norm(1, module.weight.ndim - 2))
         if isinstance(module, NORM_MODULES):
-            made[module] = _with_what_is_behind(exchange(module, _batch_norm_class(module, kind)), module)
-            made[module].train(module.training)
+            new = exchange(module, _batch_norm_class(module, kind))
+            made[module] = _with_what_is_behind(new, module)
+            new.training = made[module].training = module.training  # what stood behind keeps its own mode
     for name, module in list(model.named_modules(remove_duplicate=False)):  # a shared module by each of its names
         if name and module in made:
             parent, _, child = name.rpartition(".")

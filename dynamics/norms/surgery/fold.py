@@ -34,8 +34,8 @@ def fold(model: nn.Module) -> nn.Module:
     A centring leaves the :class:`ChannelBias` ``m - running mean``; everything else stays as it is. Layers whose
     subclass has another forward, or that hooks run on, take no norm, for their weight may not be what they multiply by.
 
-    A linear layer's output is taken for ``(N, out_features)``, channels last; in ``(N, L, out_features)`` a norm of L
-    channels is told by its number of channels alone.
+    A norm behind a linear layer is folded if both have as many channels, for shapes are not known: in ``(N, L, L)`` its
+    channels would be another dimension. Do not fold such a network.
 
     Warns:
         UserWarning: Norms and reparametrised tensors are left. It names each, with the reason.
@@ -57,7 +57,7 @@ def fold(model: nn.Module) -> nn.Module:
                 _replace(model, norm, list((modules_behind(norm) or {}).values()))
                 continue
             left[name] = layer
-            if isinstance(norm, MeanCentring) and computes_as(norm, NORM_MODULES):
+            if isinstance(norm, MeanCentring) and computes_as(norm, NORM_MODULES) and not has_forward_hooks(norm):
                 _replace(model, norm, [_shift_alone(norm)])
     if left:
         warnings.warn(_what_is_left(left), stacklevel=2)
@@ -73,7 +73,7 @@ def _make_weights_plain(model: nn.Module) -> dict[str, str]:
             if tensors == ["weight"]:
                 deparametrize(module, quiet_weight(module))
             else:
-                left[name] = f"its {' and '.join(tensors)} are reparametrised, not its weight alone"
+                left[name] = f"reparametrised: {', '.join(tensors)}; a weight alone would be folded"
     return left
 
 
