@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from dynamics.models import build
-from dynamics.norms import MeanCentring, convert, spectral_norm
+from dynamics.norms import MeanCentring, SpectralRegularisation, convert, spectral_norm
+from dynamics.norms.operator_norm_bound import bound_operator_norm
 from dynamics.norms.weight_matrix import output_dimension, unfold_weight
 
 
@@ -150,6 +151,20 @@ def test_whole_networks_in_half_precision_train(norm: str, dtype: torch.dtype, s
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_bounded_zero_weight_stays_finite_and_is_bounded_once_it_is_not(dtype: torch.dtype, seed: int) -> None:
+    torch.manual_seed(seed)
+    layer, x = nn.Linear(6, 5, bias=False).to(dtype), torch.randn(3, 6).to(dtype)
+    nn.init.zeros_(layer.weight)
+    bound_operator_norm(layer, (6,))
+    assert torch.equal(layer(x), torch.zeros(3, 5, dtype=dtype))
+    with torch.no_grad():
+        original(layer).copy_(3 * torch.randn(5, 6))
+        for _ in range(100):
+            layer(x)
+    assert sigma_of(layer.weight.double()) == pytest.approx(1, abs=2e-2)
+
+
 # Complex weights
 
 
@@ -224,6 +239,47 @@ def test_torch_func_grad_is_the_gradient_and_moves_the_same_buffers(mode: bool, 
             torch.testing.assert_close(found[name], slope, msg=name)
         for (name, a), b in zip(model.named_buffers(), twin.buffers(), strict=True):
             torch.testing.assert_close(a, b, msg=name)
+
+
+@pytest.mark.parametrize("norm", ["none", "bn", "wn", "wn_mean", "ln", "in", "sn_beta", "sn", "msn"])
+def test_torch_func_grad_is_the_gradient_for_every_norm(norm: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    model, x = build("cnn3", norm, image_size=8).double(), torch.randn(4, 1, 8, 8).double()
+    twin = copy.deepcopy(model)
+    buffers = {
+        name: buffer.clone() for name, buffer in model.named_buffers()
+    }  # torch's batch norm takes no captured one
+
+    def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
+        return functional_call(model, (parameters, buffers), (x,)).square().sum()
+
+    found = grad(loss)({name: p.detach() for name, p in model.named_parameters()}, buffers)
+    for name, slope in plain_gradients(twin, x).items():
+        torch.testing.assert_close(found[name], slope, msg=name)
+    for name, buffer in twin.named_buffers():
+        torch.testing.assert_close(buffers[name], buffer, msg=name)
+
+
+def test_a_regularisation_has_its_gradient_under_torch_func(seed: int) -> None:
+    class Regularised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+            self.penalty = SpectralRegularisation(self.model, strength=0.3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.model(x) + self.penalty()
+
+    torch.manual_seed(seed)
+    model, x = Regularised().double(), torch.randn(5, 4).double()
+    twin = copy.deepcopy(model)
+    found = grad(lambda p: functional_call(model, p, (x,)).square().sum())(
+        {name: p.detach() for name, p in model.named_parameters()}
+    )
+    for name, slope in plain_gradients(twin, x).items():
+        torch.testing.assert_close(found[name], slope, msg=name)
+    for a, b in zip(model.buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_buffers_that_the_function_takes_move_too(seed: int) -> None:
