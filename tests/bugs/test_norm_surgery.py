@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from dynamics.norms import MeanCentring, SpectralNorm, convert, fold, spectral_norm
@@ -162,7 +163,10 @@ def test_every_batch_norm_of_torch_becomes_centring_and_comes_back(kind: str) ->
     assert type(convert(convert(converted, "none"), "bn")[1]) is type(model[1])
 
 
-OTHER_NORMS = (nn.InstanceNorm2d(4, affine=True), nn.GroupNorm(2, 4), nn.LayerNorm([4, 6, 6]), nn.LocalResponseNorm(2))
+OTHER_NORMS = (
+    *(nn.InstanceNorm2d(4, affine=True), nn.GroupNorm(2, 4), nn.LayerNorm([4, 6, 6]), nn.LocalResponseNorm(2)),
+    torchvision.ops.FrozenBatchNorm2d(4),
+)
 
 
 @pytest.mark.parametrize("other", OTHER_NORMS, ids=lambda norm: type(norm).__name__)
@@ -278,6 +282,13 @@ def test_a_folded_network_is_saved_whole(seed: int) -> None:
     torch.manual_seed(seed)
     model = convert(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), "msn")
     assert_saved_whole(fold(model), torch.randn(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("norm", ["sn", "msn"])
+def test_torch_says_that_a_reparametrised_network_is_saved_by_its_state(norm: str) -> None:
+    model = convert(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), norm)
+    with pytest.raises(RuntimeError, match=r"only supported through state_dict"):
+        torch.save(model, io.BytesIO())
 
 
 def assert_saved_whole(model: nn.Module, x: Tensor) -> None:

@@ -151,6 +151,21 @@ def test_whole_networks_in_half_precision_train(norm: str, dtype: torch.dtype, s
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize("dtype", HALVES)
+def test_half_precision_compiles_into_one_graph(dtype: torch.dtype, mode: bool, seed: int) -> None:
+    torch.manual_seed(seed)
+    layer, x = spectral_norm(nn.Linear(6, 5).to(dtype)).train(mode), torch.randn(3, 6).to(dtype)
+    twin = copy.deepcopy(layer)
+    compiled = torch.compile(twin, backend="aot_eager", fullgraph=True)
+    for _ in range(2):
+        expected, found = layer(x), compiled(x)
+        expected.float().square().sum().backward()
+        found.float().square().sum().backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(original(twin).grad, original(layer).grad)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_a_bounded_zero_weight_stays_finite_and_is_bounded_once_it_is_not(dtype: torch.dtype, seed: int) -> None:
     torch.manual_seed(seed)
