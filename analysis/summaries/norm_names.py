@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-NORM_ORDER = ("none", "bn", "sn", "msn", "wn", "wn_mean", "ln", "in")
 _LABELS = {
     "none": "no norm",
     "bn": "BN",
@@ -14,6 +13,7 @@ _LABELS = {
     "in": "IN",
     "sn_beta": "SN β",
 }
+NORM_ORDER = tuple(_LABELS)
 
 
 def norm_label(norm: str) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from dynamics.bounds.complexity import layer_matrices, spectral_norms
 from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.mean_centring import MeanCentring
-from dynamics.norms.operator_norm import input_shapes
+from dynamics.norms.operator_norm_bound import input_shapes
 from dynamics.norms.surgery.deparametrize import quiet_weight
 from dynamics.norms.surgery.traced_graph import trace
 from dynamics.norms.torch_internals import BatchNorm

@@ -1,4 +1,15 @@
-"""Normalisations of weights and of outputs, and their registry."""
+"""Normalisations of weights and of outputs, and their registry.
+
+A new norm is one file here, which ends in a :class:`~dynamics.norms.norm.Norm` (``weight_norm.py`` is a short example),
+and an entry of ``_ALL`` below: from then on every model, ``meandrift train --norm`` and ``sweep`` know it by its name,
+and ``tests/dynamics/norms/test_norms.py`` runs its contract on it. Its name stands further in
+
+- ``dynamics/classifier/config.py``, the help of ``--norm``,
+- ``analysis/summaries/norm_names.py``, its name and place in figures and tables,
+- ``analysis/plotting/style.py``, its colour and line,
+- ``tests/dynamics/norms/test_norms.py``, the list of the registry,
+- ``README.md``: ``python tests/test_readme.py`` prints the file tree and the help.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +19,7 @@ from dynamics.norms.layer_norm import LAYER_NORM
 from dynamics.norms.mean_centring import MeanCentring
 from dynamics.norms.mean_spectral_norm import MEAN_SPECTRAL_NORM
 from dynamics.norms.norm import Norm
-from dynamics.norms.operator_norm import OPERATOR_NORM_BOUND
+from dynamics.norms.operator_norm_bound import OPERATOR_NORM_BOUND
 from dynamics.norms.released import RELEASED_MEAN_SPECTRAL_NORM, RELEASED_SPECTRAL_NORM
 from dynamics.norms.spectral.spectral_norm import SPECTRAL_NORM, SpectralNorm, spectral_norm
 from dynamics.norms.spectral_regularisation import SpectralRegularisation

@@ -26,7 +26,8 @@ class ChannelBias(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return ``h + m``."""
-        if h.ndim < 2 or h.shape[1] != self.num_features:
+        # A tracer takes sizes for tensors, and warns of questions about them.
+        if not torch.jit.is_tracing() and (h.ndim < 2 or h.shape[1] != self.num_features):
             raise ValueError(f"ChannelBias: expected (N, {self.num_features}, ...), got {tuple(h.shape)}")
         m = channel_view(self.bias, like=h)
         return h.add_(m) if self.inplace else (h + m).to(h.dtype)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from dynamics.norms.functional_transforms import needs_plain_operations, write
+from dynamics.norms.torch_internals import in_backward
+
+if TYPE_CHECKING:  # a torch without distributed has no such name
+    from torch.distributed import ProcessGroup
 
 
 def channel_view(vector: Tensor, *, like: Tensor) -> Tensor:
@@ -29,22 +35,29 @@ def _values_a_channel(h: Tensor) -> int:
 
 
 def _at_least_float32(h: Tensor) -> torch.dtype:
-    return torch.float64 if h.dtype == torch.float64 else torch.float32
+    return torch.promote_types(h.dtype, torch.float32)
 
 
 class _Recentre(torch.autograd.Function):
     """``h - E[h] + m``, and E[h] into the running mean; backward ``G - E[G]`` and, for m, the sum of G.
 
-    Saves no activation. With ``ranks`` E is taken over the batches of all processes together.
+    Saves no activation. With ``ranks`` E is taken over the batches of all its processes together.
     """
 
     @staticmethod
     def forward(  # noqa: PLR0917 - autograd passes arguments by position
-        ctx: Any, h: Tensor, m: Tensor | None, running_mean: Tensor, momentum: float, inplace: bool, ranks: bool
+        ctx: Any,
+        h: Tensor,
+        m: Tensor | None,
+        running_mean: Tensor,
+        momentum: float,
+        inplace: bool,
+        ranks: ProcessGroup | None,
     ) -> Tensor:
         ctx.has_bias, ctx.ranks = m is not None, ranks
-        mean, ctx.count = _mean_over_ranks(h) if ranks else (channel_mean(h), _values_a_channel(h))
-        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        mean, ctx.count = _mean_over_ranks(h, ranks) if ranks is not None else (channel_mean(h), _values_a_channel(h))
+        if not in_backward():
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         shift = channel_view(-mean if m is None else m - mean, like=h)
         if not inplace:
             return (h + shift).to(h.dtype)
@@ -56,25 +69,25 @@ class _Recentre(torch.autograd.Function):
         total = channel_sum(G)
         bias_grad = total if ctx.has_bias else None
         factor = -1 / ctx.count  # Eq. 10, the division within the addition below
-        if ctx.ranks:
-            total, factor = _sum_over_ranks(total) / ctx.count, -1.0
+        if ctx.ranks is not None:
+            total, factor = _sum_over_ranks(total, ctx.ranks) / ctx.count, -1.0
         centred = torch.add(G, channel_view(total, like=G), alpha=factor).to(G.dtype)
         return centred, bias_grad, None, None, None, None
 
 
-def _mean_over_ranks(h: Tensor) -> tuple[Tensor, Tensor]:
+def _mean_over_ranks(h: Tensor, ranks: ProcessGroup) -> tuple[Tensor, Tensor]:
     """Return the mean of each channel over all processes and the number of values it was taken over."""
     total = channel_sum(h)
-    both = _sum_over_ranks(torch.cat([total, total.new_tensor([_values_a_channel(h)])]))
+    both = _sum_over_ranks(torch.cat([total, total.new_tensor([_values_a_channel(h)])]), ranks)
     return both[:-1] / both[-1], both[-1]
 
 
-def _sum_over_ranks(vector: Tensor) -> Tensor:
+def _sum_over_ranks(vector: Tensor, ranks: ProcessGroup) -> Tensor:
     """Return the sum over all processes; where a second derivative is recorded, it goes back to all of them."""
     if torch.is_grad_enabled() and vector.requires_grad:
-        return cast(Tensor, _SumOverRanks.apply(vector))
+        return cast(Tensor, _SumOverRanks.apply(vector, ranks))
     vector = vector.clone()
-    dist.all_reduce(vector)
+    dist.all_reduce(vector, group=ranks)
     return vector
 
 
@@ -82,12 +95,13 @@ class _SumOverRanks(torch.autograd.Function):
     """The sum over all processes: each process's vector reaches every process's sum."""
 
     @staticmethod
-    def forward(_: Any, vector: Tensor) -> Tensor:
-        return _sum_over_ranks(vector)
+    def forward(ctx: Any, vector: Tensor, ranks: ProcessGroup) -> Tensor:
+        ctx.ranks = ranks
+        return _sum_over_ranks(vector, ranks)
 
     @staticmethod
-    def backward(_: Any, G: Tensor) -> Tensor:
-        return _sum_over_ranks(G)
+    def backward(ctx: Any, G: Tensor) -> tuple[Tensor, None]:
+        return _sum_over_ranks(G, ctx.ranks), None
 
 
 class MeanCentring(nn.Module):
@@ -95,6 +109,10 @@ class MeanCentring(nn.Module):
 
     Training subtracts the mean over batch and space and keeps a running one; evaluation subtracts the running mean.
     The Jacobian with respect to h is the projection ``G -> G - E[G]``. Input and output ``(N, C, ...)``.
+
+    The running mean moves once a training forward, under ``no_grad`` too, as batch norm's does, and never in
+    evaluation. Activation checkpointing makes a forward again within the backward: that one leaves it alone. Under
+    ``torch.func`` it moves too; a ``vmap`` over samples needs evaluation, as each sample has a mean of its own.
 
     Args:
         num_features: Channels C.
@@ -105,6 +123,7 @@ class MeanCentring(nn.Module):
         sync: Take the mean over the batches of all processes (``torch.distributed``), as SyncBatchNorm does. One
             all-reduce of C + 1 numbers forward, one of C backward. Without it each process centres on its own batch,
             and DDP hands every process the running mean of the first.
+        process_group: The processes that ``sync`` means; None for all.
 
     Raises:
         ValueError: The input is not ``(N, num_features, ...)``, or a training batch has one value a channel.
@@ -123,34 +142,50 @@ class MeanCentring(nn.Module):
         momentum: float = 0.1,
         inplace: bool = False,
         sync: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        self.num_features, self.momentum, self.inplace, self.sync = num_features, momentum, inplace, sync
+        self.num_features, self.momentum, self.inplace = num_features, momentum, inplace
+        self.sync, self.process_group = sync, process_group
         self.register_parameter("bias", nn.Parameter(torch.zeros(num_features)) if bias else None)
         self.register_buffer("running_mean", torch.zeros(num_features))
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the centred h."""
-        self._check(h)
+        ranks = self._ranks()
+        self._check(h, ranks)
+        plainly = needs_plain_operations(*(t for t in (h, self.bias) if t is not None))
         if not self.training:
-            return self._shift(h, self.running_mean)
-        ranks = self.sync and dist.is_initialized() and dist.get_world_size() > 1
-        if torch.compiler.is_compiling() and not ranks:
-            # The compiler fuses the plain formula; the Function above is for eager mode.
+            return self._shift(h, self.running_mean, inplace=self.inplace and not plainly)
+        if (plainly or torch.compiler.is_compiling()) and ranks is None:
+            # A compiler fuses the plain formula; the Function below is for eager mode.
             mean = channel_mean(h)
-            self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), self.momentum)
+            self._move_running_mean(mean.detach())
             return self._shift(h, mean, inplace=False)
         return cast(Tensor, _Recentre.apply(h, self.bias, self.running_mean, self.momentum, self.inplace, ranks))
 
-    def _shift(self, h: Tensor, mean: Tensor, *, inplace: bool | None = None) -> Tensor:
+    def _ranks(self) -> ProcessGroup | None:
+        """Return the processes that the mean is taken over; None if this one is alone."""
+        if not self.training or not self.sync or not dist.is_initialized():
+            return None
+        group = self.process_group or dist.group.WORLD
+        return group if dist.get_world_size(group) > 1 else None
+
+    def _move_running_mean(self, mean: Tensor) -> None:
+        if not in_backward():
+            write(self.running_mean, self.running_mean.lerp(mean.to(self.running_mean.dtype), self.momentum))
+
+    def _shift(self, h: Tensor, mean: Tensor, *, inplace: bool) -> Tensor:
         """Return ``h - mean + m`` by plain operations."""
         shift = channel_view(-mean if self.bias is None else self.bias - mean, like=h)
-        return h.add_(shift) if (self.inplace if inplace is None else inplace) else (h + shift).to(h.dtype)
+        return h.add_(shift) if inplace else (h + shift).to(h.dtype)
 
-    def _check(self, h: Tensor) -> None:
+    def _check(self, h: Tensor, ranks: ProcessGroup | None) -> None:
+        if torch.jit.is_tracing():  # a tracer takes sizes for tensors, and warns of questions about them
+            return
         if h.ndim < 2 or h.shape[1] != self.num_features:
             raise ValueError(f"MeanCentring: expected (N, {self.num_features}, ...), got {tuple(h.shape)}")
-        if self.training and h.numel() <= h.shape[1] and not self.sync:
+        if self.training and h.numel() <= h.shape[1] and ranks is None:
             raise ValueError(
                 f"MeanCentring: a training batch of shape {tuple(h.shape)} has one value a channel, and its mean is "
                 "the value itself: every output would be m. Use a larger batch, or eval()."
@@ -158,4 +193,5 @@ class MeanCentring(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the settings that ``repr`` shows."""
-        return f"{self.num_features}, bias={self.bias is not None}, momentum={self.momentum}"
+        sync = ", sync=True" if self.sync else ""
+        return f"{self.num_features}, bias={self.bias is not None}, momentum={self.momentum}{sync}"

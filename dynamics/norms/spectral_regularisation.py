@@ -7,7 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from dynamics.norms.functional_transforms import needs_plain_operations, write
+from dynamics.norms.spectral.plain_division import iterate_plainly
 from dynamics.norms.spectral.power_iteration import iterate
+from dynamics.norms.torch_internals import in_backward
 from dynamics.norms.weight_matrix import LAYERS, output_dimension, unfold_weight
 
 
@@ -51,10 +54,19 @@ class SpectralRegularisation(nn.Module):
         squares = []
         for number, matrix in enumerate(self._matrices()):
             u, v = self.get_buffer(f"u{number}"), self.get_buffer(f"v{number}")
-            with torch.no_grad():
-                iterate(matrix.detach(), u, v)
+            if not in_backward():  # where activation checkpointing makes the forward again
+                self._iterate(matrix.detach(), u, v)
             squares.append((u.clone() @ matrix @ v.clone()).square())
         return self.strength / 2 * torch.stack(squares).sum()
+
+    @staticmethod
+    @torch.no_grad()
+    def _iterate(matrix: Tensor, u: Tensor, v: Tensor) -> None:
+        if needs_plain_operations(matrix):
+            for buffer, vector in zip((u, v), iterate_plainly(matrix, u, v, 1), strict=True):
+                write(buffer, vector)
+        else:
+            iterate(matrix, u, v)
 
     def _matrices(self) -> list[Tensor]:
         weights = [(layer.weight, output_dimension(layer)) for layer in self._layers]

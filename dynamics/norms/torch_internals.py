@@ -17,6 +17,10 @@ except ImportError:  # torch renamed it
     BatchNorm = nn.BatchNorm2d.__base__  # type: ignore[assignment, misc]
 """The base class of all batch norms. Without it: the class that ``nn.BatchNorm2d`` derives from."""
 
+FORWARD_METHODS = ("forward", "_conv_forward")
+"""The methods that a call of a layer runs; a subclass with others computes something else. Without the second, which
+convolutions have: they are told by ``forward`` alone."""
+
 COMPILER = "torch._dynamo"
 """The module that torch's first optimizer imports. Without it: nothing is imported ahead in worker processes."""
 
@@ -24,9 +28,14 @@ COMPILER = "torch._dynamo"
 def in_backward() -> bool:
     """Return whether autograd runs a backward in this thread.
 
+    That is the second forward of activation checkpointing, if a layer asks. Under a compiler, which computes again what
+    it likes: False.
+
     Without it: False. A layer under activation checkpointing then makes a power iteration of its own in the backward,
-    and torch complains that the tensors differ.
+    and torch complains that the tensors differ; running means move twice a step.
     """
+    if torch.compiler.is_compiling():
+        return False
     current = getattr(torch._C, "_current_graph_task_id", None)
     return current is not None and current() != -1
 
@@ -40,12 +49,52 @@ def saved_tensors_are_hooked() -> bool:
     return hooks is not None and hooks(False) is not None
 
 
+def within_transform() -> bool:
+    """Return whether a transform of ``torch.func`` (grad, vmap, jvp, ...) is running.
+
+    Without it: False. Norms then raise under ``torch.func``, as their autograd Functions have no rule for it.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    active = getattr(torch._C, "_are_functorch_transforms_active", None)
+    return active is not None and bool(active())
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Return whether a tensor stands for a batch of tensors, as in a backward with ``is_grads_batched``.
+
+    Without it: False. Such a backward of a spectral norm then raises.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    functorch = getattr(torch._C, "_functorch", None)
+    questions = ("is_batchedtensor", "is_legacy_batchedtensor")
+    return any(getattr(functorch, question, _no)(tensor) for question in questions)
+
+
+def _no(_tensor: Tensor) -> bool:
+    return False
+
+
 def forward_pre_hooks(module: nn.Module) -> list[Callable[..., Any]]:
     """Return the hooks that run before a module's forward.
 
     Without it: none. ``precompute_before_forward``, called twice, then makes two power iterations a step.
     """
     return list(getattr(module, "_forward_pre_hooks", {}).values())
+
+
+def has_forward_hooks(module: nn.Module) -> bool:
+    """Return whether hooks run before or behind a module's forward. Without it: False: ``fold`` trusts the layer."""
+    return bool(getattr(module, "_forward_pre_hooks", {}) or getattr(module, "_forward_hooks", {}))
+
+
+def remove_hooks(module: nn.Module, ours: Callable[[Any], bool]) -> None:
+    """Take off a module the hooks of its forward and of ``load_state_dict`` that are ours. Without it: they stay."""
+    forward = getattr(module, "_forward_pre_hooks", {}), getattr(module, "_forward_hooks", {})
+    for hooks in (*forward, getattr(module, "_load_state_dict_pre_hooks", {})):
+        for key in [key for key, hook in hooks.items() if ours(getattr(hook, "hook", hook))]:
+            del hooks[key]
 
 
 def l2_norms(tensors: Sequence[Tensor]) -> list[Tensor]:

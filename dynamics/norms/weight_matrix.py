@@ -14,18 +14,32 @@ LAYERS = (
     nn.ConvTranspose3d,
 )
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+LOOKUPS = (nn.Embedding, nn.EmbeddingBag)
+WITH_MATRIX = (*LAYERS, *LOOKUPS, nn.Bilinear)
+"""Layers whose spectral norm can be taken; networks are converted and folded by their ``LAYERS`` alone."""
 
 
-def output_dimension(layer: nn.Module) -> int:
-    """Return the dimension of the weight that counts output channels: 0, and 1 of a transposed convolution.
+def output_dimension(layer: nn.Module, *, among: tuple[type[nn.Module], ...] = LAYERS) -> int:
+    """Return the dimension of the weight that becomes the rows: 0, and 1 of a transposed convolution.
+
+    These are the output channels; of an embedding, ``(num_embeddings, embedding_dim)``, they are its entries.
+
+    Args:
+        layer: The layer.
+        among: The kinds allowed.
 
     Raises:
-        TypeError: The module is none of ``LAYERS``.
+        TypeError: The module is of no kind allowed.
     """
-    if not isinstance(layer, LAYERS):
-        names = ", ".join(kind.__name__ for kind in LAYERS)
+    if not isinstance(layer, among):
+        names = ", ".join(kind.__name__ for kind in among)
         raise TypeError(f"cannot normalise the weight of {type(layer).__name__}: expected one of {names}")
     return 1 if isinstance(layer, TRANSPOSED) else 0
+
+
+def output_channels(layer: nn.Module) -> int:
+    """Return the number of output channels of a linear or convolution layer."""
+    return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)  # type: ignore[arg-type]
 
 
 def unfold_weight(weight: Tensor, *, dim: int = 0) -> Tensor:

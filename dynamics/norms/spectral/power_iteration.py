@@ -37,6 +37,14 @@ def iterate_all(matrices: Sequence[Tensor], us: Sequence[Tensor], vs: Sequence[T
     for W, u, v in zip(matrices, us, vs, strict=True):
         u.addmv_(W, v, beta=MEMORY)
     _normalise_all(us)
+    return iterate_right(matrices, us, vs)
+
+
+def iterate_right(matrices: Sequence[Tensor], us: Sequence[Tensor], vs: Sequence[Tensor]) -> list[Tensor]:
+    """Make the second half of a power iteration, on the v of each matrix, in place, and return every sigma.
+
+    Made again, it gives the same v and sigma: it reads no more of v than keeps the v of an all-zero matrix.
+    """
     for W, u, v in zip(matrices, us, vs, strict=True):
         v.addmv_(W.mT, u, beta=MEMORY)
     return _normalise_all(vs)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from dynamics.norms.functional_transforms import needs_plain_operations
 from dynamics.norms.spectral.spectral_norm import SpectralNorm, divide_by_sigma
-from dynamics.norms.torch_internals import forward_pre_hooks
+from dynamics.norms.torch_internals import forward_pre_hooks, remove_hooks
 
 TOGETHER = 16  # layers whose gradients come at once; DDP sends those of later layers while the backward goes on
 
@@ -34,6 +35,12 @@ def precompute_before_forward(model: nn.Module) -> nn.Module:
     return model
 
 
+def stop_precomputing(model: nn.Module) -> None:
+    """Let every layer of the model compute its weight when it is read, as without :func:`precompute_before_forward`."""
+    for module in model.modules():
+        remove_hooks(module, lambda hook: isinstance(getattr(hook, "__self__", None), _Precompute))
+
+
 class _Precompute:
     """The two hooks of one model."""
 
@@ -41,7 +48,7 @@ class _Precompute:
         self._prepared: list[SpectralNorm] = []
 
     def prepare(self, model: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        if torch.compiler.is_compiling():  # a compiler orders the work itself
+        if torch.compiler.is_compiling() or needs_plain_operations():  # a compiler orders the work itself
             return
         for _, pairs in groupby(_norms(model), key=lambda pair: (pair[0].n_power_iterations, pair[0].eps)):
             alike = list(pairs)
@@ -62,7 +69,8 @@ class _Precompute:
 def _norms(model: nn.Module) -> list[tuple[SpectralNorm, Tensor]]:
     """Return the norms in training that compute a weight alone, each with the weight it divides.
 
-    Weights in shards are left out: FSDP2 gathers them when the layer's own forward begins.
+    Weights in shards are left out: FSDP2 gathers them when the layer's own forward begins. So are those that are
+    divided by plain operations.
     """
     pairs = []
     for chain in model.modules():
@@ -70,4 +78,8 @@ def _norms(model: nn.Module) -> list[tuple[SpectralNorm, Tensor]]:
             norm, weight = chain[0], getattr(chain, "original", None)
             if isinstance(norm, SpectralNorm) and norm.training and weight is not None:
                 pairs.append((norm, weight))
-    return [(norm, weight) for norm, weight in pairs if not hasattr(weight, "full_tensor")]
+    return [
+        (norm, weight)
+        for norm, weight in pairs
+        if not hasattr(weight, "full_tensor") and not norm.divides_plainly(weight)
+    ]

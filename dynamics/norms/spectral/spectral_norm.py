@@ -11,11 +11,16 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from dynamics.norms import torch_internals
+from dynamics.norms.functional_transforms import needs_plain_operations, write
 from dynamics.norms.norm import Norm
-from dynamics.norms.spectral.power_iteration import EPS, iterate, iterate_all, multiply
+from dynamics.norms.spectral.older_checkpoints import rename_older_tensors
+from dynamics.norms.spectral.plain_division import divide_plainly, iterate_plainly
+from dynamics.norms.spectral.power_iteration import EPS, iterate, iterate_all, iterate_right, multiply
 from dynamics.norms.spectral.precomputed_weight import PrecomputedWeight
 from dynamics.norms.spectral.weight_views import WeightViews
-from dynamics.norms.weight_matrix import output_dimension, unfold_weight
+from dynamics.norms.weight_matrix import LOOKUPS, WITH_MATRIX, output_dimension, unfold_weight
+
+FULL_PRECISION = (torch.float32, torch.float64)
 
 
 class _Divide(torch.autograd.Function):
@@ -48,18 +53,35 @@ class _Divide(torch.autograd.Function):
         found: list[Tensor | None] = [None] * count
         reached = [i for i, G in enumerate(grads[:count]) if G is not None]
         if reached:
-            Gs = [cast(Tensor, grads[i]) for i in reached]
-            products = [inner_product(G, W_hats[i]) for G, i in zip(Gs, reached, strict=True)]
-            alongs = torch_internals.multiply([us[i] for i in reached], products)
-            across = torch_internals.subtract_products(Gs, alongs, [vs[i] for i in reached])
-            torch_internals.divide_(across, [sigmas[i] for i in reached])
-            for i, grad in zip(reached, across, strict=True):
+            # The gradient of an embedding may be sparse; that through sigma is not.
+            Gs = [G.to_dense() if G.is_sparse else G for G in (cast(Tensor, grads[i]) for i in reached)]
+            pull = _pull_back_batched if any(map(torch_internals.is_batched, Gs)) else _pull_back
+            of_reached = ([kept[i] for i in reached] for kept in (W_hats, sigmas, us, vs))
+            for i, grad in zip(reached, pull(Gs, *of_reached), strict=True):
                 found[i] = grad
         for i, g_sigma in enumerate(grads[count:]):  # of a second derivative
             if g_sigma is not None:
                 so_far, through_sigma = found[i], us[i] * g_sigma * vs[i]
                 found[i] = through_sigma if so_far is None else so_far + through_sigma
         return None, None, None, None, *found
+
+
+def _pull_back(
+    Gs: list[Tensor], W_hats: list[Tensor], sigmas: list[Tensor], us: list[Tensor], vs: list[Tensor]
+) -> list[Tensor]:
+    """Return each ``(G - <G, W/sigma> u v^T) / sigma``."""
+    products = [inner_product(G, W) for G, W in zip(Gs, W_hats, strict=True)]
+    across = torch_internals.subtract_products(Gs, torch_internals.multiply(us, products), vs)
+    torch_internals.divide_(across, sigmas)
+    return across
+
+
+def _pull_back_batched(
+    Gs: list[Tensor], W_hats: list[Tensor], sigmas: list[Tensor], us: list[Tensor], vs: list[Tensor]
+) -> list[Tensor]:
+    """Return the same for gradients that are batches, which know no operations on lists."""
+    every = zip(Gs, W_hats, sigmas, us, vs, strict=True)
+    return [(G - (G * W).sum() * u * v) / sigma for G, W, sigma, u, v in every]
 
 
 def inner_product(G: Tensor, W: Tensor) -> Tensor:
@@ -75,9 +97,15 @@ class SpectralNorm(nn.Module):
 
     A training forward makes ``n_power_iterations`` of ``u <- Wv / |Wv|``, ``v <- W^T u / |W^T u|``, after which
     sigma = u^T W v = |W^T u|: one product with W fewer than the textbook form. Evaluation leaves u and v alone and uses
-    sigma = u^T W v. Numbers, buffers and their names are those of ``torch.nn.utils.parametrizations.spectral_norm``, so
-    checkpoints go both ways. A weight whose sigma is below ``eps`` is divided by ``eps``: an all-zero weight stays zero
-    where torch's own gives NaN.
+    sigma = u^T W v. The second forward of activation checkpointing leaves them alone too, and finds the weight of the
+    first, unless another forward moved them in between. Numbers, buffers and their names are those of
+    ``torch.nn.utils.parametrizations.spectral_norm``, so checkpoints go both ways. A weight whose sigma is below
+    ``eps`` is divided by ``eps``: an all-zero weight stays zero where torch's own gives NaN.
+
+    A complex weight has complex u and v, and sigma = Re(u^H W v). A weight in half precision is divided in float32, by
+    1e-3 at least in float16. Under ``torch.func``, forward-mode derivatives and ``torch.jit.trace`` the same numbers
+    come from plain operations, and a training forward moves u and v there too; a ``vmap`` over weights needs them
+    stacked (``torch.func.stack_module_state``) or evaluation.
 
     Args:
         weight: The weight, two or more dimensions.
@@ -108,13 +136,36 @@ class SpectralNorm(nn.Module):
         # The random numbers are drawn as torch draws them: the same seed gives the same u and v.
         self.register_buffer("_u", F.normalize(matrix.new_empty(rows).normal_(), dim=0, eps=eps))
         self.register_buffer("_v", F.normalize(matrix.new_empty(columns).normal_(), dim=0, eps=eps))
-        for _ in range(15):
-            iterate(matrix, self._u, self._v)
+        if weight.dtype in FULL_PRECISION:
+            for _ in range(15):
+                iterate(matrix, self._u, self._v)
+        else:
+            self._iterate_plainly(matrix, 15)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W / sigma(W), in the shape and memory format of the weight."""
         precomputed = self.precomputed.take() if self.training else None
-        return divide_by_sigma([self], [weight])[0] if precomputed is None else precomputed
+        if precomputed is not None:
+            return precomputed
+        if self.divides_plainly(weight):
+            times = 0 if torch_internals.in_backward() or not self.training else self.n_power_iterations
+            u, v = self._iterate_plainly(unfold_weight(weight.detach(), dim=self.dim), times)
+            return divide_plainly(weight, u, v, dim=self.dim, eps=self.eps)
+        return divide_by_sigma([self], [weight])[0]
+
+    @staticmethod
+    def divides_plainly(weight: Tensor) -> bool:
+        """Return whether the weight is one that :func:`divide_by_sigma` cannot divide."""
+        return weight.dtype not in FULL_PRECISION or needs_plain_operations(weight)
+
+    def _iterate_plainly(self, matrix: Tensor, times: int) -> tuple[Tensor, Tensor]:
+        """Return u and v after so many power iterations, as they are kept."""
+        u, v = iterate_plainly(matrix, self._u.clone(), self._v.clone(), times)
+        u, v = u.to(self._u.dtype), v.to(self._v.dtype)  # evaluation has no more digits of them
+        if times > 0:
+            write(self._u, u)
+            write(self._v, v)
+        return u, v
 
     def views(self, weight: Tensor) -> WeightViews:
         """Return views of weight, u and v for the power iteration: those of last time, if they still hold."""
@@ -154,7 +205,10 @@ def divide_by_sigma(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) ->
         # Copies: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
         us = torch_internals.multiply([W.u for W in views], 1)
         vs = [W.v.clone(memory_format=torch.contiguous_format).view(-1) for W in views]
-        if norms[0].training:
+        if norms[0].training and torch_internals.in_backward():
+            # Activation checkpointing makes this forward again. The last half iteration finds the same sigma.
+            sigmas = iterate_right(matrices, us, vs)
+        elif norms[0].training:
             for _ in range(norms[0].n_power_iterations):
                 sigmas = iterate_all(matrices, us, vs)
         else:
@@ -170,13 +224,31 @@ def divide_by_sigma(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) ->
 def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float = EPS) -> nn.Module:
     """Divide a layer's weight by its spectral norm from now on, and return the layer.
 
+    The layer also loads checkpoints of torch's two spectral norms, the parametrization and the older hook
+    (``weight_orig``, ``weight_u``, ``weight_v``). The gradient of a sparse embedding becomes dense: sigma depends on
+    every entry.
+
+    Args:
+        layer: A linear, bilinear, convolution or embedding layer.
+        n_power_iterations: Power iterations a training forward, at least 1.
+        eps: Smallest norm divided by.
+
     Raises:
-        TypeError: The module is no linear or convolution layer.
+        TypeError: The module is none of these.
+        ValueError: A lazy layer that has no weight yet, or an embedding with ``max_norm``.
     """
-    dim = output_dimension(layer)
+    dim = output_dimension(layer, among=WITH_MATRIX)
     weight = cast(Tensor, layer.weight)
+    if nn.parameter.is_lazy(weight):
+        raise ValueError(f"{type(layer).__name__} has no weight yet: run the model once first")
+    if isinstance(layer, LOOKUPS) and layer.max_norm is not None:
+        raise ValueError(
+            f"{type(layer).__name__} has max_norm={layer.max_norm}: its forward would shorten entries of the weight "
+            "after the division. Set max_norm=None."
+        )
     norm = SpectralNorm(weight, n_power_iterations=n_power_iterations, dim=dim, eps=eps)
     parametrize.register_parametrization(layer, "weight", norm)
+    layer.register_load_state_dict_pre_hook(rename_older_tensors)
     return layer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy as copying
+from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
@@ -11,14 +12,14 @@ from torch import nn
 from dynamics.norms.batch_norm import batch_norm
 from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.mean_centring import MeanCentring
-from dynamics.norms.spectral.precompute import precompute_before_forward
+from dynamics.norms.spectral.precompute import precompute_before_forward, stop_precomputing
 from dynamics.norms.spectral.spectral_norm import SpectralNorm, spectral_norm
 from dynamics.norms.surgery.deparametrize import deparametrize, is_reparametrised, original_weight
+from dynamics.norms.surgery.overridden_forward import NORM_MODULES, modules_behind
 from dynamics.norms.torch_internals import BatchNorm
 from dynamics.norms.weight_matrix import LAYERS
 
 KINDS = ("none", "bn", "sn", "msn")
-NORM_MODULES = (BatchNorm, MeanCentring, ChannelBias)
 
 
 def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
@@ -37,6 +38,22 @@ def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
     pre-activation. A batch norm without scale and shift leaves no m. Weights are kept. Networks come from ``convert``,
     from ``dynamics.models`` or from anyone: the modules are found by their type, wherever they stand.
 
+    ==========================================  =========================================================
+    in the network                              what becomes of it
+    ==========================================  =========================================================
+    BatchNorm1d, 2d, 3d; subclasses of them     exchanged
+    a subclass with an activation behind it     exchanged, in a Sequential with what stood behind it
+    (timm's BatchNormAct2d)
+    SyncBatchNorm                               exchanged; ``msn`` takes its means over the same processes
+    LazyBatchNorm                               exchanged once it has channels, else refused
+    a subclass with another forward             refused
+    instance, layer, group and frozen norms     left
+    embeddings                                  left; :func:`spectral_norm` takes them one by one
+    ==========================================  =========================================================
+
+    Copies go by ``copy.deepcopy``. torch pickles no reparametrised module (``sn``, ``msn``): save the ``state_dict``,
+    or what :func:`fold` returns.
+
     Args:
         model: Any network; torchvision's, say.
         norm: ``none``, ``bn``, ``sn`` or ``msn``.
@@ -44,8 +61,8 @@ def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
 
     Raises:
         ValueError: An unknown norm; nothing to normalise (no linear or convolution layer; for ``msn`` and ``bn``, no
-            place of a norm); a batch norm without running moments or with a cumulative average, or a lazy one; a weight
-            that something else reparametrised.
+            place of a norm); a batch norm without running moments or with a cumulative average, or a lazy one; a batch
+            norm whose subclass does something else besides; a weight that something else computes. All name the module.
     """
     if norm not in KINDS:
         raise ValueError(f"no norm {norm!r} to convert to: expected one of {', '.join(KINDS)}")
@@ -57,6 +74,7 @@ def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
     for module in model.modules():
         if isinstance(module, LAYERS):
             _set_weight(module, spectral=norm in {"sn", "msn"})
+    stop_precomputing(model)
     return precompute_before_forward(model)
 
 
@@ -68,6 +86,10 @@ def _check(model: nn.Module, norm: str) -> None:
     for name, layer in layers:
         if is_reparametrised(layer) and not _is_ours(layer):
             raise ValueError(f"{name}: its weight is reparametrised by something else; remove that first")
+        if not is_reparametrised(layer) and not isinstance(layer.weight, nn.Parameter):
+            raise ValueError(
+                f"{name}: a hook computes its weight (torch.nn.utils.spectral_norm or weight_norm?); remove that first"
+            )
     places = [(name, module) for name, module in model.named_modules() if isinstance(module, NORM_MODULES)]
     if norm in {"bn", "msn"} and not places:
         raise ValueError(f"{type(model).__name__} has no batch norm to put {norm!r} in the place of")
@@ -76,6 +98,11 @@ def _check(model: nn.Module, norm: str) -> None:
             raise ValueError(f"{name}: expected a batch norm with running moments and a momentum, got {module}")
         if module.num_features == 0:
             raise ValueError(f"{name}: a lazy batch norm has no channels yet; run the model once first")
+        if not (norm == "bn" and isinstance(module, BatchNorm)) and modules_behind(module) is None:
+            raise ValueError(
+                f"{name}: {type(module).__name__} has a forward of its own, and what it does besides normalising would "
+                f"be lost. Put {_torch_class(module).__name__} there, and what it adds behind it as a module"
+            )
 
 
 def _is_ours(layer: nn.Module) -> bool:
@@ -99,8 +126,9 @@ def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]],
         if isinstance(module, LAYERS):
             kind = type(batch_norm(1, module.weight.ndim - 2))
         if isinstance(module, NORM_MODULES):
-            made[module] = exchange(module, _batch_norm_class(module, kind))
-            made[module].train(module.training)
+            new = exchange(module, _batch_norm_class(module, kind))
+            made[module] = _with_what_is_behind(new, module)
+            new.training = made[module].training = module.training  # what stood behind keeps its own mode
     for name, module in list(model.named_modules(remove_duplicate=False)):  # a shared module by each of its names
         if name and module in made:
             parent, _, child = name.rpartition(".")
@@ -111,8 +139,20 @@ def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]],
 def _batch_norm_class(module: nn.Module, guess: type[nn.Module]) -> type[nn.Module]:
     """Return the class of batch norm that stood or would stand here; the guess follows the layer before."""
     if isinstance(module, BatchNorm):
-        return type(module)
+        kind = _torch_class(module)
+        return guess if kind is BatchNorm else kind
     return getattr(module, "batch_norm_class", guess)
+
+
+def _torch_class(module: nn.Module) -> type[nn.Module]:
+    """Return the class of torch, or of ours, that a norm is or derives from."""
+    return next(kind for kind in NORM_MODULES if isinstance(module, kind))
+
+
+def _with_what_is_behind(new: nn.Module, old: nn.Module) -> nn.Module:
+    """Return the new norm and the modules that the old one ran behind its normalisation, which are kept."""
+    behind = None if new is old else modules_behind(old)
+    return nn.Sequential(OrderedDict(normalisation=new, **behind)) if behind else new
 
 
 def _shift_of(module: nn.Module) -> torch.Tensor | None:
@@ -128,6 +168,8 @@ def _place(new: nn.Module, old: nn.Module, kind: type[nn.Module]) -> nn.Module:
     if shift is not None and isinstance(new.bias, nn.Parameter):
         new.bias.data = shift
     new.batch_norm_class = kind  # type: ignore[assignment]
+    if issubclass(kind, nn.SyncBatchNorm):
+        new.process_group = getattr(old, "process_group", None)  # type: ignore[assignment]
     return new
 
 
@@ -136,7 +178,8 @@ def _to_centring(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
         return module
     momentum = (module.momentum if isinstance(module, BatchNorm) else None) or 0.1
     channels = int(module.num_features)  # type: ignore[arg-type]
-    return _place(MeanCentring(channels, bias=_shift_of(module) is not None, momentum=momentum), module, kind)
+    sync, has_bias = issubclass(kind, nn.SyncBatchNorm), _shift_of(module) is not None
+    return _place(MeanCentring(channels, bias=has_bias, momentum=momentum, sync=sync), module, kind)
 
 
 def _to_shift(module: nn.Module, kind: type[nn.Module]) -> nn.Module:

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from dynamics.norms.eval_mode import evaluating
+from dynamics.norms.spectral.older_checkpoints import rename_older_tensors
+from dynamics.norms.torch_internals import remove_hooks
 
 
 def is_reparametrised(layer: nn.Module) -> bool:
@@ -41,6 +43,7 @@ def deparametrize(layer: nn.Module, weight: Tensor) -> None:
     names = list(layer.parametrizations)  # type: ignore[arg-type]
     if names != ["weight"]:
         raise ValueError(f"{type(layer).__name__}: expected only its weight to be reparametrised, got {names}")
+    remove_hooks(layer, lambda hook: hook is rename_older_tensors)
     del layer.parametrizations
     layer.__class__ = type(layer).__bases__[0]  # the class that torch derived the parametrised one from
     others = dict(layer.named_parameters(recurse=False))

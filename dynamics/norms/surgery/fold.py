@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
-import torch
-from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+from torch import fx, nn
+from torch.nn.utils import parametrize
 
 from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.mean_centring import MeanCentring
-from dynamics.norms.surgery.deparametrize import deparametrize, is_reparametrised, quiet_weight
+from dynamics.norms.spectral.precompute import stop_precomputing
+from dynamics.norms.surgery.absorb import absorb, evaluation_shift
+from dynamics.norms.surgery.deparametrize import deparametrize, quiet_weight
+from dynamics.norms.surgery.overridden_forward import NORM_MODULES, computes_as, modules_behind
 from dynamics.norms.surgery.traced_graph import trace
-from dynamics.norms.torch_internals import BatchNorm
-from dynamics.norms.weight_matrix import LAYERS, TRANSPOSED
+from dynamics.norms.torch_internals import BatchNorm, has_forward_hooks
+from dynamics.norms.weight_matrix import LAYERS, output_channels
 
-FOLDABLE = (MeanCentring, ChannelBias, BatchNorm)
 AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+SHOWN = 8  # modules that a warning names with their reasons
 
 
 def fold(model: nn.Module) -> nn.Module:
@@ -24,51 +27,96 @@ def fold(model: nn.Module) -> nn.Module:
 
     Every reparametrised weight becomes the plain weight that evaluation multiplies by. A mean-centring, a channel bias
     or a batch norm that alone reads a layer's output, or averages of it, goes into that layer's weight and bias; where
-    a Sequential held it nothing is left, elsewhere an ``nn.Identity``. One that reads something else (the concatenated
-    channels of a DenseNet with batch norm) has no layer to go into: a centring leaves the :class:`ChannelBias`
-    ``m - running mean``, a batch norm stays.
+    a Sequential held it nothing is left, elsewhere an ``nn.Identity``. An activation that a batch norm subclass brings
+    along (timm's BatchNormAct2d) takes its place. No hook of ours stays.
+
+    A norm that reads something else (the concatenated channels of a DenseNet with batch norm) has no layer to go into.
+    A centring leaves the :class:`ChannelBias` ``m - running mean``; everything else stays as it is. Layers whose
+    subclass has another forward, or that hooks run on, take no norm, for their weight may not be what they multiply by.
+
+    A norm behind a linear layer is folded if both have as many channels, for shapes are not known: in ``(N, L, L)`` its
+    channels would be another dimension. Do not fold such a network.
+
+    Warns:
+        UserWarning: Norms and reparametrised tensors are left. It names each, with the reason.
 
     Raises:
         ValueError: There is nothing to fold, or the forward cannot be traced (it branches on values).
     """
-    if not any(isinstance(m, FOLDABLE) or is_reparametrised(m) for m in model.modules()):
+    if not any(isinstance(m, NORM_MODULES) or parametrize.is_parametrized(m) for m in model.modules()):
         raise ValueError(f"{type(model).__name__} has nothing to fold: no reparametrised weight, no norm")
     model = copy.deepcopy(model).eval()
-    for module in list(model.modules()):
-        if isinstance(module, LAYERS) and is_reparametrised(module):
-            deparametrize(module, quiet_weight(module))
-    for norm_name, layer in _pairs(model).items():
-        _absorb(layer, model.get_submodule(norm_name))
-        _remove(model, norm_name)
-    for name, module in list(model.named_modules()):
-        if isinstance(module, MeanCentring):
-            _put(model, name, _rest(module))
+    stop_precomputing(model)
+    left = _make_weights_plain(model)
+    calls = _Calls(model)
+    for name, norm in list(model.named_modules()):
+        if isinstance(norm, NORM_MODULES):
+            layer = calls.layer_before(norm)
+            if isinstance(layer, nn.Module):
+                absorb(layer, norm)
+                _replace(model, norm, list((modules_behind(norm) or {}).values()))
+                continue
+            left[name] = layer
+            if isinstance(norm, MeanCentring) and computes_as(norm, NORM_MODULES) and not has_forward_hooks(norm):
+                _replace(model, norm, [_shift_alone(norm)])
+    if left:
+        warnings.warn(_what_is_left(left), stacklevel=2)
     return model.requires_grad_(False)
 
 
-def _pairs(model: nn.Module) -> dict[str, nn.Module]:
-    """Return, by the norm's name, the layer whose output, or averages of it, the norm alone reads, both called once."""
-    graph = trace(model)
-    modules = dict(model.named_modules())
-    calls = [node for node in graph.nodes if node.op == "call_module"]
-    targets = [modules[str(node.target)] for node in calls]
-    pairs: dict[str, nn.Module] = {}
-    for node, norm in zip(calls, targets, strict=True):
-        if not isinstance(norm, FOLDABLE):
-            continue
-        layer = _module_before(node, modules)
-        if isinstance(layer, LAYERS) and targets.count(layer) == 1 and targets.count(norm) == 1:
-            pairs[str(node.target)] = layer
-    return pairs
+def _make_weights_plain(model: nn.Module) -> dict[str, str]:
+    """Replace every reparametrised weight by its value; return the modules where more is reparametrised."""
+    left = {}
+    for name, module in list(model.named_modules()):
+        if parametrize.is_parametrized(module):
+            tensors = list(module.parametrizations)
+            if tensors == ["weight"]:
+                deparametrize(module, quiet_weight(module))
+            else:
+                left[name] = f"reparametrised: {', '.join(tensors)}; a weight alone would be folded"
+    return left
 
 
-def _module_before(node: fx.Node, modules: dict[str, nn.Module]) -> nn.Module | None:
-    """Return the module whose output this call alone reads, behind averages or directly; None if there is none."""
+class _Calls:
+    """The calls of a network's modules in one forward."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._modules = dict(model.named_modules())
+        calls = [node for node in trace(model, leaves=NORM_MODULES).nodes if node.op == "call_module"]
+        self._calls: dict[nn.Module, list[fx.Node]] = {}
+        for node in calls:
+            self._calls.setdefault(self._modules[str(node.target)], []).append(node)
+
+    def layer_before(self, norm: nn.Module) -> nn.Module | str:  # noqa: PLR0911 - a return a reason
+        """Return the layer that a norm can go into, or the reason why there is none."""
+        calls = self._calls.get(norm, [])
+        if len(calls) != 1:
+            return f"the forward calls it {len(calls)} times"
+        if modules_behind(norm) is None or has_forward_hooks(norm):
+            return f"{type(norm).__name__} has a forward or hooks of its own"
+        if isinstance(norm, BatchNorm) and norm.running_mean is None:
+            return "it has no running moments"
+        source = _source(calls[0], self._modules)
+        if source is None:
+            return "it reads no module's output, or one that something else reads too"
+        before, layer = str(source.target), self._modules[str(source.target)]
+        if not isinstance(layer, LAYERS):
+            return f"it reads the output of {before}, a {type(layer).__name__}"
+        if len(self._calls[layer]) != 1:
+            return f"the forward calls {before} {len(self._calls[layer])} times"
+        if not computes_as(layer, LAYERS) or has_forward_hooks(layer) or parametrize.is_parametrized(layer):
+            return f"{before} has a forward or hooks of its own, or a reparametrised tensor"
+        if output_channels(layer) != norm.num_features:
+            return f"it has {norm.num_features} channels, and {before} {output_channels(layer)}"
+        return layer
+
+
+def _source(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
+    """Return the call whose output this call alone reads, behind averages or directly; None if there is none."""
     source = node.args[0] if node.args else None
     if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
         return None
-    module = modules[str(source.target)]
-    return _module_before(source, modules) if _averages(module) else module
+    return _source(source, modules) if _averages(modules[str(source.target)]) else source
 
 
 def _averages(module: nn.Module) -> bool:
@@ -78,52 +126,27 @@ def _averages(module: nn.Module) -> bool:
     return not any(module.padding) if isinstance(module.padding, tuple) else module.padding == 0
 
 
-@torch.no_grad()
-def _absorb(layer: nn.Module, norm: nn.Module) -> None:
-    """Change the layer so that its output is that of layer and norm in evaluation."""
-    if isinstance(norm, BatchNorm):
-        _absorb_batch_norm(layer, norm)
-        return
-    shift = _shift(norm)
-    bias = shift if layer.bias is None else layer.bias.to(shift) + shift  # type: ignore[operator]
-    layer.bias = nn.Parameter(bias)
+def _shift_alone(norm: MeanCentring) -> ChannelBias:
+    """Return the channel bias that does what a mean-centring does in evaluation."""
+    bias = ChannelBias(norm.num_features, inplace=norm.inplace)
+    bias.bias = nn.Parameter(evaluation_shift(norm))
+    return bias.eval()
 
 
-def _absorb_batch_norm(layer: nn.Module, norm: BatchNorm) -> None:
-    if norm.running_mean is None or norm.running_var is None:
-        raise ValueError(f"fold: expected a batch norm with running moments, got {norm}")
-    moments = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-    if isinstance(layer, nn.Linear):
-        layer.weight, layer.bias = fuse_linear_bn_weights(layer.weight, layer.bias, *moments)
-        return
-    weight, bias = layer.weight, layer.bias
-    layer.weight, layer.bias = fuse_conv_bn_weights(weight, bias, *moments, transpose=isinstance(layer, TRANSPOSED))  # type: ignore[arg-type]
+def _replace(model: nn.Module, old: nn.Module, new: list[nn.Module]) -> None:
+    """Put modules in the place of one, by whatever names it goes. A Sequential holds no identities."""
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if module is not old:
+            continue
+        parent_name, _, child = name.rpartition(".")
+        parent = model.get_submodule(parent_name)
+        if not new and isinstance(parent, nn.Sequential):
+            delattr(parent, child)
+        else:
+            setattr(parent, child, new[0] if len(new) == 1 else nn.Sequential(*new) if new else nn.Identity())
 
 
-def _shift(norm: nn.Module) -> Tensor:
-    """Return what evaluation adds to each channel: ``m - running mean``."""
-    mean = norm.running_mean if isinstance(norm, MeanCentring) else None
-    bias = norm.bias
-    assert isinstance(bias, Tensor) or isinstance(mean, Tensor)
-    if mean is None:
-        return bias.detach().clone()  # type: ignore[operator]
-    return -mean if bias is None else bias.detach() - mean  # type: ignore[operator]
-
-
-def _rest(norm: MeanCentring) -> ChannelBias:
-    rest = ChannelBias(norm.num_features, inplace=norm.inplace)
-    rest.bias = nn.Parameter(_shift(norm))
-    return rest.eval()
-
-
-def _remove(model: nn.Module, name: str) -> None:
-    parent = model.get_submodule(name.rpartition(".")[0])
-    if isinstance(parent, nn.Sequential):
-        delattr(parent, name.rpartition(".")[2])
-    else:
-        _put(model, name, nn.Identity())
-
-
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module)
+def _what_is_left(left: dict[str, str]) -> str:
+    named = "; ".join(f"{name or 'the model itself'} ({reason})" for name, reason in list(left.items())[:SHOWN])
+    more = f"; and {len(left) - SHOWN} more: {', '.join(list(left)[SHOWN:])}" if len(left) > SHOWN else ""
+    return f"fold left {len(left)} unfolded: {named}{more}"

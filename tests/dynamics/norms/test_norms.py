@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import io
 import re
+from dataclasses import fields
 
 import pytest
 import torch
 from torch import nn
 
+from dynamics.classifier.config import RunConfig
 from dynamics.models import build
 from dynamics.norms import NORMS, norm_named
 from dynamics.norms.instance_norm import instance_norm
@@ -43,6 +45,12 @@ def test_the_registry_has_the_papers_norms_and_their_rivals() -> None:
         *("none", "bn", "sn", "msn", "wn", "wn_mean", "ln", "in", "sn_beta", "released_sn", "released_msn")
     ]
     assert all(norm.name == name and norm.source for name, norm in NORMS.items())
+
+
+@every_norm
+def test_the_help_of_train_names_it(name: str) -> None:
+    (norm,) = (field for field in fields(RunConfig) if field.name == "norm")
+    assert re.search(rf"\b{name}\b", str(norm.metadata))
 
 
 @every_norm

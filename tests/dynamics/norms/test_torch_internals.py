@@ -6,6 +6,7 @@ import ast
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,8 +21,10 @@ PACKAGE = Path(torch_internals.__file__).parents[1]
 MODULE_INTERNALS = {name for name in vars(nn.Module()) if name.startswith("_")} | {"_is_replica", "_compiled_call_impl"}
 TENSOR_INTERNALS = {name for name in dir(torch.Tensor) if name.startswith("_") and not name.startswith("__")}
 OURS = {"_apply"}  # nn.Module's, which a subclass overrides and calls
+NEEDED_BY_TORCH = {"_are_functorch_transforms_active", "_functorch"}  # torch itself falls over without them
+HOOKS = {"_forward_pre_hooks", "_forward_hooks", "_load_state_dict_pre_hooks"}
 NAMES = {
-    torch._C: ["_current_graph_task_id"],
+    torch._C: ["_current_graph_task_id", "_are_functorch_transforms_active", "_functorch"],
     torch._C._autograd: ["_top_saved_tensors_default_hooks"],
     torch: [
         *("_foreach_norm", "_foreach_mul", "_foreach_div", "_foreach_div_", "_foreach_clamp_min"),
@@ -85,7 +88,7 @@ def test_the_check_lets_our_own_names_pass() -> None:
 def test_the_list_is_what_the_file_uses() -> None:
     used = set(private_names(Path(torch_internals.__file__).read_text()))
     listed = {name for names in NAMES.values() for name in names}
-    assert used == listed | {"_C", "_autograd", "_forward_pre_hooks", torch_internals.COMPILER}
+    assert used == listed | {"_C", "_autograd", *HOOKS, torch_internals.COMPILER}
 
 
 def test_the_installed_torch_has_every_name() -> None:
@@ -93,7 +96,10 @@ def test_the_installed_torch_has_every_name() -> None:
         f"{owner.__name__}.{name}" for owner, names in NAMES.items() for name in names if not hasattr(owner, name)
     ]
     assert missing == [], "torch_internals takes its fallbacks for these"
-    assert hasattr(nn.Module(), "_forward_pre_hooks")
+    assert [name for name in HOOKS if not hasattr(nn.Module(), name)] == []
+    assert hasattr(nn.Conv2d, torch_internals.FORWARD_METHODS[1])
+    assert hasattr(torch._C._functorch, "is_batchedtensor")
+    assert hasattr(torch._C._functorch, "is_legacy_batchedtensor")
     assert importlib.util.find_spec(torch_internals.COMPILER) is not None
     assert issubclass(nn.SyncBatchNorm, torch_internals.BatchNorm)
     assert nn.BatchNorm2d.__base__ is torch_internals.BatchNorm, "the fallback is the same class"
@@ -118,7 +124,7 @@ def every_operation() -> list[torch.Tensor]:
 
 def without(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, names in NAMES.items():
-        for name in names:
+        for name in set(names) - NEEDED_BY_TORCH:
             monkeypatch.delattr(owner, name)
 
 
@@ -147,11 +153,41 @@ def test_the_questions_are_answered_no_without_the_names(monkeypatch: pytest.Mon
     assert answers[2:] == [False, False]
 
 
+def test_transforms_and_batches_are_seen_and_not_without_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[bool] = []
+
+    def ask(x: torch.Tensor) -> torch.Tensor:
+        answers.append(torch_internals.within_transform())
+        answers.append(torch_internals.is_batched(x))
+        return x
+
+    torch.func.vmap(ask)(torch.ones(2, 3))
+    ask(torch.ones(2))
+    assert answers == [True, True, False, False]
+    monkeypatch.setattr(torch_internals, "torch", SimpleNamespace(_C=None, compiler=torch.compiler))
+    torch.func.vmap(ask)(torch.ones(2, 3))
+    assert answers[4:] == [False, False]
+
+
+def test_hooks_of_ours_come_off_and_others_stay() -> None:
+    module = nn.Linear(2, 2)
+    for hook in (print, repr):
+        module.register_forward_hook(hook)
+        module.register_forward_pre_hook(hook)
+        module.register_load_state_dict_pre_hook(hook)
+    assert torch_internals.has_forward_hooks(module)
+    torch_internals.remove_hooks(module, lambda hook: hook is print)
+    assert torch_internals.forward_pre_hooks(module) == [repr]
+    assert len(module._forward_hooks) == len(module._load_state_dict_pre_hooks) == 1
+    torch_internals.remove_hooks(module, lambda hook: hook is repr)
+    assert not torch_internals.has_forward_hooks(module)
+
+
 def documented() -> list[Callable[..., Any]]:
     return [thing for name, thing in vars(torch_internals).items() if name[0] != "_" and callable(thing)
             and getattr(thing, "__module__", "") == torch_internals.__name__]  # fmt: skip
 
 
 def test_each_function_says_what_happens_without_its_name() -> None:
-    assert len(documented()) == 10
+    assert len(documented()) == 14
     assert [f.__name__ for f in documented() if "Without it:" not in (f.__doc__ or "")] == []

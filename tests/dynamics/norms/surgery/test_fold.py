@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 import torch
@@ -38,6 +39,12 @@ def outputs(model: nn.Module, x: Tensor) -> Tensor:
         return model(x)
 
 
+def leaving(what: str | None) -> AbstractContextManager[object]:
+    """Expect that ``fold`` says it left something; without, its warning would fail the test."""
+    return pytest.warns(UserWarning, match=what) if what else nullcontext()
+
+
+LEFT = "fold left 9 unfolded: features"  # batch norms that read concatenated channels
 CASES = [*((name, norm) for name in MODELS for norm in ("bn", "sn", "msn", "wn_mean")), ("cnn3", "sn_beta")]
 
 
@@ -47,7 +54,9 @@ def test_outputs_stay_equal(name: str, norm: str, seed: int) -> None:
     options, shape = MODELS[name]
     x = torch.randn(shape)
     model = trained(build(name, norm, **options), x)
-    torch.testing.assert_close(outputs(fold(model), x), outputs(model, x), rtol=1e-5, atol=1e-5)
+    with leaving(LEFT if (name, norm) == ("densenet_bc", "bn") else None):
+        folded = fold(model)
+    torch.testing.assert_close(outputs(folded, x), outputs(model, x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["cnn3", "vgg7", "critic", "generator"])
@@ -67,7 +76,8 @@ def test_of_an_msn_densenet_biases_alone_are_left() -> None:
 
 def test_what_reads_concatenated_channels_stays() -> None:
     options, _ = MODELS["densenet_bc"]
-    recentred = fold(convert(build("densenet_bc", "bn", **options), "msn"))
+    with leaving("fold left 9 unfolded: features"):
+        recentred = fold(convert(build("densenet_bc", "bn", **options), "msn"))
     kinds = [type(module) for module in recentred.modules()]
     assert MeanCentring not in kinds
     assert not any(is_reparametrised(module) for module in recentred.modules())
@@ -93,7 +103,8 @@ def test_a_norm_folds_through_averages_into_the_layer_before(
     torch.manual_seed(seed)
     x = torch.randn(4, 2, 6, 6)
     model = trained(nn.Sequential(nn.Conv2d(2, 3, 3), copy.deepcopy(pool), norm(3), nn.ReLU()), x)
-    folded = fold(model)
+    with leaving(None if folds else "2 .it reads the output of 1, a .*Pool2d"):
+        folded = fold(model)
     assert (len(folded) == 3) is folds
     torch.testing.assert_close(outputs(folded, x), outputs(model, x), rtol=1e-5, atol=1e-5)
 
@@ -111,7 +122,8 @@ def test_averages_that_two_things_read_are_left(seed: int) -> None:
     torch.manual_seed(seed)
     x = torch.randn(4, 2, 6, 6)
     model = trained(Pooled(), x)
-    folded = fold(model)
+    with leaving("norm .it reads no module's output, or one that something else reads too"):
+        folded = fold(model)
     assert isinstance(folded.norm, ChannelBias)
     torch.testing.assert_close(outputs(folded, x), outputs(model, x))
 
@@ -155,7 +167,8 @@ def test_a_layer_whose_output_two_things_read_keeps_it(seed: int) -> None:
     torch.manual_seed(seed)
     x, model = torch.randn(4, 3), Residual()
     trained(model, x)
-    folded = fold(model)
+    with leaving("norm .it reads no module's output, or one that something else reads too"):
+        folded = fold(model)
     assert isinstance(folded.norm, ChannelBias)
     torch.testing.assert_close(outputs(folded, x), outputs(model, x))
 
@@ -178,7 +191,9 @@ def test_a_forward_that_branches_on_values_is_refused() -> None:
         fold(Branching())
 
 
-def test_batch_norm_without_running_moments_is_refused() -> None:
-    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, track_running_stats=False))
-    with pytest.raises(ValueError, match="fold: expected a batch norm with running moments"):
-        fold(model)
+def test_batch_norm_without_running_moments_is_left() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, track_running_stats=False)).eval()
+    with leaving("1 .it has no running moments"):
+        folded = fold(model)
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(outputs(folded, x), outputs(model, x))

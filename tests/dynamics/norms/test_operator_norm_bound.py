@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from dynamics.models import build
-from dynamics.norms.operator_norm import OperatorNormBound, bound_operator_norm, bound_operator_norms, input_shapes
+from dynamics.norms.operator_norm_bound import (
+    OperatorNormBound,
+    bound_operator_norm,
+    bound_operator_norms,
+    input_shapes,
+)
 
 SHAPE = (2, 6, 6)
 

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from dynamics.norms.eval_mode import evaluating
+from dynamics.norms.functional_transforms import write
 from dynamics.norms.linear_map import LinearMap
 from dynamics.norms.norm import Norm
+from dynamics.norms.spectral.plain_division import widened
 from dynamics.norms.spectral.power_iteration import MEMORY, to_unit_length
+from dynamics.norms.torch_internals import in_backward
 from dynamics.norms.weight_matrix import LAYERS
 
 
@@ -52,21 +55,28 @@ class OperatorNormBound(nn.Module):
         v = torch.nn.functional.normalize(weight.new_empty(self._map.input_shape).normal_().flatten(), dim=0)
         self.register_buffer("_v", v.view(self._map.input_shape))
         self.register_buffer("_u", torch.ones_like(self._map(self._v, weight)))
-        self._iterate(weight, 15)
+        self._iterate(widened(weight), 15)
 
     @torch.no_grad()
     def _iterate(self, weight: Tensor, times: int) -> None:
+        u, v = self._u.to(weight.dtype), self._v.to(weight.dtype)
         for _ in range(times):
-            to_unit_length(self._u.mul_(MEMORY).add_(self._map(self._v, weight)))
-            to_unit_length(self._v.mul_(MEMORY).add_(self._map.transpose(self._u, weight)))
+            u = u * MEMORY + self._map(v, weight)
+            to_unit_length(u)
+            v = v * MEMORY + self._map.transpose(u, weight)
+            to_unit_length(v)
+        write(self._u, u)
+        write(self._v, v)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight, divided by sigma / beta where that is above 1."""
         with torch.autocast(weight.device.type, enabled=False):
-            if self.training:
-                self._iterate(weight.detach(), self.n_power_iterations)
-            sigma = (self._u.clone() * self._map(self._v.clone(), weight)).sum()
-        return weight / (sigma / self.beta).clamp_min(1)
+            W = widened(weight)
+            if self.training and not in_backward():  # where activation checkpointing makes the forward again
+                self._iterate(W.detach(), self.n_power_iterations)
+            u, v = self._u.to(W.dtype, copy=True), self._v.to(W.dtype, copy=True)
+            sigma = (u * self._map(v, W)).sum()
+        return (W / (sigma / self.beta).clamp_min(1)).to(weight.dtype)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Return the weight to store when one is assigned: itself."""

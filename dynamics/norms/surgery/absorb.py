@@ -1,0 +1,58 @@
+"""A norm's scale and shift in evaluation, moved into the weight and bias of the layer before it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+
+from dynamics.norms.mean_centring import MeanCentring
+from dynamics.norms.torch_internals import BatchNorm
+from dynamics.norms.weight_matrix import TRANSPOSED
+
+
+@torch.no_grad()
+def absorb(layer: nn.Module, norm: nn.Module) -> None:
+    """Change a linear or convolution layer so that its output is that of layer and norm in evaluation.
+
+    Args:
+        layer: The layer, its weight plain.
+        norm: A batch norm with running moments, a mean-centring or a channel bias, of the layer's output channels.
+    """
+    if isinstance(norm, BatchNorm):
+        layer.weight, layer.bias = _scaled(layer, norm)
+        return
+    shift = evaluation_shift(norm)
+    bias = shift if layer.bias is None else layer.bias.to(shift) + shift  # type: ignore[operator]
+    layer.bias = nn.Parameter(bias)
+
+
+def evaluation_shift(norm: nn.Module) -> Tensor:
+    """Return what a mean-centring or a channel bias adds to each channel in evaluation: ``m - running mean``."""
+    mean = norm.running_mean if isinstance(norm, MeanCentring) else None
+    bias = norm.bias
+    assert isinstance(bias, Tensor) or isinstance(mean, Tensor)
+    if mean is None:
+        return bias.detach().clone()  # type: ignore[operator]
+    return -mean if bias is None else bias.detach() - mean  # type: ignore[operator]
+
+
+def _scaled(layer: nn.Module, norm: BatchNorm) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return the layer's weight and bias, scaled and shifted as batch norm does."""
+    weight, bias, transposed = layer.weight, layer.bias, isinstance(layer, TRANSPOSED)
+    assert norm.running_mean is not None
+    scale = torch.ones_like(norm.running_mean) if norm.weight is None else norm.weight
+    shift = torch.zeros_like(norm.running_mean) if norm.bias is None else norm.bias
+    moments = (norm.running_mean, norm.running_var, norm.eps, scale, shift)
+    if isinstance(layer, nn.Linear):
+        return fuse_linear_bn_weights(weight, bias, *moments)  # type: ignore[arg-type]
+    groups = cast(int, layer.groups) if transposed else 1
+    if groups == 1:
+        return fuse_conv_bn_weights(weight, bias, *moments, transpose=transposed)  # type: ignore[arg-type]
+    # A grouped transposed weight, (in, out/groups, ...), has another scale in each group's rows: taken apart into
+    # (in/groups, out, ...), it is the weight of the one group that torch's function expects.
+    apart = torch.cat(weight.chunk(groups), dim=1)  # type: ignore[operator]
+    apart, shifted = fuse_conv_bn_weights(apart, bias, *moments, transpose=True)  # type: ignore[arg-type]
+    return nn.Parameter(torch.cat(apart.chunk(groups, dim=1))), shifted
