@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from dynamics.classifier.config import RunConfig
 from dynamics.runtime.events import Ended, Failed
 from dynamics.runtime.options import options
+from probes.schema import local_folder
 
 if TYPE_CHECKING:
     from dynamics.sweeps.task import Task
@@ -85,7 +87,8 @@ def train(
             )
     except KeyboardInterrupt:
         if speaks:
-            tell_how_to_go_on(store, f"meandrift train --resume --run {name} --store {store} --data-dir {data_dir}")
+            place = f"--store {quote(store)} --data-dir {quote(str(data_dir))}"
+            tell_how_to_go_on(store, f"meandrift train --resume --run {name} {place}")
         raise
     if speaks:
         typer.echo(f"{name} is in {store}: pd.read_parquet('{store}/layers', filters=[('run', '==', '{name}')])")
@@ -179,9 +182,10 @@ def reproduce(
     chosen = experiments_named(experiment)
     configs = {run: config for one in chosen.values() for run, config in one.runs(quick=quick).items()}
     tasks = [task_for(store, run, config, overwrite=overwrite, extractor=extractor) for run, config in configs.items()]
-    again = f"meandrift reproduce --experiment {experiment}{' --quick' * quick} --store {store} --data-dir {data_dir}"
+    place = f"--store {quote(store)} --data-dir {quote(str(data_dir))}"
+    again = f"meandrift reproduce --experiment {experiment}{' --quick' * quick} {place}"
     _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, again=again)
-    drawn = draw(store, list(configs), out=out or Path(store) / "figures")
+    drawn = draw(store, list(configs), out=out or (local_folder(store) or Path(store)) / "figures")
     console = Console(soft_wrap=True)
     for name, one in chosen.items():
         console.print(as_text(one.results(store, quick=quick), title=f"{name}: {one.title}"))

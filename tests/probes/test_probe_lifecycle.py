@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from probes import Probe
 from probes.metrics import metric
 from probes.schedule import at
 from probes.schema import Column
+
+ROOT = Path(__file__).parents[2]
 
 
 class Loop:
@@ -409,12 +413,24 @@ def test_diverging_training_is_recorded_to_the_end_and_found_by_one_query(store,
     assert table("runs")["gaps"].item() in (None, "[]")  # a NaN is a finding, not a failure
 
 
+FORGETS = """
+import sys, torch
+from probes import Probe
+
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+probe = Probe(model, optimizer, store=sys.argv[1], run="a", every=1)
+model(torch.ones(3, 2)).sum().backward()
+optimizer.step()
+probe.log(loss=0.5)
+"""
+
+
 def test_a_probe_that_was_forgotten_is_closed_at_exit(store, table):
-    loop = Loop()
-    probe = loop.probe(store)
-    loop.step()
-    atexit.unregister(probe._at_exit)
-    probe._at_exit()
+    done = subprocess.run(
+        [sys.executable, "-c", FORGETS, str(store)], capture_output=True, text=True, check=False, cwd=ROOT, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (0, "")
     assert table("runs")["status"].item() == "interrupted"
-    assert len(table("layers")) == 3
-    probe.close()
+    assert table("layers")["step"].tolist() == [0]
+    assert table("steps")["loss"].tolist() == [0.5]
