@@ -91,8 +91,8 @@ class Writer:
 
     @property
     def _is_new(self) -> bool:
-        """Whether it has begun less than one interval ago: a job that dies as it starts leaves what it recorded."""
-        return time.monotonic() - self._began < self._limits.staleness
+        """Whether the run has begun so shortly ago that each record is written at once."""
+        return time.monotonic() - self._began < self._limits.eager
 
     def _wait_for_room(self, size: int) -> None:
         if not self._warned:

@@ -89,7 +89,7 @@ ATTEMPTS: list[list[tuple[int, str]]] = [
 
 
 def run_attempts(folder: Path, how: str) -> None:
-    """Start the job again and again, in forks of this process: torch, and what a probe needs of it, is imported once."""
+    """Start the job again and again, in forks of this process, which has imported all that it needs."""
     import_module("torch._dynamo.config")
     for deaths in ATTEMPTS:
         child = os.fork()

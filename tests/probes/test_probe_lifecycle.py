@@ -14,11 +14,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from probes import Probe
+from probes.background.budget import Limits
 from probes.metrics import metric
 from probes.schedule import at
 from probes.schema import Column
 
 ROOT = Path(__file__).parents[2]
+NOT_AT_ONCE = Limits(eager=0.0)  # rows wait for a second, in which the test takes the disk away
 
 
 class Loop:
@@ -332,7 +334,7 @@ def test_strict_raises_the_failure(store):
 
 def test_a_disk_that_is_full_for_a_while_delays_rows_and_loses_none(store, table, monkeypatch):
     loop = Loop()
-    with loop.probe(store, strict=False) as probe:
+    with loop.probe(store, strict=False, _limits=NOT_AT_ONCE) as probe:
         loop.step()
         probe.flush()
         with monkeypatch.context() as full:
@@ -349,7 +351,7 @@ def test_a_disk_that_is_full_for_a_while_delays_rows_and_loses_none(store, table
 
 def test_a_disk_that_takes_no_more_rows_but_parts_loses_none(store, table, monkeypatch):
     loop = Loop()
-    with loop.probe(store, strict=False) as probe:
+    with loop.probe(store, strict=False, _limits=NOT_AT_ONCE) as probe:
         loop.step()
         probe.flush()
         monkeypatch.setattr(probe._run._recorder, "write", _no_space)
@@ -361,7 +363,7 @@ def test_a_disk_that_takes_no_more_rows_but_parts_loses_none(store, table, monke
 
 def test_rows_that_neither_store_nor_spool_take_are_named(store, table, monkeypatch):
     loop = Loop()
-    probe = loop.probe(store, strict=False)
+    probe = loop.probe(store, strict=False, _limits=NOT_AT_ONCE)
     loop.step()
     probe.flush()
     for name in ("write", "spill"):

@@ -69,7 +69,7 @@ REQUEUED = {"SLURM_JOB_ID": "42", "SLURM_CLUSTER_NAME": "big", "SLURM_RESTART_CO
 ELSEWHERE = {"boot": "another boot", "host": "node7"}
 
 
-def test_an_earlier_attempt_of_a_requeued_job_gives_way_on_any_machine(owner, tmp_path, take, monkeypatch):
+def test_an_earlier_attempt_of_a_requeued_job_gives_way_on_any_machine(tmp_path, take, monkeypatch):
     owner_file(tmp_path / "a", **ELSEWHERE, job="big/42", attempt=0)
     for name, value in REQUEUED.items():
         monkeypatch.setenv(name, value)
