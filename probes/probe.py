@@ -94,7 +94,8 @@ class Probe:
             evaluation: Count forward passes in eval mode or under no_grad as well.
             strict: Raise failures of the probe instead of keeping them as gaps.
             resume: ``"auto"`` begins the run if it is not there, else goes on with it: at ``resume_step`` if given,
-                else after its last recorded step, until :meth:`load_state_dict` says otherwise.
+                else after its last recorded step, until :meth:`load_state_dict` says otherwise. A job that trains from
+                the start again, having no checkpoint yet, gives ``resume_step=0`` beside it.
             resume_step: Go on with an existing run from this step; its rows from there on are superseded. 0 begins a
                 run that is not there.
             overwrite: Delete an existing run of this id. As with ``resume`` and ``resume_step``, a probe of this very

@@ -37,7 +37,8 @@ class HowToStart:
     ``overwrite=True``     is deleted, and begins at step 0        begins at step 0
     =====================  ======================================  =============================
 
-    To go on at step n deletes the rows of step n and later ones.
+    To go on at step n deletes the rows of step n and later ones. "After the last recorded step" is right where training
+    goes on from there too: a job that died before its first checkpoint begins anew, and says so by ``resume_step=0``.
 
     Raises:
         ValueError: ``resume`` is another word, or ``overwrite`` is given with one of the others.

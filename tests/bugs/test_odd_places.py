@@ -45,6 +45,7 @@ PLACES = [
     "back\\slash",
     "~",
 ]
+SHOWN = ["lr=0.5", "a#b", "br[ac]ket"]  # also drawn, and opened by every command, which takes longer
 KEYS = {"layer": "conv", "layer_index": 0, "layer_type": "Conv2d"}
 RATES = [0.5, 0.25, 0.125]
 
@@ -123,11 +124,12 @@ def test_every_reader_takes_partitions_from_below_the_store_alone(
     record(store)
     check_analysis(place)
     check_sql(place)
-    check_figures(place, out)
     check_storage(place, out)
     check_analysis(place)  # now from parts alone
     check_sql(place)
-    check_commands(place, out, capsys)
+    if name in SHOWN:
+        check_figures(place, out)
+        check_commands(place, out, capsys)
     assert sorted(path.name for path in store.iterdir()) == ["layers", "runs", "steps"]
 
 
@@ -156,7 +158,6 @@ def test_a_store_is_the_same_by_whatever_name(form: str, tmp_path: Path, monkeyp
     for name in (place, str(store)):
         check_analysis(name)
         check_sql(name)
-    check_figures(place, out)
     check_storage(place, out)
     check_analysis(str(store))
 

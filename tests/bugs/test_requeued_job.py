@@ -42,13 +42,12 @@ def train(folder: Path, how: str, deaths: list[tuple[int, str]]) -> None:
     reach(saved["step"], "before the probe")
     model = nn.Linear(4, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    options = {
-        "step": {"resume_step": saved["step"]},
-        "auto and step": {"resume": "auto", "resume_step": saved["step"]},
-    }
-    with Probe(
-        model, optimizer, store=folder / "runs", run="job", every=1, **options.get(how, {"resume": "auto"})
-    ) as probe:
+    options: dict[str, Any] = {"resume_step": saved["step"]}
+    if how != "step":
+        options["resume"] = "auto"
+    if how == "state" and "probe" in saved:
+        del options["resume_step"]  # the state says it
+    with Probe(model, optimizer, store=folder / "runs", run="job", every=1, **options) as probe:
         reach(saved["step"], "after the probe")
         if how == "state" and "probe" in saved:
             probe.load_state_dict(saved["probe"])
@@ -88,31 +87,43 @@ ATTEMPTS: list[list[tuple[int, str]]] = [
 ]
 
 
-def run_attempts(folder: Path, how: str) -> None:
-    """Start the job again and again, in forks of this process, which has imported all that it needs."""
+WAYS = ["step", "auto and step", "state"]
+
+
+def run_attempts(folder: Path) -> None:
+    """Start a job of each kind again and again, in forks of this process, which has imported all that they need."""
     import_module("torch._dynamo.config")
-    for deaths in ATTEMPTS:
-        child = os.fork()
-        if child == 0:
-            train(folder, how, deaths)
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        assert status == (-9 if deaths else 0), (deaths, status)
+    for how in WAYS:
+        (folder / how).mkdir()
+        for deaths in ATTEMPTS:
+            child = os.fork()
+            if child == 0:
+                train(folder / how, how, deaths)
+                os._exit(0)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            assert status == (-9 if deaths else 0), (how, deaths, status)
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the jobs in a process of their own, because they fork."""
+    folder = tmp_path_factory.mktemp("jobs")
+    command = [sys.executable, __file__, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize("how", ["step", "auto and step", "state"])
-def test_a_job_killed_at_odd_places_has_each_step_once(how: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path), how], capture_output=True, text=True, check=False, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    layers, steps = (pd.read_parquet(tmp_path / "runs" / table) for table in ("layers", "steps"))
+@pytest.mark.parametrize("how", WAYS)
+def test_a_job_killed_at_odd_places_has_each_step_once(how: str, jobs: Path) -> None:
+    store = jobs / how / "runs"
+    layers, steps = (pd.read_parquet(store / table) for table in ("layers", "steps"))
     assert layers["step"].tolist() == list(range(STEPS))
     assert steps.loc[steps["split"] == "train", "step"].tolist() == list(range(STEPS))
     assert not steps.duplicated(["step", "split"]).any()
-    assert verify(open_store(tmp_path / "runs")).faults == []
-    assert pd.read_parquet(tmp_path / "runs" / "runs")["status"].tolist() == ["finished"]
+    assert verify(open_store(store)).faults == []
+    assert pd.read_parquet(store / "runs")["status"].tolist() == ["finished"]
 
 
 class Training:
@@ -271,4 +282,4 @@ def test_the_last_step_of_a_run_that_begins_again_is_not_that_of_before(store: P
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    run_attempts(Path(sys.argv[1]), sys.argv[2])
+    run_attempts(Path(sys.argv[1]))
