@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from dynamics.classifier.config import RunConfig
 from dynamics.runtime.events import Ended, Failed
 from dynamics.runtime.options import DataDir, Download, Extractor, Overwrite, Resume, RunId, Store, options
+from probes.schema import local_folder
 
 if TYPE_CHECKING:
     from dynamics.sweeps.task import Task
@@ -63,7 +65,7 @@ def train(
         typer.echo(f"{name} is finished in {store}: nothing to go on with (--epochs N trains it for longer)")
         return
     keep_freed_memory()
-    go_on = f"meandrift train --resume --run {name} --store {store} --data-dir {data_dir}"
+    go_on = f"meandrift train --resume --run {name} --store {quote(store)} --data-dir {quote(str(data_dir))}"
     with watching(speaks=speaks, store=store, go_on=go_on) as watch:
         config.train(
             store=store,
@@ -163,9 +165,10 @@ def reproduce(
     chosen = experiments_named(experiment)
     configs = {run: config for one in chosen.values() for run, config in one.runs(quick=quick).items()}
     tasks = [task_for(store, run, config, overwrite=overwrite, extractor=extractor) for run, config in configs.items()]
-    go_on = f"meandrift reproduce --experiment {experiment}{' --quick' * quick} --store {store} --data-dir {data_dir}"
+    place = f"--store {quote(store)} --data-dir {quote(str(data_dir))}"
+    go_on = f"meandrift reproduce --experiment {experiment}{' --quick' * quick} {place}"
     _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, go_on=go_on)
-    drawn = draw(store, list(configs), out=out or Path(store) / "figures")
+    drawn = draw(store, list(configs), out=out or (local_folder(store) or Path(store)) / "figures")
     console = Console(soft_wrap=True)
     for name, one in chosen.items():
         console.print(as_text(one.results(store, quick=quick), title=f"{name}: {one.title}"))

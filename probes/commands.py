@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,7 +49,8 @@ def runs(
     Console().print(listed)
     if any(row[1] == KILLED for row in rows):
         typer.echo(
-            f"note: `meandrift recover --store {store}` brings what killed writers left into the tables", err=True
+            f"note: `meandrift recover --store {quote(store)}` brings what killed writers left into the tables",
+            err=True,
         )
     for path, problem in strangers(files):
         typer.echo(f"left out: {path} {problem}", err=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import operator
 import os
-import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 from torch.optim import Optimizer
@@ -24,14 +22,14 @@ from probes.metrics import Metric
 from probes.model.parameters import parameters_of
 from probes.model.selection import Pattern, select_layers
 from probes.ranks import Ranks
-from probes.recording.exit_status import exit_status
 from probes.recording.open_run import OpenRun
+from probes.recording.opening.open_probes import OPEN_PROBES
+from probes.recording.opening.opening import Opening, checked_step
 from probes.recording.step import StepInProgress
 from probes.recording.step_rows import StepRows
 from probes.recording.tables.arrow_tables import Tables
-from probes.schema import check_run_id
 from probes.step_cycle import StepCycle, offered_sources
-from probes.storage.recorder import Recorder
+from probes.storage.run_start import HowToStart
 
 
 class Probe:
@@ -50,6 +48,9 @@ class Probe:
 
     Rows reach the store within about a second and then survive SIGKILL; :meth:`flush` makes readers see them now.
 
+    Attributes:
+        run: The run's id in the store.
+
     Example:
         >>> with Probe(model, optimizer, store="runs", run="bn-s0", every=50) as probe:  # doctest: +SKIP
         ...     for x, y in batches:
@@ -65,15 +66,16 @@ class Probe:
         model: nn.Module,
         optimizer: Optimizer | Sequence[Optimizer] | Any | None = None,
         *,
-        run: str,
+        run: str | None = None,
         store: str | os.PathLike[str] = "runs",
         every: Cadence = EVERY,
         metrics: Sequence[str | Metric] | None = None,
         include: Pattern | Sequence[Pattern] | None = None,
         exclude: Pattern | Sequence[Pattern] | None = None,
-        config: Mapping[str, Any] | None = None,
+        config: Any = None,
         evaluation: bool = False,
         strict: bool = False,
+        resume: Literal["auto"] | None = None,
         resume_step: int | None = None,
         overwrite: bool = False,
         distributed: bool | None = None,
@@ -85,27 +87,31 @@ class Probe:
             model: Any module, before it is compiled or wrapped, or after; a compiled one before its first call.
             optimizer: What trains it, one or several, as torch or a framework (accelerate, Lightning) gives it; without
                 one, call :meth:`step` before each update.
-            run: The run's id in the store.
-            store: Folder of the store.
+            run: The run's id in the store; None takes a new one from the model's class and the time (:attr:`run`).
+            store: Folder or URL of the store.
             every: When to record: see :class:`probes.measuring.plan.Plan`.
             metrics: What to record, by metric or group name, or metrics of one's own (:func:`probes.metrics.metric`);
                 None is everything.
             include: Names with wildcards, or module types: only these are observed.
             exclude: The same, to leave layers out.
-            config: The run's configuration, kept with the run.
+            config: The run's configuration, kept with the run: a mapping, namespace, dataclass or anything else.
             evaluation: Count forward passes in eval mode or under no_grad as well.
             strict: Raise failures of the probe instead of keeping them as gaps.
-            resume_step: Go on with an existing run from this step; its rows from there on are superseded.
-            overwrite: Delete an existing run of this id.
+            resume: ``"auto"`` begins the run if it is not there, else goes on with it: at ``resume_step`` if given,
+                else after its last recorded step, until :meth:`load_state_dict` says otherwise. A job that trains from
+                the start again, having no checkpoint yet, gives ``resume_step=0`` beside it.
+            resume_step: Go on with an existing run from this step; its rows from there on are superseded. 0 begins a
+                run that is not there.
+            overwrite: Delete an existing run of this id. As with ``resume`` and ``resume_step``, a probe of this very
+                process that still writes the run is closed first.
             distributed: Work with the other ranks of the process group; None: if there are several. Every rank then
                 makes the same probe, and rank 0 writes.
 
         Raises:
-            ValueError: The run exists, the id is not allowed, a pattern, metric or schedule is none, or there is
-                nothing to observe.
+            ValueError: The run exists, or is to go on at a step and does not exist; the id is not allowed, a pattern,
+                metric or schedule is none, or there is nothing to observe.
         """
-        check_run_id(run)
-        step = _checked_step(resume_step)
+        opening = Opening(store, run, HowToStart(resume, resume_step, overwrite), config)
         self._epoch: int | None = None
         self._evaluation = evaluation
         self._optimizers = as_optimizers(optimizer)
@@ -118,20 +124,18 @@ class Probe:
         self._state: State = {}
         self._budget = Budget(_limits)
         self._run = OpenRun(
-            partial(Recorder, store, run, device=_device(model)) if self._ranks.rank == 0 else None,
-            Tables(self._selection.layers, self._plan.metrics, self._parameters),
-            self._gaps,
-            self._budget,
-            config=config,
-            resume_step=resume_step,
-            overwrite=overwrite,
+            opening,
+            self._selection.root,
+            tables=Tables(self._selection.layers, self._plan.metrics, self._parameters),
+            gaps=self._gaps,
+            budget=self._budget,
+            ranks=self._ranks,
         )
+        self.run = self._run.name
         self._rows = StepRows(self._run.put_row)
         self._closed = False
-        self._cycle = self._new_cycle(step)
-        self._process = os.getpid()
-        self._at_exit = partial(_close_at_exit, weakref.ref(self))
-        atexit.register(self._at_exit)
+        self._cycle = self._new_cycle(self._run.step)
+        OPEN_PROBES.add(self, self._run, self._run.place)
 
     @property
     def epoch(self) -> int | None:
@@ -201,8 +205,9 @@ class Probe:
         missing = [key for key in ("step", "epoch", "seconds", "carried") if key not in state]
         if missing:
             raise ValueError(f"probe state lacks {', '.join(missing)}: expected what Probe.state_dict() returned.")
+        self._rows.flush()  # of steps before; those after go with the rest
         if state["step"] != self._cycle.step:
-            self._run.rewind(_checked_step(state["step"]))
+            self._run.rewind(checked_step(state["step"]))
         places = {layer.name: layer.index for layer in self._selection.layers}
         self._state = {
             metric: {places[name]: v.clone() for name, v in kept.items() if name in places}
@@ -219,7 +224,7 @@ class Probe:
             step: Optimizer steps finished by now, where some were made while the probe was detached.
         """
         self.detach()
-        self._cycle = self._new_cycle(self._cycle.step if step is None else _checked_step(step))
+        self._cycle = self._new_cycle(self._cycle.step if step is None else checked_step(step))
 
     def detach(self) -> None:
         """Take all hooks off: model, optimizers and torch's settings are as they were before."""
@@ -233,7 +238,7 @@ class Probe:
         if self._closed:
             return
         self._closed = True
-        atexit.unregister(self._at_exit)
+        OPEN_PROBES.remove(self._run)
         failures = []
         for end in (self._cycle.close, self._rows.flush, partial(self._run.close, status)):
             try:
@@ -280,21 +285,3 @@ class Probe:
     def _lr(self) -> dict[str, Any]:
         rate = first_learning_rate(self._optimizers)
         return {} if rate is None else {"lr": rate}
-
-
-def _checked_step(step: int | None) -> int:
-    if step is None:
-        return 0
-    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-        raise ValueError(f"step {step!r}: expected the number of optimizer steps finished, 0 or more.")
-    return step
-
-
-def _device(model: nn.Module) -> str:
-    return next((str(parameter.device) for parameter in model.parameters()), "cpu")
-
-
-def _close_at_exit(reference: weakref.ref[Probe]) -> None:
-    probe = reference()
-    if probe is not None and probe._process == os.getpid():  # a forked child has no writer, and no say in the store
-        probe.close(exit_status())

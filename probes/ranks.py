@@ -7,11 +7,14 @@ layer's shards are gathered on the way to the rank that measures it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_Made = TypeVar("_Made")
 
 
 class Ranks:
@@ -45,6 +48,29 @@ class Ranks:
     def owns(self, index: int) -> bool:
         """Whether this rank measures the parameters of a layer."""
         return index % self.count == self.rank
+
+    def share(self, make: Callable[[], _Made]) -> _Made:
+        """Return on every rank what rank 0 makes; what is raised there is raised on every rank.
+
+        Raises:
+            ValueError: Rank 0 has raised an exception; the others get its words.
+        """
+        if self.count == 1:
+            return make()
+        made: list[Any] = [None, None]
+        failure: Exception | None = None
+        if self.rank == 0:
+            try:
+                made[0] = make()
+            except Exception as error:
+                failure, made[1] = error, f"{type(error).__name__}: {error}"
+        dist.broadcast_object_list(made, src=0, device=self.device)
+        if failure is not None:
+            raise failure
+        if made[1] is not None:
+            raise ValueError(f"rank 0: {made[1]}")
+        result: _Made = made[0]
+        return result
 
     def add(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """Return the sums over ranks of float64 tensors that have the same shapes on all ranks."""

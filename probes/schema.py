@@ -13,9 +13,12 @@ This module imports pyarrow and numpy, never torch.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.request import url2pathname
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +42,7 @@ RUN, STEP, EPOCH = "run", "step", "epoch"
 LAYER, LAYER_INDEX, LAYER_TYPE = "layer", "layer_index", "layer_type"
 PARAMETER, PARAMETER_INDEX = "parameter", "parameter_index"
 TENSOR, VIEW, SPLIT = "tensor", "view", "split"
+TRAIN = "train"  # the split of the training steps themselves
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,37 @@ def arrow_schema(table: str, columns: Iterable[Column]) -> pa.Schema:
     """Return the Arrow schema of a table: its keys first, then the given columns."""
     fields = [column.arrow_field() for column in (*KEYS[table], *columns)]
     return pa.schema(fields, metadata={"meandrift.schema_version": str(SCHEMA_VERSION)})
+
+
+NONFINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+"""In JSON, which has no such numbers, these words stand for them."""
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+def local_folder(store: str | os.PathLike[str]) -> Path | None:
+    """Return the folder that a store's name means on this machine; None for the URL of another file system.
+
+    ``~`` is the home of the user. In a ``file://`` URL, ``%20`` is a space.
+
+    Raises:
+        ValueError: A ``file://`` URL names another machine, or holds ``?`` or ``#``, which end the path of a URL.
+
+    >>> local_folder("file:///data/lr%3D0.5").as_posix(), local_folder("s3://bucket/runs")
+    ('/data/lr=0.5', None)
+    """
+    name = os.fspath(store)
+    scheme = _URL.match(name)
+    if scheme is None:
+        return Path(os.path.expanduser(name))  # noqa: PTH111  # Path.expanduser raises where there is no home
+    if scheme[1].lower() != "file":
+        return None
+    path = name[scheme.end() :].removeprefix("localhost")
+    if not path.startswith("/") or "?" in path or "#" in path:
+        raise ValueError(
+            f"store {name!r}: expected file:///FOLDER with %23 for '#' and %3F for '?'; or give the folder as a path"
+        )
+    return Path(url2pathname(path))
 
 
 _RUN_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,119}")

@@ -42,9 +42,11 @@ class LearningRates(FigureSpec):
         """Return the best accuracy over runs, a row for each arm and learning rate.
 
         Raises:
-            ValueError: No accuracy on that split, or all runs have one learning rate.
+            ValueError: No accuracy on that split, a learning rate that is no number, or one rate in all runs.
         """
         found = having(rows, SPLIT, self.split, what="accuracy on split")
+        if not_numbers := [rate for rate in found[RATE].unique() if isinstance(rate, str)]:
+            raise ValueError(f"figure {self.name!r} needs one number as {RATE} of each run, not {not_numbers[0]!r}")
         if found[RATE].nunique() < 2:
             raise ValueError(f"figure {self.name!r} compares learning rates; all runs have {found[RATE].iloc[0]:g}")
         best = found.sort_values(ACCURACY, kind="stable", na_position="first").drop_duplicates(RUN, keep="last")

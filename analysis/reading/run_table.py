@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.reading.selection import Patterns, abbreviated
-from analysis.reading.store import AnyStore
+from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import load, records
 from probes import schema
 
@@ -20,17 +20,34 @@ def runs(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     """Return one row a run: status, last step, device, versions and each key of its configuration.
 
     A nested configuration gives dotted columns (``optimizer.momentum``). A key that some runs lack is null there. A key
-    named like one of the table's own columns becomes ``config_<key>``.
+    named like one of the table's own columns becomes ``config_<key>``. A list is its JSON text, ``[0.9, 0.999]``, which
+    can be grouped by and compared. A run that has rows in other tables only has nulls.
 
     Raises:
         FileNotFoundError: There is no such folder.
         ValueError: The store is empty, no run matches, or a configuration is not a JSON object.
     """
-    table = load(store, schema.RUNS, runs=runs)
-    table[schema.RUN] = table[schema.RUN].astype(str)
+    opened = Store.open(store)
+    table = opened.retrying(lambda: _rows(opened, runs))
     settings = pd.DataFrame([config_of(row) for row in records(table)], index=table.index)
     settings = settings.rename(columns={key: f"config_{key}" for key in settings.columns if key in _STORED})
     return pd.concat([table.drop(columns="config", errors="ignore"), settings], axis="columns")
+
+
+def _rows(store: Store, runs: Patterns) -> pd.DataFrame:
+    """Return table ``runs``, with a row of nulls for each run that has rows in other tables only."""
+    present = {rows.run for rows in store.rows(schema.RUNS, runs)}
+    others = [run for run in store.run_ids(runs) if run not in present] if store.tables() else []
+    lacking = [run for run in others if any(store.rows(table, run) for table in schema.TABLES)]
+    if lacking and not present:
+        nothing = schema.arrow_schema(schema.RUNS, schema.RUNS_COLUMNS).empty_table().to_pandas()
+        return nothing.reindex(range(len(lacking))).assign(**{schema.RUN: lacking})
+    table = load(store, schema.RUNS, runs=runs)
+    table[schema.RUN] = table[schema.RUN].astype(str)
+    if not lacking:
+        return table
+    every = pd.DataFrame({schema.RUN: sorted([*present, *lacking])})
+    return every.merge(table, on=schema.RUN, how="left")
 
 
 def with_settings(
@@ -73,5 +90,12 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
+            flat[f"{prefix}{key}"] = _hashable(value)
     return flat
+
+
+def _hashable(value: Any) -> Any:
+    """Return a list as its JSON text, and the words for numbers that JSON lacks as these numbers."""
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return schema.NONFINITE.get(value, value) if isinstance(value, str) else value

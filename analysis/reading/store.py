@@ -96,6 +96,15 @@ class Store:
                 self._runs[table] = sorted(remote_parts.parts_by_run(self._filesystem, f"{self._root}/{table}"))
         return self._runs[table]
 
+    def run_ids(self, runs: Patterns = None) -> list[str]:
+        """Return the ids of the runs that have a folder or a log in any table, or of those that match, sorted.
+
+        Raises:
+            FileNotFoundError: There is no such path.
+            ValueError: The path is a file, or no run matches.
+        """
+        return matching(runs, sorted({run for table in schema.TABLES for run in self.runs_of(table)}), what="run")
+
     def tables(self) -> list[str]:
         """Return the tables in which a run has a folder or a log."""
         return [table for table in schema.TABLES if self.runs_of(table)]
@@ -188,7 +197,7 @@ class Store:
         with suppress(ValueError):
             return matching(runs, there, what="run")
         # A run of the store need not have rows in every table; only one that is in none is a mistake.
-        known = matching(runs, sorted({run for name in schema.TABLES for run in self.runs_of(name)}), what="run")
+        known = self.run_ids(runs)
         return [run for run in there if run in known]
 
     def _nothing_found(self, table: str, runs: Patterns) -> str:

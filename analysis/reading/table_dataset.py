@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,9 @@ def united(found: Sequence[RunRows], table: str, filesystem: pafs.FileSystem | N
 def _parts(files: list[str], filesystem: pafs.FileSystem | None) -> ds.FileSystemDataset | None:
     if not files:
         return None
-    dataset = ds.dataset(files, filesystem=filesystem, format="parquet", partitioning=BY_RUN)
+    # Only what stands below the table is a partition: the store may lie in a folder named lr=0.5, or run=3.
+    table = files[0].replace(os.sep, "/").rsplit("/", 2)[0]
+    dataset = ds.dataset(files, filesystem=filesystem, format="parquet", partitioning=BY_RUN, partition_base_dir=table)
     # A column that began to be recorded later is absent from earlier parts: take the union, absent means null.
     found = [fragment.physical_schema for fragment in dataset.get_fragments()]
     return dataset.replace_schema(pa.unify_schemas([dataset.schema, *found], promote_options="permissive"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +111,8 @@ def _as_data(chart: Chart, rows: pd.DataFrame, column: Column, store: str) -> di
 
 def _pandas(chart: Chart, store: str) -> str:
     columns = '["layer", "run"]' if chart.table == LAYERS else '["split", "run"]'
-    start = f'pd.read_parquet("{store}/{chart.table}").pivot_table(index="step", columns={columns}, '
+    folder = json.dumps(f"{store}/{chart.table}", ensure_ascii=False)
+    start = f'pd.read_parquet({folder}).pivot_table(index="step", columns={columns}, '
     since = ".pipe(lambda df: df - df.iloc[0])" if chart.from_start else ""
     return f'{start}values="{chart.column}", observed=True){since}.plot()'
 

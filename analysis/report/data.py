@@ -55,7 +55,7 @@ def settings_table(runs: pd.DataFrame) -> dict[str, Any]:
 def _text(value: Any) -> str:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return "–"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _runs(table: pd.DataFrame, named: pd.DataFrame) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ def _runs(table: pd.DataFrame, named: pd.DataFrame) -> list[dict[str, Any]]:
             "norm": arm[NORM],
             "color": appearances[arm[ARM]].color,
             "dashes": list(appearances[arm[ARM]].dashes[1]),
-            "status": row["status"],
+            "status": _text(row["status"]),
             "lastStep": None if pd.isna(row["last_step"]) else int(row["last_step"]),
             "device": _text(row["device"]),
             "gaps": json.loads(row["gaps"]) if isinstance(row["gaps"], str) else [],

@@ -55,7 +55,7 @@ def _absent(value: Any) -> bool:
 
 def _text(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.15g}"  # all digits: runs that differ in the last are not averaged
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 

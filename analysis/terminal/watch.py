@@ -63,7 +63,7 @@ def view(
 
 
 def _chosen(store: Store, run: str | None) -> pd.Series:
-    table = read_runs(store).sort_values("updated", kind="stable")
+    table = read_runs(store).sort_values("updated", kind="stable", na_position="first")
     names = matching(run, list(table[RUN]), what="run")
     return table[table[RUN] == names[-1]].iloc[0]
 
@@ -75,7 +75,7 @@ def _steps(store: Store, run: str) -> pd.DataFrame:
 
 
 def _progress(run: pd.Series, steps: pd.DataFrame, *, width: int) -> RenderableType:
-    line = Text.assemble((str(run[RUN]), "bold"), f"  {run['status']}, updated {run['updated']:%H:%M:%S} UTC")
+    line = Text.assemble((str(run[RUN]), "bold"), f"  {_state(run)}")
     table = Table("split", "step", "loss", "accuracy", "", box=None, padding=(0, 2, 0, 0))
     for split, rows in steps.groupby(SPLIT, observed=True) if len(steps) else ():
         last = rows.sort_values(STEP).iloc[-1]
@@ -88,6 +88,12 @@ def _progress(run: pd.Series, steps: pd.DataFrame, *, width: int) -> RenderableT
             sparkline(loss.to_numpy("float64"), width=max(width - 2 * BESIDE_SPARKLINE, LEAST_SPARKLINE)),
         )
     return Group(line, table)
+
+
+def _state(run: pd.Series) -> str:
+    if pd.isna(run["updated"]):
+        return "status unknown: it has no row in table runs"
+    return f"{run['status']}, updated {run['updated']:%H:%M:%S} UTC"
 
 
 def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, most: int, width: int) -> RenderableType:

@@ -71,7 +71,7 @@ def run(
         KeyboardInterrupt: Ctrl-C came; the checkpoint is written, the store is closed and readable.
     """
     began, name, device = time.monotonic(), name or config.name, choose_device(config.device)
-    place, grids = _checkpoint(store, name), samples_folder(Path(store), name)
+    place, grids = _checkpoint(store, name), samples_folder(store, name)
     if resume and not place.is_file():
         resume, overwrite = False, True
     if not resume and not overwrite:  # said before the extractor is trained
@@ -79,7 +79,7 @@ def run(
     saved = _saved(place, config, device) if resume else None
     start = 0 if saved is None else saved["step"]
     data = padded(load_data(config.data, data_dir=data_dir, download=download)).to(device)
-    measuring = scorer(config, data, choose_extractor(extractor, data, folder=Path(store) / "_extractors"))
+    measuring = scorer(config, data, choose_extractor(extractor, data, folder=grids.parents[1] / "_extractors"))
     state = _new_state(config, data, device)
     probe = Probe(
         state.pair,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
+from probes.schema import local_folder
 from probes.storage.files import open_store
 from probes.storage.run_row import read_run_row
 
@@ -48,7 +48,8 @@ def check_store(store: str | PathLike[str]) -> None:
     Raises:
         NotADirectoryError: It is a file.
     """
-    if Path(store).is_file():
+    folder = local_folder(store)
+    if folder is not None and folder.is_file():
         raise NotADirectoryError(f"store {store} is a file: expected a folder, or a path where one can be made.")
 
 

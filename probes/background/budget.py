@@ -21,6 +21,7 @@ class Limits:
         max_waiting: Bytes of values waiting to be written before the training thread waits for the writer.
         max_refused: Bytes of rows kept in memory while the store refuses them; from there on they are spilled.
         staleness: Seconds a record may wait for company before it is written.
+        eager: Seconds from the start in which a record waits for none: a job that dies as it starts leaves its rows.
         idle: Whether training leaves a core idle now.
     """
 
@@ -29,6 +30,7 @@ class Limits:
     max_waiting: int = 32 << 20
     max_refused: int = 32 << 20
     staleness: float = 1.0
+    eager: float = 1.0
     idle: Callable[[], bool] = leaves_cores_idle
 
 

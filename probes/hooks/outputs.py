@@ -172,8 +172,14 @@ class OutputHooks:
         return Reading(list(found), list(found.values()))
 
     def check_fired(self, gaps: Gaps) -> None:
-        """Warn if no hook ran in a step that was due: hooks added after the first compiled call never do."""
-        if self._wanted and not self.fired:
+        """Warn if no hook ran in a step that was due: hooks added after the first compiled call never do.
+
+        A model that is measured without a training, such as a loaded checkpoint, misses no outputs: no training pass
+        has begun, and no backward pass has left a gradient.
+        """
+        if not self._wanted or self.fired:
+            return
+        if self._passes.passed or any(parameter.grad is not None for parameter in self._root.parameters()):
             gaps.warn(
                 what="activations",
                 why="no forward hook ran. The model, or one of its class, was probably compiled and called before the"

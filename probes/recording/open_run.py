@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from torch import nn
+
 from probes.background.budget import Budget
 from probes.gaps import Gaps
+from probes.ranks import Ranks
+from probes.recording.opening.opening import Opening
 from probes.recording.record import Record
 from probes.recording.tables.arrow_tables import Tables
 from probes.recording.writer import Writer
@@ -19,29 +23,30 @@ class OpenRun:
     """The open run of a store.
 
     Args:
-        open_recorder: Makes the recorder, given ``config``, ``resume_step`` or ``overwrite``; None on ranks that do not
-            write.
+        opening: Which run, in which store, and how it starts.
+        model: What is observed.
         tables: Turns records into record batches.
         gaps: The values that could not be recorded; kept in the run's row.
         budget: Pays for metrics that are computed in the background.
-        first: Arguments of the first call of ``open_recorder``.
+        ranks: The ranks that record together; the first of them writes.
+
+    Attributes:
+        name: The run's id, on every rank.
+        step: The step that it starts with, on every rank.
+        place: See :meth:`probes.recording.opening.opening.Opening.place`.
     """
 
     def __init__(
-        self,
-        open_recorder: Callable[..., Recorder] | None,
-        tables: Tables,
-        gaps: Gaps,
-        budget: Budget,
-        **first: Any,
+        self, opening: Opening, model: nn.Module, *, tables: Tables, gaps: Gaps, budget: Budget, ranks: Ranks
     ) -> None:
-        self._open_recorder = open_recorder
         self._tables = tables
         self._gaps = gaps
         self._budget = budget
         self._recorder: Recorder | None = None
         self._writer: Writer | None = None
-        self._open(first)
+        opening.take_over()
+        self.name, self.step = ranks.share(lambda: self._open(opening.open(model)))
+        self.place = opening.place(self.name)
 
     def put(self, record: Record) -> None:
         """Take a record."""
@@ -76,9 +81,19 @@ class OpenRun:
                 self._gaps.delay(failure)
 
     def rewind(self, step: int) -> None:
-        """Supersede the rows from a step on and go on writing."""
-        self.close("interrupted")
-        self._open({"resume_step": step})
+        """Supersede the rows from a step on and go on writing.
+
+        Raises:
+            OSError: The store refused. Its rows are as they were.
+        """
+        if self._writer is None or self._recorder is None:
+            return
+        self._writer.close()
+        try:
+            self._tell(self._writer, raises=True)
+            self._recorder.rewind(step)
+        finally:
+            self._writer = Writer(self._recorder, self._tables, self._budget)
 
     def close(self, status: str) -> None:
         """Hand over what is waiting and close the run with a status; closing again does nothing.
@@ -97,6 +112,11 @@ class OpenRun:
                 self._describe()
             self._close_recorder(self._recorder, status, raises=raises)
 
+    def _open(self, recorder: Recorder) -> tuple[str, int]:
+        self._recorder = recorder
+        self._writer = Writer(recorder, self._tables, self._budget)
+        return recorder.run, recorder.step
+
     def _tell(self, writer: Writer, *, raises: bool) -> None:
         for metric, why, when in writer.take_failures():
             self._gaps.fail(metric, why, when, raises=raises)
@@ -112,11 +132,9 @@ class OpenRun:
         except OSError as failure:
             self._gaps.keep(failure, raises=raises)
 
-    def _open(self, how: Mapping[str, Any]) -> None:
-        if self._open_recorder is not None:
-            self._recorder = self._open_recorder(**how)
-            self._writer = Writer(self._recorder, self._tables, self._budget)
-
     def _describe(self) -> None:
         if self._gaps.changed and self._recorder is not None:
-            self._recorder.describe(gaps=self._gaps.entries())
+            gaps = self._gaps.entries()
+            told = {(gap["what"], gap["why"]) for gap in gaps}
+            before = [gap for gap in self._recorder.earlier_gaps if (gap.get("what"), gap.get("why")) not in told]
+            self._recorder.describe(gaps=[*before, *gaps])

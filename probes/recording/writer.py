@@ -41,7 +41,7 @@ class Writer:
         self._bytes = 0
         self._room = threading.Condition()
         self._writing = threading.Lock()
-        self._written = time.monotonic()
+        self._began = self._written = time.monotonic()
         self._wanted = self._warned = False
         self._failure: Exception | None = None
         self._failures: list[Failure] = []
@@ -55,7 +55,9 @@ class Writer:
                 self._wait_for_room(size)
             self._records.append(record)
             self._bytes += size
-        if record.snapshots and self._budget.wakes:
+        if self._is_new:
+            self._wanted = True
+        if self._wanted or (record.snapshots and self._budget.wakes):
             self._worker.wake()
 
     def put_row(self, row: dict[str, Any]) -> None:
@@ -86,6 +88,11 @@ class Writer:
         self._worker.stop()
         self._write_waiting()
         self._backlog.spill(most=0)
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether the run has begun so shortly ago that each record is written at once."""
+        return time.monotonic() - self._began < self._limits.eager
 
     def _wait_for_room(self, size: int) -> None:
         if not self._warned:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
@@ -22,7 +21,6 @@ from probes.storage.spool import spill_folder, spool_folder
 CHECKPOINTS = "_checkpoints"  # in the spool, <id>.pt each: not the store's own, but deleted with their run
 UNFINISHED = ".unfinished"  # a part under way, in a workspace
 _OBJECT_STORES = {"s3", "s3a", "gcs", "gs", "abfs", "abfss", "az"}
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 class StoreFiles:
@@ -254,14 +252,13 @@ def open_store(store: str | os.PathLike[str], *, fsync: bool = False) -> StoreFi
     ``~/.local/state/meandrift``; so do rows that a local store refused.
 
     Raises:
-        ValueError: Neither pyarrow nor fsspec knows the URL's scheme.
+        ValueError: Neither pyarrow nor fsspec knows the URL's scheme, or a ``file://`` URL is none of this machine's.
     """
     name = os.fspath(store)
-    if not _URL.match(name):
-        return LocalStoreFiles(name, Path(name).absolute(), fsync=fsync)
+    folder = schema.local_folder(name)
+    if folder is not None:
+        return LocalStoreFiles(name, folder.absolute(), fsync=fsync)
     filesystem, root = _filesystem(name)
-    if isinstance(filesystem, pafs.LocalFileSystem):
-        return LocalStoreFiles(name, Path(root), fsync=fsync)
     spool = spool_folder(name)
     return StoreFiles(name, filesystem, root, spool, spool / "spilled")
 

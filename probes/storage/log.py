@@ -197,20 +197,15 @@ def _converted(values: pa.Array, column: pa.Field, table: str) -> pa.Array:
         ) from error
 
 
-def segment_number(path: Path) -> int:
-    """Return the number of a segment from its name."""
-    return int(path.stem.rpartition("-")[2])
-
-
-def find_segments(directory: Path, table: str) -> list[Path]:
-    """Return the segments of a table in a directory, oldest first; none if there is no such directory.
+def find_segments(directory: Path, table: str) -> dict[int, Path]:
+    """Return the segments of a table in a directory by number, oldest first; none if there is no such directory.
 
     What has a segment's name and is no regular file is none.
     """
     with suppress(FileNotFoundError):
-        found = [path for path in directory.iterdir() if schema.segment_number(path.name, table) is not None]
-        return sorted(path for path in found if is_regular(path))
-    return []
+        numbered = {schema.segment_number(path.name, table): path for path in sorted(directory.iterdir())}
+        return {number: path for number, path in numbered.items() if number is not None and is_regular(path)}
+    return {}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from shlex import quote
 from types import TracebackType
 from typing import Any
 
@@ -18,11 +18,11 @@ from probes import schema
 from probes.storage.compaction import compact_run
 from probes.storage.durability import sync
 from probes.storage.files import open_store
-from probes.storage.log import TableLog, find_segments, segment_number
-from probes.storage.recovery import Recovered, move_to_part, recover_dead, recover_run
-from probes.storage.removal import erase
+from probes.storage.log import TableLog, find_segments
+from probes.storage.recovery import Recovered, move_to_part
 from probes.storage.rewind import rewind
-from probes.storage.run_row import default_versions, described, read_run_row, spill_run_row, write_run_row
+from probes.storage.run_row import default_versions, described, gaps_of, spill_run_row, write_run_row
+from probes.storage.run_start import HowToStart, start_run
 from probes.storage.writer_lock import WriterLock
 
 log = logging.getLogger("meandrift")
@@ -42,16 +42,22 @@ class Recorder:
     Args:
         store: Folder or URL of the store.
         run: The run's id, see :func:`probes.schema.check_run_id`.
-        config: The run's configuration, kept as JSON.
+        config: The run's configuration, of any kind, kept as JSON: see :func:`probes.storage.config_json.config_json`.
         versions: Versions to keep; by default those of Python, pyarrow, meandrift and torch.
         device: Where the model is.
-        resume_step: Go on with this existing run; its rows with ``step >= resume_step`` are deleted first.
+        resume: ``"auto"`` begins the run or goes on with it: see :class:`probes.storage.run_start.HowToStart`.
+        resume_step: Go on with the run from this step; its rows with ``step >= resume_step`` are deleted first.
         overwrite: Delete an existing run of this id first.
         fsync: Wait for the disk at each write, so that a power cut loses nothing either.
 
+    Attributes:
+        run: The run's id.
+        step: Optimizer steps that were finished when the recorder was made, as far as the store knows.
+        earlier_gaps: Gaps of the steps before, where the run goes on.
+
     Raises:
-        ValueError: The run exists and neither ``resume_step`` nor ``overwrite`` is given, or has another writer, or is
-            to be resumed and does not exist.
+        ValueError: The run exists and is neither to go on nor to be deleted, or has another writer, or is to go on and
+            does not exist.
         OSError: The store cannot be written.
     """
 
@@ -60,30 +66,32 @@ class Recorder:
         store: str | os.PathLike[str],
         run: str,
         *,
-        config: Mapping[str, Any] | None = None,
+        config: Any = None,
         versions: Mapping[str, Any] | None = None,
         device: str = "",
+        resume: str | None = None,
         resume_step: int | None = None,
         overwrite: bool = False,
         fsync: bool = False,
     ) -> None:
         self.run = schema.check_run_id(run)
-        if overwrite and resume_step is not None:
-            raise ValueError("overwrite deletes the run that resume_step goes on with: give one of the two")
+        how = HowToStart(resume, resume_step, overwrite)
         self._files = open_store(store, fsync=fsync)
         self._fsync = fsync
         self._writing, self._flushing = threading.RLock(), threading.RLock()
         self._logs: dict[str, TableLog] = {}
-        self._last_step = -1
         self._began = self._flushed = time.monotonic()
         self._owner = WriterLock(self._files.workspace(run))
         try:
             if fsync:
                 for folder in (self._owner.workspace.parent, self._files.spool):
                     sync(folder)
-            self._row = self._prepare(resume_step, overwrite=overwrite)
+            start = start_run(self._files, run, how)
+            self._row, self.step, self._last_step = start.row, start.step, start.last_step
+            self.earlier_gaps = [gap for gap in gaps_of(start.row) if gap.get("first_step", -1) < start.step]
             self.describe(
                 status="running",
+                gaps=self.earlier_gaps,
                 versions=default_versions() if versions is None else versions,
                 **({"device": device} if device else {}),
                 **({"config": config} if config is not None else {}),
@@ -151,6 +159,18 @@ class Recorder:
                         self._logs[table].forget(segment)
             self._write_row()
 
+    def rewind(self, step: int) -> None:
+        """Delete the rows of a step and of later ones: the training takes these steps again.
+
+        Raises:
+            OSError: The store refused. Some of these rows may still be there; the same call deletes them.
+        """
+        with self._flushing:
+            self.flush()
+            rewind(self._files, self.run, step=step)
+            self._last_step = min(self._last_step, step - 1)
+            self._write_row()
+
     def close(self, status: str = "finished") -> None:
         """Flush, compact and give the run back. Closing again does nothing.
 
@@ -180,37 +200,6 @@ class Recorder:
         failed = "interrupted" if kind is KeyboardInterrupt else "failed"
         self.close("finished" if kind is None else failed)
 
-    def _prepare(self, resume_step: int | None, *, overwrite: bool) -> dict[str, Any]:
-        """Bring the run to the state it starts from; return its row so far."""
-        recover_dead(self._files)  # not this run: its owner is alive, it is we
-        if overwrite:
-            erase(self._files, self.run)
-            return {"started": datetime.now(UTC), "gaps": "[]"}
-        recovered = recover_run(self._files, self.run)
-        if recovered.rows:
-            log.warning("%s", recovered)
-        exists = self._files.has_run(self.run)
-        if resume_step is not None:
-            if not exists:
-                raise ValueError(
-                    f"run {self.run!r} is not in store {self._files.name}: leave out resume_step to begin it"
-                )
-            row = read_run_row(self._files, self.run)
-            if (row.get("schema_version") or 0) > schema.SCHEMA_VERSION:
-                raise ValueError(
-                    f"run {self.run!r} was recorded under schema version {row['schema_version']}, and this meandrift "
-                    f"writes version {schema.SCHEMA_VERSION}: update meandrift to go on with it"
-                )
-            rewind(self._files, self.run, step=resume_step)
-            self._last_step = min(_or_none_yet(row.get("last_step")), resume_step - 1)
-            return row
-        if exists:
-            raise ValueError(
-                f"run {self.run!r} exists in store {self._files.name}: choose another run id, go on with it "
-                "(resume_step=...), or delete it first (overwrite=True)"
-            )
-        return {"started": datetime.now(UTC), "gaps": "[]"}
-
     def _log(self, table: str) -> TableLog:
         if table not in self._logs:
             self._logs[table] = self._new_log(table)
@@ -219,7 +208,7 @@ class Recorder:
     def _new_log(self, table: str) -> TableLog:
         workspace, spill = self._files.workspace(self.run), self._files.spilled(self.run)
         held = [last for _, last in filter(None, map(schema.part_range, self._files.parts(table, self.run)))]
-        logged = [segment_number(path) for folder in (workspace, spill) for path in find_segments(folder, table)]
+        logged = [number for folder in (workspace, spill) for number in find_segments(folder, table)]
         return TableLog(
             workspace,
             table,
@@ -238,7 +227,8 @@ class Recorder:
         kept = f"rows that are in no part yet are kept in {' and '.join(places)}" if places else "no row is lost"
         return (
             f"run {self.run!r} could not be closed in store {self._files.name}: {error}. {kept[0].upper()}{kept[1:]}: "
-            f"`meandrift recover {self.run} --store {self._files.name}` brings them in when the store takes them again"
+            f"`meandrift recover {self.run} --store {quote(self._files.name)}` brings them in when the store takes "
+            "them again"
         )
 
     def _note_step(self, batch: pa.RecordBatch) -> None:
@@ -269,7 +259,7 @@ class Recorder:
 
     def _seen(self) -> dict[str, Any]:
         """Return the run's row with the largest step recorded so far."""
-        return {**self._row, **({} if self._last_step < 0 else {"last_step": self._last_step})}
+        return {**self._row, "last_step": None if self._last_step < 0 else self._last_step}
 
     def _check_open(self) -> None:
         if not self._owner.held:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from probes import schema
 from probes.storage.columns import RECORDED, part_schema
 from probes.storage.files import UNFINISHED, StoreFiles
-from probes.storage.log import find_segments, read_segment, segment_number
+from probes.storage.log import find_segments, read_segment
 from probes.storage.parts import fitted
 from probes.storage.run_row import described, read_run_row, restore_spilled_row, write_run_row
 from probes.storage.safe_files import UnsafePathError, remove
@@ -65,11 +65,12 @@ def move_to_part(files: StoreFiles, table: str, run: str, segment: Path, done: R
 
     Doing it again after a failure is safe: the part has the segment's number, so it replaces itself.
     """
-    content = read_segment(segment)
+    number, content = schema.segment_number(segment.name, table), read_segment(segment)
+    assert number is not None, segment
     if content.rows is not None and content.rows.num_rows:
         stored = part_schema(table, content.rows.schema)
         rows = fitted(content.rows, stored)
-        files.put(table, run, schema.part_name(segment_number(segment), segment_number(segment)), [rows], stored)
+        files.put(table, run, schema.part_name(number, number), [rows], stored)
         done.rows[table] = done.rows.get(table, 0) + rows.num_rows
         done.last_step = max(done.last_step, pc.max(rows[schema.STEP]).as_py())
     done.torn_bytes += content.torn_bytes
@@ -101,11 +102,11 @@ def rows_of(files: StoreFiles, table: str, run: str) -> RunRows:
 
 def _read_logs(files: StoreFiles, table: str, run: str) -> Iterator[tuple[int, pa.Table]]:
     for folder in (files.workspace(run), files.spilled(run)):
-        for path in find_segments(folder, table):
+        for number, path in find_segments(folder, table).items():
             with suppress(OSError):  # it was brought into a part, or is no log
                 rows = read_segment(path).rows
                 if rows is not None:
-                    yield segment_number(path), fitted(rows, part_schema(table, rows.schema))
+                    yield number, fitted(rows, part_schema(table, rows.schema))
 
 
 def recover_run(files: StoreFiles, run: str) -> Recovered:
@@ -120,8 +121,8 @@ def recover_run(files: StoreFiles, run: str) -> Recovered:
     workspace, spilled = files.workspace(run), files.spilled(run)
     for table in RECORDED:
         held = [span for span in map(schema.part_range, files.parts(table, run)) if span is not None]
-        for path in (*find_segments(workspace, table), *find_segments(spilled, table)):
-            if not any(first <= segment_number(path) <= last for first, last in held):
+        for number, path in (*find_segments(workspace, table).items(), *find_segments(spilled, table).items()):
+            if not any(first <= number <= last for first, last in held):
                 with _left_if_unsafe(run):
                     move_to_part(files, table, run, path, done)
             elif path.parent == workspace:

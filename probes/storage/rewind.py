@@ -1,13 +1,42 @@
-"""Rewind: delete the rows of the steps that a resumed run will take again."""
+"""The end of a recorded run: the step after it, and the deletion of steps that a resumed run will take again."""
 
 from __future__ import annotations
 
+import math
+
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from probes import schema
 from probes.storage.columns import RECORDED
 from probes.storage.files import StoreFiles
+
+
+def next_step(files: StoreFiles, run: str) -> int:
+    """Return the number of optimizer steps finished when the last row of a run was recorded; 0 without rows.
+
+    A row of step n says that n steps were finished. If it is a row of a layer, or of split ``train``, step n was taken
+    too. Rows that stand in a log only do not count.
+    """
+    finished = [0]
+    for table in RECORDED:
+        for name in files.parts(table, run):
+            with files.open_part(table, run, name) as part:
+                finished.append(_steps_finished(part, table))
+    return max(finished)
+
+
+def _steps_finished(part: pq.ParquetFile, table: str) -> int:
+    largest = _largest_step(part.metadata)
+    if table != schema.STEPS and math.isfinite(largest):
+        return int(largest) + 1
+    rows = part.read(columns=[schema.STEP, *([schema.SPLIT] if table == schema.STEPS else [])])
+    steps = rows[schema.STEP]
+    if table != schema.STEPS:
+        return (pc.max(steps).as_py() or 0) + 1
+    of_training = pc.equal(rows[schema.SPLIT].cast(pa.string()), schema.TRAIN)
+    return pc.max(pc.add(steps, of_training.cast(pa.int64()))).as_py() or 0
 
 
 def rewind(files: StoreFiles, run: str, *, step: int) -> int:
@@ -37,6 +66,7 @@ def _rewind_part(files: StoreFiles, table: str, run: str, name: str, step: int) 
 
 
 def _largest_step(metadata: pq.FileMetaData) -> float:
+    """Return the largest step of a part as its statistics say it; infinity if they do not."""
     column = metadata.schema.names.index(schema.STEP)
     groups = [metadata.row_group(index).column(column).statistics for index in range(metadata.num_row_groups)]
-    return max((group.max if group is not None and group.has_min_max else float("inf") for group in groups), default=-1)
+    return max((group.max if group is not None and group.has_min_max else math.inf for group in groups), default=-1)

@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 
 from probes import schema
 from probes.arrow_arrays import one_row
+from probes.storage.config_json import config_json, plain_json
 from probes.storage.files import UNFINISHED, StoreFiles
 from probes.storage.parts import write_parquet
 from probes.storage.safe_files import check_folder, is_regular, make_file
 
 RUN_FILE = "part-0.parquet"
 _SCHEMA = schema.arrow_schema(schema.RUNS, schema.RUNS_COLUMNS)
-_JSON = {"config", "versions", "gaps"}
 
 
 def read_run_row(files: StoreFiles, run: str) -> dict[str, Any]:
@@ -70,12 +70,21 @@ def described(row: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, An
     unknown = sorted(set(fields) - set(_SCHEMA.names))
     if unknown:
         raise ValueError(f"run row has no field {', '.join(unknown)}; it has {', '.join(_SCHEMA.names)}")
-    written = {name: _json(value) if name in _JSON else value for name, value in fields.items()}
+    written = {name: _JSON[name](value) if name in _JSON else value for name, value in fields.items()}
     try:
         one_row(written, _SCHEMA)
     except TypeError as error:
         raise ValueError(f"run row: a value has the wrong type: {error}") from error
     return {**row, **written}
+
+
+def gaps_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the gaps of a run's row; none if there are none, or if they are no JSON list of objects."""
+    try:
+        gaps = json.loads(row.get("gaps") or "[]")
+    except ValueError:
+        return []
+    return [gap for gap in gaps if isinstance(gap, dict)] if isinstance(gaps, list) else []
 
 
 def default_versions() -> dict[str, str]:
@@ -93,8 +102,12 @@ def _stamped(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "updated": datetime.now(UTC), "schema_version": schema.SCHEMA_VERSION}
 
 
+def _config(value: Any) -> str | None:
+    return None if value is None else config_json(value)
+
+
 def _json(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    plain = dict(value) if isinstance(value, Mapping) else list(value)
-    return json.dumps(plain, default=str, ensure_ascii=False)
+    return value if value is None or isinstance(value, str) else plain_json(value)
+
+
+_JSON = {"config": _config, "versions": _json, "gaps": _json}

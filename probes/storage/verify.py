@@ -66,8 +66,8 @@ def verify(files: StoreFiles, runs: Iterable[str] | None = None) -> Verified:
         for table in RECORDED:
             _verify_table(files, table, run, found)
         _verify_run_row(files, run, found)
-        waiting = [path.name for table in RECORDED for path in find_segments(files.workspace(run), table)]
-        waiting += [path.name for table in RECORDED for path in find_segments(files.spilled(run), table)]
+        waiting = [path.name for table in RECORDED for path in find_segments(files.workspace(run), table).values()]
+        waiting += [path.name for table in RECORDED for path in find_segments(files.spilled(run), table).values()]
         if waiting:
             found.notes.append(f"run {run!r}: {len(waiting)} log segments are not in parts yet")
     return found

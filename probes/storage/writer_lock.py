@@ -189,7 +189,7 @@ def _is_dead(owner: dict[str, Any], *, lock_was_free: bool) -> bool:
     me = _this_process()
     same_boot = bool(me["boot"]) and owner.get("boot") == me["boot"]
     if not same_boot and owner.get("host") != me["host"]:
-        return False
+        return _is_earlier_attempt(owner, me)
     if lock_was_free:
         return True  # on one machine a free lock is proof
     pid = owner.get("pid")
@@ -203,7 +203,27 @@ def _this_process() -> dict[str, Any]:
         "pid": os.getpid(),
         "born": _birth(os.getpid()),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        **_attempt(),
     }
+
+
+def _attempt() -> dict[str, Any]:
+    """Return the SLURM job of this process and how often it was started again; nothing outside SLURM."""
+    job, restarts = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT", "0")
+    if not job or not restarts.isdecimal():
+        return {}
+    return {"job": f"{os.environ.get('SLURM_CLUSTER_NAME', '')}/{job}", "attempt": int(restarts)}
+
+
+def _is_earlier_attempt(owner: dict[str, Any], me: dict[str, Any]) -> bool:
+    """Return whether the owner belongs to an earlier start of this job: SLURM ends one before it requeues the job."""
+    attempt = owner.get("attempt")
+    return "job" in me and owner.get("job") == me["job"] and isinstance(attempt, int) and attempt < me["attempt"]
+
+
+def _is_this_process(owner: dict[str, Any]) -> bool:
+    me = _this_process()
+    return all(owner.get(name) == me[name] for name in ("host", "boot", "pid", "born"))
 
 
 def _boot_id() -> str:
@@ -240,6 +260,11 @@ def _parsed(content: bytes) -> dict[str, Any]:
 
 def _busy(run: str, owner: dict[str, Any], *, held: bool) -> str:
     who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('since', '?')}"
+    if _is_this_process(owner):
+        return (
+            f"run {run!r} is being written by {who}, which is this very process: close its probe first "
+            "(probe.close()). A new Probe with overwrite=True, or resume='auto' to go on, closes it by itself"
+        )
     if held:
         return f"run {run!r} is being written by {who}: choose another run id, or wait until that writer closes"
     return (

@@ -6,6 +6,7 @@ needs torchrun's variables. Rank 0 leaves losses and final weights in ``<folder>
 ``<folder>/<way>-bare.pt``, and the store in ``<folder>/runs``.
 """
 
+import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -123,6 +124,23 @@ def accumulate(model: nn.Module, folder: Path, *, passes: int, run: str) -> None
         scaler.step(optimizer)
 
 
+def open_together(folder: Path) -> None:
+    """Open a run without a name, one that is there, and one that goes on; leave what each rank knows of it."""
+    model = DistributedDataParallel(nn.Linear(6, 3))
+    with Probe(model, store=folder / "unnamed", every=1) as probe:
+        known: dict[str, Any] = {"name": probe.run}
+    try:
+        Probe(model, store=folder / "unnamed", run=probe.run)
+    except ValueError as error:
+        known["error"] = str(error)
+    for count in (3, 2):
+        train(model, make_batches()[:count, :4], folder, run="auto", resume="auto")
+    of_all: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(of_all, known)
+    if dist.get_rank() == 0:
+        (folder / "opened.json").write_text(json.dumps(of_all))
+
+
 def main(folder: Path) -> None:
     """Train as one rank, in all ways."""
     dist.init_process_group("gloo")
@@ -140,6 +158,7 @@ def main(folder: Path) -> None:
         accumulate(spread(make_model(), "ddp"), folder, passes=passes, run=f"noise-{passes}")
     accumulate(make_model(), folder, passes=1, run="noise-unshared")
     train(nn.Sequential(nn.Linear(6, 3), nn.LayerNorm(3)), make_batches(), folder, run="vectors", include=nn.LayerNorm)
+    open_together(folder)
     dist.destroy_process_group()
 
 

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="need
 
 CUDA = torch.device("cuda", 7)  # what caches keep by device may not serve a real one
 NO_VALUES = FakeTensorMode()  # one for all tests, as what caches keep belongs to it
-DRAWS = {"operator_norm"}  # from a generator of the device, which cannot be had without one
+DRAWS = {"operator_norm", "power_iteration"}  # from a generator of the device, which cannot be had without one
 REDUCED_BACKWARD = {name for name, each in METRICS.items() if each.reducer and each.reducer.of != "output"}
 OF_LAYERS = [name for name in METRICS if name not in DRAWS | REDUCED_BACKWARD | {"grad_noise"}]
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from probes import Probe
+from probes.background.budget import Limits
 from probes.storage.files import open_store
 from probes.storage.recovery import recover_dead
 from probes.storage.verify import verify
@@ -27,7 +28,7 @@ def train(store: Path, lose: Callable[[], object], *, model_file: Path, strict: 
     """Train as a user does, lose the store on the way, and save the model after the block."""
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with Probe(model, optimizer, store=store, run="a", every=1, strict=strict) as probe:
+    with Probe(model, optimizer, store=store, run="a", every=1, strict=strict, _limits=Limits(eager=0.0)) as probe:
         for step in range(STEPS):
             if step == FLUSHED:
                 probe.flush()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from probes import Probe
+from probes.background.budget import Limits
 from probes.metrics import metric
 from probes.schedule import at
 from probes.schema import Column
+
+ROOT = Path(__file__).parents[2]
+NOT_AT_ONCE = Limits(eager=0.0)  # rows wait for a second, in which the test takes the disk away
 
 
 class Loop:
@@ -328,7 +334,7 @@ def test_strict_raises_the_failure(store):
 
 def test_a_disk_that_is_full_for_a_while_delays_rows_and_loses_none(store, table, monkeypatch):
     loop = Loop()
-    with loop.probe(store, strict=False) as probe:
+    with loop.probe(store, strict=False, _limits=NOT_AT_ONCE) as probe:
         loop.step()
         probe.flush()
         with monkeypatch.context() as full:
@@ -345,7 +351,7 @@ def test_a_disk_that_is_full_for_a_while_delays_rows_and_loses_none(store, table
 
 def test_a_disk_that_takes_no_more_rows_but_parts_loses_none(store, table, monkeypatch):
     loop = Loop()
-    with loop.probe(store, strict=False) as probe:
+    with loop.probe(store, strict=False, _limits=NOT_AT_ONCE) as probe:
         loop.step()
         probe.flush()
         monkeypatch.setattr(probe._run._recorder, "write", _no_space)
@@ -357,7 +363,7 @@ def test_a_disk_that_takes_no_more_rows_but_parts_loses_none(store, table, monke
 
 def test_rows_that_neither_store_nor_spool_take_are_named(store, table, monkeypatch):
     loop = Loop()
-    probe = loop.probe(store, strict=False)
+    probe = loop.probe(store, strict=False, _limits=NOT_AT_ONCE)
     loop.step()
     probe.flush()
     for name in ("write", "spill"):
@@ -409,12 +415,24 @@ def test_diverging_training_is_recorded_to_the_end_and_found_by_one_query(store,
     assert table("runs")["gaps"].item() in (None, "[]")  # a NaN is a finding, not a failure
 
 
+FORGETS = """
+import sys, torch
+from probes import Probe
+
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+probe = Probe(model, optimizer, store=sys.argv[1], run="a", every=1)
+model(torch.ones(3, 2)).sum().backward()
+optimizer.step()
+probe.log(loss=0.5)
+"""
+
+
 def test_a_probe_that_was_forgotten_is_closed_at_exit(store, table):
-    loop = Loop()
-    probe = loop.probe(store)
-    loop.step()
-    atexit.unregister(probe._at_exit)
-    probe._at_exit()
+    done = subprocess.run(
+        [sys.executable, "-c", FORGETS, str(store)], capture_output=True, text=True, check=False, cwd=ROOT, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (0, "")
     assert table("runs")["status"].item() == "interrupted"
-    assert len(table("layers")) == 3
-    probe.close()
+    assert table("layers")["step"].tolist() == [0]
+    assert table("steps")["loss"].tolist() == [0.5]

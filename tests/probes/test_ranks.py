@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import runpy
 import socket
 import subprocess
@@ -133,6 +135,22 @@ def test_layers_without_any_matrix_leave_the_other_tables_whole(folder):
 @pytest.mark.parametrize("way", WAYS)
 def test_each_step_is_logged_once(way, folder):
     assert rows(folder, "steps", way)["step"].tolist() == [0, 1, 2, 3]
+
+
+def test_ranks_agree_on_the_name_that_a_run_is_given(folder):
+    first, second = json.loads((folder / "opened.json").read_text())
+    assert re.fullmatch(r"Linear-\d{8}-\d{6}", first["name"])
+    assert second["name"] == first["name"]
+
+
+def test_a_run_that_cannot_be_opened_is_refused_on_every_rank(folder):
+    first, second = json.loads((folder / "opened.json").read_text())
+    assert "exists in store" in first["error"]
+    assert second["error"].endswith(first["error"])
+
+
+def test_ranks_agree_on_the_step_after_the_last_recorded_one(folder):
+    assert rows(folder, "layers", "auto")["step"].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_one_process_alone_needs_no_group():

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from probes.storage import recorder as recorder_module
-from probes.storage import run_row
+from probes.storage import run_row, run_start
 from probes.storage.files import open_store
 from probes.storage.recorder import Recorder
 from probes.storage.recovery import recover_dead
@@ -173,7 +173,7 @@ def test_a_clock_that_jumps_changes_no_row_and_no_order(tmp_path, monkeypatch):
             return next(cls.moments)
 
     monkeypatch.setattr(run_row, "datetime", JumpingClock)
-    monkeypatch.setattr(recorder_module, "datetime", JumpingClock)
+    monkeypatch.setattr(run_start, "datetime", JumpingClock)
     monkeypatch.setattr("time.time", lambda: -1e9)
     recorder = Recorder(tmp_path, "a")
     for step in range(6):

@@ -5,16 +5,19 @@ from __future__ import annotations
 import pyarrow.fs as pafs
 
 from analysis.reading.files.local_files import RUN_PREFIX, is_part, is_run_folder
+from probes import schema
 
 
 def filesystem_of(location: str) -> tuple[pafs.FileSystem | None, str]:
     """Return the file system of a folder or URL, None for this machine's own, and the path in it.
 
     Raises:
-        ValueError: The URL has a scheme that neither pyarrow nor an installed fsspec knows.
+        ValueError: The URL has a scheme that neither pyarrow nor an installed fsspec knows, or is a ``file://`` URL of
+            another machine.
     """
-    if "://" not in location:
-        return None, location
+    folder = schema.local_folder(location)
+    if folder is not None:
+        return None, str(folder)
     try:
         filesystem, path = pafs.FileSystem.from_uri(location)
     except ValueError:  # a scheme unknown to pyarrow: fsspec may know it
@@ -22,7 +25,7 @@ def filesystem_of(location: str) -> tuple[pafs.FileSystem | None, str]:
 
         known, path = url_to_fs(location)
         return pafs.PyFileSystem(pafs.FSSpecHandler(known)), path
-    return (None if isinstance(filesystem, pafs.LocalFileSystem) else filesystem), path
+    return filesystem, path
 
 
 def parts_by_run(filesystem: pafs.FileSystem, folder: str) -> dict[str, list[str]]:

@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 
 from analysis.reading.files.recorded_rows import RunRows, fitting
 from analysis.reading.store import Store
+from probes import schema
 
 if TYPE_CHECKING:
     import duckdb
 
 _LOGGED = "logged"  # DuckDB's schema for rows that are in no part yet
+_PART = "path of the part"  # a column of DuckDB's; no column of a store has such a name
+_RUN_OF_PART = r"[/\\]run=([^/\\]*)[/\\][^/\\]*$"
 
 
 def make_views(connection: duckdb.DuckDBPyConnection, store: Store, sql: str) -> list[str]:
@@ -64,10 +67,13 @@ def _needed(tables: list[str], sql: str) -> list[str]:
 
 def _of_parts(paths: list[str]) -> str:
     # Uniting columns by name makes DuckDB open every file, ten times slower than pyarrow's check whether they differ.
-    differ = len({_columns(path) for path in paths}) > 1
+    columns = {_columns(path) for path in paths}
+    own = ", run" if any(schema.RUN in names for names in columns) else ""  # of a file that no probe has written
+    # DuckDB would take each k=v in a path for a partition, also the folder lr=0.5 that the store lies in.
     return (
-        f"SELECT * FROM read_parquet([{', '.join(_quoted(_literal(path)) for path in paths)}], "
-        f"hive_partitioning = true, hive_types = {{'run': VARCHAR}}, union_by_name = {str(differ).lower()})"
+        f'SELECT * EXCLUDE ("{_PART}"{own}), regexp_extract("{_PART}", {_quoted(_RUN_OF_PART)}, 1) AS run '
+        f"FROM read_parquet([{', '.join(_quoted(_literal(path)) for path in paths)}], hive_partitioning = false, "
+        f"filename = {_quoted(_PART)}, union_by_name = {str(len(columns) > 1).lower()})"
     )
 
 

@@ -62,14 +62,17 @@ def grid(pixels: Tensor, *, columns: int = COLUMNS) -> Tensor:
     return blocks.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
 
 
-def samples_folder(store: Path | str, run: str) -> Path:
+def samples_folder(store: str | os.PathLike[str], run: str) -> Path:
     """Return the folder of a run's sample grids.
 
     Raises:
-        ValueError: The run's id is not allowed.
+        ValueError: The run's id is not allowed, or the store is at a URL.
         UnsafePathError: The folder is a link, or stands in one.
     """
-    return check_folder(Path(store) / schema.SAMPLES / f"run={check_run_id(run)}", root=Path(store))
+    root = schema.local_folder(store)
+    if root is None:
+        raise ValueError(f"store {store}: samples are kept in a local folder; name one.")
+    return check_folder(root / schema.SAMPLES / f"run={check_run_id(run)}", root=root)
 
 
 def write_grid(folder: Path, pixels: Tensor, *, step: int) -> Path:

@@ -30,7 +30,7 @@ from probes.schema import Column
 NORMS = ["none", "bn", "sn", "msn", "released_sn", "wn", "torch_sn"]
 RECORDED = ["weights", "gradients", "activations", "singular_values", "spectrum"]
 WRITER = "probe-writer"
-ALWAYS = Limits(idle=lambda: True, wake_copied=1)
+ALWAYS = Limits(idle=lambda: True, wake_copied=1, eager=0.0)
 NEVER = Limits(idle=lambda: False)
 
 
@@ -121,7 +121,7 @@ def test_the_worker_computes_while_training_goes_on(solved, store):
 
 
 def test_several_steps_are_computed_together_where_they_are_small(solved, store):
-    train(network(), store, steps=5, _limits=Limits(idle=lambda: True, staleness=1000.0))
+    train(network(), store, steps=5, _limits=Limits(idle=lambda: True, staleness=1000.0, eager=0.0))
     assert solved == [("MainThread", 4)] * 5  # when the run is closed, each step from its own copies
 
 
@@ -153,7 +153,7 @@ def matrix_bytes(model):
 
 def test_copies_that_do_not_fit_are_computed_at_once(solved, store, table):
     model = network()
-    limits = Limits(idle=lambda: True, max_copied=2 * matrix_bytes(model), staleness=1000.0)
+    limits = Limits(idle=lambda: True, max_copied=2 * matrix_bytes(model), staleness=1000.0, eager=0.0)
     train(copy.deepcopy(model), store, run="background", steps=6, _limits=limits)
     assert len(solved) == 6
     train(model, store, run="at-once", steps=6, _limits=NEVER)
@@ -168,7 +168,7 @@ def test_memory_is_given_back_when_metrics_are_computed(store):
         probe.flush()
         assert probe._budget._taken == 0
 
-    train(network(), store, between=look, steps=4, _limits=Limits(idle=lambda: True, staleness=1000.0))
+    train(network(), store, between=look, steps=4, _limits=Limits(idle=lambda: True, staleness=1000.0, eager=0.0))
     assert taken == [0, *[matrix_bytes(network())] * 3]
 
 
@@ -224,7 +224,7 @@ def test_a_strict_failure_does_not_hide_the_error_of_the_training_itself(store, 
         if step == 6:
             raise LookupError("of the training")
 
-    limits = Limits(idle=lambda: True, staleness=1000.0)
+    limits = Limits(idle=lambda: True, staleness=1000.0, eager=0.0)
     with pytest.raises(LookupError, match="of the training"), pytest.warns(RuntimeWarning, match="no such number"):
         train(network(), store, steps=7, metrics=["singular_values"], every=1, between=stop, _limits=limits)
     assert '"singular_values"' in table("runs")["gaps"].item()

@@ -75,9 +75,19 @@ def test_records_arrive_in_order_and_all_of_them(writer, sink):
 
 
 def test_a_record_is_written_without_a_flush(make_writer, sink):
-    make_writer(staleness=0.05).put(record(0))
+    make_writer(staleness=0.05, eager=0.0).put(record(0))
     assert sink.written.wait(60)
     assert sink.steps == [0]
+
+
+def test_a_record_of_a_young_run_waits_for_none_and_a_later_one_does(make_writer, sink):
+    later = make_writer(staleness=1000.0, eager=0.0)
+    later.put(record(0))
+    assert not sink.written.wait(0.2)
+    make_writer(staleness=1000.0, eager=1000.0).put(record(1))
+    assert sink.written.wait(60)
+    later.flush()
+    assert sink.steps == [1, 0]
 
 
 def test_a_slow_store_makes_training_wait_and_says_so_instead_of_growing_or_losing(make_writer, sink):

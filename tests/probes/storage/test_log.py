@@ -5,7 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from probes.storage.log import TableLog, find_segments, read_segment, segment_number
+from probes.schema import segment_number
+from probes.storage.log import TableLog, find_segments, read_segment
 
 
 def losses(first: int, last: int) -> pa.RecordBatch:
@@ -26,7 +27,7 @@ def test_a_segment_is_an_arrow_stream_that_any_reader_opens(tmp_path):
     log = table_log(tmp_path, first=1)
     log.append(losses(0, 2))
     log.append(losses(2, 3))
-    [path] = find_segments(tmp_path, "steps")
+    [path] = find_segments(tmp_path, "steps").values()
     assert pa.ipc.open_stream(path.read_bytes()).read_all()["step"].to_pylist() == [0, 1, 2]
 
 
@@ -133,7 +134,7 @@ def test_a_column_not_met_before_begins_a_new_segment_and_one_that_stays_away_do
     log.append(losses(1, 2).append_column("mine", pa.array([1.5])))
     log.append(losses(2, 3))
     segments = log.finish_segments()
-    assert [segment_number(path) for path in segments] == [7, 8]
+    assert [segment_number(path.name, "steps") for path in segments] == [7, 8]
     assert read_segment(segments[1]).rows["mine"].to_pylist() == [1.5, None]
 
 
@@ -143,7 +144,7 @@ def test_a_batch_that_is_spilled_is_a_segment_between_those_before_and_after_it(
     spilled = log.spill(losses(2, 3))
     log.append(losses(3, 4))
     segments = log.finish_segments()
-    assert [segment_number(path) for path in segments] == [1, 2, 3]
+    assert [segment_number(path.name, "steps") for path in segments] == [1, 2, 3]
     assert [path.parent for path in segments] == [tmp_path, spilled.parent, tmp_path]
     assert [steps_in(read_segment(path).rows) for path in segments] == [[0, 1], [2], [3]]
 
@@ -151,7 +152,7 @@ def test_a_batch_that_is_spilled_is_a_segment_between_those_before_and_after_it(
 def test_the_rows_of_a_segment_that_somebody_deletes_are_spilled(tmp_path):
     log = table_log(tmp_path, first=1)
     log.append(losses(0, 2))
-    [path] = find_segments(tmp_path, "steps")
+    [path] = find_segments(tmp_path, "steps").values()
     path.unlink()
     log.append(losses(2, 3))
     segments = log.finish_segments()

@@ -65,6 +65,35 @@ def test_an_owner_on_another_machine_gives_way_only_to_force(tmp_path, take):
     assert take(tmp_path / "a", force=True).held
 
 
+REQUEUED = {"SLURM_JOB_ID": "42", "SLURM_CLUSTER_NAME": "big", "SLURM_RESTART_COUNT": "1"}
+ELSEWHERE = {"boot": "another boot", "host": "node7"}
+
+
+def test_an_earlier_attempt_of_a_requeued_job_gives_way_on_any_machine(tmp_path, take, monkeypatch):
+    owner_file(tmp_path / "a", **ELSEWHERE, job="big/42", attempt=0)
+    for name, value in REQUEUED.items():
+        monkeypatch.setenv(name, value)
+    assert take(tmp_path / "a").held
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        {"job": "big/42", "attempt": 1},  # the same attempt, on its other machine
+        {"job": "big/41", "attempt": 0},
+        {"job": "small/42", "attempt": 0},
+        {"job": "big/42", "attempt": "0"},
+        {},
+    ],
+)
+def test_any_other_owner_on_another_machine_keeps_its_run(owner, tmp_path, monkeypatch):
+    owner_file(tmp_path / "a", **ELSEWHERE, **owner)
+    for name, value in REQUEUED.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RunIsOwnedError, match="node7"):
+        WriterLock(tmp_path / "a")
+
+
 def test_a_container_on_this_machine_is_this_machine(tmp_path, take):
     owner_file(tmp_path / "a", host="a-container")
     assert take(tmp_path / "a").held

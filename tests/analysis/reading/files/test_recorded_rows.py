@@ -215,7 +215,7 @@ def test_readers_of_what_is_there_do_not_fail_on_a_killed_run(tmp_path: Path) ->
     assert findings_of(store, runs="silent").empty
     assert findings_of(store, runs="later").empty
     assert write_report(store, tmp_path / "report.html").stat().st_size > 1000
-    assert analysis.runs(store)["run"].tolist() == ["killed", "silent"]
+    assert analysis.runs(store)["run"].tolist() == ["killed", "later", "silent"]
     with pytest.raises(ValueError, match="run 'silent' has no rows in table 'layers'; killed, later may have some"):
         analysis.layers(store, runs="silent")
     with pytest.raises(ValueError, match="no run matches 'none'; there are: killed, later, silent"):

@@ -1,0 +1,78 @@
+"""The open probes of this process: each is closed at its end, or when another probe takes its run over."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from probes.recording.exit_status import exit_status
+
+
+class Closes(Protocol):
+    """A probe, or the open run of one."""
+
+    def close(self, status: str) -> None:
+        """Close with a status; closing again does nothing."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A probe and its run. The probe is not kept alive: who forgets it and its model frees both."""
+
+    probe: weakref.ref[Closes]
+    run: Closes
+    place: Path
+
+    def close(self, status: str) -> None:
+        """Close the probe, which takes its hooks off; of one that is gone, the run."""
+        (self.probe() or self.run).close(status)
+
+
+class OpenProbes:
+    """The probes of this process that nobody has closed. At its end they are closed: see :func:`exit_status`.
+
+    A forked child has none: they are its parent's.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[_Entry] = []
+        self._at_exit = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._entries.clear)
+
+    def add(self, probe: Closes, run: Closes, place: Path) -> None:
+        """Take a probe, its open run, and where that stands: the same place is the same run."""
+        if not self._at_exit:
+            self._at_exit = True
+            atexit.register(self.close_all)
+        self._entries.append(_Entry(weakref.ref(probe), run, place))
+
+    def remove(self, run: Closes) -> None:
+        """Forget the probe of a run: it is closed."""
+        self._entries[:] = [entry for entry in self._entries if entry.run is not run]
+
+    def close_forgotten(self) -> None:
+        """Close the runs whose probes are gone: model and probe were freed, and nobody closed the probe."""
+        self._close([entry for entry in self._entries if entry.probe() is None])
+
+    def close_at(self, place: Path) -> None:
+        """Close the probe of the run that stands there, if this process has one."""
+        self._close([entry for entry in self._entries if entry.place == place])
+
+    def close_all(self) -> None:
+        """Close every probe, the newest first."""
+        self._close(self._entries[::-1], exit_status())
+
+    def _close(self, entries: list[_Entry], status: str = "interrupted") -> None:
+        for entry in entries:
+            try:
+                entry.close(status)
+            finally:
+                self.remove(entry.run)
+
+
+OPEN_PROBES = OpenProbes()

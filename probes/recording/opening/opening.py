@@ -1,0 +1,86 @@
+"""The opening of a probe's run: its name, and what happens to a run of that name that is there already."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from probes import schema
+from probes.recording.opening.open_probes import OPEN_PROBES
+from probes.recording.opening.run_names import open_unnamed
+from probes.storage.recorder import Recorder
+from probes.storage.run_start import HowToStart
+from probes.storage.spool import spool_folder
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Which store, which run, and how it starts, as the user asked for it.
+
+    Attributes:
+        store: Folder or URL of the store.
+        run: The run's id; None takes a new name.
+        how: What happens to a run that is there, or is not.
+        config: The run's configuration.
+
+    Raises:
+        ValueError: The id is not allowed, the step is none, or a run without a name is to go on or to be deleted.
+    """
+
+    store: str | os.PathLike[str]
+    run: str | None
+    how: HowToStart
+    config: Any = None
+
+    def __post_init__(self) -> None:
+        if self.run is not None:
+            schema.check_run_id(self.run)
+        elif self.how.resumes or self.how.overwrite:
+            raise ValueError("a run goes on, or is overwritten, under its name: give run=...")
+        checked_step(self.how.resume_step)
+
+    def take_over(self) -> None:
+        """Close the probe of this process that has the run, if the run is to go on or to be deleted.
+
+        So are the runs of probes that were freed with their models and never closed.
+        """
+        OPEN_PROBES.close_forgotten()
+        if self.run is not None and (self.how.resumes or self.how.overwrite):
+            OPEN_PROBES.close_at(self.place(self.run))
+
+    def open(self, model: nn.Module) -> Recorder:
+        """Return the recorder of the run.
+
+        Raises:
+            ValueError: See :class:`probes.storage.run_start.HowToStart`; or another process writes the run.
+            OSError: The store cannot be written.
+        """
+        if self.run is None:
+            return open_unnamed(self.store, type(model).__name__, lambda name: self._recorder(name, model))
+        return self._recorder(self.run, model)
+
+    def place(self, run: str) -> Path:
+        """Return a path that a run has to itself: the same by whatever name or link the store is opened."""
+        base = schema.local_folder(self.store) or spool_folder(os.fspath(self.store))
+        return base.resolve() / schema.WRITERS / run
+
+    def _recorder(self, run: str, model: nn.Module) -> Recorder:
+        device = next((str(parameter.device) for parameter in model.parameters()), "cpu")
+        return Recorder(self.store, run, device=device, config=self.config, **asdict(self.how))
+
+
+def checked_step(step: int | None) -> int:
+    """Return a number of finished optimizer steps; None is 0.
+
+    Raises:
+        ValueError: It is no whole number, or negative.
+    """
+    if step is None:
+        return 0
+    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise ValueError(f"step {step!r}: expected the number of optimizer steps finished, 0 or more.")
+    return step
