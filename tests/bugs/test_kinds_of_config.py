@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from analysis.summaries.arms import arms
+from analysis.summaries.comparison_arms import arms
 from torch import nn
 
 import analysis
