@@ -9,9 +9,10 @@ from torch.optim import Optimizer
 
 from probes.background.budget import Budget
 from probes.gaps import Gaps
+from probes.hooks.convolutions import CONVOLUTION
 from probes.hooks.micro_batches import MICRO_BATCHES, MicroBatchHooks
 from probes.hooks.optimizer_steps import OptimizerSteps
-from probes.hooks.outputs import CONVOLUTION, OutputHooks
+from probes.hooks.outputs import OutputHooks
 from probes.measuring.measurement import State
 from probes.measuring.observation import Observation
 from probes.measuring.plan import Plan

@@ -58,8 +58,9 @@ class MicroBatchHooks:
             self.remove()
 
     def _read(self, observation: Observation) -> Reading:
-        found = self.take(dict(zip(*observation.read("gradient"), strict=True)))
-        return Reading(list(found), list(found.values()))
+        gradients = observation.read("gradient")
+        found = self.take(gradients.by_layer())
+        return Reading(list(found), list(found.values()), gradients.failures)
 
     def take(self, gradients: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Return ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]`` of each layer that had ``K >= 2`` contributions.

@@ -31,8 +31,8 @@ REDUCED_BACKWARD = {name for name, each in METRICS.items() if each.reducer and e
 OF_LAYERS = [name for name in METRICS if name not in DRAWS | REDUCED_BACKWARD | {"grad_noise"}]
 
 
-def fail(name: str, failure: Exception, step: int) -> None:
-    raise AssertionError(f"{name}, step {step}: {failure}") from failure
+def fail(name: str, failure: Exception, step: int, /, **place: str) -> None:
+    raise AssertionError(f"{name}, step {step}, {place}: {failure}") from failure
 
 
 def report(name: str, failure: Exception) -> None:
