@@ -14,7 +14,8 @@ from probes.metrics.top_eigenvalue import top_eigenvalue
 from probes.schema import Column
 
 _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
-_WARM_ITERATIONS = 10  # from the last record's vector; a few optimizer steps move it little
+_ITERATIONS = 25
+_WARM_ITERATIONS = 14  # from the last record's vector; a few optimizer steps move it little
 _MIXED_IN = 0.1  # of a fixed pseudo-random direction beside the last record's vector
 _TINY = 1e-300  # 0 / _TINY = 0 where the bidiagonalisation has come to its end
 
@@ -89,7 +90,7 @@ def conv_operator_norm(
     groups: int = 1,
     padding_mode: str = "zeros",
     input_shape: Sequence[int],
-    iterations: int = 25,
+    iterations: int = _ITERATIONS,
     start: Tensor | None = None,
 ) -> Tensor:
     """Return ``max |conv(x)| / |x|`` over inputs of one shape, padding and stride included: float64.
@@ -108,7 +109,7 @@ def conv_operator_norm(
 
 
 def largest_singular_value(
-    operator: Convolution, *, iterations: int = 25, start: Tensor | None = None
+    operator: Convolution, *, iterations: int = _ITERATIONS, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the largest singular value (float64) and its right singular vector, of ``input_shape``.
 
@@ -133,7 +134,7 @@ def largest_singular_value(
         eigenvalues, directions = _top_eigenvectors(_tridiagonal(alphas, betas))
         vectors = torch.stack([v.reshape(operator.groups, -1) for v in right])  # (iterations, groups, elements)
         found = torch.einsum("gk,kgn->gn", directions.to(weight.dtype), vectors)
-        return eigenvalues.max().sqrt(), found.reshape(operator.input_shape)
+        return eigenvalues.max().sqrt(), _unit(found, operator.groups)[0].reshape(operator.input_shape)
 
 
 def _top_eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,16 +201,17 @@ def _tridiagonal(alphas: list[Tensor], betas: list[Tensor]) -> Tensor:
 def operator_norms(operators: list[Convolution], starts: list[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
     """Return each convolution's operator norm, ``(1, layers)``, and the vectors to start from at the next record.
 
-    The first record takes 25 iterations, later ones go on from the last vector with 10. A pseudo-random direction, the
-    same at each record, is mixed into that vector: the iteration never leaves an invariant subspace by itself (a
-    Fourier mode of a circular convolution), and would not see another that grows larger.
+    The first record takes 25 iterations, later ones go on from the last vector with 14. A pseudo-random direction, the
+    same at each record, is mixed into that vector: the iteration never leaves an invariant subspace by itself, and
+    would not see another that grows larger. A circular convolution, whose Fourier modes are invariant all, takes 25.
     """
     found = []
     for operator, start in zip(operators, starts, strict=True):
         if start is None or tuple(start.shape) != operator.input_shape:
             found.append(largest_singular_value(operator))
         else:
-            found.append(largest_singular_value(operator, iterations=_WARM_ITERATIONS, start=_mixed(start, operator)))
+            iterations = _ITERATIONS if operator.padding_mode == "circular" else _WARM_ITERATIONS
+            found.append(largest_singular_value(operator, iterations=iterations, start=_mixed(start, operator)))
     return torch.stack([value for value, _ in found]).unsqueeze(0), [vector for _, vector in found]
 
 

@@ -208,7 +208,9 @@ def test_a_failure_is_a_gap_of_its_step_and_metric_alone(store, table, monkeypat
     (gap,) = json.loads(table("runs")["gaps"].item())
     assert (gap["what"], gap["first_step"], gap["count"]) == ("singular_values", 3, 1)
     others = table("layers", step=3).iloc[1:]
-    assert others["spectral_norm"].notna().equals(others["weight_mean"].notna() & (others["layer_type"] != "BatchNorm2d"))
+    assert (
+        others["spectral_norm"].notna().equals(others["weight_mean"].notna() & (others["layer_type"] != "BatchNorm2d"))
+    )
 
 
 def test_a_strict_failure_that_shows_at_the_end_is_raised_there(store, table, monkeypatch):
