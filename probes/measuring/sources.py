@@ -38,13 +38,13 @@ def parameter_sources(ranks: Ranks, *, gradient_scale: Tensor | None = None) -> 
         return lambda observation: _read(observation, read, finish, ranks)
 
     return {
-        "effective_weight": of(_effective_weight, lambda weight: weight),
         "weight": _weights,
         "raw_weight": of(_parameter_under_parametrization),
         "bias": of(bias_parameter),
         "gradient": of(_gradient, lambda gradient: _unscaled(_real(gradient), gradient_scale)),
         "before": of(_copy_of_trained_parameter),
         "after": of(_trained_parameter),
+        "effective_weight": of(_effective_weight, lambda weight: weight),
     }
 
 
