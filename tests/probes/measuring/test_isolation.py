@@ -14,13 +14,13 @@ from probes import Probe
 from probes.hooks.micro_batches import MicroBatchHooks
 from probes.hooks.outputs import OutputHooks
 from probes.measuring.measurement import measure
-from probes.measuring.observation import Observation
+from probes.measuring.observation import Observation, Reading
 from probes.measuring.sources import DERIVED, parameter_sources
-from probes.metrics import METRICS
+from probes.metrics import METRICS, Metric
 from probes.model.selection import select_layers
 from probes.ranks import Ranks
 from probes.recording.arrow_tables import finished
-from probes.schema import LAYERS
+from probes.schema import LAYERS, Column
 
 VICTIM_WIDTH = 7  # channels of the layer that fails, and of no other
 REDUCED = {name: metric for name, metric in METRICS.items() if metric.reducer is not None}
@@ -190,6 +190,26 @@ def test_a_gradient_that_cannot_be_read_costs_only_itself(source):
     reading = Observation(0, layers, {**parameter_sources(Ranks(distributed=False)), **DERIVED}).read(source)
     assert [layers[index].name for index in reading.failures] == ["7"]
     assert [layers[index].name for index in reading.indices] == ["0", "1", "3", "5"]
+
+
+def test_tensors_on_two_devices_are_computed_apart():
+    calls = []
+
+    def total(tensors):
+        calls.append(len(tensors))
+        return torch.stack([tensor.sum() for tensor in tensors])[None]
+
+    def spread(_observation):
+        return Reading([0, 2, 3], [torch.ones(2), torch.ones(3, device="meta"), torch.ones(4)])
+
+    column = Column("total", "1", "sum(x)", "any")
+    metric = Metric("total", "own", "spread", total, (column,))
+    observation = Observation(0, observe().layers, {"spread": spread})
+    failures = Failures()
+    results = measure([metric], [observation], state={}, fail=failures)
+    assert [(result.indices, result.values.device.type) for result in results] == [([0, 3], "cpu"), ([2], "meta")]
+    assert results[0].values.tolist() == [[2, 4]]
+    assert (calls, failures) == ([2, 1], [])
 
 
 def test_what_raises_for_every_layer_alike_is_told_once():
