@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-_MAX = 100  # different gaps kept; beyond it they are counted together
+_MAX = 1000  # different gaps kept; beyond it they are counted together
 
 
 class Gaps:
@@ -19,6 +19,7 @@ class Gaps:
     def __init__(self, notes: Iterable[dict[str, Any]] = (), *, strict: bool = False) -> None:
         self._entries: dict[tuple[str, str], dict[str, Any]] = {}
         self._delays: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()  # failures, wherever they are
         self._strict = strict
         self._lock = threading.Lock()
         self.changed = False
@@ -28,30 +29,46 @@ class Gaps:
     def note(self, *, what: str, why: str, **place: Any) -> None:
         """Keep a fact that is no error: a weight that is recorded under another layer's name."""
         with self._lock:
-            self._entries[f"{what} {place}", why] = {"what": what, "why": why, **place}
+            self._entries[_placed(what, place), why] = {"what": what, "why": why, **place}
             self.changed = True
 
     def warn(self, *, what: str, why: str, **place: Any) -> None:
         """Keep a fact and warn of it, once."""
-        if (f"{what} {place}", why) not in self._entries:
+        if (_placed(what, place), why) not in self._entries:
             self.note(what=what, why=why, **place)
             where = ", ".join(f"{name} {value}" for name, value in place.items())
             warnings.warn(f"probe: {what}{f' ({where})' if where else ''}: {why}", RuntimeWarning, stacklevel=3)
 
-    def fail(self, what: str, failure: Exception, step: int, *, raises: bool = True) -> None:
-        """Keep a failure and warn of it the first time; raise it if strict, unless an error is on its way already."""
+    def fail(self, what: str, failure: Exception, step: int, /, *, raises: bool = True, **place: Any) -> None:
+        """Keep a failure and warn of it the first time; raise it if strict, unless an error is on its way already.
+
+        Args:
+            what: What could not be recorded: a metric.
+            failure: Why.
+            step: The step.
+            raises: Whether ``strict`` raises it.
+            place: Where, ``layer=`` say. Each place is a gap of its own; the same failure elsewhere is not warned of.
+        """
         if self._strict and raises:
             raise failure
         why = f"{type(failure).__name__}: {failure}"
+        entry = {"what": what, "why": why, **place}
+        key = _placed(what, place), why
         with self._lock:
-            key = (what, why) if len(self._entries) < _MAX else ("more failures", "")
-            first = key not in self._entries
-            entry = self._entries.setdefault(key, {"what": key[0], "why": key[1], "first_step": step, "count": 0})
+            if key not in self._entries and len(self._entries) >= _MAX:
+                entry, key = {"what": "more failures", "why": ""}, ("more failures", "")
+            said = entry["what"], entry["why"]
+            first = said not in self._warned
+            self._warned.add(said)
+            entry = self._entries.setdefault(key, {**entry, "first_step": step, "count": 0})
             entry["count"] += 1
             entry["last_step"] = step
             self.changed = True
         if first:
-            message = f"probe: {what} could not be recorded at step {step}: {why}. Training goes on; the gap is kept"
+            where = "".join(f" of {name} {value!r}" for name, value in place.items())
+            message = (
+                f"probe: {what}{where} could not be recorded at step {step}: {why}. Training goes on; the gap is kept"
+            )
             warnings.warn(
                 f"{message} in the run's row, further ones like it are only counted.", RuntimeWarning, stacklevel=3
             )
@@ -81,3 +98,7 @@ class Gaps:
         with self._lock:
             self.changed = False
             return [dict(entry) for entry in self._entries.values()]
+
+
+def _placed(what: str, place: dict[str, Any]) -> str:
+    return f"{what} {place}"

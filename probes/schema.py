@@ -118,7 +118,7 @@ SPECTRA_COLUMNS = (
         "singular_values",
         "1",
         "singular values, descending",
-        tensor="effective weight",
+        tensor="effective weight; stacked matrices (E, out, in) have no row",
         type=pa.list_(pa.float32()),
     ),
 )

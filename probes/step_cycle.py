@@ -9,13 +9,14 @@ from torch import Tensor
 
 from probes.background.budget import Budget
 from probes.gaps import Gaps
+from probes.hooks.convolutions import CONVOLUTION
 from probes.hooks.gradient_hooks import MICRO_BATCHES, GradientHooks
 from probes.hooks.optimizers.grad_scaler import loss_scale
 from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
 from probes.hooks.optimizers.optimizer_steps import OptimizerSteps
 from probes.hooks.optimizers.optimizers_inside import stepping_optimizers
 from probes.hooks.optimizers.unseen_steps import UnseenSteps
-from probes.hooks.outputs import CONVOLUTION, OutputHooks
+from probes.hooks.outputs import OutputHooks
 from probes.hooks.training_passes import TrainingPasses
 from probes.measuring.measurement import State
 from probes.measuring.observation import Observation
@@ -31,7 +32,7 @@ from probes.model.selection import Selection
 from probes.ranks import Ranks
 from probes.recording.step import StepInProgress
 
-_OF_SHAPES = {CONVOLUTION, "singular_values"}
+_OF_SHAPES = {CONVOLUTION, "spectra"}
 _OF_GRADIENTS = {"gradient", "gradient_histogram", "parameter_gradient"}
 
 

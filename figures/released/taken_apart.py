@@ -32,7 +32,7 @@ from dynamics.models import MODELS
 from dynamics.norms import Norm, spectral_norm
 from dynamics.norms.spectral.power_iteration import iterate
 from dynamics.norms.weight_matrix import unfold_weight
-from probes.metrics.singular_values import in_columns, singular_values, spectrum_statistics
+from probes.metrics.singular_values import single_in_columns, singular_values, spectrum_statistics
 
 RESULTS = Path(__file__).with_suffix(".json")
 CONFIG = RunConfig(
@@ -126,7 +126,7 @@ def effective_ranks(model: nn.Module) -> list[float]:
     with torch.no_grad():
         layers = [layer for layer in model.eval().modules() if isinstance(layer, nn.Conv2d)]
         spectra = singular_values([unfold_weight(layer.weight) for layer in layers])
-    _, _, _, ranks, _ = spectrum_statistics(in_columns(spectra).numpy())
+    _, _, _, ranks, _ = spectrum_statistics(single_in_columns(spectra).numpy())
     return ranks.tolist()
 
 

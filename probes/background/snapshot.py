@@ -45,8 +45,8 @@ def take_snapshot(metrics: Sequence[Metric], observation: Observation, budget: B
     Returns:
         None where no metric can be deferred, where the tensors are not on the CPU, or where the budget refuses.
     """
-    at_once = {metric.reads for metric in metrics if not metric.deferrable}
-    deferred = tuple(metric for metric in metrics if metric.deferrable and metric.reads not in at_once)
+    at_once = {COMPUTED_FROM.get(metric.reads) for metric in metrics if not metric.deferrable}
+    deferred = tuple(metric for metric in metrics if metric.deferrable and COMPUTED_FROM[metric.reads] not in at_once)
     if not deferred:
         return None
     originals = {COMPUTED_FROM[metric.reads] for metric in deferred}
@@ -64,7 +64,7 @@ def take_snapshot(metrics: Sequence[Metric], observation: Observation, budget: B
 
 
 def _copied(reading: Reading) -> Reading:
-    return Reading(reading.indices, [tensor.clone() for tensor in reading.tensors])
+    return reading._replace(tensors=[tensor.clone() for tensor in reading.tensors])
 
 
 def _given(reading: Reading, _: Observation) -> Reading:

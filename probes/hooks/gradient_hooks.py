@@ -81,10 +81,10 @@ class GradientHooks:
     def _read(self, observation: Observation) -> Reading:
         places = self._places()
         layers = {index: places.get(id(raw_parameter(layer)), -1) for index, layer in observation.layers.items()}
-        gradients = dict(zip(*observation.read("gradient"), strict=True))
-        taken = self.take({layers[index]: gradient for index, gradient in gradients.items()})
-        found = {index: taken[layers[index]] for index in gradients if layers[index] in taken}
-        return Reading(list(found), list(found.values()))
+        gradients = observation.read("gradient")
+        taken = self.take({layers[index]: gradient for index, gradient in gradients.by_layer().items()})
+        found = {index: taken[layers[index]] for index in gradients.indices if layers[index] in taken}
+        return Reading(list(found), list(found.values()), gradients.failures)
 
     def take(self, gradients: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Return ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]`` of each parameter that had ``K >= 2`` contributions.

@@ -11,20 +11,16 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from probes.gaps import Gaps
-from probes.hooks.channels import channel_dim, first_tensor, local_part
 from probes.hooks.compiled import CompiledPasses, GraphTap
+from probes.hooks.convolutions import CONVOLUTION, Shapes, called_convolutions
 from probes.hooks.module_hooks import ModuleHook
+from probes.hooks.seen_tensor import first_tensor, why_not_seen, with_channels
 from probes.hooks.torch_internals import HookGuards, in_backward, is_exporting
 from probes.hooks.training_passes import TrainingPasses
-from probes.measuring.observation import Observation, Reading, Source
-from probes.metrics.operator_norm import Convolution
+from probes.measuring.observation import Observation, Reading, Source, read_each, without_frames
 from probes.metrics.reducer import Reducer
 from probes.model.layer import Layer
-from probes.model.module_kinds import CONVOLUTIONS
 from probes.ranks import Ranks
-
-_CONVOLUTION_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
-CONVOLUTION = "convolution"  # a source: the weight of a convolution, its settings and the shape of its input
 
 
 class OutputHooks:
@@ -78,10 +74,11 @@ class OutputHooks:
         self._of_output: list[tuple[str, Reducer]] = []
         self._of_gradient: list[tuple[str, Reducer]] = []
         self._unfinished: dict[str, list[tuple[int, Any]]] = {}  # by source: layer and first part of a reduction
-        self._vectors: dict[str, dict[int, list[Tensor]]] = {}
+        self._vectors: dict[str, dict[int, list[Tensor | Exception]]] = {}  # an exception where a pass failed
+        self._unseen: dict[str, str] = {}  # by layer: why its output has no statistics
         self._at_optimizer: dict[str, dict[int, int]] = {}  # number of vectors when an optimizer last stepped
         self._outside: set[int] = set()  # layers seen outside a backward pass since the last step
-        self.shapes: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # of input and output, by layer
+        self.shapes: Shapes = {}
         self.fired = False
         self.compiled = CompiledPasses()
         self._taps: list[GraphTap] = []
@@ -94,7 +91,7 @@ class OutputHooks:
     def sources(self) -> dict[str, Source]:
         """Return the sources that these hooks offer: one for each reducer, and the convolutions with their inputs."""
         reduced = {name: partial(self._read, name) for name in self._reducers}
-        return {**reduced, CONVOLUTION: self._convolutions}
+        return {**reduced, CONVOLUTION: partial(called_convolutions, self.shapes)}
 
     def start_step(self, sources: Collection[str], *, keep_passes_since_optimizer: bool = False) -> None:
         """Forget the vectors of the last step and collect those of these sources.
@@ -105,8 +102,7 @@ class OutputHooks:
                 :meth:`end_of_optimizer_step`: they belong to the step that starts.
         """
         self._paused = False
-        self._looks = bool(sources) and self._notes_shapes
-        if not sources and not self._wanted:  # most steps of most runs: nothing was collected, and nothing will be
+        if not sources and not self._looks:  # most steps of most runs: nothing was collected, and nothing will be
             self._passes.passed = self.fired = keep_passes_since_optimizer
             return
         if keep_passes_since_optimizer:
@@ -114,9 +110,9 @@ class OutputHooks:
         self._unfinished.clear()
         kept = self._since_optimizer() if keep_passes_since_optimizer else {}
         self._wanted = [(name, reducer) for name, reducer in self._reducers.items() if name in sources]
+        self._looks = bool(self._wanted) or (self._notes_shapes and bool(sources))
         self._of_output = [(name, reducer) for name, reducer in self._wanted if reducer.of == "output"]
         self._of_gradient = [(name, reducer) for name, reducer in self._wanted if reducer.of == "output_gradient"]
-        self._looks = self._looks or bool(self._wanted)
         self._vectors = {name: kept.get(name, {}) for name, _ in self._wanted}
         self._at_optimizer.clear()
         self._outside.clear()
@@ -134,9 +130,9 @@ class OutputHooks:
             for name, collected in self._vectors.items()
         }
 
-    def _since_optimizer(self) -> dict[str, dict[int, list[Tensor]]]:
+    def _since_optimizer(self) -> dict[str, dict[int, list[Tensor | Exception]]]:
         """Return the vectors collected since an optimizer last stepped."""
-        newer: dict[str, dict[int, list[Tensor]]] = {}
+        newer: dict[str, dict[int, list[Tensor | Exception]]] = {}
         for name, collected in self._vectors.items():
             older = self._at_optimizer.get(name, {})
             parts = {index: vectors[older.get(index, 0) :] for index, vectors in collected.items()}
@@ -145,31 +141,19 @@ class OutputHooks:
 
     def _read(self, source: str, observation: Observation) -> Reading:
         """Merge the vectors of all passes and ranks; every rank gets those of all layers."""
-        vectors = self._merged(source)
-        kept = {index: vector for index, vector in vectors.items() if index in observation.layers}
-        return Reading(list(kept), list(kept.values()))
+        merged = self._merged(source)
+        kept = {index: vector for index, vector in merged.by_layer().items() if index in observation.layers}
+        failures = {index: why for index, why in merged.failures.items() if index in observation.layers}
+        return Reading(list(kept), list(kept.values()), failures)
 
-    def _merged(self, source: str) -> dict[int, Tensor]:
+    def _merged(self, source: str) -> Reading:
         self._finish_pending()
-        merge = self._reducers[source].merge
-        collected = self._vectors.get(source, {})
-        passes = {i: v[0] if len(v) == 1 else merge(torch.stack(v)) for i, v in sorted(collected.items())}
+        reducer = self._reducers[source]
+        passes = read_each(dict(sorted(self._vectors.get(source, {}).items())), lambda _, parts: reducer.whole(parts))
         if self._ranks.count == 1:
             return passes
-        gathered = self._ranks.gather(source, passes, self._count)
-        return {index: merge(vectors) for index, vectors in gathered.items()}
-
-    def _convolutions(self, observation: Observation) -> Reading:
-        found = {}
-        for index, weight in zip(*observation.read("weight"), strict=True):
-            module, shapes = observation.layers[index].module, self.shapes.get(index)
-            if isinstance(module, CONVOLUTIONS) and shapes:
-                # A transposed convolution is the adjoint of the convolution of its output with the same kernel.
-                given = shapes[1] if observation.layers[index].transposed else shapes[0]
-                shape = given[-weight.ndim + 1 :]
-                settings = {name: getattr(module, name) for name in _CONVOLUTION_SETTINGS}
-                found[index] = Convolution(weight, shape, **settings)
-        return Reading(list(found), list(found.values()))
+        gathered = self._ranks.gather(source, passes.by_layer(), self._count)
+        return read_each(gathered, lambda _, vectors: reducer.merge(vectors), failures=passes.failures)
 
     def check_fired(self, gaps: Gaps) -> None:
         """Warn if no hook ran in a step that was due: hooks added after the first compiled call never do.
@@ -185,6 +169,9 @@ class OutputHooks:
                 why="no forward hook ran. The model, or one of its class, was probably compiled and called before the"
                 " probe was attached: attach first, or call torch.compiler.reset() after attaching",
             )
+        for layer, why in self._unseen.items():
+            gaps.note(what="activations", why=why, layer=layer)
+        self._unseen.clear()
 
     def remove(self) -> None:
         """Remove the hooks, and leave torch's settings as they were."""
@@ -195,7 +182,9 @@ class OutputHooks:
 
     def _attach(self, layer: Layer) -> None:
         try:
-            self._handles.append(ModuleHook(self._hook(layer)).attach(layer.module.register_forward_hook))
+            self._handles.append(
+                ModuleHook(self._hook(layer)).attach(layer.module.register_forward_hook, with_kwargs=True)
+            )
         except Exception as failure:  # a part that torch does not let anyone hook, of TorchScript say
             self._report(f"output of layer {layer.name!r}", failure)
 
@@ -208,15 +197,15 @@ class OutputHooks:
         tap = self._tap(partial(self._see_compiled, layer), layer.module)
         evaluation = self._evaluation
 
-        def hook(_module: nn.Module, args: Any, output: Any) -> None:
+        def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             # is_compiling, which also excludes torch.export, costs 10 us, is_dynamo_compiling 2.
             if not torch.compiler.is_dynamo_compiling():
                 if self._looks and not self._paused and not _is_rewriting():
-                    self._see(layer, args, output)
+                    self._see(layer, (args, kwargs), output)
             elif is_exporting():
                 return
             elif (evaluation or torch.is_grad_enabled()) and (tensor := first_tensor(output)) is not None:
-                given = first_tensor(args)
+                given = first_tensor((args, kwargs))
                 tap(tensor, tensor if given is None else given)
 
         return hook
@@ -230,13 +219,21 @@ class OutputHooks:
             self.compiled.note(output, gradient_wanted=bool(self._of_gradient))
             self._collect(layer, output, self._of_output)
 
-    def _see(self, layer: Layer, args: Any, output: Any) -> None:
+    def _see(self, layer: Layer, given: Any, output: Any) -> None:
         self.fired = True
-        tensor = first_tensor(output)
-        if tensor is None or not self._counts(layer):
+        if not self._counts(layer):
             return
-        given = first_tensor(args)
-        self.shapes[layer.index] = (tensor if given is None else given).shape, tensor.shape
+        try:
+            self._look_at(layer, first_tensor(given), first_tensor(output), output)
+        except Exception as failure:
+            self._keep(layer, self._wanted, failure)
+
+    def _look_at(self, layer: Layer, given: Tensor | None, tensor: Tensor | None, output: Any) -> None:
+        if (why := why_not_seen(tensor, output)) is not None:
+            self._unseen[layer.name] = why
+            return
+        assert tensor is not None
+        self.shapes[layer.index] = None if given is None else given.shape, tensor.shape
         self._collect(layer, tensor, self._of_output)
         if self._of_gradient and tensor.requires_grad:
             # A hook on the tensor, not a backward hook of the module: those forbid in-place operations on the output.
@@ -246,30 +243,34 @@ class OutputHooks:
         """Finish the reductions that have a second part, for all layers together."""
         unfinished, self._unfinished = self._unfinished, {}
         for source, reducer in self._wanted:
-            if (left := unfinished.get(source)) and reducer.finish is not None:
-                try:
-                    vectors = reducer.finish([found for _, found in left])
-                    for (index, _), vector in zip(left, vectors, strict=True):
-                        self._vectors[source].setdefault(index, []).append(vector)
-                except Exception as failure:
-                    self._report(f"{source} of all layers", failure)
+            if left := unfinished.get(source):
+                for (index, _), vector in zip(left, reducer.finished([found for _, found in left]), strict=True):
+                    self._vectors[source].setdefault(index, []).append(vector)
 
     def _collect(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
+        """Reduce a tensor; a reducer that raises costs this layer its source, and nothing else."""
         try:
-            self._reduce(layer, tensor, reducers)
-        except Exception as failure:
-            self._report(f"output of layer {layer.name!r}, or its gradient,", failure)
-
-    def _reduce(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
-        with torch.no_grad():
-            local = local_part(tensor.detach())
-            if local.is_floating_point():
+            with torch.no_grad():
+                seen, channels = with_channels(layer.module, tensor)
                 for source, reducer in reducers:
-                    found = reducer.reduce(local, channel_dim(layer.module, local.ndim))
-                    if reducer.finish is None or isinstance(found, Tensor):
-                        self._vectors[source].setdefault(layer.index, []).append(found)
-                    else:
-                        self._unfinished.setdefault(source, []).append((layer.index, found))
+                    self._reduce(layer, source, reducer, seen, channels)
+        except Exception as failure:
+            self._keep(layer, reducers, failure)
+
+    def _reduce(self, layer: Layer, source: str, reducer: Reducer, seen: Tensor, channels: int) -> None:
+        try:
+            found = reducer.reduce(seen, channels)
+        except Exception as failure:
+            self._keep(layer, [(source, reducer)], failure)
+            return
+        if reducer.finish is None or isinstance(found, Tensor):
+            self._vectors[source].setdefault(layer.index, []).append(found)
+        else:
+            self._unfinished.setdefault(source, []).append((layer.index, found))
+
+    def _keep(self, layer: Layer, reducers: Sequence[tuple[str, Reducer]], failure: Exception) -> None:
+        for source, _ in reducers:
+            self._vectors[source].setdefault(layer.index, []).append(without_frames(failure))
 
     def _counts(self, layer: Layer) -> bool:
         """Return whether this forward is one of training, and the first for its activation."""

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from probes.hooks.channels import first_tensor
 from probes.hooks.compiled import GraphTap
 from probes.hooks.module_hooks import ModuleHook
+from probes.hooks.seen_tensor import first_tensor
 from probes.hooks.torch_internals import is_exporting
 
 
@@ -37,7 +37,7 @@ class TrainingPasses:
         self._handles: list[RemovableHandle] = []
         for part in entries(root):
             hook = self._on_the_model if part is root else self._on_a_part
-            self._handles.append(ModuleHook(hook).attach(part.register_forward_pre_hook))
+            self._handles.append(ModuleHook(hook).attach(part.register_forward_pre_hook, with_kwargs=True))
 
     def note(self, part: nn.Module | None = None) -> None:
         """Note that a part of the model is called: the model itself, or a part called before, begins a pass."""
@@ -56,13 +56,13 @@ class TrainingPasses:
             handle.remove()
         self._handles.clear()
 
-    def _on_the_model(self, module: nn.Module, args: Any) -> None:
+    def _on_the_model(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if not torch.compiler.is_dynamo_compiling():
             self.note(module)
-        elif not is_exporting() and (tensor := first_tensor(args)) is not None:
+        elif not is_exporting() and (tensor := first_tensor((args, kwargs))) is not None:
             self._tap(tensor, tensor)
 
-    def _on_a_part(self, module: nn.Module, _args: Any) -> None:
+    def _on_a_part(self, module: nn.Module, _args: Any, _kwargs: Any) -> None:
         if not torch.compiler.is_dynamo_compiling():
             self.note(module)
 

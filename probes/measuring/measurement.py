@@ -1,30 +1,38 @@
 """Runs metrics on observations; metrics that share a function are computed together, and one failure spoils no other.
 
-Observations of several steps are computed together too: a function is called once with the tensors of all.
+Observations of several steps are computed together too: a function is called once with the tensors of all. Where that
+call raises, each metric and step is computed alone, and where that raises too, each layer: a layer that cannot be
+measured costs no other its numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from probes.measuring.observation import Observation, Reading
+from probes.measuring.observation import Observation, Reading, without_frames
 from probes.measuring.result import Result
 from probes.metrics import Metric
 from probes.schema import DENSE_TABLES
 
 State = dict[str, dict[int, Tensor]]  # by metric and layer: the tensor kept from one record to the next
-Fail = Callable[[str, Exception, int], None]
+
+
+class Fail(Protocol):
+    """Told of a failure: the metric, the exception, the step, and the layer where it is one layer's alone."""
+
+    def __call__(self, what: str, failure: Exception, step: int, /, **place: Any) -> None:
+        """Take a failure; ``layer=`` is the layer's name."""
 
 
 class _Job(NamedTuple):
     """A metric, and the tensors it is computed of at one step."""
 
     metric: Metric
-    step: int
+    observation: Observation
     reading: Reading
 
 
@@ -37,39 +45,72 @@ def measure(
         metrics: The metrics to compute.
         observations: The tensors, of one step or several.
         state: The tensors that metrics keep from one record to the next; updated.
-        fail: Called with metric, exception and step when something fails.
+        fail: Called with metric, exception and step when something fails, and with the layer's name where only some
+            layers fail.
     """
     together: dict[Any, list[_Job]] = {}
     with torch.no_grad():
         for metric in metrics:
+            alone = metric.keeps_state or metric.table not in DENSE_TABLES
             for observation in observations:
-                if (reading := _read(metric, observation, fail)) is not None:
-                    alone = metric.keeps_state or metric.table not in DENSE_TABLES
-                    job = _Job(metric, observation.step, reading)
-                    together.setdefault(metric.name if alone else metric.compute, []).append(job)
+                for device, reading in _read(metric, observation, fail).by_device():
+                    job = _Job(metric, observation, reading)
+                    together.setdefault((metric.name if alone else metric.compute, device), []).append(job)
         return [result for jobs in together.values() for result in _compute(jobs, state, fail)]
 
 
-def _read(metric: Metric, observation: Observation, fail: Fail) -> Reading | None:
+def _read(metric: Metric, observation: Observation, fail: Fail) -> Reading:
+    """Return what a metric reads, without the layers that it is not defined for."""
     try:
         reading = observation.read(metric.reads)
-        return reading if len(reading.tensors) else None
+        _tell(metric, observation, reading.failures, fail, everywhere=not len(reading.indices))
+        if metric.applies is None or all(map(metric.applies, reading.tensors)):
+            return reading
+        kept = {index: tensor for index, tensor in reading.by_layer().items() if metric.applies(tensor)}
+        return Reading(list(kept), list(kept.values()))
     except Exception as failure:
         fail(metric.name, failure, observation.step)
-        return None
+        return Reading([], [])
 
 
 def _compute(jobs: list[_Job], state: State, fail: Fail) -> list[Result]:
-    """Compute jobs that share a function with one call; one by one where that fails."""
-    if len(jobs) > 1 and jobs[0].metric.keeps_state:
+    """Compute jobs that share a function with one call; job by job, then layer by layer where that fails."""
+    keeps_state = jobs[0].metric.keeps_state
+    if len(jobs) > 1 and keeps_state:
         return [result for job in jobs for result in _compute([job], state, fail)]
     try:
-        return [_with_state(jobs[0], state)] if jobs[0].metric.keeps_state else _with_one_call(jobs)
+        return [_with_state(jobs[0], state)] if keeps_state else _with_one_call(jobs)
     except Exception as failure:
-        if len(jobs) > 1:
-            return [result for job in jobs for result in _compute([job], state, fail)]
-        fail(jobs[0].metric.name, failure, jobs[0].step)
-        return []
+        if len(jobs) == 1:
+            return _layer_by_layer(jobs[0], failure, state, fail)
+        return [result for job in jobs for result in _compute([job], state, fail)]
+
+
+def _layer_by_layer(job: _Job, failure: Exception, state: State, fail: Fail) -> list[Result]:
+    """Compute a job that has failed as a whole for each layer alone."""
+    results: list[Result] = []
+    indices = job.reading.indices
+    failures = {indices[0]: failure} if len(indices) == 1 else {}
+    for place, index in enumerate(() if failures else indices):
+        alone = job._replace(reading=Reading([index], job.reading.tensors[place : place + 1]))
+        try:
+            results += [_with_state(alone, state)] if job.metric.keeps_state else _with_one_call([alone])
+        except Exception as own:
+            failures[index] = without_frames(own)
+    _tell(job.metric, job.observation, failures, fail, everywhere=not results)
+    return results
+
+
+def _tell(
+    metric: Metric, observation: Observation, failures: Mapping[int, Exception], fail: Fail, *, everywhere: bool
+) -> None:
+    """Tell of the layers that failed; of all layers at once where they fail for one reason."""
+    whys = {(type(failure), str(failure)) for failure in failures.values()}
+    if everywhere and len(failures) > 1 and len(whys) == 1:
+        fail(metric.name, next(iter(failures.values())), observation.step)
+        return
+    for index, failure in failures.items():
+        fail(metric.name, failure, observation.step, layer=observation.layers[index].name)
 
 
 def _with_one_call(jobs: list[_Job]) -> list[Result]:
@@ -87,7 +128,7 @@ def _with_one_call(jobs: list[_Job]) -> list[Result]:
 
 def _with_state(job: _Job, state: State) -> Result:
     kept = state.setdefault(job.metric.name, {})
-    indices, tensors = job.reading
+    indices, tensors = job.reading.indices, job.reading.tensors
     values, new = job.metric.compute(tensors, [kept.get(index) for index in indices])
     kept.update(zip(indices, new, strict=True))
     return _result(job, values)
@@ -96,4 +137,5 @@ def _with_state(job: _Job, state: State) -> Result:
 def _result(job: _Job, values: Tensor) -> Result:
     """Return the rows that the metric has columns for."""
     own = job.metric.table in DENSE_TABLES and job.metric.finish is None
-    return Result(job.metric, job.step, job.reading.indices, values[: len(job.metric.columns)] if own else values)
+    rows = values[: len(job.metric.columns)] if own else values
+    return Result(job.metric, job.observation.step, job.reading.indices, rows)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from probes.model.layer import Layer
 from probes.model.parameters import Parameter
+
+NONE: Mapping[int, Exception] = MappingProxyType({})
 
 
 class Reading(NamedTuple):
@@ -15,10 +21,61 @@ class Reading(NamedTuple):
     Attributes:
         indices: The layers (or parameters) that have such a tensor at this step, by index.
         tensors: A list with one entry a layer, or one tensor with a row for each layer.
+        failures: The layers whose tensor could not be read, and why.
     """
 
     indices: list[int]
     tensors: Any
+    failures: Mapping[int, Exception] = NONE
+
+    def by_layer(self) -> dict[int, Any]:
+        """Return each layer's tensor, by the layer's index."""
+        return dict(zip(self.indices, self.tensors, strict=True))
+
+    def by_device(self) -> list[tuple[Any, Reading]]:
+        """Return a reading for each device that has some of the tensors: one call takes tensors of one device."""
+        if isinstance(self.tensors, Tensor):
+            return [(self.tensors.device, self)] if self.indices else []
+        devices = [_device(tensor) for tensor in self.tensors]
+        if len(set(devices)) == 1:
+            return [(devices[0], self)]
+        parts: dict[Any, dict[int, Any]] = {}
+        for device, (index, tensor) in zip(devices, self.by_layer().items(), strict=True):
+            parts.setdefault(device, {})[index] = tensor
+        return [(device, Reading(list(part), list(part.values()))) for device, part in parts.items()]
+
+
+def _device(entry: Any) -> Any:
+    """Return the device of a tensor, of the first of several, or of what else says that it has one."""
+    return getattr(entry[0] if isinstance(entry, tuple) else entry, "device", None)
+
+
+def read_each(
+    given: Mapping[int, Any], read: Callable[[int, Any], Any], *, failures: Mapping[int, Exception] = NONE
+) -> Reading:
+    """Return a reading that is made layer by layer, so that a layer that raises costs only itself.
+
+    Args:
+        given: What each layer's tensor is read from, by the layer's index.
+        read: ``read(index, given) -> tensor``; None leaves the layer out.
+        failures: The layers that failed before.
+    """
+    found, failed = {}, dict(failures)
+    for index, each in given.items():
+        try:
+            tensor = read(index, each)
+        except Exception as failure:
+            failed[index] = without_frames(failure)
+        else:
+            if tensor is not None:
+                found[index] = tensor
+    return Reading(list(found), list(found.values()), failed)
+
+
+def without_frames(failure: Exception) -> Exception:
+    """Return a caught exception with its traceback as a note: its frames would keep tensors alive."""
+    failure.add_note("".join(traceback.format_tb(failure.__traceback__)))
+    return failure.with_traceback(None)
 
 
 class Observation:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from probes.measuring.observation import Observation, Reading, Source
-from probes.measuring.sources import plain
+from probes.measuring.observation import Observation, Reading, Source, read_each
+from probes.measuring.sources import real_values
 from probes.model.layer import raw_parameter
+from probes.model.parameters import Parameter
 from probes.ranks import Ranks
 
 
@@ -36,20 +37,19 @@ def parameter_value_sources(ranks: Ranks, *, gradient_scale: Tensor | None = Non
 def _each(read: Callable[[Tensor], Tensor | None], of_layers: str, ranks: Ranks) -> Source:
     def source(observation: Observation) -> Reading:
         known = _read_for_layers(of_layers, observation) if ranks.count == 1 else {}
-        indices, tensors = [], []
-        for index, parameter in observation.parameters.items():
+
+        def of(index: int, parameter: Parameter) -> Tensor | None:
             value = parameter.value
             if value is None or not value.requires_grad:
-                continue
+                return None
             tensor = known.get(id(value))
             if tensor is None and (tensor := read(value)) is not None:
                 if type(tensor) is not Tensor and hasattr(tensor, "full_tensor"):
                     tensor = tensor.full_tensor()  # all ranks take part, whoever keeps it
-                tensor = plain(tensor)
-            if tensor is not None and ranks.owns(index):
-                indices.append(index)
-                tensors.append(tensor)
-        return Reading(indices, tensors)
+                tensor = real_values(tensor)
+            return tensor if ranks.owns(index) else None
+
+        return read_each(observation.parameters, of)
 
     return source
 
@@ -57,7 +57,7 @@ def _each(read: Callable[[Tensor], Tensor | None], of_layers: str, ranks: Ranks)
 def _read_for_layers(source: str, observation: Observation) -> dict[int, Tensor]:
     """Return by parameter what is read of it for a layer; not where the layer's weight is computed from it."""
     found = {}
-    for index, tensor in zip(*observation.read(source), strict=True):
+    for index, tensor in observation.read(source).by_layer().items():
         layer = observation.layers[index]
         if source == "gradient" or not layer.parametrized:
             found[id(raw_parameter(layer))] = tensor

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from probes.metrics.singular_values import SPECTRUM
 from probes.model.layer import Layer, raw_parameter
+from probes.model.module_kinds import CONVOLUTIONS
 
-Shapes = Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]]  # by layer: of its input and of its output
+Shapes = Mapping[int, tuple[tuple[int, ...] | None, tuple[int, ...]]]  # by layer: of its input and of its output
 
 RECORD_SHARE = 0.25  # of a training step, for the spectra of one record
 LEAST_INTERVAL = 10  # steps between records from which the share is kept; who asks for more gets all of it
@@ -135,7 +136,7 @@ class SpectraSchedule:
         if self._interval is None:
             return None
         if self._turns is None and shapes:
-            costs = {index: spectrum_flops(*sides) for index, sides in self._sides()}
+            costs = dict(self._costs())
             self._turns = take_turns(costs, step_flops(self._layers, shapes))
             self._tell(self._turns, self._interval)
         return None if self._turns is None else self._turns.at(step // self._interval)
@@ -150,8 +151,12 @@ class SpectraSchedule:
                 intervals=rarely,
             )
 
-    def _sides(self) -> Iterator[tuple[int, tuple[int, int]]]:
+    def _costs(self) -> Iterator[tuple[int, float]]:
         for index, layer in self._layers.items():
             parameter = raw_parameter(layer)
             if parameter is not None and parameter.ndim >= 2 and parameter.numel():
-                yield index, (parameter.shape[0], parameter.numel() // parameter.shape[0])
+                convolution = isinstance(layer.module, CONVOLUTIONS)
+                # A single parameter of three dimensions is a stack of matrices, see metrics/matrix_views.py.
+                shape = parameter.shape if parameter.ndim != 3 or convolution else parameter.shape[1:]
+                one = spectrum_flops(shape[0], math.prod(shape[1:]))
+                yield index, one * (parameter.numel() // math.prod(shape))

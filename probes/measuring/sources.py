@@ -1,18 +1,23 @@
-"""The sources that follow from the parameters of a layer, and those that follow from another source."""
+"""The sources that follow from the parameters of a layer, and those that follow from another source.
+
+Each reads layer by layer: a layer whose tensor cannot be read is a failure of its own, and the others are read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from probes.measuring.observation import Observation, Reading, Source
+from probes.measuring.observation import Observation, Reading, Source, read_each
 from probes.metrics import Metric
-from probes.metrics.histogram import exponent_histograms
-from probes.metrics.matrix_views import kernel_slices, unfolded
-from probes.metrics.singular_values import singular_values
+from probes.metrics.histogram import exponent_counts, exponent_histograms
+from probes.metrics.matrix_views import kernel_slices, matrices
+from probes.metrics.singular_values import stacked_spectra
 from probes.model.layer import Layer, bias_parameter, effective_weight, raw_parameter
+from probes.model.module_kinds import CONVOLUTIONS
+from probes.model.packed import why_packed
 from probes.ranks import Ranks
 
 
@@ -21,54 +26,96 @@ def parameter_sources(ranks: Ranks, *, gradient_scale: Tensor | None = None) -> 
 
     ``weight`` is the effective weight, ``raw_weight`` the parameter under a parametrization (where there is one),
     ``gradient`` the gradient as the optimizer will use it. ``before`` copies the trained parameters, and is to be read
-    before the update; ``after`` reads them after it.
+    before the update; ``after`` reads them after it. Complex numbers are pairs of real ones, except in
+    ``effective_weight``.
 
     Args:
         ranks: Which layers this process measures.
         gradient_scale: The factor on the gradients that the optimizer will divide by (a fused one under a GradScaler).
     """
 
-    def of(read: Callable[[Layer], Tensor | None]) -> Source:
-        return lambda observation: _read(observation, read, ranks)
+    def of(read: Callable[[Layer], Tensor | None], finish: Callable[[Tensor], Tensor] = _real) -> Source:
+        return lambda observation: _read(observation, read, finish, ranks)
 
     return {
-        "weight": of(_effective_weight),
+        "weight": _weights,
         "raw_weight": of(_parameter_under_parametrization),
         "bias": of(bias_parameter),
-        "gradient": _unscaled(of(_gradient), gradient_scale),
+        "gradient": of(_gradient, lambda gradient: _unscaled(_real(gradient), gradient_scale)),
         "before": of(_copy_of_trained_parameter),
         "after": of(_trained_parameter),
+        "effective_weight": of(_effective_weight, lambda weight: weight),
     }
 
 
-def _read(observation: Observation, read: Callable[[Layer], Tensor | None], ranks: Ranks) -> Reading:
+def _read(
+    observation: Observation,
+    read: Callable[[Layer], Tensor | None],
+    finish: Callable[[Tensor], Tensor],
+    ranks: Ranks,
+) -> Reading:
     """Read one tensor of each layer. All ranks take part in the gathering of shards, the owner keeps the result."""
-    indices, tensors = [], []
-    for index, layer in observation.layers.items():
+
+    def whole(index: int, layer: Layer) -> Tensor | None:
         tensor = read(layer)
         if tensor is None:
-            continue
+            return None
         if type(tensor) is not Tensor and hasattr(tensor, "full_tensor"):
             tensor = tensor.full_tensor()
-        if ranks.owns(index):
-            indices.append(index)
-            tensors.append(plain(tensor))
-    return Reading(indices, tensors)
+        return finish(_dense(tensor)) if ranks.owns(index) else None
+
+    return read_each(observation.layers, whole)
 
 
-def plain(tensor: Tensor) -> Tensor:
-    """Return a dense real tensor of at least float32, on which every metric can compute."""
-    if tensor.dtype is torch.float32 and tensor.layout is torch.strided:
-        return tensor
+def _dense(tensor: Tensor) -> Tensor:
+    """Return a dense tensor of at least single precision, real or complex.
+
+    Raises:
+        ValueError: The tensor has no values, or none that are weights.
+    """
+    _check(tensor)
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor)
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+    if tensor.dtype in (torch.float32, torch.float64, torch.complex64, torch.complex128):
+        return tensor
+    return tensor.to(torch.complex64) if tensor.is_complex() else tensor.float()
+
+
+def _check(tensor: Tensor) -> None:
+    if tensor.is_meta:
+        raise ValueError("it is on device meta, where tensors have no values.")
+    if tensor.is_nested:
+        raise ValueError("it is a nested tensor, whose rows are of unlike length.")
+    if (tensor.dtype is not torch.float32 or type(tensor) is not Tensor) and (why := why_packed(tensor)):
+        raise ValueError(f"{why}.")
+
+
+def _real(tensor: Tensor) -> Tensor:
+    """Return a real view, on which every metric can compute: complex numbers as pairs."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def real_values(tensor: Tensor) -> Tensor:
+    """Return a dense real tensor of at least single precision; complex numbers as pairs.
+
+    Raises:
+        ValueError: The tensor has no values, or none that are weights.
+    """
+    return _real(_dense(tensor))
+
+
+def _weights(observation: Observation) -> Reading:
+    reading = observation.read("effective_weight")
+    return reading._replace(tensors=[_real(weight) for weight in reading.tensors])
 
 
 def _effective_weight(layer: Layer) -> Tensor | None:
-    return None if layer.weight is None else effective_weight(layer)
+    if layer.weight is None:
+        return None
+    parameter = layer.module._parameters.get(layer.weight)
+    if parameter is not None and type(parameter) is not nn.Parameter:
+        _check(parameter)  # what a class of its own knows of the weight is lost when it is detached
+    return effective_weight(layer)
 
 
 def _parameter_under_parametrization(layer: Layer) -> Tensor | None:
@@ -91,47 +138,76 @@ def _gradient(layer: Layer) -> Tensor | None:
     return None if parameter is None or parameter.grad is None else parameter.grad.detach()
 
 
-def _unscaled(source: Source, scale: Tensor | None) -> Source:
-    def read(observation: Observation) -> Reading:
-        indices, gradients = source(observation)
-        return Reading(indices, [gradient / scale for gradient in gradients])
-
-    return source if scale is None else read
+def _unscaled(gradient: Tensor, scale: Tensor | None) -> Tensor:
+    return gradient if scale is None else gradient / scale.to(gradient.device, non_blocking=True)
 
 
 def _matrices(observation: Observation) -> Reading:
-    indices, weights = _with_dimensions(2, observation)
-    transposed = [observation.layers[index].transposed for index in indices]
-    return Reading(indices, [unfolded(w, transposed=t) for w, t in zip(weights, transposed, strict=True)])
+    """Return the matrices of each weight that has any, ``(E, out, in)``; embeddings are matrices too."""
+
+    def read(index: int, weight: Tensor) -> Tensor | None:
+        layer = observation.layers[index]
+        if weight.ndim < 2 or not weight.numel():
+            return None
+        return matrices(weight, convolution=isinstance(layer.module, CONVOLUTIONS), transposed=layer.transposed)
+
+    weights = observation.read("effective_weight")
+    return read_each(weights.by_layer(), read, failures=weights.failures)
 
 
 def _kernel_slices(observation: Observation) -> Reading:
-    indices, weights = _with_dimensions(3, observation)
-    return Reading(indices, [kernel_slices(weight) for weight in weights])
+    """Return the kernel slices of convolutions, and of other weights that have a kernel's four or more dimensions."""
+
+    def read(index: int, weight: Tensor) -> Tensor | None:
+        least = 3 if isinstance(observation.layers[index].module, CONVOLUTIONS) else 4
+        return kernel_slices(weight) if weight.ndim >= least and weight.numel() else None
+
+    weights = observation.read("effective_weight")
+    return read_each(weights.by_layer(), read, failures=weights.failures)
 
 
-def _with_dimensions(least: int, observation: Observation) -> Reading:
-    """Return the weights with so many dimensions or more; embeddings are matrices too."""
-    kept = [(i, w) for i, w in zip(*observation.read("weight"), strict=True) if w.ndim >= least and w.numel()]
-    return Reading([index for index, _ in kept], [weight for _, weight in kept])
+def _single(source: str) -> Source:
+    """Return the source of the layers that have a single matrix."""
+
+    def read(observation: Observation) -> Reading:
+        stacks = observation.read(source)
+        return read_each(
+            stacks.by_layer(), lambda _, stack: stack[0] if len(stack) == 1 else None, failures=stacks.failures
+        )
+
+    return read
 
 
 def _updates(observation: Observation) -> Reading:
-    after = dict(zip(*observation.read("after"), strict=True))
-    pairs = {i: (before, after[i]) for i, before in zip(*observation.read("before"), strict=True) if i in after}
-    return Reading(list(pairs), list(pairs.values()))
+    before, after = observation.read("before"), observation.read("after")
+    moved = after.by_layer()
+    pairs = {index: (old, moved[index]) for index, old in before.by_layer().items() if index in moved}
+    return Reading(list(pairs), list(pairs.values()), {**before.failures, **after.failures})
 
 
 def _computed(source: str, compute: Callable[[list[Tensor]], list[Tensor] | Tensor]) -> Source:
+    """Return a source that is computed of another for all layers together, and layer by layer where that raises."""
+
+    def together(reading: Reading) -> Reading:
+        try:
+            return reading._replace(tensors=compute(reading.tensors))
+        except Exception:
+            return read_each(reading.by_layer(), lambda _, tensor: compute([tensor])[0], failures=reading.failures)
+
     def read(observation: Observation) -> Reading:
-        indices, tensors = observation.read(source)
-        return Reading(indices, compute(tensors) if tensors else [])
+        reading = observation.read(source)
+        parts = [together(part) for _, part in reading.by_device()]
+        if len(parts) == 1:
+            return parts[0]._replace(failures={**reading.failures, **parts[0].failures})
+        found = {index: tensor for part in parts for index, tensor in part.by_layer().items()}
+        failures = [reading.failures, *(part.failures for part in parts)]
+        return Reading(list(found), list(found.values()), {i: why for each in failures for i, why in each.items()})
 
     return read
 
 
 def _all_matrices(observation: Observation) -> Reading:
-    return observation.read("matrix")
+    return observation.read("matrices")
 
 
 def _none(_: Observation) -> Reading:
@@ -147,27 +223,35 @@ def in_turns(solved: Collection[int]) -> dict[str, Source]:
 
     def of(*, wanted: bool) -> Source:
         def read(observation: Observation) -> Reading:
-            kept = [pair for pair in zip(*observation.read("matrix"), strict=True) if (pair[0] in solved) == wanted]
-            return Reading([index for index, _ in kept], [matrix for _, matrix in kept])
+            reading = observation.read("matrices")
+            kept = {index: stack for index, stack in reading.by_layer().items() if (index in solved) == wanted}
+            return Reading(list(kept), list(kept.values()), reading.failures if wanted else {})
 
         return read
 
-    return {"solved_matrix": of(wanted=True), "unsolved_matrix": of(wanted=False)}
+    return {"solved_matrices": of(wanted=True), "unsolved_matrices": of(wanted=False)}
 
 
 DERIVED: Mapping[str, Source] = {
-    "matrix": _matrices,
+    "matrices": _matrices,
+    "matrix": _single("matrices"),
     "kernel_slices": _kernel_slices,
-    "solved_matrix": _all_matrices,
-    "unsolved_matrix": _none,
-    "singular_values": _computed("solved_matrix", singular_values),
+    "solved_matrices": _all_matrices,
+    "unsolved_matrices": _none,
+    "spectra": _computed("solved_matrices", stacked_spectra),
+    "singular_values": _single("spectra"),
     "gradient_histogram": _computed("gradient", exponent_histograms),
-    "weight_histogram": _computed("weight", exponent_histograms),
+    "weight_histogram": _computed("weight", exponent_counts),
     "update": _updates,
 }
 """Sources that follow from other sources, computed once for all metrics that read them."""
 
-COMPUTED_FROM = {"singular_values": "solved_matrix", "gradient_histogram": "gradient", "weight_histogram": "weight"}
+COMPUTED_FROM = {
+    "spectra": "solved_matrices",
+    "singular_values": "solved_matrices",
+    "gradient_histogram": "gradient",
+    "weight_histogram": "weight",
+}
 """The one source that a computed source reads: a copy of it is all that a deferred metric needs."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from probes.metrics.activation_gradient import ACTIVATION_GRADIENT
 from probes.metrics.activation_moments import ACTIVATION_MOMENTS
 from probes.metrics.activation_range import ACTIVATION_RANGE
+from probes.metrics.dead_channels import DEAD_CHANNELS
 from probes.metrics.gradient_noise import GRADIENT_NOISE
 from probes.metrics.histogram import (
     ACTIVATION_HISTOGRAM,
@@ -16,6 +17,7 @@ from probes.metrics.histogram import (
     WEIGHT_HISTOGRAM,
 )
 from probes.metrics.kernel_slices import KERNEL_SLICES
+from probes.metrics.mean_drift import ACTIVATION_DRIFT
 from probes.metrics.metric import Metric, metric
 from probes.metrics.moments import BIAS_MOMENTS, GRADIENT_MOMENTS, RAW_WEIGHT_MOMENTS, WEIGHT_MOMENTS
 from probes.metrics.operator_norm import OPERATOR_NORM
@@ -45,6 +47,8 @@ METRICS: dict[str, Metric] = {
         GRADIENT_NOISE,
         UPDATE,
         ACTIVATION_MOMENTS,
+        ACTIVATION_DRIFT,
+        DEAD_CHANNELS,
         ACTIVATION_RANGE,
         ACTIVATION_HISTOGRAM,
         ACTIVATION_GRADIENT,

@@ -1,10 +1,9 @@
-"""Mean, variance and mean drift of pre-activations."""
+"""Mean and variance of pre-activations, and the mean of each channel."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from probes.metrics.metric import Metric
 from probes.metrics.reducer import Reducer, channel_planes, pieces
 from probes.schema import Column, pa
 
-_HEAD = 4  # n, mean, sum of squared deviations, non-finite entries; the channel means stand behind
+HEAD = 4  # n, mean, sum of squared deviations, non-finite entries; the channel means stand behind
 _SAFE = 1e-26  # mean square below which the squares of smaller elements are lost in float32
 _CANCELLATION = 64.0  # mean^2 / var beyond which one pass in float32 loses more than two digits
 
@@ -34,8 +33,9 @@ def reduce_moments(activation: Tensor, channel_dim: int) -> Tensor:
     """Return ``[n, mean, sum((x - mean)^2), nonfinite, channel means...]`` in float64.
 
     On the CPU: one pass of partial sums in float32, combined in float64, and a second pass only where the mean is so
-    large that the difference of squares would cancel, or the squares are too small for float32. Elsewhere Welford's
-    method, which needs no look at the data; its variance is off by about ``(1e-7 mean)^2``. No elements give zeros.
+    large that the difference of squares would cancel, or the squares are too small or too large for float32. Elsewhere
+    Welford's method, which needs no look at the data; its variance is off by about ``(1e-7 mean)^2``, and infinite for
+    entries beyond 1e18. No elements give zeros.
     """
     found = begin_moments(activation, channel_dim)
     return found if isinstance(found, Tensor) else finish_moments([found])[0]
@@ -44,13 +44,13 @@ def reduce_moments(activation: Tensor, channel_dim: int) -> Tensor:
 def begin_moments(activation: Tensor, channel_dim: int) -> Tensor | PartialMoments:
     """Begin :func:`reduce_moments`: return its vector, or what :func:`finish_moments` makes the vector of.
 
-    The latter on the CPU, except in float64: a call of torch or NumPy between two layers finds its code gone from the
-    caches, so few are made here and the others for all layers together.
+    The latter on the CPU, except in float64 or where float64 is needed: a call of torch or NumPy between two layers
+    finds its code gone from the caches, so few are made here and the others for all layers together.
     """
     if activation.ndim < 2:
-        activation = activation.reshape(1, -1)
+        activation, channel_dim = activation.reshape(1, -1), 1
     if not activation.numel():
-        return torch.zeros(_HEAD + activation.shape[channel_dim], dtype=torch.float64, device=activation.device)
+        return torch.zeros(HEAD + activation.shape[channel_dim], dtype=torch.float64, device=activation.device)
     if activation.device.type == "cpu" and activation.dtype != torch.float64:
         return _from_partial_sums(activation, channel_dim)
     return _from_channel_variances(activation, channel_dim)
@@ -75,13 +75,15 @@ def _from_channel_variances(activation: Tensor, channel_dim: int) -> Tensor:
     return torch.cat([head, means])
 
 
-def _from_partial_sums(activation: Tensor, channel_dim: int) -> PartialMoments:
+def _from_partial_sums(activation: Tensor, channel_dim: int) -> PartialMoments | Tensor:
     channel_sums, squares = _partial_sums(activation, channel_dim)
     n, total = activation.numel(), channel_sums.sum().item()
     mean = total / n
     nonfinite = 0
-    if not math.isfinite(total):
+    if not math.isfinite(total) or math.isinf(squares):
         nonfinite = n - sum(int(torch.count_nonzero(piece.isfinite())) for piece in pieces(activation))
+        if not nonfinite:  # only the sums are beyond float32
+            return _from_channel_variances(activation.double(), channel_dim)
     deviations = squares - total * mean
     exact = total * mean <= _CANCELLATION * deviations and squares > _SAFE * n
     if not exact and not nonfinite:
@@ -112,53 +114,34 @@ def merge_moments(vectors: Tensor) -> Tensor:
     mean = weights @ vectors[:, 1]
     squares = vectors[:, 2].sum() + n @ (vectors[:, 1] - mean).square()
     head = torch.stack([n.sum(), mean, squares, vectors[:, 3].sum()])
-    return torch.cat([head, weights @ vectors[:, _HEAD:]])
+    return torch.cat([head, weights @ vectors[:, HEAD:]])
 
 
 def _vectors(heads: np.ndarray, means: np.ndarray, channels: np.ndarray) -> Sequence[Tensor]:
     """Put together the vectors of some activations, ``heads`` ``(4, activations)`` and ``means`` one after another."""
     starts = np.cumsum(channels) - channels
-    places = starts + _HEAD * np.arange(len(channels)) + np.arange(_HEAD)[:, None]
+    places = starts + HEAD * np.arange(len(channels)) + np.arange(HEAD)[:, None]
     vectors = np.empty(len(means) + heads.size)
     vectors[places] = heads
-    vectors[np.arange(len(means)) + _HEAD * (1 + np.repeat(np.arange(len(channels)), channels))] = means
-    return torch.from_numpy(vectors).split((channels + _HEAD).tolist())
+    vectors[np.arange(len(means)) + HEAD * (1 + np.repeat(np.arange(len(channels)), channels))] = means
+    return torch.from_numpy(vectors).split((channels + HEAD).tolist())
 
 
-def activation_statistics(vectors: list[Tensor], first: list[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
-    """Return mean, variance, non-finite count and mean drift, ``(4, layers)``, and the first record's vectors.
-
-    ``drift = sqrt(mean_c (mu_c - mu_c(first))^2)`` over channels ``c``: the root mean square shift of the channel means
-    since the first record; 0 there, and where the first had another number of channels. No elements: NaN, NaN, 0, NaN.
-    """
-    references = [
-        vector if old is None or len(old) != len(vector) else old for vector, old in zip(vectors, first, strict=True)
-    ]
-    sizes = tuple(len(vector) for vector in vectors)
-    heads, owners, channels = _layout(sizes, vectors[0].device)
-    now = torch.cat(vectors)
-    shifts = (now - torch.cat(references).to(now.device, non_blocking=True)).square()
-    sums = now.new_zeros(len(vectors) + 1).index_add_(0, owners, shifts)[:-1]  # the last collects the heads
-    n, mean, squares, nonfinite = now[heads].unbind()
+def activation_statistics(vectors: list[Tensor]) -> Tensor:
+    """Return mean, variance and non-finite count, ``(3, layers)``; no elements: NaN, NaN, 0."""
+    n, mean, squares, nonfinite = heads(vectors)
     present = torch.where(n > 0, 1.0, torch.nan)
-    return torch.stack([mean * present, squares / n, nonfinite, (sums / channels).sqrt() * present]), references
+    return torch.stack([mean * present, squares / n, nonfinite])
 
 
-@lru_cache(maxsize=8)
-def _layout(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return where the heads of vectors in one row are, whose each entry is, and how many channels each has."""
-    starts = np.cumsum(sizes) - sizes
-    heads = starts + np.arange(_HEAD)[:, None]  # (4, layers)
-    owners = np.repeat(np.arange(len(sizes)), sizes)
-    owners[heads] = len(sizes)
-    parts = heads, owners, np.array(sizes) - _HEAD
-    on_device = [torch.from_numpy(part).to(device, non_blocking=True) for part in parts]
-    return on_device[0], on_device[1], on_device[2]
+def heads(vectors: list[Tensor]) -> Tensor:
+    """Return the entries of vectors that do not belong to a channel, ``(4, layers)``."""
+    return torch.stack([vector[:HEAD] for vector in vectors], dim=1)
 
 
-MOMENTS = Reducer(begin_moments, merge_moments, finish=finish_moments)
+MOMENTS = Reducer(begin_moments, merge_moments, finish=finish_moments, head=HEAD)
 
-_OUTPUT = "output of the module, before the nonlinearity"
+OUTPUT = "output of the module, before the nonlinearity; of complex outputs, real and imaginary parts"
 
 ACTIVATION_MOMENTS = Metric(
     "activation_moments",
@@ -166,17 +149,9 @@ ACTIVATION_MOMENTS = Metric(
     "activation_moments",
     activation_statistics,
     (
-        Column("activation_mean", "1", "sum(x) / n", _OUTPUT),
-        Column("activation_var", "1", "sum((x - mean)^2) / n", _OUTPUT),
-        Column("activation_nonfinite", "elements", "count of NaN and infinite elements", _OUTPUT, type=pa.int64()),
-        Column(
-            "activation_drift",
-            "1",
-            "sqrt(mean_c (mu_c - mu_c at the first record)^2), mu_c the mean of channel c",
-            _OUTPUT,
-            "the paper's mean drift",
-        ),
+        Column("activation_mean", "1", "sum(x) / n", OUTPUT),
+        Column("activation_var", "1", "sum((x - mean)^2) / n", OUTPUT),
+        Column("activation_nonfinite", "elements", "count of NaN and infinite elements", OUTPUT, type=pa.int64()),
     ),
-    keeps_state=True,
     reducer=MOMENTS,
 )

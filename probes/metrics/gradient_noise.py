@@ -6,25 +6,30 @@ import torch
 from torch import Tensor
 
 from probes.metrics.metric import Metric
-from probes.schema import Column
+from probes.schema import Column, pa
 
 
 def gradient_noise(parts: list[Tensor]) -> Tensor:
-    """Return the unbiased variance between micro-batches, averaged over elements: ``(1, layers)`` float64.
+    """Return the noise, the micro-batches, their covariance's trace and the signal, ``(4, layers)`` float64.
 
     Each of ``R`` ranks makes ``N`` passes; their ``K = R N`` contributions ``d_i`` make up the gradient
-    ``g = sum_i d_i / R``, so that ``g_i = N d_i`` estimates it alone, and
-    ``noise = sum_i |g_i - g|^2 / (K - 1) / n = (N^2 sum |d_i|^2 - K |g|^2) / (K - 1) / n``. It is stated in the units
-    of the gradient that the optimizer uses: what a GradScaler or clipping did to the length of the sum is divided out.
-    NaN where ``K`` is, see :meth:`probes.hooks.micro_batches.MicroBatchHooks.take`.
+    ``g = sum_i d_i / R``, so that ``g_i = N d_i`` estimates it alone. The unbiased estimate of the trace of the
+    covariance of ``g_i`` is ``trace = sum_i |g_i - g|^2 / (K - 1) = (N^2 sum |d_i|^2 - K |g|^2) / (K - 1)``,
+    ``noise = trace / n`` its average over elements, and ``signal = |g|^2 - trace / K`` the unbiased estimate of the
+    squared length of the true gradient, which may be negative. All are stated in the units of the gradient that the
+    optimizer uses: what a GradScaler or clipping did to the length of the sum is divided out. NaN where ``K`` is, see
+    :meth:`probes.hooks.gradient_hooks.GradientHooks.take`.
 
     Args:
         parts: For each layer ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]``.
     """
     count, passes, each, whole, used, n = torch.stack(parts).unbind(1)
-    spread = (passes.square() * each - count * whole).clamp_min(0) / (count - 1) / n
-    return (spread * used / whole).unsqueeze(0)
+    trace = (passes.square() * each - count * whole).clamp_min(0) / (count - 1) * used / whole
+    return torch.stack([trace / n, count, trace, used - trace / count])
 
+
+_MCCANDLISH = "McCandlish et al. 2018, appendix A"
+_BY_MICRO_BATCH = "gradient of the parameter, by micro-batch and rank; null where K = 1"
 
 GRADIENT_NOISE = Metric(
     "grad_noise",
@@ -37,7 +42,17 @@ GRADIENT_NOISE = Metric(
             "1",
             "sum_i |g_i - g|^2 / (K - 1) / n over K micro-batches of all ranks; null where K = 1",
             "gradient of the parameter, by micro-batch and rank",
-            "McCandlish et al. 2018, appendix A",
+            _MCCANDLISH,
+        ),
+        Column("grad_micro_batches", "1", "K, of all ranks", _BY_MICRO_BATCH, type=pa.int64()),
+        Column("grad_noise_trace", "1", "tr(C) = sum_i |g_i - g|^2 / (K - 1)", _BY_MICRO_BATCH, _MCCANDLISH),
+        Column(
+            "grad_signal",
+            "1",
+            "|G|^2 = |g|^2 - tr(C) / K, unbiased; with b samples a micro-batch the simple noise scale in samples is"
+            " S = b tr(C) / |G|^2, each summed over the layers for the whole network",
+            _BY_MICRO_BATCH,
+            _MCCANDLISH,
         ),
     ),
 )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from probes.metrics.flat import batches, flat
+from probes.metrics.l2_norm import l2_norms
 from probes.metrics.metric import Metric
 from probes.metrics.moments import GRADIENT
 from probes.metrics.reducer import Reducer
@@ -26,10 +27,12 @@ _WIDTH = SLOTS + 1
 _PIECE = 1 << 18  # elements counted at a time, 1 MB: what is at work then stays in a core's own cache
 _LARGE = 1 << 16  # elements beyond which a pass of its own costs a tensor nothing
 NEAR = 10
+_ROUNDING = 2e-7  # octaves: of a length in float32
+_NO_OCTAVE = -1000  # below that of any float64
 _SHIFT = 23 - MANTISSA_BITS
 
 
-def exponent_histograms(tensors: list[Tensor]) -> Tensor:
+def exponent_counts(tensors: list[Tensor]) -> Tensor:
     """Return each tensor's counts over all signed exponent bins, then its exact zeros: ``(layers, SLOTS + 1)`` int64.
 
     Slot ``s < HALF`` counts the negative numbers of bin ``-1 - s``, slot ``HALF + i`` the positive ones of bin ``i``;
@@ -43,6 +46,23 @@ def exponent_histograms(tensors: list[Tensor]) -> Tensor:
     counts = counted[0] if len(counted) == 1 else torch.cat(counted)
     _count_zeros(flats, counts)
     return counts
+
+
+def exponent_histograms(tensors: list[Tensor]) -> Tensor:
+    """Return each tensor's :func:`exponent_counts`, then the octave of its rms: ``(layers, SLOTS + 2)`` int64.
+
+    The octave is ``floor(log2 rms)`` with ``rms^2 = sum(x^2) / n``, ``_NO_OCTAVE`` where the rms is 0 or not finite.
+    """
+    return torch.cat([exponent_counts(tensors), _rms_octaves(tensors)[:, None]], dim=1)
+
+
+def _rms_octaves(tensors: list[Tensor]) -> Tensor:
+    n = torch.tensor([tensor.numel() for tensor in tensors], dtype=torch.float64, device="cpu")
+    lengths = l2_norms(tensors)
+    log2_rms = torch.log2(lengths.square() / n.to(lengths.device, non_blocking=True)) / 2
+    # Rounding may put the rms of equal powers of two just below themselves.
+    octaves = torch.floor(log2_rms + _ROUNDING)
+    return torch.nan_to_num(octaves, nan=_NO_OCTAVE, posinf=_NO_OCTAVE, neginf=_NO_OCTAVE).long()
 
 
 def _count(flats: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
@@ -98,13 +118,12 @@ def _count_zeros(flats: list[Tensor], counts: Tensor) -> None:
 
 
 def sparsities(histograms: np.ndarray) -> np.ndarray:
-    """Return sparsity, near-sparsity and the count of non-finite entries, ``(3, layers)``, of ``(SLOTS + 1, layers)``.
+    """Return sparsity, near-sparsity and the count of non-finite entries, ``(3, layers)``, of ``(SLOTS + 2, layers)``.
 
     Sparsity is the share of elements that are exactly 0. Near-sparsity is the share below ``2^(floor(log2 rms) - 10)``
-    in magnitude, zeros included: about a thousandth of the root mean square, which is taken from the histogram itself,
-    ``rms^2 = sum_i counts_i (7/3) 4^(e_i) / n``: the mean square of numbers spread evenly over octave ``e_i``. With NaN
-    or an infinity among the elements near-sparsity is NaN; no elements give NaN for both shares. All elements zero give
-    1.
+    in magnitude, zeros included: about a thousandth of the root mean square, ``rms^2 = sum(x^2) / n``, whose octave is
+    the last entry of :func:`exponent_histograms`. With NaN or an infinity among the elements near-sparsity is NaN; no
+    elements give NaN for both shares. All elements zero give 1.
     """
     bins = occupied_bins(histograms)
     magnitudes = histograms[:bins] + histograms[HALF : HALF + bins]
@@ -112,7 +131,7 @@ def sparsities(histograms: np.ndarray) -> np.ndarray:
     nonfinite = histograms[HALF - OCTAVE : HALF].sum(axis=0) + histograms[SLOTS - OCTAVE : SLOTS].sum(axis=0)
     n = octaves.sum(axis=0) + nonfinite
     with np.errstate(divide="ignore", invalid="ignore"):
-        near = np.where(nonfinite > 0, np.nan, _near(octaves) / n)
+        near = np.where(nonfinite > 0, np.nan, _near(octaves, histograms[SLOTS + 1]) / n)
         return np.stack([histograms[SLOTS] / n, near, nonfinite])
 
 
@@ -126,18 +145,16 @@ def occupied_bins(histograms: np.ndarray) -> int:
     return OCTAVE * (1 + int(filled[-1]) // OCTAVE) if filled.size else OCTAVE
 
 
-def _near(octaves: np.ndarray) -> np.ndarray:
+def _near(octaves: np.ndarray, of_rms: np.ndarray) -> np.ndarray:
     """Count the elements below the threshold, from the counts by biased exponent from 0 on: ``(octaves, layers)``."""
     exponents = np.arange(len(octaves)).reshape(-1, *[1] * (octaves.ndim - 1))
-    squares = np.where(exponents > 0, 7 / 3 * 4.0 ** (exponents - 127), 0.0)  # bin 0 holds zeros and subnormals
-    log2_rms = 0.5 * np.log2((octaves * squares).sum(axis=0) / octaves.sum(axis=0))
-    threshold = np.clip(np.floor(log2_rms) - NEAR + 127, 1, 254)
+    threshold = np.clip(of_rms - NEAR + 127, 1, 254)  # octave 0 holds zeros and subnormals
     return np.where(exponents < threshold, octaves, 0).sum(axis=0)
 
 
 def reduce_histogram(activation: Tensor, channel_dim: int) -> Tensor:  # noqa: ARG001 - a reducer is told it
-    """Return one tensor's histogram, a row of :func:`exponent_histograms`."""
-    return exponent_histograms([activation])[0]
+    """Return one tensor's histogram, a row of :func:`exponent_counts`."""
+    return exponent_counts([activation])[0]
 
 
 def merge_histograms(histograms: Tensor) -> Tensor:
@@ -147,17 +164,26 @@ def merge_histograms(histograms: Tensor) -> Tensor:
 
 def as_columns(histograms: Tensor | list[Tensor]) -> Tensor:
     """Return the histograms of some layers as columns of one table, ``(SLOTS + 1, layers)``."""
-    return (histograms if isinstance(histograms, Tensor) else torch.stack(histograms)).mT
+    return _table(histograms)[:, : SLOTS + 1].mT
+
+
+def with_octaves(histograms: Tensor | list[Tensor]) -> Tensor:
+    """Return histograms with the octave of the rms as columns of one table, ``(SLOTS + 2, layers)``."""
+    return _table(histograms).mT
+
+
+def _table(histograms: Tensor | list[Tensor]) -> Tensor:
+    return histograms if isinstance(histograms, Tensor) else torch.stack(histograms)
 
 
 GRADIENT_SPARSITIES = Metric(
     "grad_sparsities",
     "gradients",
     "gradient_histogram",
-    as_columns,
+    with_octaves,
     (
         Column("grad_sparsity", "1", "share of elements that are exactly 0", GRADIENT),
-        Column("grad_near_sparsity", "1", "share with |g| < 2^(floor(log2 rms) - 10)", GRADIENT),
+        Column("grad_near_sparsity", "1", "share with |g| < 2^(floor(log2 rms) - 10), rms^2 = sum(g^2) / n", GRADIENT),
         Column("grad_nonfinite", "elements", "count of NaN and infinite elements", GRADIENT, type=pa.int64()),
     ),
     finish=sparsities,

@@ -18,9 +18,9 @@ def largest_slice_mean(slices: list[Tensor]) -> Tensor:
     Source: the paper.
     """
     means: list[Tensor] = [torch.empty(0)] * len(slices)
-    groups: dict[tuple[int, ...], list[int]] = {}
+    groups: dict[tuple[int, ...], list[int]] = {}  # by kind of numbers and kernel size
     for index, batch in enumerate(slices):
-        groups.setdefault(tuple(batch.shape[1:]), []).append(index)
+        groups.setdefault((batch.is_complex(), *batch.shape[1:]), []).append(index)
     for members in groups.values():
         batches = [slices[index] for index in members]
         largest = largest_singular_values(torch.cat(batches))
@@ -31,6 +31,10 @@ def largest_slice_mean(slices: list[Tensor]) -> Tensor:
 
 def largest_singular_values(matrices: Tensor) -> Tensor:
     """Return the largest singular value of each small matrix, ``(batch, rows, columns) -> (batch,)`` float64."""
+    if matrices.is_complex():
+        finite = matrices.isfinite().all(dim=2).all(dim=1)  # LAPACK raises on a NaN
+        usable = torch.where(finite[:, None, None], matrices, 0.0).to(torch.complex128)
+        return torch.where(finite, torch.linalg.svdvals(usable)[:, 0], torch.nan)
     if matrices.shape[1] > matrices.shape[2]:
         matrices = matrices.mT
     rows = matrices.double().permute(1, 2, 0).contiguous()  # (rows, columns, batch): each entry a long vector

@@ -19,6 +19,18 @@ def unfolded(weight: Tensor, *, transposed: bool = False) -> Tensor:
     return weight.flatten(1)
 
 
+def matrices(weight: Tensor, *, convolution: bool, transposed: bool = False) -> Tensor:
+    """Return the matrices of a weight of two or more dimensions, ``(E, out, in)``.
+
+    A weight of three dimensions that is no convolution's is a stack of ``E`` matrices, each of which multiplies by
+    itself: the experts ``(E, out, in)`` of a mixture, the bilinear forms ``(out, in1, in2)`` of ``nn.Bilinear``. Any
+    other weight is one unfolded matrix, and ``E = 1``.
+    """
+    if weight.ndim == 3 and not convolution:
+        return weight
+    return unfolded(weight, transposed=transposed).unsqueeze(0)
+
+
 def kernel_slices(weight: Tensor) -> Tensor:
     """Return the kernel slices ``W[o, i, :, :]`` as a batch of matrices, ``(out * in, kh, kw)``.
 

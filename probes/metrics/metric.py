@@ -41,7 +41,10 @@ class Metric:
         after_update: Measured when the optimizer has moved the parameters, not before.
         deferrable: May be computed in another thread, from copies of the tensors that it reads: for metrics that take
             longer than the copies. ``reads`` is then a key of ``probes.measuring.sources.COMPUTED_FROM``.
-        reducer: For metrics of activations: what the forward hook keeps of a tensor. ``reads`` then names the reducer.
+        reducer: For metrics of activations: what the forward hook keeps of a tensor. ``reads`` then names the reducer;
+            metrics of the same reducer share it.
+        applies: ``applies(tensor) -> bool``: whether it is defined for a layer's tensor, which is null where it is not;
+            None: for all.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Metric:
     after_update: bool = False
     deferrable: bool = False
     reducer: Reducer | None = None
+    applies: Callable[[Any], bool] | None = None
 
 
 def metric(*, reads: str, columns: Sequence[Column], group: str = "user") -> Callable[[Compute], Metric]:

@@ -93,7 +93,9 @@ def _of_small(tensors: list[Tensor]) -> Iterator[tuple[float, float]]:
 def _of_large(tensors: list[Tensor]) -> Iterator[tuple[float, float]]:
     """Yield means and squares about them; one pass each for sum and length, one more where these would cancel."""
     sums = [tensor.sum().item() for tensor in tensors]
-    for tensor, total, length in zip(tensors, sums, host_l2_norms(tensors), strict=True):
+    for tensor, in_single, length in zip(tensors, sums, host_l2_norms(tensors), strict=True):
+        # A sum may be beyond float32 where no element is.
+        total = in_single if math.isfinite(in_single) else tensor.sum(dtype=torch.float64).item()
         mean = total / tensor.numel()
         squares = length * length - total * mean
         if math.isfinite(total) and not total * mean <= _CANCELLATION * squares:

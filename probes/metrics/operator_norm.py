@@ -14,7 +14,9 @@ from probes.metrics.top_eigenvalue import top_eigenvalue
 from probes.schema import Column
 
 _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
-_WARM_ITERATIONS = 10  # from the last record's vector; a few optimizer steps move it little
+_ITERATIONS = 25
+_WARM_ITERATIONS = 14  # from the last record's vector; a few optimizer steps move it little
+_MIXED_IN = 0.1  # of a fixed pseudo-random direction beside the last record's vector
 _TINY = 1e-300  # 0 / _TINY = 0 where the bidiagonalisation has come to its end
 
 
@@ -54,6 +56,11 @@ class Convolution:
                 f" {len(shape) - 2} spatial sizes for a weight of shape {shape}."
             )
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weight is."""
+        return self.weight.device
+
     def __call__(self, x: Tensor) -> Tensor:
         """Return the convolution of one input, ``(1, in, *spatial) -> (1, out, *spatial)``."""
         convolve, padding = _CONVOLUTIONS[self.weight.ndim], self.padding
@@ -83,7 +90,7 @@ def conv_operator_norm(
     groups: int = 1,
     padding_mode: str = "zeros",
     input_shape: Sequence[int],
-    iterations: int = 25,
+    iterations: int = _ITERATIONS,
     start: Tensor | None = None,
 ) -> Tensor:
     """Return ``max |conv(x)| / |x|`` over inputs of one shape, padding and stride included: float64.
@@ -102,13 +109,16 @@ def conv_operator_norm(
 
 
 def largest_singular_value(
-    operator: Convolution, *, iterations: int = 25, start: Tensor | None = None
+    operator: Convolution, *, iterations: int = _ITERATIONS, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the largest singular value (float64) and its right singular vector, of ``input_shape``.
 
     Golub-Kahan-Lanczos: ``A V = U B`` with orthonormal columns and ``B`` upper bidiagonal. The largest singular value
-    of ``B`` grows towards that of ``A``. The adjoint is the convolution's own backward. No host synchronisation, and no
-    random number generator is moved.
+    of ``B`` grows towards that of ``A``. The adjoint is the convolution's own backward. No random number generator is
+    moved, and CUDA is not waited for.
+
+    The groups of a grouped convolution are operators of their own: each has its own ``B``, all in the same calls. The
+    value is the largest of theirs, and the vector holds the unit vectors of all groups, side by side.
 
     Args:
         operator: The convolution.
@@ -121,11 +131,22 @@ def largest_singular_value(
     with torch.no_grad():
         v = (_pseudo_random(operator) if start is None else start.to(weight, non_blocking=True)).unsqueeze(0)
         alphas, betas, right = _bidiagonalise(operator, _adjoint(operator), v, iterations)
-        square = _tridiagonal(alphas, betas)
-        eigenvalue, projector = top_eigenvalue(square)
-        direction = projector.index_select(1, projector.diagonal().argmax().reshape(1)).squeeze(1)
-        vector = torch.einsum("k,kbc...->bc...", direction.to(weight.dtype), torch.stack(right))
-        return eigenvalue.sqrt(), vector.squeeze(0)
+        eigenvalues, directions = _top_eigenvectors(_tridiagonal(alphas, betas))
+        vectors = torch.stack([v.reshape(operator.groups, -1) for v in right])  # (iterations, groups, elements)
+        found = torch.einsum("gk,kgn->gn", directions.to(weight.dtype), vectors)
+        return eigenvalues.max().sqrt(), _unit(found, operator.groups)[0].reshape(operator.input_shape)
+
+
+def _top_eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the largest eigenvalue of each matrix, ``(groups, n, n)``, and a unit vector of it, ``(groups, n)``."""
+    if matrices.is_cuda:  # LAPACK would wait for the device
+        eigenvalues, projectors = top_eigenvalue(matrices)
+        best = projectors.diagonal(dim1=1, dim2=2).argmax(dim=1)
+        columns = projectors.gather(2, best[:, None, None].expand(-1, matrices.shape[1], 1)).squeeze(2)
+        return eigenvalues, columns / torch.linalg.vector_norm(columns, dim=1, keepdim=True).clamp_min(_TINY)
+    finite = matrices.diagonal(dim1=1, dim2=2).sum(1).isfinite()  # LAPACK raises on a NaN
+    eigenvalues, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], matrices, 0.0))
+    return torch.where(finite, eigenvalues[:, -1].clamp_min(0), torch.nan), vectors[:, :, -1]
 
 
 def _pseudo_random(operator: Convolution) -> Tensor:
@@ -144,44 +165,60 @@ def _adjoint(operator: Convolution) -> Callable[[Tensor], Tensor]:
 def _bidiagonalise(
     operator: Convolution, adjoint: Callable[[Tensor], Tensor], v: Tensor, iterations: int
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Return the diagonal and upper diagonal of B, and the right vectors."""
-    v = _unit(v)[0]
-    u, alpha = _unit(operator(v))
+    """Return the diagonal and upper diagonal of B, a number for each group, and the right vectors."""
+    groups = operator.groups
+    v = _unit(v, groups)[0]
+    u, alpha = _unit(operator(v), groups)
     alphas, betas, right = [alpha], [], [v]
     for _ in range(iterations - 1):
-        v, beta = _unit(adjoint(u).sub_(v * alpha.to(v.dtype)))
-        u, alpha = _unit(operator(v).sub_(u * beta.to(u.dtype)))
+        v, beta = _unit(adjoint(u).sub_(_times(v, alpha)), groups)
+        u, alpha = _unit(operator(v).sub_(_times(u, beta)), groups)
         alphas.append(alpha)
         betas.append(beta)
         right.append(v)
     return alphas, betas, right
 
 
-def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
-    length = torch.linalg.vector_norm(x, dtype=torch.float64)
-    return x * (1 / length.clamp_min(_TINY)).to(x.dtype).clamp_max(torch.finfo(x.dtype).max), length
+def _unit(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Return the unit vector of each group and its length, ``(groups,)`` float64."""
+    lengths = torch.linalg.vector_norm(x.reshape(groups, -1), dim=1, dtype=torch.float64)
+    return _times(x, (1 / lengths.clamp_min(_TINY)).clamp_max(torch.finfo(x.dtype).max)), lengths
+
+
+def _times(x: Tensor, factors: Tensor) -> Tensor:
+    """Return a vector with each group multiplied by its factor."""
+    return (x.reshape(len(factors), -1) * factors.to(x.dtype)[:, None]).reshape(x.shape)
 
 
 def _tridiagonal(alphas: list[Tensor], betas: list[Tensor]) -> Tensor:
-    bidiagonal = torch.diag(torch.stack(alphas))
+    """Return ``B^T B`` of each group, ``(groups, iterations, iterations)``."""
+    bidiagonal = torch.diag_embed(torch.stack(alphas, dim=1))
     if betas:
-        bidiagonal = bidiagonal + torch.diag(torch.stack(betas), 1)
+        bidiagonal = bidiagonal + torch.diag_embed(torch.stack(betas, dim=1), 1)
     return bidiagonal.mT @ bidiagonal
 
 
 def operator_norms(operators: list[Convolution], starts: list[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
     """Return each convolution's operator norm, ``(1, layers)``, and the vectors to start from at the next record.
 
-    The first record takes 25 iterations, later ones go on from the last vector with 10.
+    The first record takes 25 iterations, later ones go on from the last vector with 14. A pseudo-random direction, the
+    same at each record, is mixed into that vector: the iteration never leaves an invariant subspace by itself, and
+    would not see another that grows larger. A circular convolution, whose Fourier modes are invariant all, takes 25.
     """
     found = []
     for operator, start in zip(operators, starts, strict=True):
         if start is None or tuple(start.shape) != operator.input_shape:
             found.append(largest_singular_value(operator))
         else:
-            usable = start.nan_to_num(nan=1.0, posinf=1.0, neginf=-1.0)  # a layer that was NaN may have recovered
-            found.append(largest_singular_value(operator, iterations=_WARM_ITERATIONS, start=usable))
+            iterations = _ITERATIONS if operator.padding_mode == "circular" else _WARM_ITERATIONS
+            found.append(largest_singular_value(operator, iterations=iterations, start=_mixed(start, operator)))
     return torch.stack([value for value, _ in found]).unsqueeze(0), [vector for _, vector in found]
+
+
+def _mixed(start: Tensor, operator: Convolution) -> Tensor:
+    usable = start.nan_to_num(nan=1.0, posinf=1.0, neginf=-1.0)  # a layer that was NaN may have recovered
+    last = _unit(usable.to(operator.weight.detach(), non_blocking=True), operator.groups)[0]
+    return last + _MIXED_IN * _unit(_pseudo_random(operator), operator.groups)[0]
 
 
 OPERATOR_NORM = Metric(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from probes.metrics.l2_norm import l2_norms
 from probes.metrics.metric import Metric
 from probes.metrics.singular_values import SPECTRAL_NORM, STABLE_RANK
 
@@ -17,49 +16,57 @@ _FRESH = (
 )
 
 
-def largest_and_stable_rank(matrices: list[Tensor], starts: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
-    """Return ``sigma_1`` and ``sum(W^2) / sigma_1^2``, ``(2, layers)`` float64, and the vectors for the next record.
+def largest_and_stable_rank(stacks: list[Tensor], starts: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
+    """Return ``sigma_1`` and ``sum(|W|^2) / sigma_1^2``, ``(2, layers)``, and the vectors for the next record.
 
-    Power iteration on ``W W^T``, from below: exact to rounding where the largest singular value stands alone, and below
-    it by at most about half of its distance to the next where these are close. A matrix with a NaN or an infinity gives
-    NaN, zeros give 0 and NaN. Source: Miyato et al. 2018, Algorithm 1.
+    Of stacked matrices ``(E, rows, columns)`` these are the largest of the E and the mean over them. Power iteration on
+    ``W W^H``, from below: exact to rounding where the largest singular value stands alone, and below it by at most about
+    half of its distance to the next where these are close. A matrix with a NaN or an infinity gives NaN, zeros give 0
+    and NaN. Source: Miyato et al. 2018, Algorithm 1.
     """
-    found = [_iterate(matrix, start) for matrix, start in zip(matrices, starts, strict=True)]
-    largest = torch.stack([sigma for sigma, _ in found]).double()
-    lengths = l2_norms(matrices).to(largest.device)
-    return torch.stack([largest, lengths.square() / largest.square()]), [vector for _, vector in found]
+    found = [_iterate(stack, start) for stack, start in zip(stacks, starts, strict=True)]
+    values = [
+        torch.stack([sigma.max(), (_squares(stack) / sigma.square()).mean()])
+        for stack, (sigma, _) in zip(stacks, found, strict=True)
+    ]
+    return torch.stack(values, dim=1), [vectors for _, vectors in found]
 
 
-def _iterate(matrix: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the largest singular value and its left vector, on the side with fewer entries."""
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
+def _squares(stack: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(stack.flatten(1), dim=1).double().square()
+
+
+def _iterate(stack: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the largest singular value of each matrix, ``(E,)`` float64, and its vector on the shorter side."""
+    wide = stack if stack.shape[1] <= stack.shape[2] else stack.mH
     u = _pseudo_random(wide)
-    if start is not None:
+    if start is not None and start.shape == u.shape:
         known = torch.nan_to_num(start.to(wide, non_blocking=True), nan=0.0, posinf=0.0, neginf=0.0)
         u = known + _FRESH * u
-    sigma = wide.new_zeros(())
+    sigma = torch.linalg.vector_norm(u, dim=1)
     for _ in range(_FIRST if start is None else _LATER):
-        v = _unit(wide.mT @ u)
+        v = _unit(wide.mH @ u)
         u = wide @ v
-        sigma = torch.linalg.vector_norm(u)
+        sigma = torch.linalg.vector_norm(u, dim=1)
         u = _unit(u)
-    return sigma, u
+    return sigma.squeeze(1).double(), u
 
 
-def _pseudo_random(matrix: Tensor) -> Tensor:
-    generator = torch.Generator(device=matrix.device).manual_seed(0)
-    return _unit(torch.randn(len(matrix), generator=generator, dtype=matrix.dtype, device=matrix.device))
+def _pseudo_random(stack: Tensor) -> Tensor:
+    generator = torch.Generator(device=stack.device).manual_seed(0)
+    shape = *stack.shape[:2], 1
+    return _unit(torch.randn(shape, generator=generator, dtype=stack.dtype, device=stack.device))
 
 
-def _unit(vector: Tensor) -> Tensor:
-    length = torch.linalg.vector_norm(vector)
-    return vector / torch.where(length == 0, 1.0, length)
+def _unit(vectors: Tensor) -> Tensor:
+    lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return vectors / torch.where(lengths == 0, 1.0, lengths)
 
 
 POWER_ITERATION = Metric(
     "power_iteration",
     "singular_values",
-    "unsolved_matrix",
+    "unsolved_matrices",
     largest_and_stable_rank,
     (SPECTRAL_NORM, STABLE_RANK),
     keeps_state=True,

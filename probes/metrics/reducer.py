@@ -20,19 +20,58 @@ class Reducer:
     """Reduces a tensor inside the hook that sees it, and merges the vectors of micro-batches and ranks.
 
     Attributes:
-        reduce: ``reduce(tensor, channel_dim) -> vector``; may not keep or change the tensor. With ``finish`` it may
-            return anything else.
+        reduce: ``reduce(tensor, channel_dim) -> vector``; may not keep or change the tensor, which is real and has its
+            samples first and at least one more dimension; ``channel_dim`` is 1 or more. With ``finish`` it may return
+            anything else.
         merge: ``merge(vectors) -> vector``: of several, ``(parts, size)``, the vector that the whole would have given.
             A part of zeros is one that saw nothing.
         of: ``output`` of the layer, or ``output_gradient``: the gradient that arrives at it in the backward pass.
         finish: ``finish(found) -> vectors``: called once a step with all that ``reduce`` has returned and that is no
             tensor, of all layers and passes; the vector of each, in that order.
+        head: How many entries at the front do not belong to a channel. They alone are merged where parts have unlike
+            numbers of channels, as a module has that serves layers of unlike widths. None: such parts cannot be merged.
     """
 
     reduce: Callable[[Tensor, int], Any]
     merge: Callable[[Tensor], Tensor]
     of: str = "output"
     finish: Callable[[Sequence[Any]], Sequence[Tensor]] | None = None
+    head: int | None = None
+
+    def whole(self, parts: Sequence[Tensor | Exception]) -> Tensor:
+        """Return the vector of the whole from those of its parts; only the head where they have unlike channels.
+
+        Raises:
+            Exception: What stands in the place of a part that could not be reduced: the others are not the whole.
+        """
+        vectors = [_unfailed(part) for part in parts]
+        if len(vectors) == 1:
+            return vectors[0]
+        if self.head is not None and len({len(vector) for vector in vectors}) > 1:
+            vectors = [vector[: self.head] for vector in vectors]
+        return self.merge(torch.stack([vector.to(vectors[0].device) for vector in vectors]))
+
+    def finished(self, found: Sequence[Any]) -> list[Tensor | Exception]:
+        """Return what :attr:`finish` makes of each; where it raises, of each alone, or the exception in its place."""
+        assert self.finish is not None
+        try:
+            return list(_checked(self.finish(found), len(found)))
+        except Exception as failure:
+            if len(found) == 1:
+                return [failure]
+        return [vector for each in found for vector in self.finished([each])]
+
+
+def _unfailed(part: Tensor | Exception) -> Tensor:
+    if isinstance(part, Exception):
+        raise part
+    return part
+
+
+def _checked(vectors: Sequence[Tensor], count: int) -> Sequence[Tensor]:
+    if len(vectors) != count:
+        raise ValueError(f"finish gave {len(vectors)} vectors: expected {count}, one for each that it was given.")
+    return vectors
 
 
 def pieces(tensor: Tensor) -> Iterator[Tensor]:

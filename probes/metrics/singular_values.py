@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.metrics.flat import batches
 from probes.metrics.metric import Metric
 from probes.schema import SPECTRA, Column
 
@@ -16,6 +17,7 @@ _WIDE = 1.8  # columns a row; squarer matrices are rarely well conditioned
 _WELL_CONDITIONED = 8.0  # up to which float32 keeps every singular value within 1e-6 of the largest
 _BLOCKS = 4
 _SCRATCH = 1 << 19  # elements converted at a time, 4 MB
+_TOGETHER = 1 << 22  # entries of the Gram matrices that are solved with one call, 32 MB
 
 
 def singular_values(matrices: list[Tensor]) -> list[Tensor]:
@@ -25,26 +27,37 @@ def singular_values(matrices: list[Tensor]) -> list[Tensor]:
     float32 numbers are exact, so that rounding leaves an absolute error of about 3e-8 of the largest singular value,
     and 1e-15 relative where the matrix is well conditioned. On the CPU large, wide matrices are tried in float32 first,
     which is twice as fast; the result stands where it says itself that the condition number is at most 8. Matrices with
-    the same smaller side are solved together. A matrix with a NaN or an infinity gives NaN and spoils no other; no
-    elements give an empty list.
+    the same smaller side are solved together. Of a complex matrix ``G = W W^H``. A matrix with a NaN or an infinity
+    gives NaN and spoils no other; no elements give an empty list.
 
-    On CUDA, where LAPACK's routines wait for the device, the Gram matrices are returned instead, and :func:`spectra_of`
-    solves them when they have come to the host.
+    On CUDA, where LAPACK's routines wait for the device, the Gram matrices of real ones are returned instead, and
+    :func:`spectra_of` solves them when they have come to the host.
     """
-    if matrices[0].is_cuda:
-        return [gram(matrix) for matrix in matrices]
     results: list[Tensor] = [torch.empty(0)] * len(matrices)
-    groups: dict[int, list[int]] = {}
+    groups: dict[tuple[int, bool], list[int]] = {}
     for index, matrix in enumerate(matrices):
-        groups.setdefault(min(matrix.shape), []).append(index)
-    for side, members in groups.items():
-        if side >= _LARGE:
+        if matrix.is_cuda and not matrix.is_complex():
+            results[index] = gram(matrix)
+        else:
+            groups.setdefault((min(matrix.shape), matrix.is_complex()), []).append(index)
+    for (side, is_complex), members in groups.items():
+        if side >= _LARGE and not is_complex:
             members = _solve_in_single(matrices, members, results)  # noqa: PLW2901 - those left
-        if members:
-            spectra = _spectra([matrices[index] for index in members], torch.float64)
-            for index, spectrum in zip(members, spectra, strict=True):
+        for first, last in batches([side * side] * len(members), _TOGETHER):
+            some = members[first:last]
+            spectra = _spectra([matrices[index] for index in some], torch.complex128 if is_complex else torch.float64)
+            for index, spectrum in zip(some, spectra, strict=True):
                 results[index] = spectrum
     return results
+
+
+def stacked_spectra(stacks: list[Tensor]) -> list[Tensor]:
+    """Return the :func:`singular_values` of each matrix of each stack, ``(E, rows, columns) -> (E, side)``.
+
+    On CUDA the Gram matrices, ``(E, side, side)``.
+    """
+    solved = iter(singular_values([matrix for stack in stacks for matrix in stack]))
+    return [torch.stack([next(solved) for _ in range(len(stack))]) for stack in stacks]
 
 
 def _solve_in_single(matrices: list[Tensor], members: list[int], results: list[Tensor]) -> list[int]:
@@ -64,7 +77,7 @@ def _solve_in_single(matrices: list[Tensor], members: list[int], results: list[T
 def _spectra(matrices: list[Tensor], dtype: torch.dtype) -> Tensor:
     """Return the spectra of matrices with the same smaller side, ``(matrices, side)``."""
     if not matrices[0].numel():
-        return matrices[0].new_zeros(len(matrices), 0, dtype=dtype)
+        return matrices[0].new_zeros(len(matrices), 0, dtype=torch.float64)
     return _spectra_of_grams(torch.stack([gram(matrix, dtype) for matrix in matrices]))
 
 
@@ -77,11 +90,11 @@ def _spectra_of_grams(grams: Tensor) -> Tensor:
 
 
 def gram(matrix: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return the lower triangle of ``W W^T`` of the smaller side, ``(side, side)``; above it anything may stand."""
+    """Return the lower triangle of ``W W^H`` of the smaller side, ``(side, side)``; above it anything may stand."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
     if len(wide) < _LARGE:
         wide = wide.to(dtype)
-        return wide @ wide.mT
+        return wide @ wide.mH
     product = wide.new_zeros(len(wide), len(wide), dtype=dtype)
     rows = -(-len(wide) // _BLOCKS)
     blocks = [(first, min(first + rows, len(wide))) for first in range(0, len(wide), rows)]
@@ -90,31 +103,45 @@ def gram(matrix: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
     for piece in wide.split(max(1, _SCRATCH // len(wide)), dim=1) if converts else (wide,):
         columns = piece.to(dtype)
         for first, last in blocks:
-            product[first:last, :last].addmm_(columns[first:last], columns[:last].mT)
+            product[first:last, :last].addmm_(columns[first:last], columns[:last].mH)
     return product
 
 
 def in_columns(solved: list[Tensor]) -> Tensor:
-    """Return spectra, or Gram matrices still to be solved, as columns of one matrix, ``(1 + longest, layers)``.
+    """Return stacks of spectra, or of Gram matrices still to be solved, as columns of one matrix, ``(2 + n, layers)``.
 
-    The first row is 0 above a spectrum and the side above a Gram matrix; ``PADDING`` fills the columns up.
+    The first row is 0 above spectra and the side above Gram matrices, the second how many there are in the stack;
+    ``PADDING`` fills the columns up.
     """
-    kinds = [0.0 if values.ndim == 1 else float(len(values)) for values in solved]
-    columns = torch.nn.utils.rnn.pad_sequence([values.reshape(-1) for values in solved], padding_value=PADDING)
-    first = torch.tensor([kinds], dtype=columns.dtype, device="cpu").to(columns.device, non_blocking=True)
+    kinds = [[0.0 if stack.ndim == 2 else float(stack.shape[1]) for stack in solved], [float(len(s)) for s in solved]]
+    columns = torch.nn.utils.rnn.pad_sequence([stack.reshape(-1) for stack in solved], padding_value=PADDING)
+    first = torch.tensor(kinds, dtype=columns.dtype, device="cpu").to(columns.device, non_blocking=True)
     return torch.cat([first, columns])
 
 
+def single_in_columns(solved: list[Tensor]) -> Tensor:
+    """Return :func:`in_columns` of single spectra or Gram matrices."""
+    return in_columns([each.unsqueeze(0) for each in solved])
+
+
 def spectra_of(columns: np.ndarray) -> np.ndarray:
-    """Return the padded spectra in the columns of :func:`in_columns`, ``(longest, ...)``; solves Gram matrices."""
-    sides, columns = columns[0], columns[1:]
+    """Return the padded spectra in the columns of :func:`in_columns`, ``(longest, ...)``; solves Gram matrices.
+
+    The spectra of a stack follow one another.
+    """
+    (sides, counts), columns = columns[:2].astype(int), columns[2:]
     if not sides.any():
         return columns
-    spectra = np.full((int(sides.max()), *sides.shape), PADDING)
+    solved = len(columns) if (sides == 0).any() else 0
+    longest = max(int((sides * counts).max()), solved)
+    spectra = np.full((longest, *sides.shape), PADDING)
     for place in np.ndindex(sides.shape):
-        side = int(sides[place])
-        grams = np.ascontiguousarray(columns[: side * side, *place]).reshape(1, side, side)
-        spectra[:side, *place] = _spectra_of_grams(torch.from_numpy(grams))[0].numpy()
+        side, count = sides[place], counts[place]
+        if side:
+            grams = np.ascontiguousarray(columns[: count * side * side, *place]).reshape(count, side, side)
+            spectra[: count * side, *place] = _spectra_of_grams(torch.from_numpy(grams)).numpy().ravel()
+        else:
+            spectra[: len(columns), *place] = columns[:, *place]
     return spectra
 
 
@@ -124,9 +151,24 @@ def spectrum_statistics(columns: np.ndarray) -> np.ndarray:
     ``mean = sum(sigma) / r``, ``stable rank = sum(sigma^2) / sigma_1^2``, ``effective rank = exp(-sum p log p)`` with
     ``p = sigma / sum(sigma)`` (Roy and Vetterli 2007), ``condition number = sigma_1 / sigma_r``, infinite where the
     smallest is within rounding of 0 (3e-8 of the largest). A zero matrix gives 0, 0, NaN, NaN, NaN; a NaN spectrum
-    gives NaN.
+    gives NaN. Of a stack of matrices the largest ``sigma_1`` and condition number, and the means of the others.
     """
-    spectra = spectra_of(columns)
+    counts, spectra = columns[1], spectra_of(columns)
+    values = _statistics(spectra)
+    for place in map(tuple, np.argwhere(counts > 1)):
+        stack = spectra[:, *place]
+        values[:, *place] = _of_stack(_statistics(stack[stack != PADDING].reshape(int(counts[place]), -1).T))
+    return values
+
+
+def _of_stack(each: np.ndarray) -> np.ndarray:
+    """Return the statistics of a stack from those of its matrices, ``(5, matrices) -> (5,)``."""
+    mean, largest, stable_rank, effective_rank, condition = each
+    return np.array([mean.mean(), largest.max(), stable_rank.mean(), effective_rank.mean(), condition.max()])
+
+
+def _statistics(spectra: np.ndarray) -> np.ndarray:
+    """Return the five numbers of each padded spectrum, ``(longest, ...) -> (5, ...)``."""
     present = spectra != PADDING
     sigma = np.where(present, spectra, 0.0)
     largest = spectra.max(axis=0)
@@ -139,18 +181,19 @@ def spectrum_statistics(columns: np.ndarray) -> np.ndarray:
     return np.stack([sigma.sum(axis=0) / present.sum(axis=0), largest, stable_rank, np.exp(entropy), condition])
 
 
-_MATRIX = "effective weight, unfolded to (out, in*kh*kw)"
+_MATRIX = "effective weight, unfolded to (out, in*kh*kw); of stacked matrices (E, out, in) the mean over the E"
+_LARGEST = "effective weight, unfolded to (out, in*kh*kw); of stacked matrices (E, out, in) the largest of the E"
 _MIYATO = "Miyato et al. 2018, section 2.1"
 
 # Of a large matrix these two come from power iteration at records without a whole spectrum.
 _OR_FROM_BELOW = "; by power iteration, from below, where singular_value_mean is null"
-SPECTRAL_NORM = Column("spectral_norm", "1", f"sigma_1{_OR_FROM_BELOW}", _MATRIX, _MIYATO)
+SPECTRAL_NORM = Column("spectral_norm", "1", f"sigma_1{_OR_FROM_BELOW}", _LARGEST, _MIYATO)
 STABLE_RANK = Column("stable_rank", "1", "sum_i sigma_i^2 / sigma_1^2", _MATRIX, "Rudelson and Vershynin 2007")
 
 SINGULAR_VALUES = Metric(
     "singular_values",
     "singular_values",
-    "singular_values",
+    "spectra",
     in_columns,
     (
         Column("singular_value_mean", "1", "sum_i sigma_i / r", _MATRIX),
@@ -159,7 +202,7 @@ SINGULAR_VALUES = Metric(
         Column(
             "effective_rank", "1", "exp(-sum_i p_i log p_i), p = sigma / sum(sigma)", _MATRIX, "Roy and Vetterli 2007"
         ),
-        Column("condition_number", "1", "sigma_1 / sigma_r; inf where sigma_r <= 3e-8 sigma_1", _MATRIX),
+        Column("condition_number", "1", "sigma_1 / sigma_r; inf where sigma_r <= 3e-8 sigma_1", _LARGEST),
     ),
     finish=spectrum_statistics,
     deferrable=True,
@@ -168,7 +211,7 @@ SPECTRUM = Metric(
     "spectrum",
     "spectra",
     "singular_values",
-    in_columns,
+    single_in_columns,
     table=SPECTRA,
     label="unfolded",
     every_nth_record=10,

@@ -1,8 +1,9 @@
 """The choice of the observed layers, and their names.
 
 A *layer* is one row of the store's ``layers`` table: a module with its output and the parameter named
-``weight`` (and the bias beside it). Every further weight of a module (``weight_hh_l0`` of an LSTM, ``in_proj_weight``
-of an attention) is a row of its own, named ``<module>.<parameter>``.
+``weight`` (and the bias beside it). Every further parameter of a module (``weight_hh_l0`` of an LSTM,
+``relative_position_bias_table`` of a windowed attention) is a row of its own, named ``<module>.<parameter>``, unless it
+is the bias that belongs to such a weight by its name. Quantised and packed parameters are left out, with a note.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.nn.utils import parametrize
 
 from probes.model.layer import LEGACY_SUFFIXES, Layer, parametrizations_of, raw_parameter
 from probes.model.module_kinds import BATCH_NORMS
+from probes.model.packed import why_packed
 
 Pattern = str | type[nn.Module]
 
@@ -142,28 +144,35 @@ def _matches(name: str, module: nn.Module, pattern: Pattern) -> bool:
 
 
 def _is_observed(module: nn.Module) -> bool:
-    return bool(_own_tensors(module)) or isinstance(module, _NORMS)
+    owns = any(parameter is not None for parameter in module._parameters.values())
+    return owns or bool(parametrizations_of(module)) or isinstance(module, _NORMS)
 
 
 def _append_rows(
     rows: list[Layer], notes: list[dict[str, str]], owners: dict[int, str], name: str, module: nn.Module
 ) -> None:
-    """Append the module's own row and one row for each further weight."""
+    """Append the module's own row and one row for each further parameter that is no bias of another."""
     tensors = _own_tensors(module)
-    biases = {t for t in tensors if t.startswith("bias") or t.endswith("bias") or "bias_" in t}
-    weights = [t for t in tensors if t not in biases]
     kind = _kind(module)
+    for tensor, why in _packed_parameters(module).items():
+        notes.append({"layer": name or kind, "what": tensor, "why": f"not recorded: {why}"})
 
-    def append(row_name: str, weight: str | None, observes_output: bool) -> None:
-        bias = weight.replace("weight", "bias") if weight else "bias"
-        row = Layer(row_name, len(rows), kind, module, weight, bias if bias in biases else None, observes_output)
+    def append(row_name: str, weight: str | None, bias: str | None, *, observes_output: bool) -> None:
+        row = Layer(row_name, len(rows), kind, module, weight, bias if bias in tensors else None, observes_output)
         rows.append(_without_tied_weight(row, owners, notes))
 
-    if "weight" in weights or not weights or _has_own_output(module):
-        append(name, "weight" if "weight" in weights else None, True)
-    for weight in weights:
-        if weight != "weight" and ("weight" not in weights or _dimensions(module, weight) >= 2):
-            append(f"{name}.{weight}" if name else weight, weight, False)
+    biases = {_bias_of(tensor) for tensor in tensors}
+    if "weight" in tensors or set(tensors) <= {"bias"} or _has_own_output(module):
+        append(name, "weight" if "weight" in tensors else None, "bias", observes_output=True)
+        biases |= {"weight", "bias"}
+    for tensor in tensors:
+        if tensor not in biases:
+            append(f"{name}.{tensor}" if name else tensor, tensor, _bias_of(tensor), observes_output=False)
+
+
+def _bias_of(weight: str) -> str:
+    """Return the name that the bias beside a weight has: ``bias_hh_l0``, ``in_proj_bias``, ``gate_up_proj_bias``."""
+    return weight.replace("weight", "bias") if "weight" in weight else f"{weight}_bias"
 
 
 def _without_tied_weight(row: Layer, owners: dict[int, str], notes: list[dict[str, str]]) -> Layer:
@@ -180,11 +189,6 @@ def _without_tied_weight(row: Layer, owners: dict[int, str], notes: list[dict[st
     return replace(row, weight=None)
 
 
-def _dimensions(module: nn.Module, name: str) -> int:
-    parameter = module._parameters.get(name)
-    return 2 if parameter is None else parameter.ndim
-
-
 def _has_own_output(module: nn.Module) -> bool:
     """Whether a module whose weights have other names than ``weight`` is still a layer: a leaf, or attention."""
     children = [name for name in module._modules if name != "parametrizations"]
@@ -192,12 +196,18 @@ def _has_own_output(module: nn.Module) -> bool:
 
 
 def _own_tensors(module: nn.Module) -> list[str]:
-    """Return the names of the module's own floating-point weights and biases, as its forward knows them."""
+    """Return the names of the module's own weights and biases, as its forward knows them."""
     names = list(parametrizations_of(module))
     for name, parameter in module._parameters.items():
-        if parameter is not None and (parameter.is_floating_point() or parameter.is_complex()):
+        if parameter is not None and why_packed(parameter) is None:
             names.append(_before_legacy_hook(module, name))
     return list(dict.fromkeys(names))
+
+
+def _packed_parameters(module: nn.Module) -> dict[str, str]:
+    """Return the parameters whose entries are no numbers of their own, by name, and why."""
+    parameters = {name: parameter for name, parameter in module._parameters.items() if parameter is not None}
+    return {name: why for name, parameter in parameters.items() if (why := why_packed(parameter)) is not None}
 
 
 def _before_legacy_hook(module: nn.Module, name: str) -> str:

@@ -62,8 +62,8 @@ class OpenRun:
         """Tell of failures in the writer's thread."""
         if self._writer is None:
             return
-        for metric, why, when in self._writer.take_failures():
-            self._gaps.fail(metric, why, when)
+        for metric, why, when, place in self._writer.take_failures():
+            self._gaps.fail(metric, why, when, **place)
         if (failure := self._writer.take_failure()) is not None:
             if isinstance(failure, OSError):
                 self._gaps.delay(failure)
@@ -118,8 +118,8 @@ class OpenRun:
         return recorder.run, recorder.step
 
     def _tell(self, writer: Writer, *, raises: bool) -> None:
-        for metric, why, when in writer.take_failures():
-            self._gaps.fail(metric, why, when, raises=raises)
+        for metric, why, when, place in writer.take_failures():
+            self._gaps.fail(metric, why, when, raises=raises, **place)
         failure, lost = writer.take_failure(), writer.lost
         if lost is not None:
             self._gaps.warn(what="rows that neither the store nor the spool took are lost", **asdict(lost))

@@ -20,7 +20,7 @@ from probes.recording.step_rows import steps_batch
 from probes.recording.tables.arrow_tables import Tables
 from probes.schema import STEPS
 
-Failure = tuple[str, Exception, int]  # metric, exception, step
+Failure = tuple[str, Exception, int, dict[str, Any]]  # metric, exception, step and place
 
 
 class Writer:
@@ -131,8 +131,8 @@ class Writer:
             self._bytes = sum(record.nbytes for record in self._records)
         return len(records)
 
-    def _note_failure(self, metric: str, failure: Exception, step: int) -> None:
-        self._failures.append((metric, failure, step))
+    def _note_failure(self, metric: str, failure: Exception, step: int, /, **place: Any) -> None:
+        self._failures.append((metric, failure, step, place))
 
     def _write_waiting(self) -> None:
         with self._writing:  # one block at a time, so that rows keep their order

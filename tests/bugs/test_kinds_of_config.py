@@ -22,13 +22,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from analysis.summaries.comparison_arms import arms
 from torch import nn
 
 import analysis
 from analysis.gallery.gallery import write_figures
 from analysis.paper.table_book import write_tables
 from analysis.report.data import report_data
+from analysis.summaries.comparison_arms import arms
 from analysis.summaries.transforms import compare
 from probes import Probe, Recorder
 from probes.storage.config_json import MAX_VALUES, config_json

@@ -36,8 +36,8 @@ REDUCED_BACKWARD = {name for name, each in METRICS.items() if each.reducer and e
 OF_LAYERS = [name for name in METRICS if name not in DRAWS | REDUCED_BACKWARD | {"grad_noise"}]
 
 
-def fail(name: str, failure: Exception, step: int) -> None:
-    raise AssertionError(f"{name}, step {step}: {failure}") from failure
+def fail(name: str, failure: Exception, step: int, /, **place: str) -> None:
+    raise AssertionError(f"{name}, step {step}, {place}: {failure}") from failure
 
 
 def report(name: str, failure: Exception) -> None:
@@ -77,7 +77,7 @@ def observe(network: nn.Module, metrics: list) -> list:
         sources = {**parameter_sources(ranks, gradient_scale=torch.ones(())), **DERIVED, **outputs.sources()}
         sources |= parameter_value_sources(ranks)
         sources |= {GROUP_LR: learning_rate_source([optimizer])}
-        if any(each.reads == "unsolved_matrix" for each in metrics):
+        if any(each.reads == "unsolved_matrices" for each in metrics):
             sources |= in_turns(())
         parameters = {one.index: one for one in parameters_of(network)}
         observation = Observation(step, {layer.index: layer for layer in layers}, sources, parameters)

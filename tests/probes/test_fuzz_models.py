@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from probes import Probe
-from probes.hooks.channels import first_tensor
+from probes.hooks.seen_tensor import first_tensor
 
 STEPS = 3
 

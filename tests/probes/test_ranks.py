@@ -68,7 +68,12 @@ def test_every_column_equals_the_single_process_on_the_whole_batch(way, folder):
     keys = ["step", "layer", "layer_type"]
     assert several[keys].equals(single[keys])  # once each: rank 0 alone writes
     averaged = ["activation_grad_var"]  # each rank's loss is the mean over its own half
-    between = ["grad_noise"]  # a single pass of a single process has none
+    between = [
+        "grad_noise",
+        "grad_micro_batches",
+        "grad_noise_trace",
+        "grad_signal",
+    ]  # a single pass of a single process has none
     for column in single.columns.difference([*averaged, *between, *keys, "epoch"]):
         np.testing.assert_array_equal(several[column].isna(), single[column].isna(), err_msg=column)
         found, truth = (t[column].to_numpy(float, na_value=np.nan) for t in (several, single))

@@ -76,6 +76,7 @@ def _alike(table: str, records: Sequence[Record]) -> Iterator[tuple[Metric, tupl
 
 def _array(column: Column, values: np.ndarray, missing: np.ndarray) -> pa.Array:
     if pa.types.is_integer(column.type):
+        missing = missing | np.isnan(values)  # a count that the ranks do not agree on
         return number_array(np.where(missing, 0, values), column.type, missing=missing)
     with np.errstate(over="ignore"):  # beyond float32 is infinity there: divergence stays visible
         return number_array(values, pa.float32(), missing=missing)

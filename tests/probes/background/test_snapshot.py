@@ -24,7 +24,7 @@ from probes.background import worker
 from probes.background.budget import Limits
 from probes.measuring import sources
 from probes.metrics import METRICS, metric
-from probes.metrics.singular_values import singular_values
+from probes.metrics.singular_values import stacked_spectra
 from probes.schema import Column
 
 NORMS = ["none", "bn", "sn", "msn", "released_sn", "wn", "torch_sn"]
@@ -41,10 +41,10 @@ def solved(monkeypatch):
 
     def solve(matrices):
         calls.append((threading.current_thread().name, len(matrices)))
-        return singular_values(matrices)
+        return stacked_spectra(matrices)
 
-    read = sources._computed("solved_matrix", solve)
-    monkeypatch.setitem(sources.DERIVED, "singular_values", read)
+    read = sources._computed("solved_matrices", solve)
+    monkeypatch.setitem(sources.DERIVED, "spectra", read)
     return calls
 
 
@@ -104,14 +104,14 @@ def test_training_and_records_are_bit_for_bit_those_of_metrics_computed_at_once(
 def test_the_worker_computes_while_training_goes_on(solved, store):
     """Each step waits until the worker has computed the one before: what is left at the end is computed at the end."""
     computed = threading.Semaphore(0)
-    read = sources.DERIVED["singular_values"]
+    read = sources.DERIVED["spectra"]
 
     def and_tell(observation):
         found = read(observation)
         computed.release()
         return found
 
-    sources.DERIVED["singular_values"] = and_tell
+    sources.DERIVED["spectra"] = and_tell
 
     def wait(step, *_):
         assert step == 0 or computed.acquire(timeout=60)
@@ -188,9 +188,9 @@ def fail_at(monkeypatch, bad):
     def solve(matrices):
         if any(float(matrix.flatten()[0]) == bad for matrix in matrices):
             raise ArithmeticError("no such number")
-        return singular_values(matrices)
+        return stacked_spectra(matrices)
 
-    monkeypatch.setitem(sources.DERIVED, "singular_values", sources._computed("solved_matrix", solve))
+    monkeypatch.setitem(sources.DERIVED, "spectra", sources._computed("solved_matrices", solve))
 
 
 def mark(step, _probe, model):
@@ -200,13 +200,17 @@ def mark(step, _probe, model):
 
 def test_a_failure_is_a_gap_of_its_step_and_metric_alone(store, table, monkeypatch):
     fail_at(monkeypatch, 3.0)
-    with pytest.warns(RuntimeWarning, match="singular_values could not be recorded at step 3: ArithmeticError"):
+    with pytest.warns(RuntimeWarning, match="singular_values of layer .* could not be recorded at step 3: Arith"):
         train(network(), store, steps=7, metrics=["weights", "singular_values"], every=1, between=mark, strict=False)
     rows = table("layers", layer_index=0)
     assert rows["weight_mean"].notna().tolist() == [True] * 7
     assert rows.loc[rows["spectral_norm"].isna(), "step"].tolist() == [3]
     (gap,) = json.loads(table("runs")["gaps"].item())
     assert (gap["what"], gap["first_step"], gap["count"]) == ("singular_values", 3, 1)
+    others = table("layers", step=3).iloc[1:]
+    assert (
+        others["spectral_norm"].notna().equals(others["weight_mean"].notna() & (others["layer_type"] != "BatchNorm2d"))
+    )
 
 
 def test_a_strict_failure_that_shows_at_the_end_is_raised_there(store, table, monkeypatch):
@@ -292,9 +296,9 @@ def test_a_fork_waits_until_nothing_is_computed_and_the_child_can_compute(store,
     def slowly(matrices):
         under_way.set()
         released.wait(60)
-        return singular_values(matrices)
+        return stacked_spectra(matrices)
 
-    monkeypatch.setitem(sources.DERIVED, "singular_values", sources._computed("solved_matrix", slowly))
+    monkeypatch.setitem(sources.DERIVED, "spectra", sources._computed("solved_matrices", slowly))
 
     def fork(step, _probe, _model):
         if step != 1:
@@ -325,9 +329,9 @@ def test_the_worker_computes_with_as_many_threads_as_training(store, monkeypatch
 
     def solve(matrices):
         seen.append(torch.get_num_threads())
-        return singular_values(matrices)
+        return stacked_spectra(matrices)
 
-    monkeypatch.setitem(sources.DERIVED, "singular_values", sources._computed("solved_matrix", solve))
+    monkeypatch.setitem(sources.DERIVED, "spectra", sources._computed("solved_matrices", solve))
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

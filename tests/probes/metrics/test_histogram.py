@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from probes.metrics.histogram import HALF, MANTISSA_BITS, SLOTS, exponent_histograms, merge_histograms, sparsities
+from probes.metrics.histogram import (
+    HALF,
+    MANTISSA_BITS,
+    SLOTS,
+    exponent_counts,
+    exponent_histograms,
+    merge_histograms,
+    sparsities,
+)
 from probes.schema import bin_edges
 
 floats = arrays(np.float32, st.integers(0, 60), elements=st.floats(width=32, allow_nan=True, allow_infinity=True))
@@ -44,8 +52,8 @@ def test_a_histogram_accounts_for_every_element(x):
 
 @given(floats, floats)
 def test_merging_two_halves_equals_the_whole_exactly(a, b):
-    parts = exponent_histograms([torch.from_numpy(a), torch.from_numpy(b)])
-    whole = exponent_histograms([torch.from_numpy(np.concatenate([a, b]))])[0]
+    parts = exponent_counts([torch.from_numpy(a), torch.from_numpy(b)])
+    whole = exponent_counts([torch.from_numpy(np.concatenate([a, b]))])[0]
     assert torch.equal(merge_histograms(parts), whole)
 
 
@@ -79,17 +87,30 @@ def shares(*tensors):
 def near(x, k=10):
     """The definition, element by element, in float64."""
     x = x.double().numpy().ravel()
-    nonzero = x[np.abs(x) >= 2.0**-126]
-    exponents = np.frexp(nonzero)[1] - 1.0
-    rms = np.sqrt((7 / 3 * 4.0**exponents).sum() / x.size) if x.size else np.nan
+    rms = np.sqrt(np.square(x).mean())
     return (np.abs(x) < 2.0 ** (np.floor(np.log2(rms)) - k)).mean()
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-7, 3e9])
+@pytest.mark.parametrize("scale", [1.0, 1e-7, 3e9, 1e-25, 1e25])
 def test_near_sparsity_is_the_share_below_a_thousandth_of_the_rms(scale):
     x = torch.randn(20_000, generator=torch.Generator().manual_seed(2)) ** 3 * scale
     assert shares(x)[1].item() == pytest.approx(near(x), abs=0)
     assert 0 < near(x) < 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_threshold_follows_from_the_rms_and_not_from_the_octaves(seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(5_000, generator=generator) * torch.rand((), generator=generator)
+    x[:50] *= torch.logspace(0, -6, 50)
+    assert shares(x)[1].item() == near(x)
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 28, 1000, 70_000])
+@pytest.mark.parametrize("power", [-3, 0, 5])
+def test_an_rms_that_is_a_power_of_two_is_in_the_octave_that_begins_there(count, power):
+    x = torch.full((count,), 2.0**power)
+    assert exponent_histograms([x])[0, SLOTS + 1].item() == power
 
 
 def test_sparsity_counts_exact_zeros_of_both_signs_and_no_subnormals():

@@ -7,9 +7,11 @@ from probes.metrics.singular_values import (
     PADDING,
     gram,
     in_columns,
+    single_in_columns,
     singular_values,
     spectra_of,
     spectrum_statistics,
+    stacked_spectra,
 )
 
 
@@ -90,7 +92,7 @@ def test_a_nan_spoils_its_own_layer_alone(side):
 
 
 def statistics(*spectra):
-    return spectrum_statistics(in_columns(list(spectra)).numpy())
+    return spectrum_statistics(single_in_columns(list(spectra)).numpy())
 
 
 def test_statistics_follow_their_formulas():
@@ -121,7 +123,7 @@ def test_a_zero_matrix_has_no_rank():
 
 
 def test_columns_hold_spectra_of_different_lengths():
-    columns = in_columns([torch.tensor([2.0]), torch.tensor([3.0, 0.0])]).numpy()
+    columns = single_in_columns([torch.tensor([2.0]), torch.tensor([3.0, 0.0])]).numpy()
     assert spectra_of(columns).T.tolist() == [[2.0, PADDING], [3.0, 0.0]]
 
 
@@ -129,8 +131,42 @@ def test_gram_matrices_solved_later_give_the_same_spectra():
     generator = torch.Generator().manual_seed(6)
     matrices = [torch.randn(shape, generator=generator) for shape in ((3, 8), (70, 90), (9, 5))]
     matrices.append(torch.full((4, 4), torch.nan))
-    later = spectra_of(in_columns([gram(matrix) for matrix in matrices]).numpy())
-    now = spectra_of(in_columns(singular_values(matrices)).numpy())
+    later = spectra_of(single_in_columns([gram(matrix) for matrix in matrices]).numpy())
+    now = spectra_of(single_in_columns(singular_values(matrices)).numpy())
     np.testing.assert_allclose(later, now, atol=1e-6)
-    stacked = np.stack([in_columns([gram(m) for m in matrices]).numpy()] * 3, axis=1)  # three steps at once
+    stacked = np.stack([single_in_columns([gram(m) for m in matrices]).numpy()] * 3, axis=1)  # three steps at once
     np.testing.assert_array_equal(spectra_of(stacked)[:, 1], later)
+
+
+def by_numpy(stack):
+    """The five numbers of a stack of matrices, each matrix by itself."""
+    sigma = np.linalg.svd(stack.to(torch.complex128 if stack.is_complex() else torch.float64).numpy(), compute_uv=False)
+    share = sigma / sigma.sum(axis=1, keepdims=True)
+    stable = (sigma**2).sum(axis=1) / sigma[:, 0] ** 2
+    effective = np.exp(-(share * np.log(share)).sum(axis=1))
+    return [sigma.mean(), sigma.max(), stable.mean(), effective.mean(), (sigma[:, 0] / sigma[:, -1]).max()]
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_stack_has_the_largest_norm_and_the_mean_ranks_of_its_matrices(later):
+    generator = torch.Generator().manual_seed(7)
+    stacks = [torch.randn(shape, generator=generator) for shape in ((4, 6, 9), (1, 5, 3), (3, 70, 80))]
+    grams = [torch.stack([gram(matrix) for matrix in stack]) for stack in stacks]
+    solved = grams if later else stacked_spectra(stacks)
+    found = spectrum_statistics(in_columns(solved).numpy())
+    for column, stack in zip(found.T, stacks, strict=True):
+        np.testing.assert_allclose(column, by_numpy(stack), rtol=1e-5)
+
+
+def test_a_nan_in_one_matrix_of_a_stack_is_seen():
+    stack = torch.randn(3, 4, 5)
+    stack[1, 0, 0] = torch.nan
+    assert np.isnan(spectrum_statistics(in_columns(stacked_spectra([stack])).numpy())).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 7), (2, 70, 30), (1, 66, 70)])
+def test_a_complex_matrix_has_the_singular_values_of_lapack(shape):
+    stack = torch.randn(shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(8))
+    (found,) = stacked_spectra([stack])
+    truth = np.linalg.svd(stack.to(torch.complex128).numpy(), compute_uv=False)
+    np.testing.assert_allclose(found, truth, atol=3e-8 * truth.max(), rtol=1e-7)

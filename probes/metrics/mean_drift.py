@@ -1,0 +1,68 @@
+"""Mean drift of pre-activations: how far the means of the channels have moved since the first record."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probes.metrics.activation_moments import HEAD, MOMENTS, OUTPUT
+from probes.metrics.metric import Metric
+from probes.schema import Column
+
+
+def mean_drift(vectors: list[Tensor], first: list[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
+    """Return the mean drift, ``(1, layers)``, of the vectors of ``activation_moments``, and the first record's vectors.
+
+    ``drift = sqrt(mean_c (mu_c - mu_c(first))^2)`` over channels ``c``: the root mean square shift of the channel means
+    since the first record; 0 there, and where the first had another number of channels. No elements: NaN.
+    """
+    references = [
+        vector if old is None or len(old) != len(vector) else old for vector, old in zip(vectors, first, strict=True)
+    ]
+    sizes = tuple(len(vector) for vector in vectors)
+    counts, owners, channels = _layout(sizes, vectors[0].device)
+    now = torch.cat(vectors)
+    shifts = (now - torch.cat(references).to(now.device, non_blocking=True)).square()
+    sums = now.new_zeros(len(vectors) + 1).index_add_(0, owners, shifts)[:-1]  # the last collects the heads
+    present = torch.where(now[counts] > 0, 1.0, torch.nan)
+    return ((sums / channels).sqrt() * present).unsqueeze(0), references
+
+
+@lru_cache(maxsize=8)
+def _layout(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where the counts of vectors in one row are, whose each entry is, and how many channels each has."""
+    starts = np.cumsum(sizes) - sizes
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    owners[starts + np.arange(HEAD)[:, None]] = len(sizes)  # the heads, (HEAD, layers)
+    parts = starts, owners, np.array(sizes) - HEAD
+    on_device = [torch.from_numpy(part).to(device, non_blocking=True) for part in parts]
+    return on_device[0], on_device[1], on_device[2]
+
+
+def has_channels(vector: Tensor) -> bool:
+    """Return whether the means of the channels are known: not where outputs had unlike numbers of channels."""
+    return len(vector) > HEAD
+
+
+ACTIVATION_DRIFT = Metric(
+    "activation_drift",
+    "activations",
+    "activation_moments",
+    mean_drift,
+    (
+        Column(
+            "activation_drift",
+            "1",
+            "sqrt(mean_c (mu_c - mu_c at the first record)^2), mu_c the mean of channel c; null where the module's"
+            " outputs have unlike numbers of channels",
+            OUTPUT,
+            "the paper's mean drift",
+        ),
+    ),
+    keeps_state=True,
+    reducer=MOMENTS,
+    applies=has_channels,
+)
