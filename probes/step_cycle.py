@@ -252,7 +252,7 @@ class StepCycle:
     def _tell_missing_gradients(self, observation: Observation) -> None:
         """Tell of a step at which gradients are due and no trained parameter has one."""
         assert self._measured is not None
-        if not any(metric.reads in _OF_GRADIENTS for metric in self._measured.due):
+        if not self._passes.passed or not any(metric.reads in _OF_GRADIENTS for metric in self._measured.due):
             return
         trained = [one.value for one in observation.parameters.values() if one.value is not None]
         trained = [parameter for parameter in trained if parameter.requires_grad]

@@ -161,9 +161,7 @@ class OutputHooks:
         A model that is measured without a training, such as a loaded checkpoint, misses no outputs: no training pass
         has begun, and no backward pass has left a gradient.
         """
-        if not self._wanted or self.fired:
-            return
-        if self._passes.passed or any(parameter.grad is not None for parameter in self._root.parameters()):
+        if self._wanted and not self.fired and self._trained():
             gaps.warn(
                 what="activations",
                 why="no forward hook ran. The model, or one of its class, was probably compiled and called before the"
@@ -172,6 +170,9 @@ class OutputHooks:
         for layer, why in self._unseen.items():
             gaps.note(what="activations", why=why, layer=layer)
         self._unseen.clear()
+
+    def _trained(self) -> bool:
+        return self._passes.passed or any(parameter.grad is not None for parameter in self._root.parameters())
 
     def remove(self) -> None:
         """Remove the hooks, and leave torch's settings as they were."""

@@ -110,7 +110,7 @@ def _tell(
         fail(metric.name, next(iter(failures.values())), observation.step)
         return
     for index, failure in failures.items():
-        fail(metric.name, failure, observation.step, layer=observation.layers[index].name)
+        fail(metric.name, failure, observation.step, **observation.place(metric.table, index))
 
 
 def _with_one_call(jobs: list[_Job]) -> list[Result]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probes.model.layer import Layer
 from probes.model.parameters import Parameter
+from probes.schema import LAYER, PARAMETER, PARAMETERS
 
 NONE: Mapping[int, Exception] = MappingProxyType({})
 
@@ -107,6 +108,12 @@ class Observation:
         self.parameters = parameters or {}
         self._sources = sources
         self._readings: dict[str, Reading] = {}
+
+    def place(self, table: str, index: int) -> dict[str, str]:
+        """Return the name of a layer, or of a parameter in table ``parameters``, with the word for what it is."""
+        if table == PARAMETERS:
+            return {PARAMETER: self.parameters[index].name}
+        return {LAYER: self.layers[index].name}
 
     def read(self, source: str) -> Reading:
         """Return the tensors of a source; a later call returns the same ones."""

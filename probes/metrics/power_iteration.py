@@ -19,10 +19,10 @@ _FRESH = (
 def largest_and_stable_rank(stacks: list[Tensor], starts: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
     """Return ``sigma_1`` and ``sum(|W|^2) / sigma_1^2``, ``(2, layers)``, and the vectors for the next record.
 
-    Of stacked matrices ``(E, rows, columns)`` these are the largest of the E and the mean over them. Power iteration on
-    ``W W^H``, from below: exact to rounding where the largest singular value stands alone, and below it by at most about
-    half of its distance to the next where these are close. A matrix with a NaN or an infinity gives NaN, zeros give 0
-    and NaN. Source: Miyato et al. 2018, Algorithm 1.
+    Of stacked matrices ``(E, rows, columns)`` these are the largest of the E and the mean over them. Power iteration
+    on ``W W^H``, from below: exact to rounding where the largest singular value stands alone, and below it by at most
+    about half of its distance to the next where these are close. A matrix with a NaN or an infinity gives NaN, zeros
+    give 0 and NaN. Source: Miyato et al. 2018, Algorithm 1.
     """
     found = [_iterate(stack, start) for stack, start in zip(stacks, starts, strict=True)]
     values = [

@@ -8,18 +8,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from probes.hooks.micro_batches import MicroBatchHooks
-from probes.recording.arrow_tables import finished
 from torch import nn
 
 from probes import Probe
+from probes.hooks.gradient_hooks import GradientHooks
+from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
 from probes.hooks.outputs import OutputHooks
+from probes.hooks.training_passes import TrainingPasses
 from probes.measuring.measurement import measure
 from probes.measuring.observation import Observation, Reading
-from probes.measuring.sources import DERIVED, parameter_sources
+from probes.measuring.parameter_values import parameter_value_sources
+from probes.measuring.sources import DERIVED, in_turns, parameter_sources
 from probes.metrics import METRICS, Metric
+from probes.model.parameters import parameters_of
 from probes.model.selection import select_layers
 from probes.ranks import Ranks
+from probes.recording.tables.dense_table import finished
 from probes.schema import LAYERS, Column
 
 VICTIM_WIDTH = 7  # channels of the layer that fails, and of no other
@@ -44,22 +48,33 @@ def report(what: str, failure: Exception) -> None:
     raise AssertionError(what) from failure
 
 
-def observe(metrics=METRICS) -> Observation:
-    """Return a step with two micro-batches, before and after the update, of the same network each time."""
+def observe(metrics=METRICS, *, solved=range(4)) -> Observation:
+    """Return a step with two micro-batches, before and after the update, of the same network each time.
+
+    The matrices of the first layers are solved, the others' norms come from power iteration.
+    """
     torch.manual_seed(0)
     network, ranks = make_network(), Ranks(distributed=False)
     selection = select_layers(network)
     reducers = {each.reads: each.reducer for each in metrics.values() if each.reducer is not None}
-    outputs = OutputHooks(selection.root, selection.layers, reducers, ranks=ranks, report=report, shapes=True)
-    micro_batches = MicroBatchHooks(selection.layers, ranks=ranks, report=report)
+    passes = TrainingPasses(network, lambda: None)
+    outputs = OutputHooks(
+        selection.root, selection.layers, reducers, ranks=ranks, report=report, shapes=True, passes=passes
+    )
+    parameters = parameters_of(network)
+    micro_batches = GradientHooks(parameters, ranks=ranks, report=report)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     outputs.start_step(set(reducers))
     micro_batches.start_step(measured=True)
     for _ in range(2):
         network(torch.randn(6, 1, 6, 6)).square().sum().backward()
-    sources = {**parameter_sources(ranks), **DERIVED, **outputs.sources(), **micro_batches.sources()}
-    observation = Observation(0, {layer.index: layer for layer in selection.layers}, sources)
+    sources = {**parameter_sources(ranks), **parameter_value_sources(ranks), **DERIVED, **in_turns(solved)}
+    sources |= {**outputs.sources(), **micro_batches.sources(), GROUP_LR: learning_rate_source([optimizer])}
+    observation = Observation(
+        0, {layer.index: layer for layer in selection.layers}, sources, {one.index: one for one in parameters}
+    )
     observation.read("before")
-    torch.optim.SGD(network.parameters(), lr=0.01).step()
+    optimizer.step()
     return observation
 
 
@@ -75,7 +90,8 @@ def values(metrics, observation, fail) -> dict[tuple[str, str], np.ndarray]:
     found = {}
     for result in measure(list(metrics), [observation], state={}, fail=fail):
         for index, column in zip(result.indices, finished(result).T, strict=True):
-            found[result.metric.name, observation.layers[index].name] = column[column != -1]
+            (place,) = observation.place(result.metric.table, index).values()
+            found[result.metric.name, place] = column[column != -1]
     return found
 
 
@@ -108,7 +124,7 @@ def test_a_layer_whose_metric_raises_costs_only_itself(name):
     whole = values(METRICS.values(), observation, Failures())
     reading = observation.read(METRICS[name].reads)
     place = len(reading.indices) // 2
-    victim = observation.layers[reading.indices[place]].name
+    (victim,) = observation.place(METRICS[name].table, reading.indices[place]).values()
     raises = failing_on(reading.tensors[place], METRICS[name].compute)
     same_function = [n for n, each in METRICS.items() if each.compute == METRICS[name].compute]
     changed = {n: replace(each, compute=raises) if n in same_function else each for n, each in METRICS.items()}
@@ -118,7 +134,7 @@ def test_a_layer_whose_metric_raises_costs_only_itself(name):
         found = values(chosen, observation, failures)
         names = {metric.name for metric in chosen}
         same(found, {key: each for key, each in whole.items() if key[0] in names and key not in touched})
-        assert {(what, step, place["layer"]) for what, step, place, _ in failures} == {
+        assert {(what, step, *place.values()) for what, step, place, _ in failures} == {
             (what, 0, layer) for what, layer in touched if what in names
         }
 
