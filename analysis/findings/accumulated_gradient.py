@@ -9,38 +9,43 @@ import numpy as np
 from analysis.findings.finding import GRAVE, Evidence, Finding
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
-from probes.schema import LAYERS
+from probes.schema import LAYERS, STEPS
 
-_KIND, _COLUMN = "accumulated gradient", "grad_l2_norm"
-_SHORTEST = 6  # records of a rise
-_OF_LAYERS = 0.8  # share of the layers that take part
-_LEEWAY = 1.4  # factor by which the growth of a layer may miss the two laws
-_ACCELERATION = 1.25  # growth per step in the second half over that in the first; a sum has at most 1, an explosion more
+_KIND, _COLUMN, _LOSS = "accumulated gradient", "grad_l2_norm", "loss"
+_SHORTEST = 8  # records of a rise
+_DIP = 0.85  # share of the largest norm of a rise, below which the rise is over
 _JUMP = 1.2  # the first summand that is not taken away shows as a growth of sqrt(2) to 2
+_BELOW, _ABOVE = 1.25, 2.0  # factors by which the growth may miss the two laws: the norm of one gradient is noisy
+_LAYERS_BELOW, _LAYERS_ABOVE, _OF_LAYERS = 1.6, 2.5, 0.8  # the same of a layer; the share of layers that must keep to it
+_ACCELERATION = 1.6  # growth per step in the second half over that in the first, which explosions exceed
+_LEARNED = 0.75  # share of the loss at the beginning of the rise, below which gradients may grow because of learning
 
 
 def accumulated_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the records of a rise of the gradient norm that has the shape of a sum; the number is the growth.
 
-    Without ``zero_grad`` the gradient at step t is the sum of all gradients so far. Its norm rises without a break in
-    all layers at once: n times after n steps where all gradients agree, sqrt(n) times where they are independent.
-    Noise breaks other rises, explosions accelerate, and layers of a training that learns grow unlike each other.
+    Without ``zero_grad`` the gradient is the sum of the gradients of all steps so far. After n steps its norm is n
+    times that of one where all gradients agree, and sqrt(n) times where they are independent, in all layers at once.
+    Noise breaks other rises, explosions accelerate, and where the loss falls gradients may grow as well.
     """
     if (records := run.take(_COLUMN)) is None:
         return
     norms, steps = records[_COLUMN], records.steps
-    total = np.sqrt(np.nansum(norms**2, axis=1))
+    total, losses = np.sqrt(np.nansum(norms**2, axis=1)), run.logged_at(_LOSS, steps)
     where = np.zeros(norms.shape, dtype=bool)
     growth = np.full(norms.shape, np.nan)
-    start = 0
-    for record in range(1, len(total)):
-        if not total[record] > total[record - 1]:
-            start = record
-        elif record - start + 1 >= _SHORTEST:
-            first = _first_jump(total, start, record)
-            if first is not None and _is_a_sum(norms, total, steps, first, record, limits.accumulated):
-                growth[first + 1 : record + 1] = norms[first + 1 : record + 1] / norms[first]
-                where[first + 1 : record + 1] = ~np.isnan(norms[first + 1 : record + 1])
+    start, highest = 0, np.inf
+    for record in range(len(total)):
+        if not total[record] >= _DIP * highest:
+            start, highest = record, total[record]
+            continue
+        highest = max(highest, total[record]) if np.isfinite(highest) else total[record]
+        first = _first_jump(total, start, record)
+        if first is None or losses[record] < _LEARNED * losses[first]:
+            continue
+        if _is_a_sum(norms, total, steps, first, record, limits.accumulated):
+            growth[first + 1 : record + 1] = norms[first + 1 : record + 1] / norms[first]
+            where[first + 1 : record + 1] = ~np.isnan(norms[first + 1 : record + 1])
     yield Evidence(
         where,
         steps,
@@ -49,7 +54,8 @@ def accumulated_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Eviden
         limits.accumulated,
         _COLUMN,
         GRAVE,
-        "the gradient norm of every layer rises without a break, as a sum of gradients does; here {value:.3g} times",
+        "the gradient norm of every layer rises as a sum of gradients does; one record after the last that was right it "
+        "is {value:.3g} times that",
         "gradients are never set to 0 between steps: optimizer.zero_grad() is missing, or comes at the wrong place",
         "call optimizer.zero_grad() before each backward(), or once in each accumulation of micro-batches",
     )
@@ -69,14 +75,19 @@ def _is_a_sum(norms: np.ndarray, total: np.ndarray, steps: np.ndarray, first: in
     middle = (first + last) // 2
     early = (total[middle] - total[first]) / (steps[middle] - steps[first])
     late = (total[last] - total[middle]) / (steps[last] - steps[middle])
-    if late > _ACCELERATION * early:
+    summands = (1 + steps[first + 1 : last + 1] - steps[first])[:, None]
+    of_network = _follows((total[first + 1 : last + 1] / total[first])[:, None], summands, below=_BELOW, above=_ABOVE)
+    if late > _ACCELERATION * early or not of_network.all():
         return False
     with np.errstate(divide="ignore", invalid="ignore"):
         growth = norms[first + 1 : last + 1] / norms[first]
-    summands = (1 + steps[first + 1 : last + 1] - steps[first])[:, None]
-    follows = (growth >= np.sqrt(summands) / _LEEWAY) & (growth <= summands * _LEEWAY)
     measured = ~np.isnan(growth).any(axis=0)
-    return bool(measured.any() and follows.all(axis=0)[measured].mean() >= _OF_LAYERS)
+    follows = _follows(growth, summands, below=_LAYERS_BELOW, above=_LAYERS_ABOVE).all(axis=0)
+    return bool(measured.any() and follows[measured].mean() >= _OF_LAYERS)
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN,)}, accumulated_gradient)
+def _follows(growth: np.ndarray, summands: np.ndarray, *, below: float, above: float) -> np.ndarray:
+    return np.asarray((growth >= np.sqrt(summands) / below) & (growth <= summands * above))
+
+
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN,), STEPS: (_LOSS,)}, accumulated_gradient)

@@ -19,7 +19,7 @@ _FIRST, _IN_A_ROW = 5, 3
 def diverging_loss(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the steps at which the training loss is a multiple of the largest of the first five, three in a row.
 
-    The number is the multiple. Losses that are not positive at first, such as a critic's, have no such measure.
+    Of the three some may be NaN or infinite. The number is the multiple. Losses that are not positive at first, such as a critic's, have no such measure.
     """
     logged = run.logged(_COLUMN)
     if logged is None or len(logged[0]) <= _FIRST or not (logged[1][:_FIRST] > 0).all():
@@ -29,7 +29,7 @@ def diverging_loss(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     high = np.isfinite(multiple) & (multiple > limits.diverged)
     high[:_FIRST] = False
     yield Evidence(
-        lasting(high, records=_IN_A_ROW),
+        high & lasting(high | ~np.isfinite(multiple), records=_IN_A_ROW),
         steps,
         WHOLE_RUN,
         multiple,

@@ -21,13 +21,15 @@ _BATCH_NORM = re.compile(r"(Sync|Lazy)?BatchNorm[123]?d?")
 _RECORDS = 2
 _SEEN = 5  # records with gradients and without a single activation
 _SHIFTED, _WIDER = 0.1, 1.2  # beyond any rounding in bfloat16
+_NARROWER = 0.7  # a batch of one's own leaves less only in constant channels, and where its variance is near epsilon
+_FAR_FROM_EPSILON = 1e-3
 
 
 def eval_mode(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
     """Yield batch norms whose outputs cannot have been normalised by their own batch, and runs without any activation.
 
-    In train mode the output has the mean of the shifts, ``mean(beta)``, and at most the variance
-    ``mean(gamma^2) + var(beta)``. The number is the distance from that mean in standard deviations. A batch norm whose
+    In train mode the output has the mean of the shifts, ``mean(beta)``, and the variance ``mean(gamma^2) + var(beta)``,
+    less where channels are constant. The number is the distance from that mean in standard deviations. A batch norm whose
     weight has no gradient is frozen on purpose: a note.
     """
     yield from _batch_norms(run)
@@ -42,7 +44,9 @@ def _batch_norms(run: RunRecords) -> Iterator[Evidence]:
     widest = records[_SCALE] ** 2 + records[_SCALES] + records[_SHIFTS]
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = np.abs(records[_MEAN] - records[_SHIFT]) / np.sqrt(widest)
-        other = normalises & ((distance > _SHIFTED) | (records[_VARIANCE] > _WIDER * widest))
+        ratio = records[_VARIANCE] / widest
+        given = np.roll(records[_VARIANCE], 1, axis=1) > _FAR_FROM_EPSILON  # of the layer before
+        other = normalises & ((distance > _SHIFTED) | (ratio > _WIDER) | ((ratio < _NARROWER) & given))
     lasts = lasting(other, records=_RECORDS)
     frozen = ~_trained_so_far(run, records.steps)
     for severity, where in ((WARNING, lasts & ~frozen), (NOTE, lasts & frozen)):
@@ -54,8 +58,8 @@ def _batch_norms(run: RunRecords) -> Iterator[Evidence]:
             _SHIFTED,
             _MEAN,
             severity,
-            "the output is {value:.2g} standard deviations from where its own batch would put it: it is normalised by "
-            "running statistics",
+            "the output has not the mean and variance that its own batch would give it (its mean is off by {value:.2g} "
+            "standard deviations): it is normalised by running statistics",
             "the module is in eval mode during training, as after an evaluation without model.train()",
             "call model.train() before each epoch; nothing if frozen statistics are meant",
         )

@@ -63,6 +63,7 @@ class Evidence:
         message: One line, with ``{value}`` for the number of the first layer at the first step, and ``{limit}``.
         cause: The likely cause.
         remedy: What to try.
+        named: The place of the layer to name; None takes the first in forward order at the first record.
     """
 
     where: np.ndarray
@@ -75,6 +76,7 @@ class Evidence:
     message: str
     cause: str
     remedy: str
+    named: int | None = None
 
     def row(self, run: str, kind: str) -> dict[str, Any] | None:
         """Return the row of the table of findings, or None if it holds nowhere."""
@@ -82,7 +84,7 @@ class Evidence:
         if not records.size:
             return None
         first, last = records[0], records[-1]
-        layer = int(self.where[first].argmax())
+        layer = int(self.where[first].argmax()) if self.named is None else self.named
         value = float(self.values[first, layer])
         affected = [name for name, hit in zip(self.layers, self.where.any(axis=0), strict=True) if hit and name]
         return {

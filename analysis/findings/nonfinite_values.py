@@ -41,7 +41,7 @@ def nonfinite_values(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     if broken and (where := np.logical_or.reduce(list(broken.values()))).any():
         first = int(where.any(axis=1).argmax())
         column = next(name for name, mask in broken.items() if mask[first].any())
-        yield _entries(run, where, matrices[column], column, first, broken[column][first])
+        yield _entries(run, where, matrices[column], column, np.flatnonzero(broken[column][first]))
     if (logged := run.logged(_LOSS, split=None)) is not None:
         steps, losses = logged
         yield Evidence(
@@ -58,16 +58,12 @@ def nonfinite_values(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         )
 
 
-def _entries(
-    run: RunRecords, where: np.ndarray, counts: np.ndarray, column: str, first: int, hit: np.ndarray
-) -> Evidence:
+def _entries(run: RunRecords, where: np.ndarray, counts: np.ndarray, column: str, hit: np.ndarray) -> Evidence:
     tensor, cause = _CAUSES[column]
-    where = where.copy()
-    where[first] &= hit  # the layer that is named is one of the tensor that is named
     text = f"{{value:.0f}} entries of the {tensor} are NaN or infinite"
     if column == "grad_nonfinite":  # the backward pass runs from the output: the origin is the last layer with any
-        text += f"; of the layers with such a gradient, {run.layers[np.flatnonzero(hit)[-1]]} is nearest to the loss"
-    return Evidence(where, run.steps, run.layers, counts, 0.0, column, GRAVE, text, cause, _REMEDY)
+        text += f"; of the layers with such a gradient, {run.layers[hit[-1]]} is nearest to the loss"
+    return Evidence(where, run.steps, run.layers, counts, 0.0, column, GRAVE, text, cause, _REMEDY, int(hit[0]))
 
 
 FINDING = Finding(_KIND, {LAYERS: tuple(_CAUSES), STEPS: (_LOSS,)}, nonfinite_values)

@@ -12,7 +12,7 @@ from analysis.findings.thresholds import Thresholds
 from analysis.summaries.layer_choice import is_normalisation
 from probes.schema import LAYERS
 
-_KIND, _COLUMN, _GRADIENT = "saturation", "saturated_fraction", "activation_grad_var"
+_KIND, _COLUMN, _GRADIENT, _DEAD = "saturation", "saturated_fraction", "activation_grad_var", "dead_fraction"
 _FLAT = 0.1  # of the gradient behind the unit is left before it; tanh has less than 0.01 at 3
 
 
@@ -20,14 +20,18 @@ def saturated_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers of which a share of entries is beyond 3 in magnitude and that pass little gradient back.
 
     The number is the share. Large outputs alone are no fault before a ReLU: the gradient that arrives at the layer must
-    also be a small part of that at the next layer with a weight.
+    also be a small part of that at the next layer with a weight. Dead layers and layers before a normalisation, whose
+    outputs no tanh sees, are left out.
     """
     if (records := run.take(_COLUMN, _GRADIENT)) is None:
         return
     share, size = records[_COLUMN], np.sqrt(records[_GRADIENT])
     behind = _of_next_layer(run, size)
+    dead = run.whole(_DEAD)
+    alive = np.ones(share.shape, dtype=bool) if dead is None else ~(dead[np.isin(run.steps, records.steps)] >= limits.dead)
+    normalised = np.array([is_normalisation(kind) for kind in (*run.types[1:], "")])
     yield Evidence(
-        (share >= limits.saturated) & (size < _FLAT * behind),
+        (share >= limits.saturated) & (size < _FLAT * behind) & alive & ~normalised,
         records.steps,
         run.layers,
         share,
@@ -52,4 +56,4 @@ def _of_next_layer(run: RunRecords, size: np.ndarray) -> np.ndarray:
     return following
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _GRADIENT)}, saturated_units)
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _GRADIENT, _DEAD)}, saturated_units)

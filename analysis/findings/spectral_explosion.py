@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.findings.finding import WARNING, Evidence, Finding
+from analysis.findings.finding import NOTE, WARNING, Evidence, Finding
 from analysis.findings.history import first_measured
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS
 
 _KIND, _COLUMN = "spectral explosion", "spectral_norm"
+_FAR = 4.0  # times the threshold: a warning; over a long training a spectral norm may well grow tenfold
 _AMONG_LAYERS = 2.0  # times the median layer at the start: a small initial weight may grow to what others have
 
 
@@ -28,18 +29,24 @@ def spectral_explosion(run: RunRecords, limits: Thresholds) -> Iterator[Evidence
     first = np.where(first > 0, first, np.nan)
     usual = float(np.nanmedian(first)) if np.isfinite(first).any() else np.nan
     growth = norms / first
-    yield Evidence(
-        (growth > limits.spectral_explosion) & (norms > _AMONG_LAYERS * usual) & np.isfinite(norms),
-        records.steps,
-        run.layers,
-        growth,
-        limits.spectral_explosion,
-        _COLUMN,
-        WARNING,
-        "the spectral norm is {value:.3g} times its first value",
-        "a learning rate that is too large, or weights that nothing holds",
-        "lower the learning rate, add weight decay, or take spectral norm",
-    )
+    large = (growth > limits.spectral_explosion) & (norms > _AMONG_LAYERS * usual) & np.isfinite(norms)
+    far = large & (growth > _FAR * limits.spectral_explosion)
+    for severity, where, level in (
+        (WARNING, far, _FAR * limits.spectral_explosion),
+        (NOTE, large & ~far, limits.spectral_explosion),
+    ):
+        yield Evidence(
+            where,
+            records.steps,
+            run.layers,
+            growth,
+            level,
+            _COLUMN,
+            severity,
+            "the spectral norm is {value:.3g} times its first value",
+            "a learning rate that is too large, or weights that nothing holds",
+            "lower the learning rate, add weight decay, or take spectral norm",
+        )
 
 
 FINDING = Finding(_KIND, {LAYERS: (_COLUMN,)}, spectral_explosion)

@@ -48,7 +48,7 @@ class Thresholds:
     large_update: float = 0.3
     diverged: float = 10.0
     spike: float = 5.0
-    plateau: float = 0.01
+    plateau: float = 0.02
 
     @classmethod
     def parse(cls, settings: Sequence[str]) -> Thresholds:

@@ -180,7 +180,7 @@ FAULTS = (
     Fault("learning rate jumps", lambda: plain(optimizer=adam(), changes=rate(1.0)), "large update", "0", START),
     Fault(
         "saturated tanh",
-        lambda: plain(model=mlp(activation=nn.Tanh), optimizer=sgd(0.01), changes={0: lambda t: scaled(t.model[2], 60.0)}),
+        lambda: plain(model=mlp(activation=nn.Tanh), optimizer=sgd(0.01), changes={0: lambda t: scaled(t.model[2], 200.0)}),
         "saturation",
         "2",
     ),
@@ -216,7 +216,7 @@ FAULTS = (
     ),
     Fault(
         "loss diverges",
-        lambda: plain(model=mlp(2, outputs=1), batch=regression(), objective=F.mse_loss, optimizer=sgd(0.05), changes=rate(5.0)),
+        lambda: plain(model=mlp(2, outputs=1), batch=regression(), objective=F.mse_loss, optimizer=sgd(0.05), changes=rate(20.0)),
         "divergence",
         "",
         START,
@@ -251,7 +251,7 @@ FAULTS = (
         "attention detached",
         lambda: language(model=Transformer(detached=1)),
         "detached",
-        "blocks.1.attention.in_proj_weight",
+        "blocks.1.norm1",  # attention is all that uses it
     ),
     Fault("head missing in the optimizer", lambda: language(trained=without("head")), "no update", "head"),
     Fault("embedding frozen", lambda: language(changes=frozen("embedding")), "no gradient", "embedding", START),
