@@ -101,7 +101,7 @@ def findings(store: AnyStore, *, runs: Patterns = None, thresholds: Thresholds |
 
     Columns: ``run``, ``kind``, ``severity`` (grave, warning or note), ``layer`` (where it began; the first in forward
     order, empty if it is about no layer), ``layers`` (how many have it), ``from_step`` and ``to_step``, ``value`` (the
-    number there) and ``limit``, ``message``, ``cause``, ``remedy``, ``column`` (read from) and ``affected`` (the layers).
+    number there) and ``limit``, ``message``, ``cause``, ``remedy``, ``column`` (read from) and ``affected`` (layers).
 
     Only the columns that findings need are read, run by run.
 
@@ -130,17 +130,17 @@ def findings_in(layers: pd.DataFrame, steps: pd.DataFrame, *, thresholds: Thresh
         steps: Table ``steps``, the rows in which the loss was measured; may be empty.
         thresholds: As in :func:`findings`.
     """
-    tables = [{str(run): rows for run, rows in _by_run(table)} for table in (layers, steps)]
-    names = sorted({*tables[0], *tables[1]})
-    of_layers, of_steps = tables
+    of_layers, of_steps = _by_run(layers), _by_run(steps)
+    names = sorted({*of_layers, *of_steps})
     nothing = pd.DataFrame()
     recorded = (RunRecords(name, of_layers.get(name, nothing), of_steps.get(name, nothing)) for name in names)
     return _ordered([row for run in recorded for row in _rows(run, thresholds)])
 
 
-def _by_run(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    if RUN in table:
-        yield from table.groupby(RUN, observed=True, sort=False)
+def _by_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    if RUN not in table:
+        return {}
+    return {str(run): rows for run, rows in table.groupby(RUN, observed=True, sort=False)}
 
 
 def _records(store: Store, run: str) -> RunRecords:
@@ -169,4 +169,6 @@ def _ordered(rows: list[dict[str, object]]) -> pd.DataFrame:
     order = {kind: place for place, kind in enumerate(KINDS)}
     table = as_table(rows)
     keys = table.assign(_gravity=table[SEVERITY].map(gravity), _kind=table[KIND].map(order))
-    return table.loc[keys.sort_values(["_gravity", "_kind", RUN, FROM_STEP], kind="stable").index].reset_index(drop=True)
+    return table.loc[keys.sort_values(["_gravity", "_kind", RUN, FROM_STEP], kind="stable").index].reset_index(
+        drop=True
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.findings.finding import GRAVE, Evidence, Finding
+from analysis.findings.history import ever
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS, STEPS
@@ -16,7 +17,11 @@ _SHORTEST = 8  # records of a rise
 _DIP = 0.85  # share of the largest norm of a rise, below which the rise is over
 _JUMP = 1.2  # the first summand that is not taken away shows as a growth of sqrt(2) to 2
 _BELOW, _ABOVE = 1.25, 2.0  # factors by which the growth may miss the two laws: the norm of one gradient is noisy
-_LAYERS_BELOW, _LAYERS_ABOVE, _OF_LAYERS = 1.6, 2.5, 0.8  # the same of a layer; the share of layers that must keep to it
+_LAYERS_BELOW, _LAYERS_ABOVE, _OF_LAYERS = (
+    1.6,
+    2.5,
+    0.8,
+)  # the same of a layer; the share of layers that must keep to it
 _ACCELERATION = 1.6  # growth per step in the second half over that in the first, which explosions exceed
 _LEARNED = 0.75  # share of the loss at the beginning of the rise, below which gradients may grow because of learning
 
@@ -43,7 +48,7 @@ def accumulated_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Eviden
         first = _first_jump(total, start, record)
         if first is None or losses[record] < _LEARNED * losses[first]:
             continue
-        if _is_a_sum(norms, total, steps, first, record, limits.accumulated):
+        if _is_a_sum(norms, total, steps, first, record, least=limits.accumulated):
             growth[first + 1 : record + 1] = norms[first + 1 : record + 1] / norms[first]
             where[first + 1 : record + 1] = ~np.isnan(norms[first + 1 : record + 1])
     yield Evidence(
@@ -54,8 +59,8 @@ def accumulated_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Eviden
         limits.accumulated,
         _COLUMN,
         GRAVE,
-        "the gradient norm of every layer rises as a sum of gradients does; one record after the last that was right it "
-        "is {value:.3g} times that",
+        "the gradient norm of every layer rises as a sum of gradients does: at the first record "
+        "{value:.3g} times, and on",
         "gradients are never set to 0 between steps: optimizer.zero_grad() is missing, or comes at the wrong place",
         "call optimizer.zero_grad() before each backward(), or once in each accumulation of micro-batches",
     )
@@ -69,7 +74,7 @@ def _first_jump(total: np.ndarray, start: int, record: int) -> int | None:
     return None
 
 
-def _is_a_sum(norms: np.ndarray, total: np.ndarray, steps: np.ndarray, first: int, last: int, least: float) -> bool:
+def _is_a_sum(norms: np.ndarray, total: np.ndarray, steps: np.ndarray, first: int, last: int, *, least: float) -> bool:
     if total[last] < least * total[first]:
         return False
     middle = (first + last) // 2
@@ -81,8 +86,8 @@ def _is_a_sum(norms: np.ndarray, total: np.ndarray, steps: np.ndarray, first: in
         return False
     with np.errstate(divide="ignore", invalid="ignore"):
         growth = norms[first + 1 : last + 1] / norms[first]
-    measured = ~np.isnan(growth).any(axis=0)
-    follows = _follows(growth, summands, below=_LAYERS_BELOW, above=_LAYERS_ABOVE).all(axis=0)
+    measured = ~ever(np.isnan(growth))
+    follows = ~ever(~_follows(growth, summands, below=_LAYERS_BELOW, above=_LAYERS_ABOVE))
     return bool(measured.any() and follows[measured].mean() >= _OF_LAYERS)
 
 

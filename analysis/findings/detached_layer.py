@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.findings.finding import WARNING, Evidence, Finding
 from analysis.findings.gradient_flow import READS, Flow, decided, from_start, gradient_flow, later
+from analysis.findings.history import ever
 from analysis.findings.run_records import RunRecords
 from analysis.findings.subtrees import in_silent_subtree
 from analysis.findings.thresholds import Thresholds
@@ -50,7 +51,7 @@ def surely_detached(run: RunRecords, flow: Flow, where: np.ndarray) -> np.ndarra
     trained = np.logical_or.accumulate(flow.gradient & flow.arrives, axis=0)
     behind_trained = np.logical_or.accumulate(trained, axis=1)
     embeds = np.array([kind.startswith("Embedding") for kind in run.types])
-    return np.asarray(cut & behind_trained & ~embeds & ~in_silent_subtree(run.layers, where.any(axis=0)))
+    return np.asarray(cut & behind_trained & ~embeds & ~in_silent_subtree(run.layers, ever(where)))
 
 
 FINDING = Finding(_KIND, {LAYERS: READS}, detached_layer)

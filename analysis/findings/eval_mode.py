@@ -1,4 +1,4 @@
-"""Finding "eval mode": batch norm uses its running statistics while the network is trained, or no pass trains at all."""
+"""Finding "eval mode": batch norm uses its running statistics in training, or no pass is a training pass."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _FAR_FROM_EPSILON = 1e-3
 
 
 def eval_mode(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
-    """Yield batch norms whose outputs cannot have been normalised by their own batch, and runs without any activation.
+    """Yield batch norms that cannot have been normalised by their own batch, and runs without any activation.
 
     In train mode the output has the mean of the shifts, ``mean(beta)``, and the variance ``mean(gamma^2) + var(beta)``,
-    less where channels are constant. The number is the distance from that mean in standard deviations. A batch norm whose
-    weight has no gradient is frozen on purpose: a note.
+    less where channels are constant. The number is the distance from that mean in standard deviations. A batch norm
+    whose weight has no gradient is frozen on purpose: a note.
     """
     yield from _batch_norms(run)
     yield from _whole_network(run)
@@ -66,7 +66,7 @@ def _batch_norms(run: RunRecords) -> Iterator[Evidence]:
 
 
 def _trained_so_far(run: RunRecords, steps: np.ndarray) -> np.ndarray:
-    """Return where a layer has had a gradient at some record up to this one; everywhere if gradients are not recorded."""
+    """Return where a layer has had a gradient at some record so far; everywhere if gradients are not recorded."""
     gradients = run.whole(_GRADIENT)
     if gradients is None:
         return np.ones((len(steps), len(run.layers)), dtype=bool)
@@ -95,6 +95,4 @@ def _whole_network(run: RunRecords) -> Iterator[Evidence]:
     )
 
 
-FINDING = Finding(
-    _KIND, {LAYERS: (_MEAN, _VARIANCE, _OUTPUTS, _SCALE, _SCALES, _SHIFT, _SHIFTS, _GRADIENT)}, eval_mode
-)
+FINDING = Finding(_KIND, {LAYERS: (_MEAN, _VARIANCE, _OUTPUTS, _SCALE, _SCALES, _SHIFT, _SHIFTS, _GRADIENT)}, eval_mode)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.findings.history import ever
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYER, RUN
@@ -86,7 +87,7 @@ class Evidence:
         first, last = records[0], records[-1]
         layer = int(self.where[first].argmax()) if self.named is None else self.named
         value = float(self.values[first, layer])
-        affected = [name for name, hit in zip(self.layers, self.where.any(axis=0), strict=True) if hit and name]
+        affected = [name for name, hit in zip(self.layers, ever(self.where), strict=True) if hit and name]
         return {
             RUN: run,
             KIND: kind,

@@ -1,4 +1,4 @@
-"""Which layers take part in forward and backward: layers without activation, without gradient, cut off from the loss."""
+"""Which layers take part in forward and backward: those that are run, have a gradient, are cut off from the loss."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.findings.history import always_before, count_before, lasting
+from analysis.findings.history import always_before, count_before, ever, lasting
 from analysis.findings.run_records import RunRecords
 
 WEIGHT, GRADIENT, ACTIVATION, ARRIVING = "weight_mean", "grad_nonfinite", "activation_nonfinite", "activation_grad_var"
@@ -51,7 +51,7 @@ def gradient_flow(run: RunRecords) -> Flow | None:
         due &= outputs.any(axis=1)
     if not due.any():
         return None
-    has_weight = ~np.isnan(weights).all(axis=0) | gradients.any(axis=0)
+    has_weight = ever(~np.isnan(weights)) | ever(gradients)
     gradient = gradients[due]
     active, arrives = np.ones(gradient.shape, dtype=bool), np.zeros(gradient.shape, dtype=bool)
     if outputs is not None and outputs.any():
@@ -61,7 +61,7 @@ def gradient_flow(run: RunRecords) -> Flow | None:
             arrives = ~np.isnan(arriving[due])
             arrives |= arrives[:, owners]
     missing = has_weight & ~gradient
-    asked = arrives.any(axis=1, keepdims=True)
+    asked = np.asarray(arrives.any(axis=1, keepdims=True))
     return Flow(run.steps[due], gradient, active, missing & active, missing & ~active, asked, arrives)
 
 
@@ -79,7 +79,7 @@ def _owners(run: RunRecords, outputs: np.ndarray) -> np.ndarray:
     ``out_proj`` itself. Every other layer is its own owner.
     """
     places = {name: place for place, name in enumerate(run.layers)}
-    with_outputs = outputs.any(axis=0)
+    with_outputs = ever(outputs)
     owners = np.arange(len(run.layers))
     for name, place in places.items():
         parent = places.get(name.rpartition(".")[0])
@@ -112,7 +112,7 @@ def decided(flow: Flow, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     """
     known = where & flow.asked
     first = known.argmax(axis=0)
-    any_known = known.any(axis=0)
+    any_known = ever(known)
     arrives = flow.arrives[first, np.arange(where.shape[1])]
     recorded = bool(flow.asked.any())
     return where & any_known & arrives, where & any_known & ~arrives, where & (not recorded)

@@ -38,6 +38,11 @@ def first_measured(values: np.ndarray) -> np.ndarray:
     return np.where(measured.any(axis=0), first, np.nan)
 
 
+def ever(mask: np.ndarray) -> np.ndarray:
+    """Return whether a mask holds at any record, ``(layers,)``."""
+    return np.asarray(mask.any(axis=0))
+
+
 def count_before(mask: np.ndarray) -> np.ndarray:
     """Return at how many earlier records a mask held, same shape, whole numbers."""
     counts = np.zeros(mask.shape, dtype=np.int64)

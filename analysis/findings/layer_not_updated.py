@@ -37,8 +37,8 @@ def layer_not_updated(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]
         _UPDATE,
         GRAVE,
         "the weight has a gradient of norm {value:.3g} and is not updated, while other layers are",
-        "the weight is in no group of the optimizer (a layer made or replaced after it), in a group whose learning rate "
-        "is 0, or in a type too coarse for its update (bfloat16)",
+        "the weight is in no group of the optimizer (a layer made or replaced after it), in a group whose rate is 0, "
+        "or in a type too coarse for its update (bfloat16)",
         "make the optimizer after the model is final, from model.parameters(); or requires_grad_(False) if it is meant",
     )
 

@@ -87,15 +87,15 @@ def _carried_on(begins: np.ndarray, lasts: np.ndarray) -> np.ndarray:
 def _explanation(rates: np.ndarray, *, gradient: bool) -> tuple[str, str]:
     if not gradient:
         return (
-            "no layer has a gradient when the optimizer steps: zero_grad() between backward() and step(), no backward() "
-            "at all, or a loss that is cut off from the network",
+            "no layer has a gradient when the optimizer steps: zero_grad() between backward() and step(), no "
+            "backward() at all, or a loss that is cut off from the network",
             "call zero_grad(), backward() and step() in this order; check loss.requires_grad",
         )
     if len(rates) and (rates == 0).all():
         return "the learning rate is 0: a schedule that starts or ends there", "check the schedule and when it steps"
     return (
-        "the optimizer holds other parameters than the network's (made before the network was copied, moved or loaded), "
-        "or its groups have the rate 0",
+        "the optimizer holds other parameters than the network's (made before the network was copied or replaced), or "
+        "its groups have the rate 0",
         "make the optimizer from model.parameters() after the model is final",
     )
 

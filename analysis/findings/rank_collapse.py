@@ -33,7 +33,7 @@ def rank_collapse(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         (
             lost,
             "the effective rank has fallen to {value:.2f}",
-            "one direction outgrows all others: steps that are too large, or strong weight decay with a low-rank gradient",
+            "one direction outgrows all others: steps that are too large, or weight decay with a low-rank gradient",
             "lower the learning rate or the weight decay; add normalisation",
         ),
         (

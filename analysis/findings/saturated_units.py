@@ -28,7 +28,9 @@ def saturated_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     share, size = records[_COLUMN], np.sqrt(records[_GRADIENT])
     behind = _of_next_layer(run, size)
     dead = run.whole(_DEAD)
-    alive = np.ones(share.shape, dtype=bool) if dead is None else ~(dead[np.isin(run.steps, records.steps)] >= limits.dead)
+    alive = (
+        np.ones(share.shape, dtype=bool) if dead is None else ~(dead[np.isin(run.steps, records.steps)] >= limits.dead)
+    )
     normalised = np.array([is_normalisation(kind) for kind in (*run.types[1:], "")])
     yield Evidence(
         (share >= limits.saturated) & (size < _FLAT * behind) & alive & ~normalised,

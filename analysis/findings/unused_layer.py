@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.findings.finding import NOTE, WARNING, Evidence, Finding
 from analysis.findings.gradient_flow import READS, from_start, gradient_flow, later
+from analysis.findings.history import ever
 from analysis.findings.run_records import RunRecords
 from analysis.findings.subtrees import in_silent_subtree
 from analysis.findings.thresholds import Thresholds
@@ -26,7 +27,7 @@ def unused_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # 
         return
     ran = np.broadcast_to(flow.active.sum(axis=1, keepdims=True).astype(float), flow.active.shape)
     for where in (from_start(flow.unused), later(flow.unused, flow.active)):
-        branch = in_silent_subtree(run.layers, where.any(axis=0))
+        branch = in_silent_subtree(run.layers, ever(where))
         for severity, mask in ((WARNING, where & ~branch), (NOTE, where & branch)):
             yield Evidence(
                 mask,

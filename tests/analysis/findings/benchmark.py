@@ -51,7 +51,9 @@ def tells(found: pd.DataFrame, fault: Fault, *, every: int) -> bool:
 
 def in_short(found: pd.DataFrame) -> str:
     rows = found.itertuples()
-    return "; ".join(f"{r.severity} {r.kind} {r.layer or '-'}({r.layers}) {r.from_step}..{r.to_step} {r.value:.3g}" for r in rows)
+    return "; ".join(
+        f"{r.severity} {r.kind} {r.layer or '-'}({r.layers}) {r.from_step}..{r.to_step} {r.value:.3g}" for r in rows
+    )
 
 
 def main(words: list[str], *, seed: int) -> None:
@@ -65,7 +67,8 @@ def main(words: list[str], *, seed: int) -> None:
             training, found = sick(fault, Path(folder) / "runs", seed=seed)
             right = tells(found, fault, every=training.every)
             told += right
-            print(f"{'told  ' if right else 'MISSED'} {fault.name} ({time.perf_counter() - began:.1f} s): {in_short(found)}")
+            seconds = time.perf_counter() - began
+            print(f"{'told  ' if right else 'MISSED'} {fault.name} ({seconds:.1f} s): {in_short(found)}")
     for name, train in well.items():
         with tempfile.TemporaryDirectory() as folder:
             found = found_in(train, Path(folder) / "runs", seed=seed)

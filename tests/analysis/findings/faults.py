@@ -104,7 +104,9 @@ def attribute(name: str, value: object) -> dict[int, Callable[[Training], None]]
     return {START: lambda training: setattr(training, name, value)}
 
 
-def at_start(batch: Callable[[int], Batch], spoil: Callable[[Tensor, Tensor], Batch], *, once: bool) -> Callable[[int], Batch]:
+def at_start(
+    batch: Callable[[int], Batch], spoil: Callable[[Tensor, Tensor], Batch], *, once: bool
+) -> Callable[[int], Batch]:
     """Return batches that are spoilt from the start of the fault on, or at that step alone."""
 
     def spoilt(step: int) -> Batch:
@@ -167,8 +169,16 @@ def large_bias(bias: Tensor) -> None:
 
 FAULTS = (
     Fault("30 sigmoid layers", lambda: plain(model=mlp(30, activation=nn.Sigmoid)), "vanishing", "0"),
-    Fault("40 tanh layers with large weights", lambda: plain(model=chaotic_tanh(), optimizer=sgd(1e-9)), "exploding", "0"),
-    Fault("loss scaled by a million", lambda: plain(optimizer=adam(), changes=attribute("scale", 1e6)), "exploding", "0", START),
+    Fault(
+        "40 tanh layers with large weights", lambda: plain(model=chaotic_tanh(), optimizer=sgd(1e-9)), "exploding", "0"
+    ),
+    Fault(
+        "loss scaled by a million",
+        lambda: plain(optimizer=adam(), changes=attribute("scale", 1e6)),
+        "exploding",
+        "0",
+        START,
+    ),
     Fault("layer frozen", lambda: plain(changes=frozen("2")), "frozen", "2", START),
     Fault("layer missing in the optimizer", lambda: plain(trained=without("4")), "no update", "4"),
     Fault("branch detached", lambda: plain(model=Branches(detached=True)), "detached", "right"),
@@ -180,13 +190,19 @@ FAULTS = (
     Fault("learning rate jumps", lambda: plain(optimizer=adam(), changes=rate(1.0)), "large update", "0", START),
     Fault(
         "saturated tanh",
-        lambda: plain(model=mlp(activation=nn.Tanh), optimizer=sgd(0.01), changes={0: lambda t: scaled(t.model[2], 200.0)}),
+        lambda: plain(
+            model=mlp(activation=nn.Tanh), optimizer=sgd(0.01), changes={0: lambda t: scaled(t.model[2], 200.0)}
+        ),
         "saturation",
         "2",
     ),
-    Fault("ReLU layer dies", lambda: plain(changes=changed("2.bias", lambda b: b.fill_(-50))), "dead units", "2", START),
+    Fault(
+        "ReLU layer dies", lambda: plain(changes=changed("2.bias", lambda b: b.fill_(-50))), "dead units", "2", START
+    ),
     Fault("weight of rank 1", lambda: plain(changes=changed("2.weight", rank_one)), "rank collapse", "2", START),
-    Fault("constant initial weights", lambda: plain(model=constant(mlp(), 0.1), optimizer=sgd(0.01)), "rank collapse", "0"),
+    Fault(
+        "constant initial weights", lambda: plain(model=constant(mlp(), 0.1), optimizer=sgd(0.01)), "rank collapse", "0"
+    ),
     Fault("initial weights of 0", lambda: plain(model=constant(mlp(), 0.0)), "zero gradient", "0"),
     Fault(
         "NaN in the inputs",
@@ -195,7 +211,13 @@ FAULTS = (
         "0",
         START,
     ),
-    Fault("infinite weight", lambda: plain(changes=changed("4.weight", lambda w: w[0].fill_(float("inf")))), "NaN", "4", START),
+    Fault(
+        "infinite weight",
+        lambda: plain(changes=changed("4.weight", lambda w: w[0].fill_(float("inf")))),
+        "NaN",
+        "4",
+        START,
+    ),
     Fault("weight decay far too large", lambda: plain(changes=weight_decay(9.95)), "weight collapse", "0", START),
     Fault("labels shuffled", lambda: plain(batch=shuffled(points()), optimizer=sgd(0.01)), "plateau", ""),
     Fault("zero_grad before step", lambda: plain(order=("backward", "zero", "step")), "no training", "0"),
@@ -206,7 +228,13 @@ FAULTS = (
         "no training",
         "0",
     ),
-    Fault("everything dropped out", lambda: plain(model=with_dropout(), changes={START: all_dropped}), "zero gradient", "0", START),
+    Fault(
+        "everything dropped out",
+        lambda: plain(model=with_dropout(), changes={START: all_dropped}),
+        "zero gradient",
+        "0",
+        START,
+    ),
     Fault(
         "saturated output with squared error",
         lambda: plain(objective=sigmoid_squares, changes=changed("6.bias", large_bias)),
@@ -216,7 +244,9 @@ FAULTS = (
     ),
     Fault(
         "loss diverges",
-        lambda: plain(model=mlp(2, outputs=1), batch=regression(), objective=F.mse_loss, optimizer=sgd(0.05), changes=rate(20.0)),
+        lambda: plain(
+            model=mlp(2, outputs=1), batch=regression(), objective=F.mse_loss, optimizer=sgd(0.05), changes=rate(20.0)
+        ),
         "divergence",
         "",
         START,
@@ -235,8 +265,20 @@ FAULTS = (
     ),
     Fault("batch norm in eval mode", lambda: convolutional(each=eval_of(nn.BatchNorm2d)), "eval mode", "1"),
     Fault("network in eval mode", lambda: convolutional(each=all_eval), "eval mode", "0"),
-    Fault("channels die behind batch norm", lambda: convolutional(changes=changed("4.bias", lambda b: b.fill_(-20))), "dead units", "4", START),
-    Fault("weight of a convolution explodes", lambda: convolutional(changes=changed("3.weight", lambda w: w.mul_(50))), "spectral explosion", "3", START),
+    Fault(
+        "channels die behind batch norm",
+        lambda: convolutional(changes=changed("4.bias", lambda b: b.fill_(-20))),
+        "dead units",
+        "4",
+        START,
+    ),
+    Fault(
+        "weight of a convolution explodes",
+        lambda: convolutional(changes=changed("3.weight", lambda w: w.mul_(50))),
+        "spectral explosion",
+        "3",
+        START,
+    ),
     Fault(
         "inputs not scaled",
         lambda: convolutional(model=cnn(norm=False), batch=at_start(pictures(), lambda x, y: (1e6 * x, y), once=False)),
@@ -244,9 +286,23 @@ FAULTS = (
         "0",
         START,
     ),
-    Fault("zero_grad forgotten", lambda: convolutional(optimizer=sgd(1e-3), changes=attribute("order", ("backward", "step"))), "accumulated gradient", "0", START),
-    Fault("convolution missing in the optimizer", lambda: convolutional(trained=without("3"), every=5), "no update", "3"),
-    Fault("weights pushed one way", lambda: language(changes=changed("head.weight", lambda w: w.add_(1.0))), "drift", "head", START),
+    Fault(
+        "zero_grad forgotten",
+        lambda: convolutional(optimizer=sgd(1e-3), changes=attribute("order", ("backward", "step"))),
+        "accumulated gradient",
+        "0",
+        START,
+    ),
+    Fault(
+        "convolution missing in the optimizer", lambda: convolutional(trained=without("3"), every=5), "no update", "3"
+    ),
+    Fault(
+        "weights pushed one way",
+        lambda: language(changes=changed("head.weight", lambda w: w.add_(1.0))),
+        "drift",
+        "head",
+        START,
+    ),
     Fault(
         "attention detached",
         lambda: language(model=Transformer(detached=1)),
@@ -256,11 +312,19 @@ FAULTS = (
     Fault("head missing in the optimizer", lambda: language(trained=without("head")), "no update", "head"),
     Fault("embedding frozen", lambda: language(changes=frozen("embedding")), "no gradient", "embedding", START),
     Fault("transformer never updated", lambda: language(optimizer=adam(0.0)), "no training", "place"),
-    Fault("query weights infinite", lambda: language(changes=changed("blocks.0.attention.in_proj_weight", lambda w: w[0].fill_(float("inf")))), "NaN", "blocks.0.attention.in_proj_weight", START),
+    Fault(
+        "query weights infinite",
+        lambda: language(changes=changed("blocks.0.attention.in_proj_weight", lambda w: w[0].fill_(float("inf")))),
+        "NaN",
+        "blocks.0.attention.in_proj_weight",
+        START,
+    ),
     Fault(
         "recurrence amplifies",
         lambda: recurrent(
-            model=Recurrent(nn.RNN, nonlinearity="relu"), optimizer=sgd(1e-6), changes=changed("rnn.weight_hh_l0", lambda w: w.mul_(20))
+            model=Recurrent(nn.RNN, nonlinearity="relu"),
+            optimizer=sgd(1e-6),
+            changes=changed("rnn.weight_hh_l0", lambda w: w.mul_(20)),
         ),
         "exploding",
         "rnn.weight_ih_l0",
@@ -269,15 +333,29 @@ FAULTS = (
     Fault(
         "NaN in the targets",
         lambda: recurrent(
-            batch=at_start(lambda step: (series()(step)[0], series()(step)[1].float()), lambda x, y: (x, y * float("nan")), once=True),
+            batch=at_start(
+                lambda step: (series()(step)[0], series()(step)[1].float()),
+                lambda x, y: (x, y * float("nan")),
+                once=True,
+            ),
             objective=lambda outputs, targets: F.binary_cross_entropy_with_logits(outputs[:, 0], targets),
         ),
         "NaN",
         "rnn.weight_ih_l0",
         START,
     ),
-    Fault("zero_grad never called", lambda: recurrent(order=("backward", "step")), "accumulated gradient", "rnn.weight_ih_l0"),
-    Fault("recurrent weights missing in the optimizer", lambda: recurrent(trained=without("rnn")), "no update", "rnn.weight_ih_l0"),
+    Fault(
+        "zero_grad never called",
+        lambda: recurrent(order=("backward", "step")),
+        "accumulated gradient",
+        "rnn.weight_ih_l0",
+    ),
+    Fault(
+        "recurrent weights missing in the optimizer",
+        lambda: recurrent(trained=without("rnn")),
+        "no update",
+        "rnn.weight_ih_l0",
+    ),
     Fault("state detached", lambda: recurrent(model=Recurrent(detached=True)), "no gradient", "rnn.weight_ih_l0"),
 )
 BY_NAME = {fault.name: fault for fault in FAULTS}

@@ -91,7 +91,9 @@ class GAN(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.critic = nn.Sequential(nn.Linear(2, 32), nn.LeakyReLU(0.2), nn.Linear(32, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1))
+        self.critic = nn.Sequential(
+            nn.Linear(2, 32), nn.LeakyReLU(0.2), nn.Linear(32, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1)
+        )
         self.generator = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
 
 
@@ -132,7 +134,9 @@ HEALTHY: dict[str, Callable[[Path], None]] = {
     "LSTM, clipped": runs(lambda: recurrent(steps=STEPS, clip=1.0)),
     "GRU": runs(lambda: recurrent(model=Recurrent(nn.GRU), steps=STEPS)),
     "fine-tuning of the head": runs(lambda: convolutional(model=fine_tuned(), steps=STEPS)),
-    "fine-tuning with frozen statistics": runs(lambda: convolutional(model=fine_tuned(), each=frozen_statistics, steps=STEPS)),
+    "fine-tuning with frozen statistics": runs(
+        lambda: convolutional(model=fine_tuned(), each=frozen_statistics, steps=STEPS)
+    ),
     "LoRA with Adam": runs(lambda: plain(model=lora(), optimizer=adam(), steps=STEPS)),
     "LoRA with SGD": runs(lambda: plain(model=lora(), optimizer=sgd(1e-2), steps=STEPS)),
     "GAN with softplus loss": lambda store: train_gan(store, wasserstein=False),
@@ -145,13 +149,22 @@ HEALTHY: dict[str, Callable[[Path], None]] = {
     "bfloat16 autocast": runs(lambda: convolutional(steps=STEPS, autocast=True)),
     "micro-batches": runs(lambda: plain(steps=STEPS, micro_batches=4)),
     "regression until it fits": runs(
-        lambda: plain(model=mlp(3, outputs=1), batch=one_batch(), objective=F.mse_loss, optimizer=adam(1e-2), steps=5 * STEPS, every=5)
+        lambda: plain(
+            model=mlp(3, outputs=1),
+            batch=one_batch(),
+            objective=F.mse_loss,
+            optimizer=adam(1e-2),
+            steps=5 * STEPS,
+            every=5,
+        )
     ),
     "residual branches that start at 0": runs(
         lambda: plain(model=nn.Sequential(nn.Linear(8, 32), ReZero(32), ReZero(32), nn.Linear(32, 2)), steps=STEPS)
     ),
     "distillation": runs(lambda: plain(model=Distilled(), objective=distance, optimizer=adam(), steps=STEPS)),
-    "AdamW": runs(lambda: language(optimizer=lambda p: torch.optim.AdamW(p, lr=3e-3, weight_decay=0.1), steps=STEPS, every=5)),
+    "AdamW": runs(
+        lambda: language(optimizer=lambda p: torch.optim.AdamW(p, lr=3e-3, weight_decay=0.1), steps=STEPS, every=5)
+    ),
 }
 
 
@@ -163,4 +176,5 @@ def one_picture() -> Callable[[int], tuple[Tensor, Tensor]]:
 
 def one_batch() -> Callable[[int], tuple[Tensor, Tensor]]:
     batch = regression(size=16)
-    return lambda step: batch(0)
+    first = batch(0)
+    return lambda _: first

@@ -97,7 +97,9 @@ def test_gradients_that_fall_together_as_the_loss_does_are_convergence() -> None
 def test_the_layer_whose_outputs_are_the_networks_is_not_dead() -> None:
     found = findings_in(network(dead_fraction=[[1.0, 1.0], [1.0, 1.0]]), NO_STEPS)
     assert in_short(found) == [("dead units", "grave", "0", 0)]
-    assert in_short(findings_in(layers(dead_fraction=[1.0, 1.0]), NO_STEPS))[0][2] == "conv"  # nobody knows it is the last
+    assert (
+        in_short(findings_in(layers(dead_fraction=[1.0, 1.0]), NO_STEPS))[0][2] == "conv"
+    )  # nobody knows it is the last
 
 
 def test_neither_output_of_a_gan_is_dead() -> None:

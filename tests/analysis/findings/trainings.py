@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Training:
     steps: int = 40
     every: int = 1
     changes: dict[int, Callable[[Training], None]] = field(default_factory=dict)
-    each: Callable[[Training, int], None] = lambda training, step: None
+    each: Callable[[Training, int], None] = lambda *_: None
     trained: Callable[[nn.Module], list[Tensor]] | None = None
     scheduler: Callable[[torch.optim.Optimizer], Any] | None = None
     micro_batches: int = 1
@@ -60,7 +61,8 @@ class Training:
         schedule = self.scheduler(self.made) if self.scheduler else None
         with Probe(self.model, self.made, store=store, run="r", every=self.every) as probe:
             for step in range(self.steps):
-                self.changes.get(step, lambda training: None)(self)
+                if step in self.changes:
+                    self.changes[step](self)
                 self.each(self, step)
                 probe.log(loss=self.one_step(step))
                 if schedule is not None:
@@ -143,7 +145,7 @@ def mlp(
 ) -> nn.Sequential:
     """Return layers "0", "2", "4", ... with activations between them."""
     sizes = [features, *[width] * (depth - 1), outputs]
-    modules = [m for a, b in zip(sizes[:-1], sizes[1:], strict=True) for m in (nn.Linear(a, b), activation())]
+    modules = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), activation())]
     return nn.Sequential(*modules[:-1])
 
 
