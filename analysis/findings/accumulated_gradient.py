@@ -39,14 +39,15 @@ def accumulated_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Eviden
     total, losses = np.sqrt(np.nansum(norms**2, axis=1)), run.logged_at(_LOSS, steps)
     where = np.zeros(norms.shape, dtype=bool)
     growth = np.full(norms.shape, np.nan)
-    start, highest = 0, np.inf
+    highest, first = np.inf, None  # the largest norm of the present rise; the record before its first large growth
     for record in range(len(total)):
         if not total[record] >= _DIP * highest:
-            start, highest = record, total[record]
+            highest, first = total[record], None
             continue
-        highest = max(highest, total[record]) if np.isfinite(highest) else total[record]
-        first = _first_jump(total, start, record)
-        if first is None or losses[record] < _LEARNED * losses[first]:
+        highest = max(highest, total[record])
+        if first is None and 0 < _JUMP * total[record - 1] <= total[record]:
+            first = record - 1
+        if first is None or record - first + 1 < _SHORTEST or losses[record] < _LEARNED * losses[first]:
             continue
         if _is_a_sum(norms, total, steps, first, record, least=limits.accumulated):
             growth[first + 1 : record + 1] = norms[first + 1 : record + 1] / norms[first]
@@ -64,14 +65,6 @@ def accumulated_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Eviden
         "gradients are never set to 0 between steps: optimizer.zero_grad() is missing, or comes at the wrong place",
         "call optimizer.zero_grad() before each backward(), or once in each accumulation of micro-batches",
     )
-
-
-def _first_jump(total: np.ndarray, start: int, record: int) -> int | None:
-    """Return the record before the first large relative growth of a rise, or None if it leaves too short a rise."""
-    for first in range(start, record - _SHORTEST + 2):
-        if total[first] > 0 and total[first + 1] >= _JUMP * total[first]:
-            return first
-    return None
 
 
 def _is_a_sum(norms: np.ndarray, total: np.ndarray, steps: np.ndarray, first: int, last: int, *, least: float) -> bool:

@@ -52,6 +52,7 @@ class RunRecords:
         self.types: tuple[str, ...] = ()
         self._steps = np.zeros(0, dtype=np.int64)
         self._matrices: dict[str, np.ndarray | None] = {}
+        self._measured: dict[str, np.ndarray] = {}
         if {LAYER, STEP} <= set(layers) and len(layers):
             self._arrange(layers)
 
@@ -98,10 +99,17 @@ class RunRecords:
         present = {name: matrix for name, matrix in matrices.items() if matrix is not None}
         if len(present) < len(matrices):
             return None
-        due = np.logical_and.reduce([~np.isnan(matrix).all(axis=1) for matrix in present.values()])
+        due = np.logical_and.reduce([self._due(name, matrix) for name, matrix in present.items()])
         if not due.any():
             return None
+        if due.all():  # most columns are measured at every record: no copies
+            return Records(self._steps, present)
         return Records(self._steps[due], {name: matrix[due] for name, matrix in present.items()})
+
+    def _due(self, column: str, matrix: np.ndarray) -> np.ndarray:
+        if column not in self._measured:
+            self._measured[column] = ~np.isnan(matrix).all(axis=1)
+        return self._measured[column]
 
     def logged(self, column: str, *, split: str | None = "train") -> tuple[np.ndarray, np.ndarray] | None:
         """Return steps and values of a number that the loop logged, in step order; None where it logged none.
