@@ -45,7 +45,8 @@ def _batch_norms(run: RunRecords) -> Iterator[Evidence]:
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = np.abs(records[_MEAN] - records[_SHIFT]) / np.sqrt(widest)
         ratio = records[_VARIANCE] / widest
-        given = np.roll(records[_VARIANCE], 1, axis=1) > _FAR_FROM_EPSILON  # of the layer before
+        given = np.zeros(ratio.shape, dtype=bool)
+        given[:, 1:] = records[_VARIANCE][:, :-1] > _FAR_FROM_EPSILON  # of the layer before
         other = normalises & ((distance > _SHIFTED) | (ratio > _WIDER) | ((ratio < _NARROWER) & given))
     lasts = lasting(other, records=_RECORDS)
     frozen = ~_trained_so_far(run, records.steps)
