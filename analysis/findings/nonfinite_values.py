@@ -62,7 +62,8 @@ def _entries(run: RunRecords, where: np.ndarray, counts: np.ndarray, column: str
     tensor, cause = _CAUSES[column]
     text = f"{{value:.0f}} entries of the {tensor} are NaN or infinite"
     if column == "grad_nonfinite":  # the backward pass runs from the output: the origin is the last layer with any
-        text += f"; of the layers with such a gradient, {run.layers[hit[-1]]} is nearest to the loss"
+        nearest = run.layers[hit[-1]].replace("{", "{{").replace("}", "}}")
+        text += f"; of the layers with such a gradient, {nearest} is nearest to the loss"
     return Evidence(where, run.steps, run.layers, counts, 0.0, column, GRAVE, text, cause, _REMEDY, int(hit[0]))
 
 

@@ -51,6 +51,11 @@ def test_of_nan_gradients_the_layer_nearest_to_the_loss_is_told_too() -> None:
     assert found["layers"][0] == 2
 
 
+def test_a_layer_may_have_braces_in_its_name() -> None:
+    found = findings_in(layers(grad_nonfinite=[1.0]).assign(layer="{a}"), NO_STEPS)
+    assert "{a} is nearest to the loss" in found["message"][0]
+
+
 def test_of_one_step_the_tensor_that_is_computed_first_is_named() -> None:
     found = findings_in(network(grad_nonfinite=[[0, 1], [0, 1]], activation_nonfinite=[[0, 0], [0, 7]]), NO_STEPS)
     assert in_short(found) == [("NaN", "grave", "1", 10)]
