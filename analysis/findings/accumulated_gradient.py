@@ -23,7 +23,7 @@ _LAYERS_BELOW, _LAYERS_ABOVE, _OF_LAYERS = (
     0.8,
 )  # the same of a layer; the share of layers that must keep to it
 _ACCELERATION = 1.6  # growth per step in the second half over that in the first, which explosions exceed
-_LEARNED = 0.75  # share of the loss at the beginning of the rise, below which gradients may grow because of learning
+_LEARNED = 0.9  # share of the loss at the beginning of the rise, below which gradients may grow because of learning
 
 
 def accumulated_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:

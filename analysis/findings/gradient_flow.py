@@ -88,10 +88,10 @@ def _owners(run: RunRecords, outputs: np.ndarray) -> np.ndarray:
     return owners
 
 
-def from_start(mask: np.ndarray) -> np.ndarray:
+def from_start(mask: np.ndarray, *, records: int = _IN_A_ROW) -> np.ndarray:
     """Return where a mask has held at every record so far, of layers in which it held at the first few in a row."""
     holds = mask & always_before(mask)
-    return holds & holds[:_IN_A_ROW].all(axis=0) & (len(mask) >= _IN_A_ROW)
+    return holds & holds[:records].all(axis=0) & (len(mask) >= records)
 
 
 def later(mask: np.ndarray, before: np.ndarray) -> np.ndarray:

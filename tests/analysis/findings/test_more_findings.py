@@ -30,7 +30,7 @@ def told(rows: pd.DataFrame, steps: pd.DataFrame = NO_STEPS) -> list[tuple[str, 
     return [(row["kind"], row["severity"], row["layer"], row["from_step"]) for row in found.to_dict("records")]
 
 
-def flow(gradient: bool, active: bool = True, arrives: bool = True, records: int = 4) -> Rows:
+def flow(gradient: bool, active: bool = True, arrives: bool = True, records: int = 5) -> Rows:
     """Return the columns of a layer that takes part as said, at every record."""
 
     def column(there: bool, value: float) -> list[float]:
@@ -76,10 +76,10 @@ def test_a_layer_that_loses_its_gradient_is_a_warning_from_that_step() -> None:
     lost = {name: [*TRAINED[name], *TRAINED[name]] for name in TRAINED}
     frozen = {
         **lost,
-        **{name: [*TRAINED[name], TRAINED[name][0], *[np.nan] * 3] for name in ("grad_l2_norm", "grad_nonfinite")},
+        **{name: [*TRAINED[name], TRAINED[name][0], *[np.nan] * 4] for name in ("grad_l2_norm", "grad_nonfinite")},
     }
     assert told(table(("a", "Linear", lost), ("b", "Linear", frozen), ("c", "Linear", lost))) == [
-        ("frozen", "warning", "b", 5)
+        ("frozen", "warning", "b", 6)
     ]
 
 
@@ -88,6 +88,14 @@ def test_a_layer_that_is_not_run_is_unused_and_a_whole_branch_a_note() -> None:
     assert told(table(("a", "Linear", TRAINED), ("b", "Linear", unused))) == [("unused", "warning", "b", 0)]
     rows = table(("a", "Linear", TRAINED), ("teacher.0", "Linear", unused), ("teacher.1", "Linear", unused))
     assert told(rows) == [("unused", "note", "teacher.0", 0)]
+
+
+def test_an_expert_that_was_not_chosen_yet_is_a_note() -> None:
+    never, now_and_then = flow(False, active=False, arrives=False), flow(True)
+    for name in now_and_then:
+        now_and_then[name] = [*now_and_then[name][:2], *([np.nan] * 2 if name != "weight_mean" else [0.1, 0.1]), 0.0]
+    layers = ("a", "Linear", TRAINED), ("experts.0", "Linear", now_and_then), ("experts.1", "Linear", never)
+    assert told(table(*layers)) == [("unused", "note", "experts.1", 0)]
 
 
 def test_a_second_weight_of_a_module_is_run_with_it() -> None:
