@@ -4,6 +4,7 @@
 
     with md.Probe(model, optimizer, run="first") as probe: ...
     md.layers("runs")
+    md.findings("runs")
     md.figure("mean_drift", "runs")
 
 The packages ``dynamics``, ``probes`` and ``analysis`` are loaded from beside this file, so that files of these names in

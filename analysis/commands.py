@@ -1,4 +1,4 @@
-"""The commands that read a store: figures, tables, report, query and watch. Imports happen when they run."""
+"""The commands that read a store: figures, tables, report, query, watch and check. Imports happen when they run."""
 
 from __future__ import annotations
 
@@ -156,3 +156,32 @@ def watch(
         console.print(now())
     else:
         look(now, console=console, every=every)
+
+
+@app.command()
+def check(
+    store: StoreArgument = "runs",
+    *,
+    runs: Runs = None,
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="name=number in place of a default, as dead=0.5. Repeatable.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what is wrong in the runs of a store, where, since when and what to try; exit with status 1 if it is grave.
+
+    A name that is no threshold lists them all. Example: `meandrift check runs --json`
+    """
+    from analysis.findings import GRAVE, SEVERITY, findings
+    from analysis.findings.thresholds import Thresholds
+    from analysis.terminal.findings_text import as_json_text, as_paragraphs, counted
+
+    found = findings(store, runs=runs, thresholds=Thresholds.parse(threshold or ()))
+    if as_json:
+        typer.echo(as_json_text(found))
+    else:
+        if len(found):
+            typer.echo(f"{as_paragraphs(found)}\n")
+        typer.echo(counted(found))
+    if (found[SEVERITY] == GRAVE).any():
+        raise typer.Exit(1)

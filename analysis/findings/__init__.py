@@ -1,80 +1,174 @@
-"""Findings: NaN, exploding norms, vanishing gradients, dead channels and drift in the tables of runs.
+"""Findings: what is wrong with a training, in which layer, since which step, with the likely cause and a remedy.
 
-One file a finding. A new finding is a file here, a line in ``FINDINGS`` and a test.
+One file a finding. To add one:
+
+1. Write a file named after its function, which takes the records of one run and the thresholds and yields evidence
+   (:class:`analysis.findings.finding.Evidence`); compare across depth and with the past, never with the future.
+2. Give it a level in :class:`analysis.findings.thresholds.Thresholds`, if there is one to choose.
+3. End the file with its ``FINDING``, and add that to ``_ALL`` here, the graver first.
+4. Add a fault that shows it to ``tests/analysis/findings/faults.py``, and its kind to the README.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import pandas as pd
 
-from analysis.findings import dead_channels, exploding_norm, nonfinite_values, vanishing_gradient, weight_drift
+from analysis.findings import (
+    accumulated_gradient,
+    dead_units,
+    detached_layer,
+    diverging_loss,
+    eval_mode,
+    exploding_gradient,
+    frozen_layer,
+    large_update,
+    layer_not_updated,
+    loss_plateau,
+    loss_spike,
+    no_gradient,
+    nonfinite_values,
+    nothing_updated,
+    overflow,
+    rank_collapse,
+    saturated_units,
+    small_update,
+    spectral_explosion,
+    unused_layer,
+    vanishing_gradient,
+    weight_collapse,
+    weight_drift,
+    zero_gradient,
+)
+from analysis.findings.finding import AFFECTED as AFFECTED
+from analysis.findings.finding import CAUSE as CAUSE
 from analysis.findings.finding import COLUMNS as COLUMNS
 from analysis.findings.finding import FROM_STEP as FROM_STEP
+from analysis.findings.finding import GRAVE as GRAVE
 from analysis.findings.finding import KIND as KIND
+from analysis.findings.finding import LAYER_COUNT as LAYER_COUNT
 from analysis.findings.finding import MESSAGE as MESSAGE
+from analysis.findings.finding import NOTE as NOTE
+from analysis.findings.finding import REMEDY as REMEDY
+from analysis.findings.finding import SEVERITIES as SEVERITIES
+from analysis.findings.finding import SEVERITY as SEVERITY
+from analysis.findings.finding import TO_STEP as TO_STEP
 from analysis.findings.finding import VALUE as VALUE
+from analysis.findings.finding import WARNING as WARNING
 from analysis.findings.finding import Finding as Finding
-from analysis.findings.finding import Thresholds as Thresholds
-from analysis.findings.finding import no_findings
+from analysis.findings.finding import as_table
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds as Thresholds
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import fields_if_any, load
-from probes.schema import LAYER, LAYERS, RUN, STEPS
+from probes.schema import LAYERS, RUN, STEPS
 
-_ALL = (  # the gravest first
+_ALL = (
     nonfinite_values.FINDING,
-    exploding_norm.FINDING,
+    exploding_gradient.FINDING,
+    diverging_loss.FINDING,
+    nothing_updated.FINDING,
+    accumulated_gradient.FINDING,
     vanishing_gradient.FINDING,
-    dead_channels.FINDING,
+    layer_not_updated.FINDING,
+    zero_gradient.FINDING,
+    dead_units.FINDING,
+    detached_layer.FINDING,
+    frozen_layer.FINDING,
+    no_gradient.FINDING,
+    unused_layer.FINDING,
+    eval_mode.FINDING,
+    large_update.FINDING,
+    small_update.FINDING,
+    spectral_explosion.FINDING,
+    weight_collapse.FINDING,
+    rank_collapse.FINDING,
+    saturated_units.FINDING,
+    overflow.FINDING,
+    loss_spike.FINDING,
     weight_drift.FINDING,
+    loss_plateau.FINDING,
 )
 FINDINGS: dict[str, Finding] = {finding.kind: finding for finding in _ALL}
 KINDS = tuple(FINDINGS)
 
 
-def findings(layers: pd.DataFrame, steps: pd.DataFrame, *, thresholds: Thresholds | None = None) -> pd.DataFrame:
-    """Return all findings, a row for each run, kind and layer: the gravest kinds first, then by run and first step.
+def findings(store: AnyStore, *, runs: Patterns = None, thresholds: Thresholds | None = None) -> pd.DataFrame:
+    """Return all findings of a store, a row for each run, kind and severity: the gravest first.
 
-    A finding whose columns are not in the tables is not looked for.
+    Columns: ``run``, ``kind``, ``severity`` (grave, warning or note), ``layer`` (where it began; the first in forward
+    order, empty if it is about no layer), ``layers`` (how many have it), ``from_step`` and ``to_step``, ``value`` (the
+    number there) and ``limit``, ``message``, ``cause``, ``remedy``, ``column`` (read from) and ``affected`` (layers).
 
-    Args:
-        layers: Table ``layers`` with any of the columns that findings need.
-        steps: Table ``steps``, the rows in which the loss was measured; may be empty.
-        thresholds: Levels above which a value is a finding; None takes the defaults.
-    """
-    limits = thresholds or Thresholds()
-    parts = [finding.find(layers, steps, limits) for finding in FINDINGS.values()]
-    table = pd.concat([part for part in parts if len(part)] or [no_findings()], ignore_index=True)
-    severity = table[KIND].map({kind: place for place, kind in enumerate(KINDS)})
-    ordered = table.assign(_severity=severity).sort_values(
-        ["_severity", RUN, FROM_STEP], kind="stable", ignore_index=True
-    )
-    return ordered.drop(columns="_severity")
-
-
-def by_run(found: pd.DataFrame) -> pd.DataFrame:
-    """Return the first finding of each run and kind, with the number of layers that have it as column ``layers``."""
-    counts = found.groupby([RUN, KIND], sort=False)[LAYER].transform("size").rename("layers")
-    return found.assign(layers=counts).drop_duplicates([RUN, KIND], ignore_index=True)
-
-
-def findings_of(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
-    """Return :func:`findings` of a store. Only the columns that findings need are read.
+    Only the columns that findings need are read, run by run.
 
     Args:
         store: The store's folder or URL, or an open Store.
         runs: Run ids or shell patterns; None takes all runs.
+        thresholds: Levels from which on a value is a finding; None takes the defaults.
 
     Raises:
         FileNotFoundError: There is no such folder.
         ValueError: No run of the store matches.
     """
-    opened, tables = Store.open(store), {}
+    opened = Store.open(store)
+    names = sorted({rows.run for table in (LAYERS, STEPS) for rows in opened.rows(table, runs)})
+    return _ordered([row for name in names for row in _rows(_records(opened, name), thresholds)])
+
+
+findings_of = findings  # its name in version 0.1
+
+
+def findings_in(layers: pd.DataFrame, steps: pd.DataFrame, *, thresholds: Thresholds | None = None) -> pd.DataFrame:
+    """Return :func:`findings` of tables that are in memory.
+
+    Args:
+        layers: Table ``layers`` with any of the columns that findings need; may be empty.
+        steps: Table ``steps``, the rows in which the loss was measured; may be empty.
+        thresholds: As in :func:`findings`.
+    """
+    of_layers, of_steps = _by_run(layers), _by_run(steps)
+    names = sorted({*of_layers, *of_steps})
+    nothing = pd.DataFrame()
+    recorded = (RunRecords(name, of_layers.get(name, nothing), of_steps.get(name, nothing)) for name in names)
+    return _ordered([row for run in recorded for row in _rows(run, thresholds)])
+
+
+def _by_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    if RUN not in table:
+        return {}
+    return {str(run): rows for run, rows in table.groupby(RUN, observed=True, sort=False)}
+
+
+def _records(store: Store, run: str) -> RunRecords:
+    tables = {}
     for table in (LAYERS, STEPS):
-        present = fields_if_any(opened, table, runs=runs)
-        needed = dict.fromkeys(name for finding in FINDINGS.values() for name in finding.reads.get(table, ()))
+        present = fields_if_any(store, table, runs=run)
+        needed = dict.fromkeys(name for finding in _ALL for name in finding.reads.get(table, ()))
         wanted = [name for name in needed if name in present]
         # A loss that was not measured is null, one that diverged is NaN: only the latter is a finding.
-        measured = wanted if table == STEPS else []
-        tables[table] = load(opened, table, columns=wanted, runs=runs, measured=measured) if wanted else pd.DataFrame()
-    return findings(tables[LAYERS], tables[STEPS])
+        measured = [name for name in ("loss",) if table == STEPS and name in wanted]
+        tables[table] = load(store, table, columns=wanted, runs=run, measured=measured) if wanted else pd.DataFrame()
+    return RunRecords(run, tables[LAYERS], tables[STEPS])
+
+
+def _rows(run: RunRecords, thresholds: Thresholds | None) -> Iterator[dict[str, object]]:
+    limits = thresholds or Thresholds()
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinities are what is looked for
+        for finding in _ALL:
+            for evidence in finding.find(run, limits):
+                if (row := evidence.row(run.run, finding.kind)) is not None:
+                    yield row
+
+
+def _ordered(rows: list[dict[str, object]]) -> pd.DataFrame:
+    gravity = {severity: place for place, severity in enumerate(SEVERITIES)}
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    table = as_table(rows)
+    keys = table.assign(_gravity=table[SEVERITY].map(gravity), _kind=table[KIND].map(order))
+    return table.loc[keys.sort_values(["_gravity", "_kind", RUN, FROM_STEP], kind="stable").index].reset_index(
+        drop=True
+    )

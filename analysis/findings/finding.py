@@ -1,33 +1,109 @@
-"""A finding: its kind, the columns it needs, and the function that searches the tables for it."""
+"""A finding: the columns it needs, the function that searches a run for it, and its row in the table of findings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from probes.schema import LAYER, RUN, STEP
+from analysis.findings.history import ever
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from probes.schema import LAYER, RUN
 
-KIND, FROM_STEP, VALUE, MESSAGE = "kind", "from_step", "value", "message"
-COLUMNS = (RUN, KIND, LAYER, FROM_STEP, VALUE, MESSAGE)
+GRAVE, WARNING, NOTE = "grave", "warning", "note"
+SEVERITIES = (GRAVE, WARNING, NOTE)
+KIND, SEVERITY, LAYER_COUNT, FROM_STEP, TO_STEP = "kind", "severity", "layers", "from_step", "to_step"
+VALUE, LIMIT, MESSAGE, CAUSE, REMEDY, COLUMN, AFFECTED = (
+    "value",
+    "limit",
+    "message",
+    "cause",
+    "remedy",
+    "column",
+    "affected",
+)
+_TYPES = {
+    RUN: "object",
+    KIND: "object",
+    SEVERITY: "object",
+    LAYER: "object",
+    LAYER_COUNT: "int64",
+    FROM_STEP: "int64",
+    TO_STEP: "int64",
+    VALUE: "float64",
+    LIMIT: "float64",
+    MESSAGE: "object",
+    CAUSE: "object",
+    REMEDY: "object",
+    COLUMN: "object",
+    AFFECTED: "object",
+}
+COLUMNS = tuple(_TYPES)
+WHOLE_RUN = ("",)
+"""The layers of a finding that is about no layer."""
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """Levels above which a value is a finding.
+class Evidence:
+    """Where a finding holds in one run, and what it means.
 
     Attributes:
-        explosion: Spectral norm of a layer, divided by its first recorded value.
-        dead: Share of dead channels of a layer; a share equal to it is a finding too.
-        vanished: Gradient norm of a layer, divided by its largest recorded value; a finding is below.
-        drift: Drift of the weight mean, divided by the standard deviation of the weights.
+        where: Whether it holds, ``(records, layers)``; nowhere is no finding. What is true must stay true whatever is
+            recorded later.
+        steps: The step of each record, ``(records,)``.
+        layers: The layers in forward order, or ``WHOLE_RUN``.
+        values: The number that was compared, ``(records, layers)``.
+        limit: What it was compared with.
+        column: The column it was read from.
+        severity: ``"grave"``: the training is broken. ``"warning"``: probably not what was meant. ``"note"``: may be
+            meant.
+        message: One line, with ``{value}`` for the number of the first layer at the first step, and ``{limit}``.
+        cause: The likely cause.
+        remedy: What to try.
+        named: The place of the layer to name; None takes the first in forward order at the first record.
     """
 
-    explosion: float = 10.0
-    dead: float = 0.9
-    vanished: float = 1e-5
-    drift: float = 0.5
+    where: np.ndarray
+    steps: np.ndarray
+    layers: Sequence[str]
+    values: np.ndarray
+    limit: float
+    column: str
+    severity: str
+    message: str
+    cause: str
+    remedy: str
+    named: int | None = None
+
+    def row(self, run: str, kind: str) -> dict[str, Any] | None:
+        """Return the row of the table of findings, or None if it holds nowhere."""
+        records = np.flatnonzero(self.where.any(axis=1))
+        if not records.size:
+            return None
+        first, last = records[0], records[-1]
+        layer = int(self.where[first].argmax()) if self.named is None else self.named
+        value = float(self.values[first, layer])
+        affected = [name for name, hit in zip(self.layers, ever(self.where), strict=True) if hit and name]
+        return {
+            RUN: run,
+            KIND: kind,
+            SEVERITY: self.severity,
+            LAYER: self.layers[layer],
+            LAYER_COUNT: len(affected),
+            FROM_STEP: int(self.steps[first]),
+            TO_STEP: int(self.steps[last]),
+            VALUE: value,
+            LIMIT: self.limit,
+            MESSAGE: self.message.format(value=value, limit=self.limit),
+            CAUSE: self.cause,
+            REMEDY: self.remedy,
+            COLUMN: self.column,
+            AFFECTED: affected,
+        }
 
 
 @dataclass(frozen=True)
@@ -37,50 +113,16 @@ class Finding:
     Attributes:
         kind: The word in column ``kind``.
         reads: The columns it needs, by table.
-        find: Takes tables ``layers`` and ``steps`` and the thresholds; returns a table with ``COLUMNS``, a row for
-            each run and layer. Pure. A table that lacks a column gives no rows.
+        find: Takes the records of one run and the thresholds, returns the evidence. Pure. A run without the columns
+            gives none. It compares across depth and with the past, never with the future: rows that come later may
+            lengthen a finding, and neither take it back nor move its first step.
     """
 
     kind: str
     reads: Mapping[str, tuple[str, ...]]
-    find: Callable[[pd.DataFrame, pd.DataFrame, Thresholds], pd.DataFrame]
+    find: Callable[[RunRecords, Thresholds], Iterable[Evidence]]
 
 
-def first_above(
-    layers: pd.DataFrame,
-    columns: Sequence[str],
-    measure: Callable[[pd.DataFrame], pd.Series],
-    level: float,
-    *,
-    kind: str,
-    text: str,
-) -> pd.DataFrame:
-    """Return for each run and layer the first step at which a measure is above a level.
-
-    Args:
-        layers: Table ``layers``.
-        columns: Columns that the measure needs; rows in which one is null or NaN are passed over.
-        measure: Returns the measured value of each row, from rows in step order.
-        level: The level.
-        kind: The word in column ``kind``.
-        text: The message, with ``{value}`` for the measured value.
-    """
-    if not {RUN, STEP, LAYER, *columns} <= set(layers):
-        return no_findings()
-    rows = layers.dropna(subset=list(columns)).sort_values(STEP, kind="stable")
-    rows = rows.assign(value=measure(rows).astype("float64"))
-    first = rows[rows[VALUE] > level].drop_duplicates([RUN, LAYER])
-    messages = [text.format(value=value) for value in first[VALUE]]
-    return as_findings(first, kind=kind, values=first[VALUE], messages=messages)
-
-
-def as_findings(rows: pd.DataFrame, *, kind: str, values: pd.Series, messages: list[str]) -> pd.DataFrame:
-    """Return rows of a table as findings that begin at the rows' steps."""
-    table = rows.astype({RUN: str, LAYER: str})
-    table = table.assign(kind=kind, from_step=rows[STEP], value=values, message=messages)
-    return table[list(COLUMNS)].reset_index(drop=True)
-
-
-def no_findings() -> pd.DataFrame:
-    """Return a table of findings without rows."""
-    return pd.DataFrame({name: pd.Series(dtype="float64" if name == VALUE else "object") for name in COLUMNS})
+def as_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return rows of :meth:`Evidence.row` as the table of findings; no rows give an empty one."""
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_TYPES)

@@ -1,38 +1,70 @@
-"""Finding "NaN": NaN or infinite entries of a weight, gradient or activation, or such a loss."""
+"""Finding "NaN": NaN or infinite entries of a weight, activation or gradient, or such a loss."""
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from collections.abc import Iterator
 
-from analysis.findings.finding import Finding, Thresholds, as_findings, first_above, no_findings
-from probes.schema import LAYERS, RUN, STEP, STEPS
+import numpy as np
+
+from analysis.findings.finding import GRAVE, WHOLE_RUN, Evidence, Finding
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from probes.schema import LAYERS, STEPS
 
 _KIND, _LOSS = "NaN", "loss"
-_TENSORS = {"weight_nonfinite": "weight", "grad_nonfinite": "gradient", "activation_nonfinite": "activation"}
+_CAUSES = {  # in the order of a step: a weight with a NaN makes the activation NaN, and this the gradient
+    "weight_nonfinite": ("weight", "the update before this step made them: a gradient or learning rate too large"),
+    "activation_nonfinite": (
+        "activation",
+        "this layer or an operation before it made them: NaN in the input data, a division by 0, the logarithm or root "
+        "of a number below 0, or a number beyond the range of its type",
+    ),
+    "grad_nonfinite": (
+        "gradient",
+        "the backward pass made them: a NaN loss, the derivative of a root or norm at 0, or an overflow in float16",
+    ),
+}
+_REMEDY = (
+    "look at the input and the loss of this step; then lower the learning rate, clip gradients, add an epsilon where "
+    "the network divides or takes roots, or run this part in float32; torch.autograd.detect_anomaly names the operation"
+)
 
 
-def nonfinite_values(layers: pd.DataFrame, steps: pd.DataFrame, limits: Thresholds) -> pd.DataFrame:  # noqa: ARG001
-    """Return the layers with NaN or infinite entries, and the runs with such a loss.
+def nonfinite_values(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
+    """Yield the layers with NaN or infinite entries, and the loss if it is such a number in any split.
 
-    ``value`` is the number of entries, or the loss. ``steps`` has the rows in which the loss was measured.
+    The number is that of entries, or the loss. Of several tensors the one that had them first is named, and of those of
+    one step the one that is computed first.
     """
-    parts = [*(_entries(layers, column) for column in _TENSORS), _losses(steps)]
-    return pd.concat([part for part in parts if len(part)] or [no_findings()], ignore_index=True)
+    matrices = {column: m for column in _CAUSES if (m := run.whole(column)) is not None}
+    broken = {column: matrix > 0 for column, matrix in matrices.items()}
+    if broken and (where := np.logical_or.reduce(list(broken.values()))).any():
+        first = int(where.any(axis=1).argmax())
+        column = next(name for name, mask in broken.items() if mask[first].any())
+        yield _entries(run, where, matrices[column], column, np.flatnonzero(broken[column][first]))
+    if (logged := run.logged(_LOSS, split=None)) is not None:
+        steps, losses = logged
+        yield Evidence(
+            ~np.isfinite(losses)[:, None],
+            steps,
+            WHOLE_RUN,
+            losses[:, None],
+            0.0,
+            _LOSS,
+            GRAVE,
+            "the loss is {value}",
+            "the network's output or the loss function: see the layers with NaN, if there are any",
+            _REMEDY,
+        )
 
 
-def _entries(layers: pd.DataFrame, column: str) -> pd.DataFrame:
-    text = f"{{value:.0f}} entries of the {_TENSORS[column]} are NaN or infinite"
-    return first_above(layers, [column], lambda rows: rows[column], 0, kind=_KIND, text=text)
+def _entries(run: RunRecords, where: np.ndarray, counts: np.ndarray, column: str, hit: np.ndarray) -> Evidence:
+    tensor, cause = _CAUSES[column]
+    text = f"{{value:.0f}} entries of the {tensor} are NaN or infinite"
+    if column == "grad_nonfinite":  # the backward pass runs from the output: the origin is the last layer with any
+        nearest = run.layers[hit[-1]].replace("{", "{{").replace("}", "}}")
+        text += f"; of the layers with such a gradient, {nearest} is nearest to the loss"
+    return Evidence(where, run.steps, run.layers, counts, 0.0, column, GRAVE, text, cause, _REMEDY, int(hit[0]))
 
 
-def _losses(steps: pd.DataFrame) -> pd.DataFrame:
-    if not {RUN, STEP, _LOSS} <= set(steps):
-        return no_findings()
-    broken = steps[~np.isfinite(steps[_LOSS].astype("float64"))].sort_values(STEP, kind="stable")
-    first = broken.drop_duplicates(RUN)
-    messages = ["the loss is NaN or infinite"] * len(first)
-    return as_findings(first.assign(layer=""), kind=_KIND, values=first[_LOSS], messages=messages)
-
-
-FINDING = Finding(_KIND, {LAYERS: tuple(_TENSORS), STEPS: (_LOSS,)}, nonfinite_values)
+FINDING = Finding(_KIND, {LAYERS: tuple(_CAUSES), STEPS: (_LOSS,)}, nonfinite_values)

@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
-import pandas as pd
 
-from analysis.findings.finding import Finding, Thresholds, first_above
-from analysis.summaries.layer_choice import weight_layers
-from analysis.summaries.transforms import drift
-from probes.schema import LAYER_TYPE, LAYERS
+from analysis.findings.finding import NOTE, WARNING, Evidence, Finding
+from analysis.findings.history import first_measured
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from analysis.summaries.layer_choice import is_normalisation
+from probes.schema import LAYERS
 
-_KIND, _MEAN, _VARIANCE = "drift", "weight_mean", "weight_var"
+_KIND, _MEAN, _VARIANCE, _NORM = "drift", "weight_mean", "weight_var", "weight_l2_norm"
+_FAR = 4.0  # times the threshold: a warning
+_FEWEST = 64  # elements: the mean of few is large beside their spread by chance
 
 
-def weight_drift(layers: pd.DataFrame, steps: pd.DataFrame, limits: Thresholds) -> pd.DataFrame:  # noqa: ARG001
-    """Return the layers whose weight mean has drifted by a multiple of the weights' standard deviation.
+def weight_drift(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
+    """Yield the layers whose weight mean has drifted by a multiple of the weights' standard deviation.
 
-    ``value`` is that multiple. Normalisation layers are left out: their scales are all equal at first, so their
-    standard deviation is 0.
+    The number is that multiple. Normalisation layers, whose scales are all equal at first, and weights that start
+    without spread are left out, and weights of few elements: there are ``|W|^2 / (var + mean^2)``.
     """
+    if (records := run.take(_MEAN, _VARIANCE)) is None:
+        return
+    mean, variance = records[_MEAN], records[_VARIANCE]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviations = np.abs(mean - first_measured(mean)) / np.sqrt(variance)
+    kept = np.array([not is_normalisation(kind) for kind in run.types]) & (first_measured(variance) > 0)
+    if (norms := run.whole(_NORM)) is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            elements = norms[np.isin(run.steps, records.steps)] ** 2 / (variance + mean**2)
+        kept = kept & ~(first_measured(elements) < _FEWEST)
+    drifts = kept & np.isfinite(deviations) & (deviations > limits.drift)
+    far = drifts & (deviations > _FAR * limits.drift)
+    for severity, where, level in ((WARNING, far, _FAR * limits.drift), (NOTE, drifts & ~far, limits.drift)):
+        yield Evidence(
+            where,
+            records.steps,
+            run.layers,
+            deviations,
+            level,
+            _MEAN,
+            severity,
+            "the mean weight has drifted by {value:.2f} standard deviations",
+            "inputs of the layer whose mean is far from 0: every weight of a row is pushed the same way",
+            "centre the inputs of the layer: batch norm, mean spectral norm, or inputs of mean 0",
+        )
 
-    def deviations(rows: pd.DataFrame) -> pd.Series:
-        return drift(rows).abs() / np.sqrt(rows[_VARIANCE].astype("float64"))
 
-    rows = weight_layers(layers, None) if LAYER_TYPE in layers else layers
-    text = "the mean weight has drifted by {value:.2f} standard deviations"
-    return first_above(rows, [_MEAN, _VARIANCE], deviations, limits.drift, kind=_KIND, text=text)
-
-
-FINDING = Finding(_KIND, {LAYERS: (_MEAN, _VARIANCE)}, weight_drift)
+FINDING = Finding(_KIND, {LAYERS: (_MEAN, _VARIANCE, _NORM)}, weight_drift)

@@ -8,7 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.findings import FINDINGS, FROM_STEP, KIND, MESSAGE, by_run, findings_of
+from analysis.findings import (
+    AFFECTED,
+    CAUSE,
+    FINDINGS,
+    FROM_STEP,
+    KIND,
+    LAYER_COUNT,
+    MESSAGE,
+    REMEDY,
+    SEVERITY,
+    TO_STEP,
+    findings,
+)
+from analysis.findings.finding import COLUMN
 from analysis.plotting.panels.arm_curves import arm_appearances
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns
@@ -36,6 +49,7 @@ def report_data(store: AnyStore, *, runs: Patterns = None) -> dict[str, Any]:
         "runs": _runs(table, arms(table)),
         "settings": settings_table(table),
         "findings": _findings(opened, chosen),
+        "kinds": list(FINDINGS),
         "charts": drawn,
         "histograms": histograms(opened, chosen),
         "absent": absent,
@@ -77,15 +91,13 @@ def _runs(table: pd.DataFrame, named: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _findings(store: Store, runs: Patterns) -> dict[str, Any]:
-    found = findings_of(store, runs=runs)
-    short, every = records(by_run(found)), records(found)
-    return {
-        "kinds": list(FINDINGS),
-        "short": [{**_finding(row), "layers": int(row["layers"])} for row in short],
-        "every": [_finding(row) for row in every],
-    }
-
-
-def _finding(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in (RUN, KIND, LAYER, MESSAGE)} | {"step": int(row[FROM_STEP])}
+def _findings(store: Store, runs: Patterns) -> list[dict[str, Any]]:
+    return [
+        {
+            **{key: row[key] for key in (RUN, KIND, SEVERITY, LAYER, MESSAGE, CAUSE, REMEDY, COLUMN, AFFECTED)},
+            "layers": int(row[LAYER_COUNT]),
+            "from": int(row[FROM_STEP]),
+            "to": int(row[TO_STEP]),
+        }
+        for row in records(findings(store, runs=runs))
+    ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +13,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from analysis.findings import FROM_STEP, KIND, MESSAGE, by_run, findings_of
+from analysis.findings import NOTE, SEVERITY, findings
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns, abbreviated, matching, spread_over
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import fields, fields_if_any, load, records
 from analysis.summaries.layer_choice import in_depth_order
+from analysis.terminal.findings_text import as_line
 from analysis.terminal.sparkline import sparkline
 from probes.schema import LAYER, LAYERS, RUN, SPLIT, STEP, STEPS
 
@@ -55,7 +55,7 @@ def view(
     chosen = _chosen(opened, run)
     rows = load(opened, LAYERS, columns=[column], runs=chosen[RUN], layers=layers, measured=[column])
     progress = _progress(chosen, _steps(opened, chosen[RUN]), width=width)
-    warnings = _warnings(findings_of(opened, runs=chosen[RUN]))
+    warnings = _warnings(findings(opened, runs=chosen[RUN]))
     around = Console(width=width).render_lines(Group(progress, warnings))
     room = MOST_LAYERS if height is None else height - len(around) - 2  # title and head of the table
     most = min(max(room, FEWEST_LAYERS), MOST_LAYERS)
@@ -109,15 +109,11 @@ def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, most: int, widt
 
 
 def _warnings(found: pd.DataFrame) -> RenderableType:
-    if found.empty:
+    told = found[found[SEVERITY] != NOTE]
+    if told.empty:
         return Text("no warnings", style="green")
-    lines = [_warning(row) for row in records(by_run(found))]
-    return Panel("\n".join(lines), title="warnings", title_align="left", border_style="red", expand=False)
-
-
-def _warning(row: dict[str, Any]) -> str:
-    others = f" (and {row['layers'] - 1} more layers)" if row["layers"] > 1 else ""
-    return f"{row[KIND]}: {row[LAYER] or row[RUN]}: {row[MESSAGE]}, from step {row[FROM_STEP]:,}{others}"
+    lines = [as_line(row) for row in records(told)]
+    return Panel(Text("\n".join(lines)), title="warnings", title_align="left", border_style="red", expand=False)
 
 
 def _number(value: float) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,9 @@ def test_what_cannot_be_drawn_is_one_line_and_no_failure_unless_asked_for(
         (["tables", "store", "--format", "html"], "error: format html: expected one or more of md, tex, csv"),
         (["report", "nowhere"], "error: store 'nowhere' does not exist"),
         (["watch", "nowhere", "--once"], "error: store 'nowhere' does not exist"),
+        (["check", "nowhere"], "error: store 'nowhere' does not exist"),
+        (["check", "store", "--threshold", "deed=1"], "error: threshold 'deed=1': expected name=number, one of "),
+        (["check", "store", "--runs", "wn"], "error: no run matches 'wn'; there are: bn-s0"),
         (["watch", "store", "--once", "--column", "x"], "error: table 'layers' has no column x; it has: weight_mean"),
         (["query", "select 1", "--store", "store", "--format", "xml"], "error: format 'xml': expected table or csv"),
     ],
@@ -106,7 +110,7 @@ def test_watch_once_looks_and_ends(small_store: Path, capsys: pytest.CaptureFixt
     assert "spectral_norm, 4 of 4 layers" in told
 
 
-@pytest.mark.parametrize("command", ["figures", "tables", "report", "query", "watch"])
+@pytest.mark.parametrize("command", ["figures", "tables", "report", "query", "watch", "check"])
 def test_each_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     assert f"Example: meandrift {command}" in capsys.readouterr().out
@@ -120,3 +124,35 @@ def test_what_a_reader_leaves_out_is_one_line_of_warning(make_store: Callable[..
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"warning: {str(link)!r} is left out: it is a symbolic link: copy the run" in done.stderr
     assert "UserWarning" not in done.stderr
+
+
+def test_check_of_a_grave_fault_names_it_with_cause_and_remedy_and_has_status_one(
+    make_store: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = make_store(norms=["sn"], records=20, nan_from={"sn-s0": 10})
+    assert run(["check", str(store)]) == 1
+    told = capsys.readouterr().out
+    assert "grave: NaN in run sn-s0, layer block1.conv and 3 more, steps 500 to 950" in told
+    assert "  cause:  " in told
+    assert "  remedy: " in told
+    assert told.splitlines()[-1].startswith("1 grave, ")
+
+
+def test_check_without_a_grave_fault_has_status_zero_and_thresholds_decide(
+    make_store: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = make_store(norms=["bn"], records=20)
+    assert run(["check", str(store)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("0 grave, ")
+    assert run(["check", str(store), "--threshold", "exploded=0.5"]) == 1
+    assert "grave: exploding in run bn-s0" in capsys.readouterr().out
+
+
+def test_check_prints_json_for_programs(make_store: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_store(norms=["sn"], records=20, nan_from={"sn-s0": 10})
+    assert run(["check", str(store), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["grave"] == 1
+    first = told["findings"][0]
+    assert (first["kind"], first["severity"], first["run"], first["layer"]) == ("NaN", "grave", "sn-s0", "block1.conv")
+    assert (first["from_step"], first["to_step"], first["layers"]) == (500, 950, 4)

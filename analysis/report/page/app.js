@@ -43,23 +43,35 @@ function refresh() {
 
 function showFindings() {
   const place = document.getElementById("findings");
-  const { kinds, short, every } = data.findings;
-  if (!short.length) {
-    add(place, "p", `None of these kinds: ${kinds.join(", ")}.`, { class: "none" });
+  if (!data.findings.length) {
+    add(place, "p", `None of these kinds: ${data.kinds.join(", ")}.`, { class: "none" });
     return;
   }
-  const others = ({ layers }) => (layers > 1 ? `, and ${layers - 1} more layers` : "");
-  showTable(place, FINDING, short.slice(0, 12).map((row) => findingRow(row, others(row))));
-  if (every.length === short.length) return;
+  const told = data.findings.filter(({ severity }) => severity !== "note");
+  const notes = data.findings.filter(({ severity }) => severity === "note");
+  if (told.length) showTable(place, FINDING, told.map(findingRow));
+  else add(place, "p", "Nothing grave, and no warning.", { class: "none" });
+  if (!notes.length) return;
   const more = add(place, "details");
-  add(more, "summary", `all ${every.length}, by layer`);
-  showTable(more, FINDING, every.map((row) => findingRow(row, "")));
+  add(more, "summary", notes.length === 1 ? "1 note" : `${notes.length} notes`);
+  showTable(more, FINDING, notes.map(findingRow));
 }
 
-const FINDING = ["run", "kind", "layer", "from step", "what"];
+const FINDING = ["severity", "finding", "run", "layer", "steps", "what", "likely cause", "remedy"];
 
-function findingRow({ run, kind, layer, step, message }, others) {
-  return [run, { text: kind, class: "kind" }, (layer || "–") + others, { text: step.toLocaleString("en"), class: "number" }, message];
+function findingRow({ run, kind, severity, layer, layers, affected, from, to, message, cause, remedy, column }) {
+  const others = layers > 1 ? `, and ${layers - 1} more` : "";
+  const steps = from === to ? from.toLocaleString("en") : `${from.toLocaleString("en")} to ${to.toLocaleString("en")}`;
+  return [
+    { text: severity, class: severity },
+    { text: kind, class: "kind" },
+    run,
+    { text: (layer || "–") + others, title: affected.join("\n") },
+    { text: steps, class: "number" },
+    { text: message, class: "words", title: `column ${column}` },
+    { text: cause, class: "words" },
+    { text: remedy, class: "words" },
+  ];
 }
 
 function showTable(place, head, rows) {
@@ -69,7 +81,10 @@ function showTable(place, head, rows) {
   const body = add(table, "tbody");
   for (const row of rows) {
     const line = add(body, "tr");
-    for (const cell of row) add(line, "td", cell.text ?? cell, cell.class ? { class: cell.class } : {});
+    for (const cell of row) {
+      const { text = cell, ...attributes } = typeof cell === "object" ? cell : {};
+      add(line, "td", text, attributes);
+    }
   }
   return body;
 }

@@ -32,12 +32,13 @@ def test_each_run_has_its_arms_look(small_store: Path) -> None:
     assert runs["sn-s0"]["lastStep"] == 1950
 
 
-def test_findings_are_there_in_short_and_in_full(make_store: Callable[..., Path]) -> None:
+def test_findings_have_cause_remedy_and_layers(make_store: Callable[..., Path]) -> None:
     store = make_store(norms=["sn"], records=10, nan_from={"sn-s0": 5})
-    found = report_data(store)["findings"]
-    assert found["short"][0]["kind"] == "NaN"
-    assert found["short"][0]["layers"] == 4
-    assert sum(row["kind"] == "NaN" for row in found["every"]) == 4
+    first = report_data(store)["findings"][0]
+    assert (first["kind"], first["severity"], first["layers"], first["from"]) == ("NaN", "grave", 4, 250)
+    assert first["cause"]
+    assert first["remedy"]
+    assert first["affected"] == ["block1.conv", "block2.conv", "block3.conv", "classifier"]
 
 
 def test_a_store_of_nothing_but_runs_gives_a_page(make_store: Callable[..., Path]) -> None:
@@ -45,4 +46,5 @@ def test_a_store_of_nothing_but_runs_gives_a_page(make_store: Callable[..., Path
     data = report_data(store)
     assert data["charts"] == []
     assert data["histograms"] is None
-    assert data["findings"] == {"kinds": list(FINDINGS), "short": [], "every": []}
+    assert data["findings"] == []
+    assert data["kinds"] == list(FINDINGS)

@@ -152,6 +152,20 @@ def test_a_browser_draws_zooms_points_and_toggles(small_store: Path, tmp_path: P
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page is not looked at in a browser")
+def test_a_browser_shows_findings_with_severity_cause_and_remedy(
+    make_store: Callable[..., Path], tmp_path: Path
+) -> None:
+    store = make_store(norms=["sn"], records=8, nan_from={"sn-s0": 4})
+    shown = shown_by_browser(write_report(store, tmp_path / "report.html"), tmp_path)
+    table = re.search(r'<section id="findings".*?</section>', shown, re.S)[0]
+    words = re.findall(r"<td[^>]*>(.*?)</td>", table, re.S)
+    assert words[:5] == ["grave", "NaN", "sn-s0", "block1.conv, and 3 more", "200 to 350"]
+    assert words[5].startswith("100 entries of the weight are NaN")
+    assert words[6].startswith("the update before this step made them")
+    assert "torch.autograd.detect_anomaly" in words[7]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page is not looked at in a browser")
 def test_a_browser_names_the_runs_with_nan(make_store: Callable[..., Path], tmp_path: Path) -> None:
     store = make_store(records=8, nan_from={"sn-s0": 4})
     written = write_report(store, tmp_path / "report.html")

@@ -1,0 +1,91 @@
+"""Finding "accumulated gradient": the gradient grows like a sum over steps, as without ``zero_grad``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.findings.finding import GRAVE, Evidence, Finding
+from analysis.findings.history import ever
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from probes.schema import LAYERS, STEPS
+
+_KIND, _COLUMN, _LOSS = "accumulated gradient", "grad_l2_norm", "loss"
+_SHORTEST = 8  # records of a rise
+_DIP = 0.85  # share of the largest norm of a rise, below which the rise is over
+_JUMP = 1.2  # the first summand that is not taken away shows as a growth of sqrt(2) to 2
+_BELOW, _ABOVE = 1.25, 2.0  # factors by which the growth may miss the two laws: the norm of one gradient is noisy
+_LAYERS_BELOW, _LAYERS_ABOVE, _OF_LAYERS = (
+    1.6,
+    2.5,
+    0.8,
+)  # the same of a layer; the share of layers that must keep to it
+_ACCELERATION = 1.6  # growth per step in the second half over that in the first, which explosions exceed
+_LEARNED = 0.9  # share of the loss at the beginning of the rise, below which gradients may grow because of learning
+
+
+def accumulated_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
+    """Yield the records of a rise of the gradient norm that has the shape of a sum; the number is the growth.
+
+    Without ``zero_grad`` the gradient is the sum of the gradients of all steps so far. After n steps its norm is n
+    times that of one where all gradients agree, and sqrt(n) times where they are independent, in all layers at once.
+    Noise breaks other rises, explosions accelerate, and where the loss falls gradients may grow as well.
+    """
+    if (records := run.take(_COLUMN)) is None:
+        return
+    norms, steps = records[_COLUMN], records.steps
+    total, losses = np.sqrt(np.nansum(norms**2, axis=1)), run.logged_at(_LOSS, steps)
+    where = np.zeros(norms.shape, dtype=bool)
+    growth = np.full(norms.shape, np.nan)
+    highest, first = np.inf, None  # the largest norm of the present rise; the record before its first large growth
+    for record in range(len(total)):
+        if not total[record] >= _DIP * highest:
+            highest, first = total[record], None
+            continue
+        highest = max(highest, total[record])
+        if first is None and 0 < _JUMP * total[record - 1] <= total[record]:
+            first = record - 1
+        if first is None or record - first + 1 < _SHORTEST or losses[record] < _LEARNED * losses[first]:
+            continue
+        if _is_a_sum(norms, total, steps, first, record, least=limits.accumulated):
+            growth[first + 1 : record + 1] = norms[first + 1 : record + 1] / norms[first]
+            where[first + 1 : record + 1] = ~np.isnan(norms[first + 1 : record + 1])
+    yield Evidence(
+        where,
+        steps,
+        run.layers,
+        growth,
+        limits.accumulated,
+        _COLUMN,
+        GRAVE,
+        "the gradient norm of every layer rises as a sum of gradients does: at the first record "
+        "{value:.3g} times, and on",
+        "gradients are never set to 0 between steps: optimizer.zero_grad() is missing, or comes at the wrong place",
+        "call optimizer.zero_grad() before each backward(), or once in each accumulation of micro-batches",
+    )
+
+
+def _is_a_sum(norms: np.ndarray, total: np.ndarray, steps: np.ndarray, first: int, last: int, *, least: float) -> bool:
+    if total[last] < least * total[first]:
+        return False
+    middle = (first + last) // 2
+    early = (total[middle] - total[first]) / (steps[middle] - steps[first])
+    late = (total[last] - total[middle]) / (steps[last] - steps[middle])
+    summands = (1 + steps[first + 1 : last + 1] - steps[first])[:, None]
+    of_network = _follows((total[first + 1 : last + 1] / total[first])[:, None], summands, below=_BELOW, above=_ABOVE)
+    if late > _ACCELERATION * early or not of_network.all():
+        return False
+    with np.errstate(divide="ignore", invalid="ignore"):
+        growth = norms[first + 1 : last + 1] / norms[first]
+    measured = ~ever(np.isnan(growth))
+    follows = ~ever(~_follows(growth, summands, below=_LAYERS_BELOW, above=_LAYERS_ABOVE))
+    return bool(measured.any() and follows[measured].mean() >= _OF_LAYERS)
+
+
+def _follows(growth: np.ndarray, summands: np.ndarray, *, below: float, above: float) -> np.ndarray:
+    return np.asarray((growth >= np.sqrt(summands) / below) & (growth <= summands * above))
+
+
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN,), STEPS: (_LOSS,)}, accumulated_gradient)

@@ -1,0 +1,52 @@
+"""Finding "dead units": ReLU units that are 0 for every input, and so learn no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.findings.finding import GRAVE, WARNING, Evidence, Finding
+from analysis.findings.history import lasting
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from probes.schema import LAYERS
+
+_KIND, _COLUMN, _SPARSITY = "dead units", "dead_fraction", "grad_sparsity"
+_RECORDS = 2  # in a row: of a small batch all entries of a channel may be negative by chance
+_HALF = 0.5  # share of the dead channels that must show in the gradient
+
+
+def dead_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
+    """Yield the layers with at least a share of dead channels; the number is the share.
+
+    A channel is dead where no entry of the batch is above 0. Where a ReLU follows, the weights of a dead channel have a
+    gradient of exactly 0; a layer without such zeros is followed by something else and left out. So are a network's
+    outputs: a logit may be negative for every input. A layer that is dead as a whole is grave.
+    """
+    if (records := run.take(_COLUMN)) is None:
+        return
+    share = records[_COLUMN]
+    dead = (share >= limits.dead) & ~run.of_network_outputs()
+    sparsity = run.whole(_SPARSITY)
+    if sparsity is not None:
+        known = sparsity[np.isin(run.steps, records.steps)]
+        dead &= np.isnan(known) | (known >= _HALF * share)
+    lasts = lasting(dead, records=_RECORDS)
+    whole = lasting(dead & (share == 1), records=_RECORDS)
+    for severity, where in ((GRAVE, whole), (WARNING, lasts & ~whole)):
+        yield Evidence(
+            where,
+            records.steps,
+            run.layers,
+            share,
+            limits.dead,
+            _COLUMN,
+            severity,
+            "{value:.0%} of the channels are dead: not positive for any input of the batch",
+            "a large step or a large negative bias has moved the pre-activations below 0, where ReLU has no gradient",
+            "lower the learning rate, normalise before the ReLU, or take LeakyReLU or GELU",
+        )
+
+
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _SPARSITY)}, dead_units)

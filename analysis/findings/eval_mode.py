@@ -1,0 +1,99 @@
+"""Finding "eval mode": batch norm uses its running statistics in training, or no pass is a training pass."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.findings.finding import NOTE, WARNING, Evidence, Finding
+from analysis.findings.history import lasting
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from probes.schema import LAYERS
+
+_KIND = "eval mode"
+_MEAN, _VARIANCE, _OUTPUTS = "activation_mean", "activation_var", "activation_nonfinite"
+_SCALE, _SCALES, _SHIFT, _SHIFTS = "weight_mean", "weight_var", "bias_mean", "bias_var"
+_GRADIENT = "grad_l2_norm"
+_BATCH_NORM = re.compile(r"(Sync|Lazy)?BatchNorm[123]?d?")
+_RECORDS = 2
+_SEEN = 5  # records with gradients and without a single activation
+_SHIFTED, _WIDER = 0.1, 1.2  # beyond any rounding in bfloat16
+_NARROWER = 0.7  # a batch of one's own leaves less only in constant channels, and where its variance is near epsilon
+_FAR_FROM_EPSILON = 1e-3
+
+
+def eval_mode(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
+    """Yield batch norms that cannot have been normalised by their own batch, and runs without any activation.
+
+    In train mode the output has the mean of the shifts, ``mean(beta)``, and the variance ``mean(gamma^2) + var(beta)``,
+    less where channels are constant. The number is the distance from that mean in standard deviations. A batch norm
+    whose weight has no gradient is frozen on purpose: a note.
+    """
+    yield from _batch_norms(run)
+    yield from _whole_network(run)
+
+
+def _batch_norms(run: RunRecords) -> Iterator[Evidence]:
+    records = run.take(_MEAN, _VARIANCE, _SCALE, _SCALES, _SHIFT, _SHIFTS)
+    if records is None:
+        return
+    normalises = np.array([bool(_BATCH_NORM.fullmatch(kind)) for kind in run.types])
+    widest = records[_SCALE] ** 2 + records[_SCALES] + records[_SHIFTS]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.abs(records[_MEAN] - records[_SHIFT]) / np.sqrt(widest)
+        ratio = records[_VARIANCE] / widest
+        given = np.zeros(ratio.shape, dtype=bool)
+        given[:, 1:] = records[_VARIANCE][:, :-1] > _FAR_FROM_EPSILON  # of the layer before
+        other = normalises & ((distance > _SHIFTED) | (ratio > _WIDER) | ((ratio < _NARROWER) & given))
+    lasts = lasting(other, records=_RECORDS)
+    frozen = ~_trained_so_far(run, records.steps)
+    for severity, where in ((WARNING, lasts & ~frozen), (NOTE, lasts & frozen)):
+        yield Evidence(
+            where,
+            records.steps,
+            run.layers,
+            distance,
+            _SHIFTED,
+            _MEAN,
+            severity,
+            "the output has not the mean and variance that its own batch would give it (its mean is off by {value:.2g} "
+            "standard deviations): it is normalised by running statistics",
+            "the module is in eval mode during training, as after an evaluation without model.train()",
+            "call model.train() before each epoch; nothing if frozen statistics are meant",
+        )
+
+
+def _trained_so_far(run: RunRecords, steps: np.ndarray) -> np.ndarray:
+    """Return where a layer has had a gradient at some record so far; everywhere if gradients are not recorded."""
+    gradients = run.whole(_GRADIENT)
+    if gradients is None:
+        return np.ones((len(steps), len(run.layers)), dtype=bool)
+    return np.asarray(np.logical_or.accumulate(~np.isnan(gradients), axis=0)[np.isin(run.steps, steps)])
+
+
+def _whole_network(run: RunRecords) -> Iterator[Evidence]:
+    gradients, outputs = run.take(_GRADIENT), run.whole(_OUTPUTS)
+    if gradients is None or outputs is None:
+        return
+    norms = gradients[_GRADIENT]
+    seen = np.logical_or.accumulate(~np.isnan(outputs).all(axis=1))[np.isin(run.steps, gradients.steps)]
+    if len(norms) < _SEEN or seen[:_SEEN].any():
+        return
+    yield Evidence(
+        ~np.isnan(norms) & ~seen[:, None],
+        gradients.steps,
+        run.layers,
+        norms,
+        0.0,
+        _OUTPUTS,
+        WARNING,
+        "weights are trained, and no layer was run in a training pass",
+        "the model is in eval mode while it is trained: dropout and batch norm do not do what they are there for",
+        "call model.train() before the loop, and after each evaluation",
+    )
+
+
+FINDING = Finding(_KIND, {LAYERS: (_MEAN, _VARIANCE, _OUTPUTS, _SCALE, _SCALES, _SHIFT, _SHIFTS, _GRADIENT)}, eval_mode)

@@ -1,0 +1,118 @@
+"""Which layers take part in forward and backward: those that are run, have a gradient, are cut off from the loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.findings.history import always_before, count_before, ever, lasting
+from analysis.findings.run_records import RunRecords
+
+WEIGHT, GRADIENT, ACTIVATION, ARRIVING = "weight_mean", "grad_nonfinite", "activation_nonfinite", "activation_grad_var"
+READS = (WEIGHT, "grad_l2_norm", GRADIENT, "activation_mean", ACTIVATION, ARRIVING)
+_IN_A_ROW, _BEFORE = 3, 5  # records: of the silence, and of what was there at every record before it
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Which layers take part, at the records at which some layer has a gradient; all arrays ``(records, layers)``.
+
+    Attributes:
+        steps: The step of each record.
+        gradient: Whether the weight has a gradient.
+        active: Whether the module was run in a training pass; True everywhere where activations are not recorded.
+        silent: Whether the layer has a weight and no gradient, though it was run.
+        unused: Whether the layer has a weight and neither gradient nor activation.
+        asked: At which records it is known whether a gradient arrives at outputs, ``(records, 1)``.
+        arrives: Whether one does.
+    """
+
+    steps: np.ndarray
+    gradient: np.ndarray
+    active: np.ndarray
+    silent: np.ndarray
+    unused: np.ndarray
+    asked: np.ndarray
+    arrives: np.ndarray
+
+
+def gradient_flow(run: RunRecords) -> Flow | None:
+    """Return which layers take part, or None where gradients or weights are not recorded.
+
+    Counts of non-finite entries are read where they are: a null is not measured, and a measured NaN is counted there.
+    """
+    weights, gradients = run.whole(WEIGHT), _measured(run, GRADIENT, "grad_l2_norm")
+    if weights is None or gradients is None:
+        return None
+    outputs = _measured(run, ACTIVATION, "activation_mean")
+    due = gradients.any(axis=1)
+    if outputs is not None and outputs.any():
+        due &= outputs.any(axis=1)
+    if not due.any():
+        return None
+    has_weight = ever(~np.isnan(weights)) | ever(gradients)
+    gradient = gradients[due]
+    active, arrives = np.ones(gradient.shape, dtype=bool), np.zeros(gradient.shape, dtype=bool)
+    if outputs is not None and outputs.any():
+        owners = _owners(run, outputs)
+        active = outputs[due] | outputs[due][:, owners]
+        if (arriving := run.whole(ARRIVING)) is not None:
+            arrives = ~np.isnan(arriving[due])
+            arrives |= arrives[:, owners]
+    missing = has_weight & ~gradient
+    asked = np.asarray(arrives.any(axis=1, keepdims=True))
+    return Flow(run.steps[due], gradient, active, missing & active, missing & ~active, asked, arrives)
+
+
+def _measured(run: RunRecords, count: str, value: str) -> np.ndarray | None:
+    for column in (count, value):
+        if (matrix := run.whole(column)) is not None:
+            return np.asarray(~np.isnan(matrix))
+    return None
+
+
+def _owners(run: RunRecords, outputs: np.ndarray) -> np.ndarray:
+    """Return for each layer the place of the module that it is a part of, if that has outputs and it has none itself.
+
+    A second weight of a module is a row without outputs, ``lstm.weight_hh_l0``, and attention runs the weights of its
+    ``out_proj`` itself. Every other layer is its own owner.
+    """
+    places = {name: place for place, name in enumerate(run.layers)}
+    with_outputs = ever(outputs)
+    owners = np.arange(len(run.layers))
+    for name, place in places.items():
+        parent = places.get(name.rpartition(".")[0])
+        if parent is not None and not with_outputs[place] and with_outputs[parent]:
+            owners[place] = parent
+    return owners
+
+
+def from_start(mask: np.ndarray, *, records: int = _IN_A_ROW) -> np.ndarray:
+    """Return where a mask has held at every record so far, of layers in which it held at the first few in a row."""
+    holds = mask & always_before(mask)
+    return holds & holds[:records].all(axis=0) & (len(mask) >= records)
+
+
+def later(mask: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return where a mask holds, a few records in a row, from a record on before which another held at every one."""
+    lasts = lasting(mask, records=_IN_A_ROW)
+    starts = lasts & always_before(before) & (count_before(before) >= _BEFORE)
+    carried = np.zeros_like(lasts)
+    for record in range(len(lasts)):
+        carried[record] = lasts[record] & (starts[record] | (carried[record - 1] if record else False))
+    return carried
+
+
+def decided(flow: Flow, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Split a stretch of silence by layer: a gradient arrives at the output, none arrives, or nobody knows.
+
+    Decided by the first record of the stretch at which it is known. A run that never records what arrives is the last
+    case; one that does, and has not yet, is none of the three.
+    """
+    known = where & flow.asked
+    first = known.argmax(axis=0)
+    any_known = ever(known)
+    arrives = flow.arrives[first, np.arange(where.shape[1])]
+    recorded = bool(flow.asked.any())
+    return where & any_known & arrives, where & any_known & ~arrives, where & (not recorded)

@@ -1,0 +1,43 @@
+"""Finding "large update": an optimizer step changes a large part of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.findings.finding import WARNING, Evidence, Finding
+from analysis.findings.history import lasting
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from analysis.findings.update_sizes import NORM, UPDATE, typical_updates
+from probes.schema import LAYERS
+
+_RECORDS = 2  # in a row: the first step of an optimizer may be large
+
+
+def large_update(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
+    """Yield the layers with large updates at records where the median over layers is large too.
+
+    The number is the layer's ``|W' - W| / |W|``.
+    """
+    if (found := typical_updates(run)) is None:
+        return
+    records, typical = found
+    sizes = records[UPDATE]
+    large = lasting(typical > limits.large_update, records=_RECORDS)
+    yield Evidence(
+        large & np.isfinite(sizes) & (sizes > limits.large_update),
+        records.steps,
+        run.layers,
+        sizes,
+        limits.large_update,
+        UPDATE,
+        WARNING,
+        "one step changes the weight by {value:.0%} of its norm; about 0.1% is usual",
+        "a learning rate that is too large",
+        "lower the learning rate by a factor of 10 to 100",
+    )
+
+
+FINDING = Finding("large update", {LAYERS: (UPDATE, NORM)}, large_update)

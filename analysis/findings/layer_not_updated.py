@@ -1,0 +1,60 @@
+"""Finding "no update": a layer has a gradient, and the optimizer does not move its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.findings.finding import GRAVE, Evidence, Finding
+from analysis.findings.history import lasting
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from probes.schema import LAYERS
+
+_KIND, _UPDATE, _GRADIENT, _NORM = "no update", "update_ratio", "grad_l2_norm", "weight_l2_norm"
+_RECORDS = 2
+_MOVES = 1e-6  # update ratio of the other layers that no rounding in float32 takes to 0
+_COMPARABLE = 1e-4  # share in the median gradient of the other layers above which an update of 0 is no rounding either
+
+
+def layer_not_updated(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
+    """Yield the layers whose update is exactly 0 while others move; the number is the layer's gradient norm."""
+    if (records := run.take(_UPDATE, _GRADIENT)) is None:
+        return
+    updates, gradients = records[_UPDATE], records[_GRADIENT]
+    still = (updates == 0) | _zero_weight_that_stays(run, records.steps, updates)
+    moves = np.isfinite(updates) & (updates > 0)
+    typical_update = _median(updates, where=moves)
+    typical_gradient = _median(gradients, where=moves)
+    stuck = still & (gradients > _COMPARABLE * typical_gradient) & (typical_update > _MOVES)
+    yield Evidence(
+        lasting(stuck, records=_RECORDS),
+        records.steps,
+        run.layers,
+        gradients,
+        0.0,
+        _UPDATE,
+        GRAVE,
+        "the weight has a gradient of norm {value:.3g} and is not updated, while other layers are",
+        "the weight is in no group of the optimizer (a layer made or replaced after it), in a group whose rate is 0, "
+        "or in a type too coarse for its update (bfloat16)",
+        "make the optimizer after the model is final, from model.parameters(); or requires_grad_(False) if it is meant",
+    )
+
+
+def _zero_weight_that_stays(run: RunRecords, steps: np.ndarray, updates: np.ndarray) -> np.ndarray:
+    """Return where a weight of zeros is not moved: 0 / 0 is NaN, and the step from 0 is infinite where it moves."""
+    norms = run.whole(_NORM)
+    if norms is None:
+        return np.zeros(updates.shape, dtype=bool)
+    return np.isnan(updates) & (norms[np.isin(run.steps, steps)] == 0)
+
+
+def _median(values: np.ndarray, *, where: np.ndarray) -> np.ndarray:
+    """Return the median over the layers of each record where a mask holds, ``(records, 1)``; NaN where nowhere."""
+    kept = np.ma.masked_where(~where, values)
+    return np.ma.filled(np.ma.median(kept, axis=1), np.nan)[:, None]
+
+
+FINDING = Finding(_KIND, {LAYERS: (_UPDATE, _GRADIENT, _NORM)}, layer_not_updated)

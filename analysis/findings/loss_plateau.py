@@ -1,0 +1,49 @@
+"""Finding "plateau": the training loss has not moved since the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from analysis.findings.finding import NOTE, WHOLE_RUN, Evidence, Finding
+from analysis.findings.history import always_before
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from probes.schema import STEPS
+
+_COLUMN = "loss"
+_FIRST, _FEWEST = 10, 30  # losses whose median is the start; losses before which nothing is said
+
+
+def loss_plateau(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
+    """Yield the steps up to which the median of ten losses never fell below that of the first ten by a share.
+
+    The number is the fall so far, ``1 - median / first median``. Losses that are not positive have none.
+    """
+    logged = run.logged(_COLUMN)
+    if logged is None or len(logged[0]) < _FEWEST or not (logged[1][:_FIRST] > 0).all():
+        return
+    steps, losses = logged
+    medians = pd.Series(losses).rolling(_FIRST).median().to_numpy()
+    fall = 1 - medians / medians[_FIRST - 1]
+    flat = np.isnan(fall) | (np.abs(fall) < limits.plateau)
+    flat &= always_before(flat) & np.isfinite(losses)
+    if not flat[:_FEWEST].all():
+        return
+    yield Evidence(
+        flat[:, None],
+        steps,
+        WHOLE_RUN,
+        np.nan_to_num(fall)[:, None],
+        limits.plateau,
+        _COLUMN,
+        NOTE,
+        "the loss has not moved by {limit:.0%} since the start",
+        "labels that do not belong to their inputs, a learning rate that is too small, or a task without signal",
+        "check the pairs of inputs and labels; train on one batch alone, whose loss must fall to 0",
+    )
+
+
+FINDING = Finding("plateau", {STEPS: (_COLUMN,)}, loss_plateau)

@@ -1,0 +1,49 @@
+"""Finding "no gradient": a layer is run and has no gradient: frozen, or cut off from the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.findings.detached_layer import surely_detached
+from analysis.findings.finding import NOTE, WARNING, Evidence, Finding
+from analysis.findings.gradient_flow import READS, decided, from_start, gradient_flow, later
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from probes.schema import LAYERS
+
+_KIND, _COLUMN = "no gradient", "grad_l2_norm"
+
+
+def no_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
+    """Yield the layers without a gradient of which it is not known whether they are frozen or detached.
+
+    These are the first layers of a network, whole branches, and all layers where the gradients that arrive at outputs
+    are not recorded. The number is the count of layers with a gradient at the record. Never trained is a note.
+    """
+    if (flow := gradient_flow(run)) is None:
+        return
+    trained = np.broadcast_to(flow.gradient.sum(axis=1, keepdims=True).astype(float), flow.gradient.shape)
+    for severity, where, text in (
+        (NOTE, from_start(flow.silent), "the weight has had no gradient so far, {value:.0f} other layers have one"),
+        (WARNING, later(flow.silent, flow.gradient), "the weight had a gradient at every record before, and has none"),
+    ):
+        _, cut, unknown = decided(flow, where)
+        undecided = (cut & ~surely_detached(run, flow, where)) | unknown
+        yield Evidence(
+            undecided,
+            flow.steps,
+            run.layers,
+            trained,
+            0.0,
+            _COLUMN,
+            severity,
+            text,
+            "requires_grad is False for it, and for all before it; or its output is detached from the loss (detach, "
+            "no_grad, item, numpy)",
+            "nothing if it is meant; else requires_grad_(True), or take out what cuts its output off",
+        )
+
+
+FINDING = Finding(_KIND, {LAYERS: READS}, no_gradient)

@@ -1,0 +1,61 @@
+"""Finding "saturation": tanh or sigmoid units that are driven into their flat ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.findings.finding import WARNING, Evidence, Finding
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from analysis.summaries.layer_choice import is_normalisation
+from probes.schema import LAYERS
+
+_KIND, _COLUMN, _GRADIENT, _DEAD = "saturation", "saturated_fraction", "activation_grad_var", "dead_fraction"
+_FLAT = 0.1  # of the gradient behind the unit is left before it; tanh has less than 0.01 at 3
+
+
+def saturated_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
+    """Yield the layers of which a share of entries is beyond 3 in magnitude and that pass little gradient back.
+
+    The number is the share. Large outputs alone are no fault before a ReLU: the gradient that arrives at the layer must
+    also be a small part of that at the next layer with a weight. Dead layers and layers before a normalisation, whose
+    outputs no tanh sees, are left out.
+    """
+    if (records := run.take(_COLUMN, _GRADIENT)) is None:
+        return
+    share, size = records[_COLUMN], np.sqrt(records[_GRADIENT])
+    behind = _of_next_layer(run, size)
+    dead = run.whole(_DEAD)
+    alive = (
+        np.ones(share.shape, dtype=bool) if dead is None else ~(dead[np.isin(run.steps, records.steps)] >= limits.dead)
+    )
+    normalised = np.array([is_normalisation(kind) for kind in (*run.types[1:], "")])
+    yield Evidence(
+        (share >= limits.saturated) & (size < _FLAT * behind) & alive & ~normalised,
+        records.steps,
+        run.layers,
+        share,
+        limits.saturated,
+        _COLUMN,
+        WARNING,
+        "{value:.0%} of the outputs are beyond 3 in magnitude, where tanh is flat, and hardly any gradient passes",
+        "weights, biases or inputs that are too large for tanh or sigmoid",
+        "initialise smaller (Glorot), scale the inputs to about 1, normalise before the activation, or take ReLU",
+    )
+
+
+def _of_next_layer(run: RunRecords, size: np.ndarray) -> np.ndarray:
+    """Return the size of the gradient at the next layer that has one and is no normalisation; NaN for the last."""
+    following = np.full(size.shape, np.nan)
+    for places in run.networks():
+        coming = np.full(len(size), np.nan)
+        for place in places[::-1]:
+            following[:, place] = coming
+            if not is_normalisation(run.types[place]):
+                coming = np.where(np.isnan(size[:, place]), coming, size[:, place])
+    return following
+
+
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _GRADIENT, _DEAD)}, saturated_units)

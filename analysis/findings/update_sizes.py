@@ -1,0 +1,27 @@
+"""The typical size of an update: the median over layers of ``|W' - W| / |W|``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.findings.history import first_measured
+from analysis.findings.run_records import Records, RunRecords
+
+UPDATE, NORM = "update_ratio", "weight_l2_norm"
+
+
+def typical_updates(run: RunRecords) -> tuple[Records, np.ndarray] | None:
+    """Return the records of the update sizes and the median over layers at each, ``(records, 1)``; None without any.
+
+    Layers whose weight starts at 0 are left out: their first steps are infinite or large beside what they have become.
+    """
+    if (records := run.take(UPDATE)) is None:
+        return None
+    sizes = records[UPDATE].copy()
+    norms = run.whole(NORM)
+    from_zero = np.isinf(first_measured(sizes)) | np.isnan(sizes).all(axis=0)
+    if norms is not None:
+        from_zero |= first_measured(norms) == 0
+    sizes[:, from_zero] = np.nan
+    kept = np.ma.masked_invalid(sizes)
+    return records, np.ma.filled(np.ma.median(kept, axis=1), np.nan)[:, None]

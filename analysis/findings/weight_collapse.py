@@ -1,0 +1,38 @@
+"""Finding "weight collapse": a weight shrinks to almost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analysis.findings.finding import WARNING, Evidence, Finding
+from analysis.findings.history import largest_before
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from probes.schema import LAYERS
+
+_KIND, _COLUMN = "weight collapse", "weight_l2_norm"
+
+
+def weight_collapse(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
+    """Yield the layers whose weight has a small part of its largest norm so far; the number is that part."""
+    if (records := run.take(_COLUMN)) is None:
+        return
+    norms = records[_COLUMN]
+    before = largest_before(norms)
+    small = (before > 0) & (norms < limits.weight_collapse * before)
+    with_zeros = before + (before == 0)
+    yield Evidence(
+        small,
+        records.steps,
+        run.layers,
+        norms / with_zeros,
+        limits.weight_collapse,
+        _COLUMN,
+        WARNING,
+        "the norm of the weight is {value:.2g} of the largest it had",
+        "a weight decay that is too large for the learning rate, or a step that set the weight to about 0",
+        "lower the weight decay; leave the scales of normalisation layers and biases out of it",
+    )
+
+
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN,)}, weight_collapse)

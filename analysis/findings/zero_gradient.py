@@ -1,0 +1,54 @@
+"""Finding "zero gradient": a layer's gradient is exactly 0, step after step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.findings.finding import GRAVE, WARNING, Evidence, Finding
+from analysis.findings.history import first_measured, lasting
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from probes.schema import LAYERS, STEPS
+
+_KIND, _COLUMN, _LOSS = "zero gradient", "grad_l2_norm", "loss"
+_RECORDS = 3  # in a row: behind a weight of zeros the gradient is 0 at the first step alone
+_SOLVED = 1e-6  # of the first loss: a hinge loss at 0 has no gradient
+
+
+def zero_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
+    """Yield the layers whose gradient is exactly 0; the number is the network's largest gradient norm at the record.
+
+    It is grave where every layer has such a gradient and the loss is not 0. A gradient that is 0 because it has
+    vanished, below what float32 holds, is a finding of another kind.
+    """
+    if (records := run.take(_COLUMN)) is None:
+        return
+    norms = records[_COLUMN]
+    largest = np.fmax.reduce(norms, axis=1)[:, None]
+    losses = run.logged_at(_LOSS, records.steps)[:, None]
+    solved = np.abs(losses) <= _SOLVED * np.abs(first_measured(losses))
+    zero = norms == 0
+    underflow = ((norms > 0) & (norms < limits.vanished * largest)).any(axis=1, keepdims=True)
+    every = lasting(zero & (largest == 0) & ~solved, records=_RECORDS)
+    some = lasting(zero & (largest > 0) & ~underflow, records=_RECORDS)
+    for severity, where, text in (
+        (GRAVE, every, "the gradient of every layer is exactly 0"),
+        (WARNING, some, "the gradient is exactly 0, while the network's largest has norm {value:.3g}"),
+    ):
+        yield Evidence(
+            where,
+            records.steps,
+            run.layers,
+            np.broadcast_to(largest, norms.shape),
+            limits.vanished,
+            _COLUMN,
+            severity,
+            text,
+            "dead ReLU units behind the layer, a factor or weights of 0 behind it, or dropout of everything",
+            "see dead units; initialise at random; multiply by no constant 0",
+        )
+
+
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN,), STEPS: (_LOSS,)}, zero_gradient)

@@ -1,0 +1,67 @@
+"""Findings as text: one line each while a run is watched, a paragraph each with cause and remedy when it is checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pandas as pd
+
+from analysis.findings import CAUSE, FROM_STEP, KIND, LAYER_COUNT, MESSAGE, REMEDY, SEVERITIES, SEVERITY, TO_STEP
+from analysis.findings.finding import COLUMN
+from analysis.reading.tables import records
+from probes.schema import LAYER, RUN
+
+
+def as_line(row: dict[str, Any]) -> str:
+    """Return a finding as one line: kind, layer or run, message, first step, number of layers."""
+    others = row[LAYER_COUNT] - 1
+    more = f" (and {others} more {'layer' if others == 1 else 'layers'})" if others > 0 else ""
+    return f"{row[KIND]}: {row[LAYER] or row[RUN]}: {row[MESSAGE]}, from step {row[FROM_STEP]:,}{more}"
+
+
+def as_paragraphs(found: pd.DataFrame) -> str:
+    """Return findings as paragraphs, in their order; none gives an empty text."""
+    return "\n\n".join(_paragraph(row) for row in records(found))
+
+
+def _paragraph(row: dict[str, Any]) -> str:
+    others = row[LAYER_COUNT] - 1
+    more = f" and {others} more" if others > 0 else ""
+    where = f", layer {row[LAYER]}{more}" if row[LAYER] else ""
+    steps = (
+        f"step {row[FROM_STEP]:,}"
+        if row[FROM_STEP] == row[TO_STEP]
+        else f"steps {row[FROM_STEP]:,} to {row[TO_STEP]:,}"
+    )
+    return "\n".join(
+        [
+            f"{row[SEVERITY]}: {row[KIND]} in run {row[RUN]}{where}, {steps}",
+            f"  seen:   {row[MESSAGE]} (column {row[COLUMN]})",
+            f"  cause:  {row[CAUSE]}",
+            f"  remedy: {row[REMEDY]}",
+        ]
+    )
+
+
+def counted(found: pd.DataFrame) -> str:
+    """Return how many findings there are of each severity: ``1 grave, 0 warnings, 2 notes``."""
+    counts = {severity: int((found[SEVERITY] == severity).sum()) for severity in SEVERITIES}
+    grave, warnings, notes = counts.values()
+    return f"{grave} grave, {warnings} {_plural('warning', warnings)}, {notes} {_plural('note', notes)}"
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def as_json_text(found: pd.DataFrame) -> str:
+    """Return findings as one JSON object: the counts by severity, and a list with a key a column; no number is null."""
+    counts = {severity: int((found[SEVERITY] == severity).sum()) for severity in SEVERITIES}
+    listed = [{key: _plain(value) for key, value in row.items()} for row in records(found)]
+    return json.dumps({**counts, "findings": listed}, indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

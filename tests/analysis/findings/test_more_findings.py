@@ -1,0 +1,188 @@
+"""The findings that need several columns, each on the smallest table that shows it and on one that must not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import meandrift
+from analysis.findings import findings, findings_in
+
+NO_STEPS = pd.DataFrame()
+Rows = dict[str, Sequence[float]]
+
+
+def table(*layers: tuple[str, str, Rows], every: int = 1) -> pd.DataFrame:
+    """Return rows of layers given as name, type and columns, in forward order."""
+    parts = []
+    for index, (name, kind, columns) in enumerate(layers):
+        count = len(next(iter(columns.values())))
+        keys = {"run": "r", "layer": name, "layer_index": index, "layer_type": kind}
+        parts.append(pd.DataFrame({**keys, "step": np.arange(count) * every, **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def told(rows: pd.DataFrame, steps: pd.DataFrame = NO_STEPS) -> list[tuple[str, str, str, int]]:
+    found = findings_in(rows, steps)
+    return [(row["kind"], row["severity"], row["layer"], row["from_step"]) for row in found.to_dict("records")]
+
+
+def flow(gradient: bool, active: bool = True, arrives: bool = True, records: int = 5) -> Rows:
+    """Return the columns of a layer that takes part as said, at every record."""
+
+    def column(there: bool, value: float) -> list[float]:
+        return [value if there else np.nan] * records
+
+    return {
+        "weight_mean": list(np.linspace(0, 0.001, records)),
+        "grad_l2_norm": column(gradient, 1.0),
+        "grad_nonfinite": column(gradient, 0.0),
+        "activation_mean": column(active, 0.1),
+        "activation_nonfinite": column(active, 0.0),
+        "activation_grad_var": column(arrives, 1.0),
+    }
+
+
+TRAINED = flow(gradient=True)
+
+
+def test_a_layer_without_gradient_at_whose_output_one_arrives_is_frozen() -> None:
+    assert told(table(("a", "Linear", TRAINED), ("b", "Linear", flow(False)), ("c", "Linear", TRAINED))) == [
+        ("frozen", "note", "b", 0)
+    ]
+
+
+def test_a_layer_at_whose_output_no_gradient_arrives_is_detached_if_one_before_it_is_trained() -> None:
+    cut = flow(False, arrives=False)
+    assert told(table(("a", "Linear", TRAINED), ("b", "Linear", cut), ("c", "Linear", TRAINED))) == [
+        ("detached", "warning", "b", 0)
+    ]
+    assert told(table(("a", "Linear", cut), ("b", "Linear", TRAINED))) == [("no gradient", "note", "a", 0)]
+    assert told(table(("a", "Linear", TRAINED), ("b", "Embedding", cut), ("c", "Linear", TRAINED))) == [
+        ("no gradient", "note", "b", 0)
+    ]
+
+
+def test_a_whole_branch_without_gradient_may_be_frozen_on_purpose() -> None:
+    cut = flow(False, arrives=False)
+    rows = table(("student.0", "Linear", TRAINED), ("other.0", "Linear", cut), ("other.1", "Linear", cut))
+    assert told(rows) == [("no gradient", "note", "other.0", 0)]
+
+
+def test_a_layer_that_loses_its_gradient_is_a_warning_from_that_step() -> None:
+    lost = {name: [*TRAINED[name], *TRAINED[name]] for name in TRAINED}
+    frozen = {
+        **lost,
+        **{name: [*TRAINED[name], TRAINED[name][0], *[np.nan] * 4] for name in ("grad_l2_norm", "grad_nonfinite")},
+    }
+    assert told(table(("a", "Linear", lost), ("b", "Linear", frozen), ("c", "Linear", lost))) == [
+        ("frozen", "warning", "b", 6)
+    ]
+
+
+def test_a_layer_that_is_not_run_is_unused_and_a_whole_branch_a_note() -> None:
+    unused = flow(False, active=False, arrives=False)
+    assert told(table(("a", "Linear", TRAINED), ("b", "Linear", unused))) == [("unused", "warning", "b", 0)]
+    rows = table(("a", "Linear", TRAINED), ("teacher.0", "Linear", unused), ("teacher.1", "Linear", unused))
+    assert told(rows) == [("unused", "note", "teacher.0", 0)]
+
+
+def test_an_expert_that_was_not_chosen_yet_is_a_note() -> None:
+    never, now_and_then = flow(False, active=False, arrives=False), flow(True)
+    for name in now_and_then:
+        now_and_then[name] = [*now_and_then[name][:2], *([np.nan] * 2 if name != "weight_mean" else [0.1, 0.1]), 0.0]
+    layers = ("a", "Linear", TRAINED), ("experts.0", "Linear", now_and_then), ("experts.1", "Linear", never)
+    assert told(table(*layers)) == [("unused", "note", "experts.1", 0)]
+
+
+def test_a_second_weight_of_a_module_is_run_with_it() -> None:
+    module = {name: values for name, values in flow(False).items() if not name.startswith(("weight", "grad"))}
+    weight = flow(True, active=False, arrives=False)
+    assert told(table(("rnn", "LSTM", module), ("rnn.weight_hh_l0", "LSTM", weight), ("a", "Linear", TRAINED))) == []
+
+
+def batch_norm(mean: float, variance: float, *, gradient: float = 1.0) -> Rows:
+    columns = {
+        "activation_mean": mean,
+        "activation_var": variance,
+        "activation_nonfinite": 0.0,
+        "weight_mean": 1.0,
+        "weight_var": 0.01,
+        "bias_mean": 0.5,
+        "bias_var": 0.04,
+        "grad_l2_norm": gradient,
+    }
+    return {name: [value] * 3 for name, value in columns.items()}
+
+
+def test_a_batch_norm_that_does_not_normalise_its_batch_is_in_eval_mode() -> None:
+    before = {"activation_mean": [0.0] * 3, "activation_var": [1.0] * 3}
+    layers = ("conv", "Conv2d", before)
+    assert told(table(layers, ("norm", "BatchNorm2d", batch_norm(0.5, 1.05)))) == []
+    for mean, variance in ((0.7, 1.05), (0.5, 1.4), (0.5, 0.4)):
+        assert told(table(layers, ("norm", "BatchNorm2d", batch_norm(mean, variance)))) == [
+            ("eval mode", "warning", "norm", 0)
+        ]
+    assert told(table(layers, ("norm", "LayerNorm", batch_norm(0.7, 1.05)))) == []
+    frozen = batch_norm(0.7, 1.05, gradient=np.nan)
+    assert told(table(layers, ("norm", "BatchNorm2d", frozen))) == [("eval mode", "note", "norm", 0)]
+
+
+def test_weights_that_are_trained_without_any_training_pass() -> None:
+    blind = {"grad_l2_norm": [1.0] * 5, "activation_nonfinite": [np.nan] * 5}
+    assert told(table(("a", "Linear", blind))) == [("eval mode", "warning", "a", 0)]
+
+
+def test_saturation_needs_large_outputs_and_a_gradient_that_is_lost() -> None:
+    behind = ("b", "Linear", {"saturated_fraction": [0.0], "activation_grad_var": [1.0]})
+    for lost, kinds in ((1e-4, ["saturation"]), (0.5, [])):
+        inner = ("a", "Linear", {"saturated_fraction": [0.95], "activation_grad_var": [lost]})
+        assert [row[0] for row in told(table(inner, behind))] == kinds
+    dead = ("a", "Linear", {"saturated_fraction": [0.95], "activation_grad_var": [1e-4], "dead_fraction": [1.0]})
+    assert told(table(dead, behind)) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind"),
+    [
+        ({"update_ratio": [0.5, 0.5, 0.01]}, "large update"),
+        ({"update_ratio": [1e-8] * 5}, "small update"),
+        ({"weight_l2_norm": [1.0, 1.0, 0.005]}, "weight collapse"),
+        ({"effective_rank": [20.0, 20.0, 2.0]}, "rank collapse"),
+        ({"effective_rank": [1.0], "spectral_norm": [2.0], "singular_value_mean": [0.1]}, "rank collapse"),
+        ({"activation_mean": [0.0], "activation_var": [1e9]}, "overflow"),
+        ({"grad_l2_norm": [0.0] * 3}, "zero gradient"),
+    ],
+)
+def test_each_column_alone_tells_its_fault(columns: Rows, kind: str) -> None:
+    assert {row[0] for row in told(table(("a", "Linear", columns)))} == {kind}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"update_ratio": [0.5, 0.01, 0.01]},  # the first step of an optimizer
+        {"update_ratio": [np.inf, 1.0, 0.5], "weight_l2_norm": [0.0, 1e-3, 2e-3]},  # a weight that starts at 0
+        {"update_ratio": [1e-8] * 4 + [1e-3]},
+        {"effective_rank": [1.0, 1.1], "spectral_norm": [1e-3] * 2, "singular_value_mean": [1e-3] * 2},  # one output
+        {"effective_rank": [3.0, 0.5]},  # never had many directions
+        {"activation_mean": [0.0], "activation_var": [1e6]},
+        {"grad_l2_norm": [0.0, 1.0, 1.0]},
+    ],
+)
+def test_what_only_looks_like_a_fault_is_none(columns: Rows) -> None:
+    assert told(table(("a", "Linear", columns))) == []
+
+
+def test_a_warm_up_is_no_training_with_small_updates() -> None:
+    rows = table(("a", "Linear", {"update_ratio": [1e-8, 2e-8, 3e-8, 4e-8, 5e-8]}))
+    rates = pd.DataFrame({"run": "r", "step": range(5), "split": "train", "loss": 1.0, "lr": [1.0, 2.0, 3.0, 4.0, 5.0]})
+    assert told(rows, rates) == []
+    assert [row[0] for row in told(rows, rates.assign(lr=1.0))] == ["small update"]
+
+
+def test_the_public_name_is_the_search_of_a_store() -> None:
+    assert meandrift.findings is findings
