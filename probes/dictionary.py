@@ -10,6 +10,7 @@ from probes.schema import (
     HISTOGRAMS,
     KEYS,
     LAYERS,
+    NETWORK_COLUMNS,
     RUNS,
     RUNS_COLUMNS,
     SPECTRA,
@@ -27,7 +28,7 @@ def columns_by_table() -> dict[str, tuple[Column, ...]]:
         LAYERS: measured,
         HISTOGRAMS: HISTOGRAM_COLUMNS,
         SPECTRA: SPECTRA_COLUMNS,
-        STEPS: STEPS_COLUMNS,
+        STEPS: (*STEPS_COLUMNS, *NETWORK_COLUMNS),
         RUNS: RUNS_COLUMNS,
     }
     return {table: (*KEYS[table], *columns) for table, columns in own.items()}

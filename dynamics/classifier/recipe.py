@@ -9,7 +9,7 @@ from typing import Any
 from dynamics.classifier.config import RunConfig, protocol
 from dynamics.runtime.stored import stored_run
 
-DERIVED = frozenset({"parameters"})  # kept with a run's settings, and following from them
+DERIVED = frozenset({"parameters", "not_measured"})  # kept with a run's settings, and following from them
 
 
 def recipe(
