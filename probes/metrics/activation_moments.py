@@ -172,7 +172,8 @@ ACTIVATION_MOMENTS = Metric(
         Column(
             "activation_drift",
             "1",
-            "sqrt(mean_c (mu_c - mu_c at the first record)^2), mu_c the mean of channel c",
+            "sqrt(mean_c (mu_c - mu_c at the first record)^2), mu_c the mean of channel c. Behind mean-centring or "
+            "batch norm in training mode mu_c is their m or beta: this is the rms of its change",
             _OUTPUT,
             "the paper's mean drift",
         ),
