@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         drift,
         fields,
         figure,
+        gradient_concentration,
         histogram_density,
         histograms,
         layers,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         runs,
         spectra,
         steps,
+        with_scaled_drift,
         with_settings,
     )
     from analysis.findings import findings
@@ -54,6 +56,7 @@ _HOMES = {
     "drift": "analysis",
     "fields": "analysis",
     "figure": "analysis",
+    "gradient_concentration": "analysis",
     "histogram_density": "analysis",
     "histograms": "analysis",
     "layers": "analysis",
@@ -61,6 +64,7 @@ _HOMES = {
     "runs": "analysis",
     "spectra": "analysis",
     "steps": "analysis",
+    "with_scaled_drift": "analysis",
     "with_settings": "analysis",
     "findings": "analysis.findings",
     "query": "analysis.query",
@@ -79,6 +83,7 @@ __all__ = [
     "figure",
     "findings",
     "fold",
+    "gradient_concentration",
     "histogram_density",
     "histograms",
     "layers",
@@ -88,6 +93,7 @@ __all__ = [
     "runs",
     "spectra",
     "steps",
+    "with_scaled_drift",
     "with_settings",
 ]
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from analysis.reading.tables import spectra as spectra
     from analysis.reading.tables import steps as steps
     from analysis.summaries.densities import histogram_density as histogram_density
+    from analysis.summaries.gradient_concentration import gradient_concentration as gradient_concentration
+    from analysis.summaries.scaled_drift import with_scaled_drift as with_scaled_drift
     from analysis.summaries.transforms import compare as compare
     from analysis.summaries.transforms import drift as drift
 
@@ -30,6 +32,7 @@ _HOMES = {
     "drift": "analysis.summaries.transforms",
     "fields": "analysis.reading.tables",
     "figure": "analysis.gallery.figure",
+    "gradient_concentration": "analysis.summaries.gradient_concentration",
     "histogram_density": "analysis.summaries.densities",
     "histograms": "analysis.reading.tables",
     "layers": "analysis.reading.tables",
@@ -37,6 +40,7 @@ _HOMES = {
     "runs": "analysis.reading.run_table",
     "spectra": "analysis.reading.tables",
     "steps": "analysis.reading.tables",
+    "with_scaled_drift": "analysis.summaries.scaled_drift",
     "with_settings": "analysis.reading.run_table",
 }
 __all__ = [
@@ -45,6 +49,7 @@ __all__ = [
     "drift",
     "fields",
     "figure",
+    "gradient_concentration",
     "histogram_density",
     "histograms",
     "layers",
@@ -52,6 +57,7 @@ __all__ = [
     "runs",
     "spectra",
     "steps",
+    "with_scaled_drift",
     "with_settings",
 ]
 

@@ -12,6 +12,7 @@ import typer
 COMMANDS = (  # each has a typer app named `app`
     "dynamics.commands",
     "dynamics.gan.commands",
+    "dynamics.authors_checkpoints.commands",
     "analysis.commands",
     "probes.commands",
 )

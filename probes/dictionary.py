@@ -10,6 +10,7 @@ from probes.schema import (
     HISTOGRAMS,
     KEYS,
     LAYERS,
+    NETWORK_COLUMNS,
     PARAMETERS,
     RUNS,
     RUNS_COLUMNS,
@@ -28,7 +29,7 @@ def columns_by_table() -> dict[str, tuple[Column, ...]]:
         PARAMETERS: _measured(PARAMETERS),
         HISTOGRAMS: HISTOGRAM_COLUMNS,
         SPECTRA: SPECTRA_COLUMNS,
-        STEPS: STEPS_COLUMNS,
+        STEPS: (*STEPS_COLUMNS, *NETWORK_COLUMNS),
         RUNS: RUNS_COLUMNS,
     }
     return {table: (*KEYS[table], *columns) for table, columns in own.items()}

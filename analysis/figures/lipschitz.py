@@ -1,4 +1,4 @@
-"""The network's Lipschitz bound and spectral complexity, from its layers' norms."""
+"""Product of the layers' operator norms, and the complexity of Neyshabur et al., from the layers' norms."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from analysis.summaries.operator_norms import with_operator_norms
 from analysis.summaries.transforms import over_runs
 from probes.schema import RUN, STEP
 
-BOUND, COMPLEXITY, QUANTITY = "lipschitz_bound", "spectral_complexity", "quantity"
-_TITLES = {BOUND: "Lipschitz bound", COMPLEXITY: "spectral complexity"}
+PRODUCT, COMPLEXITY, QUANTITY = "operator_norm_product", "neyshabur_complexity", "quantity"
+_TITLES = {PRODUCT: "product of operator norms", COMPLEXITY: "Neyshabur complexity"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lipschitz(FigureSpec):
     """Products over the layers, as powers of ten; one panel per quantity, one line per norm.
 
-    Lipschitz bound: the product of the operator norms of the layers with a weight matrix. Spectral complexity: the
-    product of the spectral norms times the root of the summed stable ranks, which is what the bound of Neyshabur et al.
-    (2018) grows with; the paper's Eq. 4 has the same form. What normalisation layers scale by is in neither.
+    What normalisation layers scale by is in neither. Product of operator norms: of the layers with a weight matrix; it
+    bounds the network's Lipschitz constant only where the layers are a chain without batch norm, and table ``steps``
+    has the bound of the whole network as ``lipschitz_bound``. Neyshabur complexity: the product of the spectral norms
+    times the root of the summed stable ranks, which the bound of Neyshabur et al. (2018) grows with; the paper's Eq. 4,
+    column ``spectral_complexity`` of table ``steps``, has another sum beside the product.
     """
 
     name = "lipschitz"
-    title = "Lipschitz bound and spectral complexity of the network"
+    title = "Products of the layers' norms"
     columns = ("spectral_norm", "stable_rank")
     patterns = ("operator_norm", "spectral_norm")  # a network without convolutions has no operator norms of its own
 
@@ -45,7 +47,7 @@ class Lipschitz(FigureSpec):
         sums = logs.groupby([RUN, ARM_ORDER, ARM, NORM, STEP], observed=True).sum(min_count=1).reset_index()
         whole = logs.isna().groupby([rows[RUN], rows[STEP]], observed=True).any().any(axis="columns")
         broken = whole.reindex(pd.MultiIndex.from_frame(sums[[RUN, STEP]])).to_numpy()
-        values = {BOUND: sums["operator"], COMPLEXITY: sums["spectral"] + 0.5 * log10(sums["rank"])}
+        values = {PRODUCT: sums["operator"], COMPLEXITY: sums["spectral"] + 0.5 * log10(sums["rank"])}
         parts = [
             over_runs(sums.assign(value=value.mask(broken)), column="value", by=(STEP,)).assign(**{QUANTITY: name})
             for name, value in values.items()

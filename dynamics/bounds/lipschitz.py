@@ -14,6 +14,7 @@ from dynamics.bounds.complexity import layer_matrices, spectral_norms
 from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.mean_centring import MeanCentring
 from dynamics.norms.operator_norm_bound import input_shapes
+from dynamics.norms.released import ReleasedMeanCentring
 from dynamics.norms.surgery.deparametrize import quiet_weight
 from dynamics.norms.surgery.traced_graph import trace
 from dynamics.norms.torch_internals import BatchNorm
@@ -23,7 +24,7 @@ from probes.metrics.operator_norm import conv_operator_norm
 # Modules with Lipschitz constant 1: shifts, rearrangements, slopes of at most 1.
 NON_EXPANSIVE = (
     nn.ReLU,
-    nn.LeakyReLU,
+    nn.ReLU6,
     nn.Tanh,
     nn.Sigmoid,
     nn.Dropout,
@@ -32,9 +33,12 @@ NON_EXPANSIVE = (
     MeanCentring,
     ChannelBias,
 )
-# So have maxima and averages of windows that do not overlap.
-WINDOWED = (nn.MaxPool2d, nn.AvgPool2d)
-REARRANGING = {"flatten", "view", "reshape", "contiguous", "clone", "mean", "getitem", "relu", "relu_", "avg_pool2d"}
+AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+MAXIMA = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
+REARRANGING = {
+    *("flatten", "view", "reshape", "transpose", "permute", "squeeze", "unsqueeze", "contiguous", "clone", "getitem"),
+    *("mean", "relu", "relu_", "avg_pool2d"),
+}
 
 
 def unfolded_norms(model: nn.Module) -> dict[str, float]:
@@ -74,6 +78,7 @@ def operator_norm(layer: nn.Module, input_shape: tuple[int, ...], *, iterations:
         padding=conv.padding,
         dilation=conv.dilation,
         groups=conv.groups,
+        padding_mode=conv.padding_mode,
         input_shape=input_shape,
         iterations=iterations,
     )
@@ -84,16 +89,18 @@ def lipschitz_bound(model: nn.Module, norms: Mapping[str, float]) -> float:
     """Return an upper bound of ``|f(x) - f(y)| / |x - y|`` of the network in evaluation.
 
     Along the forward: a layer multiplies by its norm, batch norm by its largest ``|scale| / sqrt(variance + eps)``,
-    activations and poolings by 1, a sum adds, a concatenation adds in squares. With ``operator_norms`` the bound holds
-    up to how far Lanczos stayed below; with ``unfolded_norms`` it is the paper's product of sigma(W), which is none.
+    activations by 1, a maximum over windows by the root of the number of windows that an input is in. A sum adds, so a
+    residual block multiplies by ``1 + its branch``; a concatenation adds in squares. With ``operator_norms`` the bound
+    holds up to how far Lanczos stayed below; with ``unfolded_norms`` it is the paper's product of sigma(W), which is
+    none. Norms folded first give the smaller bound: :func:`dynamics.bounds.bracket.lipschitz_bracket`.
 
     Args:
         model: A network of layers, norms, activations, poolings, sums and concatenations.
         norms: The norm of each layer, by its name.
 
     Raises:
-        ValueError: The forward cannot be traced, does something else than the above, or has a layer that is missing
-            from ``norms``.
+        ValueError: The forward cannot be traced, does something else than the above (a product of two activations, as
+            in attention, has no bound), or has a layer that is missing from ``norms``.
 
     Source: Miyato et al. 2018, Eq. 7; Szegedy et al. 2014, section 4.3.
     """
@@ -102,7 +109,7 @@ def lipschitz_bound(model: nn.Module, norms: Mapping[str, float]) -> float:
     for node in trace(model).nodes:
         inputs = [bounds[source] for source in _sources(node)]
         if node.op in {"placeholder", "get_attr"}:
-            bounds[node] = 1.0
+            bounds[node] = float(node.op == "placeholder")  # a constant does not move
         elif node.op == "call_module":
             name = str(node.target)
             bounds[node] = inputs[0] * _factor(name, modules[name], norms)
@@ -125,14 +132,44 @@ def _factor(name: str, module: nn.Module, norms: Mapping[str, float]) -> float:
         if name not in norms:
             raise ValueError(f"lipschitz_bound: no norm given for layer {name!r}")
         return norms[name]
+    if (factor := module_factor(module)) is None:
+        raise ValueError(f"lipschitz_bound: no bound known for {name!r}, a {type(module).__name__}")
+    return factor
+
+
+def module_factor(module: nn.Module) -> float | None:
+    """Return a Lipschitz constant of a module that is no layer, in evaluation; None where none is known."""
     if isinstance(module, BatchNorm):
-        variance, scale = cast(Tensor, module.running_var), module.weight
+        variance, scale = module.running_var, module.weight
+        if variance is None:  # the batch's own moments: no function of one input
+            return None
         stretch = (variance + module.eps).rsqrt() * (1 if scale is None else scale.detach().abs())
         return float(stretch.max())
-    windowed = isinstance(module, WINDOWED) and module.kernel_size == module.stride and not module.padding
-    if isinstance(module, NON_EXPANSIVE) or windowed:
-        return 1.0
-    raise ValueError(f"lipschitz_bound: no bound known for {name!r}, a {type(module).__name__}")
+    if isinstance(module, ReleasedMeanCentring):
+        return float(module.weight.detach().abs().max())
+    if isinstance(module, nn.LeakyReLU):
+        return max(1.0, abs(module.negative_slope))
+    if isinstance(module, MAXIMA):
+        return _windows(module) ** 0.5
+    whole = isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in {1, (1, 1)}
+    return 1.0 if whole or _averages(module) or isinstance(module, NON_EXPANSIVE) else None
+
+
+def _averages(module: nn.Module) -> bool:
+    """Return whether a module averages windows of one size: an input is in at most ``size``, with a weight 1 / size."""
+    if not isinstance(module, AVERAGES) or module.ceil_mode or getattr(module, "divisor_override", None) is not None:
+        return False
+    padded = any(module.padding) if isinstance(module.padding, tuple) else module.padding
+    return module.count_include_pad or not padded
+
+
+def _windows(pool: nn.Module) -> int:
+    """Return the number of windows of a maximum that an input can be in."""
+    dimensions = next(d for d, kind in enumerate(MAXIMA, start=1) if isinstance(pool, kind))
+    sizes = [getattr(pool, setting) for setting in ("kernel_size", "stride", "dilation")]
+    kernel, stride, dilation = (size if isinstance(size, tuple) else (size,) * dimensions for size in sizes)
+    # A dilated window can hold an input at each of its places.
+    return math.prod(k if d > 1 else -(-k // s) for k, s, d in zip(kernel, stride, dilation, strict=True))
 
 
 def _combine(node: fx.Node, inputs: list[float]) -> float:

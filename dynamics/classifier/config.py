@@ -34,7 +34,9 @@ class RunConfig:
             norms and data sets are checked where they are looked up.
     """
 
-    may_change: ClassVar[frozenset[str]] = frozenset({"epochs", "every", "include", "exclude", "device"})
+    may_change: ClassVar[frozenset[str]] = frozenset(
+        {"epochs", "every", "include", "exclude", "device", "bracket_every", "landscape_every"}
+    )
     length: ClassVar[str] = "epochs"
 
     model: str = setting("cnn3", "Network", "Network: cnn3, vgg7 or densenet_bc.")
@@ -68,6 +70,12 @@ class RunConfig:
     every: int = setting(50, "Probe", "Optimizer steps between two records of the probe; expensive metrics less often.")
     include: str = setting("", "Probe", "Observe only layers that match these patterns, commas between.")
     exclude: str = setting("", "Probe", "Do not observe layers that match these patterns, commas between.")
+    bracket_every: int = setting(
+        1, "Probe", "Epochs between two measurements of the network's Lipschitz bracket; 0: none."
+    )
+    landscape_every: int = setting(
+        0, "Probe", "Epochs between two measurements of loss landscape and internal covariate shift; 0: none."
+    )
 
     def __post_init__(self) -> None:
         from dynamics.data.augmentation import AUGMENTATIONS  # these import torch, the command line does not
@@ -80,6 +88,8 @@ class RunConfig:
             ("every", 1),
             ("train_images", 0),
             ("threads", 0),
+            ("bracket_every", 0),
+            ("landscape_every", 0),
         ):
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} {value}: expected {least} or more.")

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from dynamics.classifier.config import RunConfig
 from dynamics.classifier.evaluation import evaluate
-from dynamics.classifier.margins import MarginBound
+from dynamics.classifier.measures.network_measures import NetworkMeasures
 from dynamics.classifier.setup import Setup, set_up
 from dynamics.classifier.training import Step, train
 from dynamics.data.batches import in_order
@@ -65,7 +66,7 @@ def run(
     if not resume and not overwrite:
         check_new(store, name)
     setup = set_up(config, data_dir=data_dir, download=download, ranks=ranks)
-    margin_bound = MarginBound(setup.model, setup.data)  # before a checkpoint is loaded: it refers to the first weights
+    measures = NetworkMeasures(setup)  # before a checkpoint is loaded: complexity refers to the first weights
     place = checkpoint_path(store, name)
     saved = None
     if resume and place.exists():
@@ -81,7 +82,7 @@ def run(
             every=config.every,
             include=_patterns(config.include),
             exclude=_patterns(config.exclude),
-            config=config.to_dict() | {"parameters": count_parameters(setup.model)},
+            config=config.to_dict() | derived_settings(setup, measures),
             resume_step=start if resume else None,
             overwrite=overwrite,
         )
@@ -93,7 +94,7 @@ def run(
                 probe.load_state_dict(saved["probe"])
                 restore_random_state(saved["random"])
             watch(Began(name, config.epochs, config.epochs * len(setup.batches), start))
-            session = _Session(name, setup, margin_bound, probe, ranks, place, watch, interrupted)
+            session = _Session(name, setup, measures, probe, ranks, place, watch, interrupted)
             steps, diverged = session.follow(start)
     ended = Ended(name, steps, time.monotonic() - began, diverged)
     watch(ended)
@@ -106,7 +107,7 @@ class _Session:
 
     run: str
     setup: Setup
-    margin_bound: MarginBound
+    measures: NetworkMeasures
     probe: Probe
     ranks: Ranks
     place: Path
@@ -167,10 +168,16 @@ class _Session:
         images = in_order(data.test, mean=data.mean, std=data.std, batch_size=EVALUATION_BATCH)
         score = evaluate(self.setup.model, images)
         self.probe.epoch = epoch
-        bound = self.margin_bound.of(self.setup.model)
-        self.probe.log(split="test", loss=score.loss, accuracy=score.accuracy, **bound)
+        measured = self.measures.of(self.setup.model, epoch=epoch)
+        self.probe.log(split="test", loss=score.loss, accuracy=score.accuracy, **measured)
         scores = {"test loss": score.loss, "test accuracy": score.accuracy}
         self.watch(Scored(self.run, (epoch + 1) * len(self.setup.batches), scores, epoch))
+
+
+def derived_settings(setup: Setup, measures: NetworkMeasures) -> dict[str, Any]:
+    """Return what is kept with a run's settings and follows from them: see ``recipe.DERIVED``."""
+    missing = {"not_measured": measures.not_measured} if measures.not_measured else {}
+    return {"parameters": count_parameters(setup.model), **missing}
 
 
 def check_shares(config: RunConfig, ranks: Ranks) -> None:

@@ -93,6 +93,12 @@ def first_of_each_class(images: Images, count: int) -> Images:
     return Images(images.pixels[chosen], images.labels[chosen])
 
 
+def evenly_spaced(images: Images, *, most: int) -> Images:
+    """Return every k-th image, k the smallest that leaves at most ``most``; all images of a smaller set."""
+    step = max(1, -(-len(images) // most))
+    return Images(images.pixels[::step], images.labels[::step])
+
+
 def _check(images: Images, *, where: str, num_classes: int) -> None:
     pixels, labels = images.pixels, images.labels
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[2] != pixels.shape[3]:

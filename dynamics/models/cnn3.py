@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from dynamics.models.parts.blocks import block
+from dynamics.models.parts.leaky_relu import LeakyReLU
 from dynamics.norms.norm import Norm
 
 
@@ -22,16 +24,25 @@ class CNN3(nn.Module):
         in_channels: Channels of the images.
         image_size: Height and width of the images, even.
         num_classes: Outputs.
+        activation: Makes the nonlinearity, LeakyReLU(0.1) unless told; the released network without a norm has ReLU.
     """
 
-    def __init__(self, norm: Norm, *, in_channels: int = 1, image_size: int = 28, num_classes: int = 10) -> None:
+    def __init__(
+        self,
+        norm: Norm,
+        *,
+        in_channels: int = 1,
+        image_size: int = 28,
+        num_classes: int = 10,
+        activation: Callable[[], nn.Module] = LeakyReLU,
+    ) -> None:
         super().__init__()
         final_size = (image_size + 2 + 4 - 4) // 2 + 1
         self.features = nn.Sequential(
             OrderedDict(
-                block1=block(nn.Conv2d(in_channels, 16, 5, padding=2), channels=16, norm=norm),
-                block2=block(nn.Conv2d(16, 32, 3, padding=2), channels=32, norm=norm),
-                block3=block(nn.Conv2d(32, 32, 4, stride=2, padding=2), channels=32, norm=norm),
+                block1=block(nn.Conv2d(in_channels, 16, 5, padding=2), channels=16, norm=norm, activation=activation),
+                block2=block(nn.Conv2d(16, 32, 3, padding=2), channels=32, norm=norm, activation=activation),
+                block3=block(nn.Conv2d(32, 32, 4, stride=2, padding=2), channels=32, norm=norm, activation=activation),
             )
         )
         self.classifier = norm.weight(nn.Linear(32 * final_size**2, num_classes))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from probes.arrow_arrays import number_array, word_array
 from probes.recording.to_host import arrival, to_host
-from probes.schema import STEPS, STEPS_COLUMNS, Column, arrow_schema
+from probes.schema import NETWORK_COLUMNS, STEPS, STEPS_COLUMNS, Column, arrow_schema
 
 _READY = "_ready"  # of a row: CUDA events after which its tensors hold their values
 RESERVED = {"run", "step", "epoch", "split", "seconds"}
@@ -80,13 +80,18 @@ def steps_batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
         for event in row.pop(_READY, ()):
             event.synchronize()
     own = {name: None for row in rows for name in row if name not in _STEPS_NAMES}
-    columns = [*STEPS_COLUMNS, *(Column(name, "1", "logged by the training loop", type=pa.float64()) for name in own)]
+    columns = [*STEPS_COLUMNS, *(_DESCRIBED.get(name, _logged_column(name)) for name in own)]
     schema = arrow_schema(STEPS, columns)
     arrays = [_logged([row.get(name) for row in rows], schema.field(name).type) for name in schema.names]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 _STEPS_NAMES = {"step", "epoch", "split", *(column.name for column in STEPS_COLUMNS)}
+_DESCRIBED = {column.name: column for column in NETWORK_COLUMNS}
+
+
+def _logged_column(name: str) -> Column:
+    return Column(name, "1", "logged by the training loop", type=pa.float64())
 
 
 def _logged(values: list[Any], kind: pa.DataType) -> pa.Array:

@@ -25,8 +25,8 @@ def test_the_bound_is_the_product_of_operator_norms_and_complexity_that_of_spect
     bound = np.log10(groups["operator_norm"].prod())
     complexity = np.log10(groups["spectral_norm"].prod() * np.sqrt(groups["stable_rank"].sum()))
     ours = table[table["norm"] == "bn"].pivot(index="step", columns="quantity", values="mean")
-    np.testing.assert_allclose(ours["lipschitz_bound"], bound)
-    np.testing.assert_allclose(ours["spectral_complexity"], complexity)
+    np.testing.assert_allclose(ours["operator_norm_product"], bound)
+    np.testing.assert_allclose(ours["neyshabur_complexity"], complexity)
 
 
 def test_one_nan_layer_makes_the_networks_bound_nan(make_store: Callable[..., Path]) -> None:
@@ -49,5 +49,5 @@ def test_a_layer_of_norm_zero_is_named_as_not_finite(small_store: Path) -> None:
 
 def test_each_quantity_has_a_panel_with_a_line_a_norm(small_store: Path, read: Any) -> None:
     panels = read.panels(figure("lipschitz", small_store))
-    assert list(panels) == ["Lipschitz bound", "spectral complexity"]
+    assert list(panels) == ["product of operator norms", "Neyshabur complexity"]
     assert [len(read.lines(axes)) for axes in panels.values()] == [3, 3]

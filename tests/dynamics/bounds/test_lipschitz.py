@@ -129,7 +129,74 @@ def test_a_layer_without_a_norm_is_refused() -> None:
         lipschitz_bound(nn.Sequential(nn.Linear(2, 2)), {})
 
 
-@pytest.mark.parametrize("module", [nn.Softmax(1), nn.MaxPool2d(3, stride=1)], ids=str)
+POOLS = [
+    (nn.MaxPool1d(3, stride=1), (1, 7), 3**0.5),
+    (nn.MaxPool1d(2), (1, 6), 1.0),
+    (nn.MaxPool2d(3, stride=2, padding=1), (1, 6, 6), 2.0),
+    (nn.MaxPool2d((3, 1), stride=1), (1, 5, 5), 3**0.5),
+    (nn.MaxPool1d(3, stride=2, dilation=2), (1, 9), 3**0.5),
+    (nn.AvgPool2d(3, stride=1, padding=1), (1, 5, 5), 1.0),
+    (nn.AdaptiveAvgPool2d(1), (1, 4, 4), 1.0),
+]
+
+
+@pytest.mark.parametrize(("pool", "shape", "bound"), POOLS, ids=[str(pool) for pool, _, _ in POOLS])
+def test_a_pool_stretches_no_difference_more_than_its_bound(
+    pool: nn.Module, shape: tuple[int, ...], bound: float, seed: int
+) -> None:
+    assert lipschitz_bound(nn.Sequential(pool), {}) == pytest.approx(bound)
+    torch.manual_seed(seed)
+    spikes = torch.eye(math.prod(shape)).view(-1, *shape)
+    for one, other in ((torch.zeros(1, *shape), spikes), (torch.randn(500, *shape), torch.randn(500, *shape))):
+        ratios = (pool(one) - pool(other)).flatten(1).norm(dim=1) / (one - other).flatten(1).norm(dim=1)
+        assert ratios.max() <= bound * (1 + 1e-6)
+
+
+def test_a_spike_in_overlapping_windows_is_stretched_by_the_bound() -> None:
+    pool, spike = nn.MaxPool1d(3, stride=1), torch.zeros(1, 1, 7)
+    spike[..., 3] = 1
+    assert float(pool(spike).norm()) == pytest.approx(lipschitz_bound(nn.Sequential(pool), {}))
+
+
+def test_a_constant_does_not_move() -> None:
+    class Token(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token = nn.Parameter(torch.ones(1, 2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([x, x + self.token], 1)
+
+    assert lipschitz_bound(Token(), {}) == pytest.approx(math.sqrt(2))
+
+
+def test_a_slope_above_one_stretches() -> None:
+    assert lipschitz_bound(nn.Sequential(nn.LeakyReLU(-3.0)), {}) == 3
+    assert lipschitz_bound(nn.Sequential(nn.LeakyReLU(0.1)), {}) == 1
+
+
+def test_a_released_centring_stretches_by_its_largest_scale() -> None:
+    module = build("cnn3", "released_msn", image_size=8).features.block1.norm
+    module.weight.data[3] = -2.5
+    assert lipschitz_bound(nn.Sequential(module), {}) == 2.5
+
+
+def test_a_convolutions_own_padding_is_in_its_norm(seed: int) -> None:
+    torch.manual_seed(seed)
+    layer = nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular").double()
+    expected = float(torch.linalg.matrix_norm(dense(layer, (2, 5, 5)), 2))
+    assert operator_norm(layer, (2, 5, 5), iterations=60) == pytest.approx(expected, rel=1e-6)
+
+
+UNKNOWN = [
+    nn.Softmax(1),
+    nn.GELU(),
+    nn.AvgPool2d(2, stride=1, padding=1, count_include_pad=False),
+    nn.BatchNorm1d(2, track_running_stats=False),
+]
+
+
+@pytest.mark.parametrize("module", UNKNOWN, ids=str)
 def test_a_module_of_unknown_stretch_is_refused(module: nn.Module) -> None:
     with pytest.raises(ValueError, match=f"no bound known for '0', a {type(module).__name__}"):
         lipschitz_bound(nn.Sequential(module), {})

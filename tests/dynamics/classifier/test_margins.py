@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dynamics.classifier.config import RunConfig
-from dynamics.classifier.margins import MarginBound, input_norm
+from dynamics.classifier.measures.margins import MarginBound, input_norm
 from dynamics.classifier.run import run
 from dynamics.data.images import DataSet, Images
 
@@ -57,7 +57,7 @@ def test_the_bound_is_theorem_1_at_its_best_margin(data: DataSet, seed: int) -> 
 
 
 def test_a_large_set_gives_its_size_and_a_sample_of_its_margins(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynamics.classifier.margins.MARGIN_IMAGES", 12)
+    monkeypatch.setattr("dynamics.classifier.measures.margins.MARGIN_IMAGES", 12)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
     sampled = MarginBound(model, data)

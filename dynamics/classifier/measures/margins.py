@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dynamics.bounds.complexity import layer_matrices, margin_bound_of, spectral_complexity
+from dynamics.bounds.complexity import margin_bound_of, spectral_complexity
+from dynamics.bounds.folded_network import chain_matrices, folded
 from dynamics.data.batches import in_order
-from dynamics.data.images import DataSet, Images
+from dynamics.data.images import DataSet, evenly_spaced
 from dynamics.norms.eval_mode import evaluating
 
 MARGIN_IMAGES = 5000  # training images that margins are taken of, evenly spread; all of a smaller set
@@ -19,30 +20,39 @@ BATCH = 500  # alters memory, no result
 class MarginBound:
     """Spectral complexity R (Eq. 4) and the bound of Theorem 1 (Eq. 5) of one network at any of its steps.
 
-    The reference matrices are the weights at initialisation, n and ``|X|_F`` are of all training images. The margins,
-    of which the share of small ones enters the bound, are those of at most 5,000 images.
+    Both are of the folded network: the weight behind a batch norm means nothing without its scale. The reference
+    matrices are the folded weights at initialisation, n and ``|X|_F`` are of all training images. The margins, of which
+    the share of small ones enters the bound, are those of at most 5,000 images.
 
     Args:
         model: The network as it begins.
         data: What it is trained on.
+
+    Attributes:
+        unknown: Why there is neither for this network, which is no chain of layers once folded; empty where there is.
     """
 
     def __init__(self, model: nn.Module, data: DataSet) -> None:
-        self._references = list(layer_matrices(model).values())
+        self.unknown = ""
+        self._references: list[Tensor] = []
+        try:
+            self._references = list(chain_matrices(folded(model)).values())
+        except ValueError as error:
+            self.unknown = str(error)
         self._data = data
         self._samples = len(data.train)
         self._input_norm = input_norm(data)
-        chosen = torch.arange(
-            0, self._samples, math.ceil(self._samples / MARGIN_IMAGES), device=data.train.labels.device
-        )
-        self._images = Images(data.train.pixels[chosen], data.train.labels[chosen])
+        self._images = evenly_spaced(data.train, most=MARGIN_IMAGES)
 
-    def of(self, model: nn.Module) -> dict[str, float]:
-        """Return ``spectral_complexity`` and ``margin_bound`` of the network as it is now."""
-        weights = list(layer_matrices(model).values())
+    def of(self, model: nn.Module) -> dict[str, float | None]:
+        """Return ``spectral_complexity`` and ``margin_bound`` of the network as it is now; None where unknown."""
+        if self.unknown:
+            return {"spectral_complexity": None, "margin_bound": None}
+        logits = self._logits(model)  # first: a forward projects the weights of a released norm
+        weights = list(chain_matrices(folded(model)).values())
         complexity = float(spectral_complexity(weights, self._references))
         bound = margin_bound_of(
-            self._logits(model),
+            logits,
             self._images.labels,
             complexity=complexity,
             width=max(2, *(size for W in weights for size in W.shape)),

@@ -1,0 +1,1 @@
+"""Measurements of the whole network between two epochs of a training."""

@@ -1,0 +1,94 @@
+"""The network as a whole, measured between two epochs on a copy, so that the training is left bitwise alone."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from dynamics.bounds.bracket import lipschitz_bracket, why_unbounded
+from dynamics.classifier.measures.margins import MarginBound
+from dynamics.classifier.setup import Setup
+from dynamics.data.batches import standardize
+from dynamics.data.images import Images, evenly_spaced
+from dynamics.landscape.along_gradient import along_gradient
+from dynamics.landscape.batch_loss import BatchLoss
+from dynamics.landscape.covariate_shift import after_step, covariate_shifts, layers_to_follow, mean_shift
+from dynamics.landscape.hessian import top_hessian_eigenvalue
+
+BRACKET_IMAGES = 16  # test images at which the network's stretch is measured
+SHIFTED_LAYERS = 8  # layers of which the internal covariate shift is averaged
+
+Values = dict[str, float | None]
+
+
+class NetworkMeasures:
+    """Complexity and margin bound at each test; Lipschitz bracket and landscape every so many epochs.
+
+    The bracket is measured at 16 evenly spaced test images, the landscape on one batch of evenly spaced training images
+    without augmentation, in float32. Each is a function of the network's and the optimizer's state alone, so a resumed
+    run has the numbers of a run never stopped. A measurement that fails is warned of, and null: training goes on.
+
+    Args:
+        setup: The run before its first step: the model carries no probe, is not compiled, and does not take its means
+            over several processes.
+
+    Attributes:
+        not_measured: Quantities that this network does not have, and why; empty if it has all.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._twin = copy.deepcopy(setup.model)
+        self._margins = MarginBound(setup.model, setup.data)
+        unbounded = why_unbounded(setup.model).removeprefix("lipschitz_bound: ")
+        reasons = {"spectral_complexity": self._margins.unknown, "lipschitz_bound": unbounded}
+        self.not_measured = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
+
+    def of(self, model: nn.Module, *, epoch: int) -> Values:
+        """Return what is due after an epoch, counted from 0; names are columns of table ``steps``."""
+        self._twin.load_state_dict(model.state_dict())
+        config = self._setup.config
+        due: list[tuple[int, Callable[[], Values]]] = [
+            (1, lambda: self._margins.of(self._twin)),
+            (config.bracket_every, self._bracket),
+            (config.landscape_every, self._landscape),
+        ]
+        found: Values = {}
+        for every, measure in due:
+            if every and (epoch + 1) % every == 0:
+                found |= _guarded(measure, epoch)
+        return found
+
+    def _bracket(self) -> Values:
+        return lipschitz_bracket(self._twin, *self._chosen(self._setup.data.test, BRACKET_IMAGES))
+
+    def _landscape(self) -> Values:
+        loss = BatchLoss(self._twin, *self._chosen(self._setup.data.train, self._setup.config.batch_size))
+        updated = after_step(self._setup.optimizer, loss.parameters, loss.gradient(loss.parameters).gradient)
+        shift = mean_shift(covariate_shifts(loss, updated, layers_to_follow(self._twin, most=SHIFTED_LAYERS)))
+        return {
+            **along_gradient(loss),
+            "hessian_top_eigenvalue": top_hessian_eigenvalue(loss),
+            "covariate_shift_l2": shift.l2,
+            "covariate_shift_cosine": shift.cosine,
+        }
+
+    def _chosen(self, images: Images, most: int) -> tuple[Tensor, Tensor]:
+        chosen, data = evenly_spaced(images, most=most), self._setup.data
+        return standardize(chosen.pixels, data.mean, data.std), chosen.labels
+
+
+def _guarded(measure: Callable[[], Values], epoch: int) -> Values:
+    try:
+        return measure()
+    except Exception as error:
+        warnings.warn(
+            f"a measurement of the network failed after epoch {epoch}: {type(error).__name__}: {error}. Training goes "
+            "on; its columns are null there.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return {}

@@ -1,0 +1,94 @@
+"""The loss of a classifier on one fixed batch, as a function of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+Parameters = Mapping[str, Tensor]
+
+
+class Gradient(NamedTuple):
+    """The loss at a point and its gradient.
+
+    Attributes:
+        loss: The loss, a scalar.
+        point: The parameters as the forward used them; a released norm projects them first.
+        gradient: By parameter.
+    """
+
+    loss: Tensor
+    point: dict[str, Tensor]
+    gradient: dict[str, Tensor]
+
+
+class BatchLoss:
+    """Mean cross-entropy on one batch in training mode: batch moments, dropout and power iterations included.
+
+    Each evaluation starts from the buffers that the network has (running moments, vectors of power iterations) and from
+    the same random numbers, so that all evaluations are of one function. Parameters, buffers, gradients, modes and
+    torch's generators are left bitwise as they were.
+
+    Args:
+        model: Inputs to logits, ``(n, classes)``.
+        inputs: ``(n, ...)``, on the model's device.
+        labels: ``(n,)``.
+        seed: Of the random numbers that the forward draws.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Tensor, labels: Tensor, *, seed: int = 0) -> None:
+        self.model = model
+        self._inputs, self._labels, self._seed = inputs, labels, seed
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """The parameters that training changes, copied, by name, in the order of the network."""
+        return {name: p.detach().clone() for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def __call__(self, parameters: Parameters) -> Tensor:
+        """Return the loss at a point, differentiable by it."""
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        with _training(self.model), _same_random_numbers(self._inputs.device, self._seed):
+            logits = functional_call(self.model, {**parameters, **buffers}, (self._inputs.clone(),))
+        return F.cross_entropy(logits, self._labels)
+
+    def gradient(self, parameters: Parameters, *, create_graph: bool = False) -> Gradient:
+        """Return the loss at a point and its gradient; with ``create_graph`` that can be differentiated again."""
+        point = {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
+        with torch.enable_grad():
+            loss = self(point)
+            found = torch.autograd.grad(loss, list(point.values()), create_graph=create_graph, materialize_grads=True)
+        return Gradient(loss.detach(), point, dict(zip(point, found, strict=True)))
+
+
+def flat(tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return all entries as one vector."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors.values()])
+
+
+@contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.train()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _same_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        for one in devices:
+            with torch.cuda.device(one):
+                torch.cuda.manual_seed(seed)
+        yield
