@@ -57,8 +57,8 @@ ACTIVATION_DRIFT = Metric(
             "activation_drift",
             "1",
             "sqrt(mean_c (mu_c - mu_c at the first record)^2), mu_c the mean of channel c; null where the module's"
-            " outputs have unlike numbers of channels. Behind mean-centring or batch norm in training mode mu_c is their"
-            " m or beta: this is the rms of its change",
+            " outputs have unlike numbers of channels. Behind mean-centring or batch norm in training mode mu_c is"
+            " their m or beta: this is the rms of its change",
             OUTPUT,
             "the paper's mean drift",
         ),
