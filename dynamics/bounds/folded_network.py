@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 from torch import Tensor, fx, nn
 
@@ -21,7 +22,9 @@ def folded(model: nn.Module) -> nn.Module:
     A network without anything to fold, or whose forward cannot be traced, is copied as it is.
     """
     try:
-        return fold(model)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "fold left")  # what is left is looked for where it matters
+            return fold(model)
     except ValueError:
         return copy.deepcopy(model).eval().requires_grad_(False)
 

@@ -16,12 +16,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import url2pathname
 
-import numpy as np
 import pyarrow as pa
+
+from probes.schema.column import Column
+from probes.schema.file_names import part_name as part_name
+from probes.schema.file_names import part_range as part_range
+from probes.schema.file_names import run_folder as run_folder
+from probes.schema.file_names import segment_name as segment_name
+from probes.schema.file_names import segment_number as segment_number
+from probes.schema.histogram_bins import bin_edges as bin_edges
+from probes.schema.network_columns import NETWORK_COLUMNS as NETWORK_COLUMNS
 
 SCHEMA_VERSION = 1
 
@@ -43,37 +50,6 @@ LAYER, LAYER_INDEX, LAYER_TYPE = "layer", "layer_index", "layer_type"
 PARAMETER, PARAMETER_INDEX = "parameter", "parameter_index"
 TENSOR, VIEW, SPLIT = "tensor", "view", "split"
 TRAIN = "train"  # the split of the training steps themselves
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column and the sentence a physicist needs to read it.
-
-    Attributes:
-        name: The column's name, in the field's own words.
-        unit: ``"1"`` for a pure number; else ``"steps"``, ``"s"``, ``"rad"``, ``"elements"``.
-        formula: How the number follows from the tensor.
-        tensor: The tensor it was taken on.
-        reference: Paper, equation or routine it comes from; empty for textbook statistics.
-        type: Arrow type; float32 unless the number is a count.
-    """
-
-    name: str
-    unit: str
-    formula: str
-    tensor: str = ""
-    reference: str = ""
-    type: pa.DataType = field(default_factory=pa.float32)
-
-    def arrow_field(self) -> pa.Field:
-        """Return the Arrow field, its description in the field metadata."""
-        described = {
-            "unit": self.unit,
-            "formula": self.formula,
-            "tensor": self.tensor,
-            "reference": self.reference,
-        }
-        return pa.field(self.name, self.type, metadata={k: v for k, v in described.items() if v})
 
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
@@ -142,58 +118,6 @@ STEPS_COLUMNS = (
         type=pa.float64(),
     ),
     Column("seconds", "s", "wall-clock time since the run began", type=pa.float64()),
-)
-_FOLDED = "folded network in evaluation"
-_BATCH = "one batch in training mode"
-_SANTURKAR = "Santurkar et al. 2018"
-
-
-def _network(name: str, formula: str, tensor: str, reference: str = "") -> Column:
-    return Column(name, "1", formula, tensor, reference, type=pa.float64())
-
-
-# Logged between epochs by trainings that measure the whole network; no other run has these columns.
-NETWORK_COLUMNS = (
-    _network("spectral_complexity", "R, unfolded matrices, about the first weights; chains alone", _FOLDED, "Eq. 4"),
-    _network("margin_bound", "bound of the test error at its best margin; chains alone", _FOLDED, "Eq. 5"),
-    _network(
-        "lipschitz_bound",
-        "product of operator norms along the forward: sums add, concatenations add in squares",
-        _FOLDED,
-        "Miyato et al. 2018, Eq. 7",
-    ),
-    _network(
-        "unfolded_product", "the same with sigma of the unfolded matrices: no bound", _FOLDED, "the paper's sigma(W)"
-    ),
-    _network(
-        "jacobian_norm", "max over inputs of max_v |J v| / |v|: a lower bound", _FOLDED, "Virmaux and Scaman 2018"
-    ),
-    _network("jacobian_norm_mean", "mean over inputs of max_v |J v| / |v|", _FOLDED, "Virmaux and Scaman 2018"),
-    _network(
-        "margin_gradient_norm",
-        "max over inputs of |grad (f_y - max_j f_j)|, at most sqrt(2) lipschitz_bound",
-        _FOLDED,
-        "Tsuzuku et al. 2018",
-    ),
-    _network("layer_stretch_min", "least over layers of max |W^T d| / |d|, d the margin's gradient", _FOLDED),
-    _network("layer_stretch_max", "largest over layers of max |W^T d| / |d|, d the margin's gradient", _FOLDED),
-    _network("layer_tightness", "geometric mean over layers of stretch / operator norm", _FOLDED),
-    _network("batch_gradient_norm", "|g(w)|", _BATCH),
-    _network(
-        "loss_along_gradient_min", "least L(w - eta g), 8 eta from 0.005 to 0.64", _BATCH, f"{_SANTURKAR}, Fig. 4a"
-    ),
-    _network("loss_along_gradient_max", "largest L(w - eta g)", _BATCH, f"{_SANTURKAR}, Fig. 4a"),
-    _network("gradient_change_min", "least |g(w - eta g) - g(w)|", _BATCH, f"{_SANTURKAR}, Fig. 4b"),
-    _network("gradient_change_max", "largest |g(w - eta g) - g(w)|", _BATCH, f"{_SANTURKAR}, Fig. 4b"),
-    _network("effective_smoothness", "max |g(w - eta g) - g(w)| / (eta |g(w)|)", _BATCH, f"{_SANTURKAR}, Fig. 4c"),
-    _network("hessian_top_eigenvalue", "top eigenvalue of d2L/dw2, from below by Lanczos", _BATCH, "Pearlmutter 1994"),
-    _network(
-        "covariate_shift_l2",
-        "mean over layers of |G - G'|, G' the layer's gradient after an update of the layers before it",
-        _BATCH,
-        f"{_SANTURKAR}, definition 2.1",
-    ),
-    _network("covariate_shift_cosine", "mean over layers of cos(G, G')", _BATCH, f"{_SANTURKAR}, Fig. 2"),
 )
 RUNS_COLUMNS = (
     Column("status", "", "running, finished, interrupted or failed", type=pa.string()),
@@ -267,61 +191,3 @@ def check_run_id(run: str) -> str:
         f"run id {run!r}: expected a letter, then letters, digits, '.', '_' or '-', at most 120 in all, and no word "
         "that Parquet readers take for a value (nan, true, null). Example: 'bn-s0'."
     )
-
-
-def run_folder(run: str) -> str:
-    """Return the name of a run's folder within a table: ``run=bn-s0``."""
-    return f"{RUN}={run}"
-
-
-def part_name(first: int, last: int) -> str:
-    """Return the name of the part that holds log segments ``first`` to ``last``."""
-    return f"part-{first:08d}-{last:08d}.parquet"
-
-
-def part_range(name: str) -> tuple[int, int] | None:
-    """Return the first and the last log segment that a part holds; None if the name is not a part's.
-
-    >>> part_range("part-00000001-00000007.parquet"), part_range("part-0.parquet")
-    ((1, 7), None)
-    """
-    match = _PART.fullmatch(name)
-    return (int(match[1]), int(match[2])) if match else None
-
-
-def segment_name(table: str, number: int) -> str:
-    """Return the name of a table's log segment."""
-    return f"{table}-{number:08d}.arrows"
-
-
-def segment_number(name: str, table: str) -> int | None:
-    """Return the number of a log segment of a table; None if the name is not one's.
-
-    >>> segment_number("layers-00000003.arrows", "layers"), segment_number("damaged-layers-00000003.arrows", "layers")
-    (3, None)
-    """
-    match = _SEGMENT.fullmatch(name)
-    return int(match[2]) if match and match[1] == table else None
-
-
-_PART = re.compile(r"part-([0-9]{8})-([0-9]{8})\.parquet")
-_SEGMENT = re.compile(r"([a-z]+)-([0-9]{8})\.arrows")
-
-
-def bin_edges(first_bin: int, length: int, *, mantissa_bits: int) -> np.ndarray:
-    """Return the ``length + 1`` edges of signed exponent bins, ascending.
-
-    Bin ``i >= 0`` holds the float32 numbers whose bit pattern, without sign, shifted right by
-    ``23 - mantissa_bits``, is ``i``: ``2**mantissa_bits`` bins an octave. Bin ``-1 - i`` holds their negatives. Bins 0
-    and -1 touch at zero and hold subnormal numbers and zeros too. The bins are the same for every tensor, step, rank
-    and run, so counts add.
-
-    Args:
-        first_bin: Bin of the first count, from ``-255 * 2**mantissa_bits``.
-        length: Number of bins.
-        mantissa_bits: Bits of the mantissa that the bin index keeps, 0 to 7.
-    """
-    bins = np.arange(first_bin, first_bin + length + 1)
-    # Bin i starts at the float whose bits are i << shift; a negative bin is the mirror image of -bin.
-    magnitude = (np.abs(bins).astype(np.uint32) << np.uint32(23 - mantissa_bits)).view(np.float32)
-    return np.copysign(magnitude.astype(np.float64), bins)
