@@ -181,8 +181,8 @@ def _statistics(spectra: np.ndarray) -> np.ndarray:
     return np.stack([sigma.sum(axis=0) / present.sum(axis=0), largest, stable_rank, np.exp(entropy), condition])
 
 
-_MATRIX = "effective weight, unfolded to (out, in*kh*kw); of stacked matrices (E, out, in) the mean over the E"
-_LARGEST = "effective weight, unfolded to (out, in*kh*kw); of stacked matrices (E, out, in) the largest of the E"
+_MATRIX = "effective weight, unfolded to (out, in*kh*kw); mean over a stack"
+_LARGEST = "effective weight, unfolded to (out, in*kh*kw); largest of a stack"
 _MIYATO = "Miyato et al. 2018, section 2.1"
 
 # Of a large matrix these two come from power iteration at records without a whole spectrum.

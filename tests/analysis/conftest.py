@@ -22,7 +22,9 @@ from probes import schema
 from probes.metrics import METRICS
 from probes.schema import Column
 
-LAYERS_COLUMNS = tuple(column for metric in METRICS.values() for column in metric.columns)
+LAYERS_COLUMNS = tuple(
+    {c.name: c for metric in METRICS.values() if metric.table == schema.LAYERS for c in metric.columns}.values()
+)
 OF_A_MATRIX = ("singular", "kernel", "spectral", "operator", "stable", "effective", "condition")  # how columns begin
 NORM_LAYER = {"bn": "BatchNorm2d", "msn": "MeanCentring"}
 
