@@ -70,6 +70,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
             "schema",
             "storage",
         },
+        "integrations": {"probe", "recording"},
     },
     "analysis": {
         "reading": set(),

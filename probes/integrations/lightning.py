@@ -1,0 +1,100 @@
+"""A callback for Lightning's Trainer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from probes.integrations.logged_numbers import logged_numbers
+from probes.probe import Probe
+
+
+class MeandriftCallback(Callback):
+    """Records a Lightning training: automatic and manual optimization, several optimizers, each precision plugin.
+
+    What the module logs (``self.log("loss", ...)``) goes to table ``steps`` under its own name, and the loss that
+    ``training_step`` returned as ``loss``. A Trainer that goes on from a checkpoint (``ckpt_path=``) supersedes the
+    rows from its step on.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[MeandriftCallback(every=100)])  # doctest: +SKIP
+    """
+
+    def __init__(self, *, run: str | None = None, store: str | os.PathLike[str] = "runs", **options: Any) -> None:
+        """Prepare a probe; it is attached when training begins.
+
+        Args:
+            run: The run's id in the store; None takes a new one, which ``self.probe.run`` then says.
+            store: Folder or URL of the store.
+            options: Further arguments of :class:`probes.Probe`.
+        """
+        self._run, self._store, self._options = run, store, options
+        self._resumed: dict[str, Any] | None = None
+        self.probe: Probe | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Attach the probe."""
+        options = {"config": dict(pl_module.hparams), **self._options}
+        run = self._run
+        if self._resumed is not None:
+            run = run or self._resumed["run"]
+            options["resume_step"] = self._resumed["step"]
+        self.probe = Probe(pl_module, trainer.optimizers, run=run, store=self._store, **options)
+        if self._resumed is not None:
+            self.probe.load_state_dict(self._resumed)
+        self.probe.epoch = trainer.current_epoch
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Note the epoch."""
+        if self.probe is not None:
+            self.probe.epoch = trainer.current_epoch
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        outputs: Any,
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Log the loss of the batch, and what the module has logged."""
+        if self.probe is None:
+            return
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        # Lightning hands on the loss divided by the number of batches that it accumulates.
+        whole = {} if loss is None else {"loss": loss * trainer.accumulate_grad_batches}
+        self.probe.log(**logged_numbers({**whole, **trainer.logged_metrics}))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Log what validation has given."""
+        if self.probe is not None and not trainer.sanity_checking:
+            self.probe.log(split="validation", **logged_numbers(trainer.logged_metrics))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Close the run."""
+        self._close("interrupted" if trainer.interrupted else "finished")
+
+    def on_exception(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        exception: BaseException,
+    ) -> None:
+        """Close the run as failed, or as interrupted."""
+        self._close("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the probe, for the Trainer's checkpoint."""
+        return {} if self.probe is None else {**self.probe.state_dict(), "run": self.probe.run}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the state of a checkpoint until the training goes on."""
+        self._resumed = state_dict or None
+
+    def _close(self, status: str) -> None:
+        if self.probe is not None:
+            self.probe.close(status)

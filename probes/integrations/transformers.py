@@ -1,0 +1,100 @@
+"""A callback for the Trainer of Hugging Face transformers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from probes.integrations.logged_numbers import logged_numbers
+from probes.probe import Probe
+
+_STATE = "meandrift.pt"
+
+
+class MeandriftCallback(TrainerCallback):
+    """Records a training by ``transformers.Trainer``: accumulation, mixed precision, gradient checkpointing, DDP.
+
+    What the Trainer logs goes to table ``steps`` under its own name: ``loss`` is the mean since its last log. A Trainer
+    that goes on from a checkpoint (``resume_from_checkpoint=``) supersedes the rows from its step on. A training that
+    ends by an exception is closed as "failed" when the process ends.
+
+    Example:
+        >>> trainer = Trainer(model, args, callbacks=[MeandriftCallback(every=100)])  # doctest: +SKIP
+    """
+
+    def __init__(self, *, run: str | None = None, store: str | os.PathLike[str] = "runs", **options: Any) -> None:
+        """Prepare a probe; it is attached when training begins.
+
+        Args:
+            run: The run's id in the store; None takes a new one, which ``self.probe.run`` then says.
+            store: Folder or URL of the store.
+            options: Further arguments of :class:`probes.Probe`.
+        """
+        self._run, self._store, self._options = run, store, options
+        self.probe: Probe | None = None
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        *,
+        model: nn.Module,
+        optimizer: Any,
+        **_: Any,
+    ) -> None:
+        """Attach the probe."""
+        options, run = {"config": args, **self._options}, self._run
+        saved = _saved(args, state.global_step)
+        if state.global_step:
+            options["resume_step"] = state.global_step
+            run = run or saved.get("run")
+        self.probe = Probe(model, optimizer, run=run, store=self._store, **options)
+        if saved:
+            self.probe.load_state_dict(saved)
+        self.probe.epoch = int(state.epoch or 0)
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
+        """Note the epoch."""
+        if self.probe is not None:
+            self.probe.epoch = int(state.epoch or 0)
+
+    def on_log(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002
+        *,
+        logs: dict[str, Any],
+        **_: Any,
+    ) -> None:
+        """Log what the Trainer logs."""
+        if self.probe is not None:
+            split = "validation" if any(name.startswith("eval_") for name in logs) else "train"
+            self.probe.log(split=split, **logged_numbers(logs))
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
+        """Keep the state of the probe beside the Trainer's checkpoint."""
+        folder = _checkpoint(args, state.global_step)
+        if self.probe is not None and args.should_save and folder.is_dir():
+            torch.save({**self.probe.state_dict(), "run": self.probe.run}, folder / _STATE)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
+        """Close the run."""
+        if self.probe is not None:
+            self.probe.close()
+
+
+def _saved(args: TrainingArguments, step: int) -> dict[str, Any]:
+    """Return the probe's state beside the Trainer's checkpoint of a step; empty where there is none."""
+    file = _checkpoint(args, step) / _STATE
+    return torch.load(file, weights_only=True) if step and file.exists() else {}
+
+
+def _checkpoint(args: TrainingArguments, step: int) -> Path:
+    return Path(args.output_dir or ".") / f"checkpoint-{step}"
