@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from probes.metrics.flat import flat
+from probes.metrics.flat import PIECE, flat
 from probes.metrics.foreach import differences, products
 from probes.metrics.l2_norm import l2_norms
 from probes.metrics.metric import Metric
@@ -25,9 +25,7 @@ def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     """
     alike = [(w, v) if w.stride() == v.stride() else (w.contiguous(), v.contiguous()) for w, v in pairs]
     before, after = [flat(w) for w, _ in alike], [flat(v) for _, v in alike]
-    steps = differences(after, before)
-    weight, step = l2_norms([*before, *steps]).chunk(2)
-    dots = torch.stack([torch.dot(w, d) for w, d in zip(before, steps, strict=True)]).double()
+    weight, step, dots = _lengths_and_products(before, after)
     along = dots / weight.square()
     parallel = dots.square() / weight.square()
     across = (step.square() - parallel).clamp_min(0).sqrt()
@@ -35,10 +33,38 @@ def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     if not across.is_cuda:  # where a look at the values would wait for the device
         unclear = (~(parallel <= _MOSTLY_ACROSS * step.square())).nonzero()[:, 0].tolist()
     if unclear:
+        steps = differences([after[i] for i in unclear], [before[i] for i in unclear])
         shares = products([before[i] for i in unclear], [along[i].to(before[i].dtype) for i in unclear])
-        exact = l2_norms(differences([steps[i] for i in unclear], shares))
+        exact = l2_norms(differences(steps, shares))
         across = exact if len(unclear) == len(pairs) else across.index_copy(0, torch.tensor(unclear), exact)
     return torch.stack([step / weight, torch.atan2(across, weight * (1 + along))])
+
+
+def _lengths_and_products(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``|W|``, ``|D|`` and ``<W, D>`` of each step, float64.
+
+    On the CPU large parameters are taken a piece at a time: memory for the difference of 30 million parameters takes
+    longer to be had from the system than the sums take.
+    """
+    if before[0].is_cuda:
+        return _of_whole(before, after)
+    large = [i for i, w in enumerate(before) if len(w) > PIECE]
+    small = [i for i, w in enumerate(before) if len(w) <= PIECE]
+    found = torch.empty(3, len(before), dtype=torch.float64)
+    if small:
+        found[:, small] = torch.stack(_of_whole([before[i] for i in small], [after[i] for i in small]))
+    for i in large:
+        pieces = zip(before[i].split(PIECE), after[i].split(PIECE), strict=True)
+        weight, step, dot = torch.cat([torch.stack(_of_whole([w], [v])) for w, v in pieces], dim=1)
+        found[:, i] = torch.stack([weight.square().sum().sqrt(), step.square().sum().sqrt(), dot.sum()])
+    weight, step, dots = found
+    return weight, step, dots
+
+
+def _of_whole(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    steps = differences(after, before)
+    weight, step = l2_norms([*before, *steps]).chunk(2)
+    return weight, step, torch.stack([torch.dot(w, d) for w, d in zip(before, steps, strict=True)]).double()
 
 
 _PARAMETER = "parameter, before and after the optimizer step"

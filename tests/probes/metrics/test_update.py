@@ -61,3 +61,16 @@ def test_memory_laid_out_otherwise_after_the_step_changes_nothing():
     wanted = update_size_and_angle([(before, after)])
     found = update_size_and_angle([(before.to(memory_format=torch.channels_last), after)])
     torch.testing.assert_close(found, wanted)
+
+
+def test_a_large_parameter_is_taken_in_pieces_and_equals_numpy_in_float64():
+    generator = torch.Generator().manual_seed(4)
+    large = torch.randn(1500, 1000, generator=generator)
+    small = torch.randn(7, generator=generator)
+    moved = [(w, w + 1e-3 * torch.randn(w.shape, generator=generator)) for w in (small, large, small)]
+    ratios, angles = update_size_and_angle(moved)
+    for (before, after), ratio, angle in zip(moved, ratios.tolist(), angles.tolist(), strict=True):
+        w, v = before.double().numpy().ravel(), after.double().numpy().ravel()
+        a, b = w / np.linalg.norm(w), v / np.linalg.norm(v)
+        assert ratio == pytest.approx(np.linalg.norm(v - w) / np.linalg.norm(w), rel=1e-6)
+        assert angle == pytest.approx(2 * math.atan2(np.linalg.norm(a - b), np.linalg.norm(a + b)), rel=1e-5)
