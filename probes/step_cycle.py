@@ -246,16 +246,15 @@ class StepCycle:
     def _note_unclipped(self, observation: Observation) -> None:
         assert self._measured is not None
         if any(metric.reads == "parameter_gradient" for metric in self._measured.due):
-            trained = [one.value for one in observation.parameters.values() if one.value is not None]
-            self._measured.gradient_norms.add_unclipped(self._gradients.squared_length(trained), loss_scale())
+            square = self._gradients.squared_length(_trained(observation))
+            self._measured.gradient_norms.add_unclipped(square, loss_scale())
 
     def _tell_missing_gradients(self, observation: Observation) -> None:
         """Tell of a step at which gradients are due and no trained parameter has one."""
         assert self._measured is not None
         if not self._passes.passed or not any(metric.reads in _OF_GRADIENTS for metric in self._measured.due):
             return
-        trained = [one.value for one in observation.parameters.values() if one.value is not None]
-        trained = [parameter for parameter in trained if parameter.requires_grad]
+        trained = _trained(observation)
         if trained and all(parameter.grad is None for parameter in trained):
             self._gaps.warn(
                 what="gradients",
@@ -279,3 +278,9 @@ class StepCycle:
 
     def _fail(self, what: str, failure: Exception) -> None:
         self._gaps.fail(what, failure, self.step)
+
+
+def _trained(observation: Observation) -> list[Tensor]:
+    """Return the parameters of an observation that are not frozen."""
+    values = (one.value for one in observation.parameters.values())
+    return [value for value in values if value is not None and value.requires_grad]

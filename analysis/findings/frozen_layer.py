@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from analysis.findings.finding import NOTE, WARNING, Evidence, Finding
-from analysis.findings.gradient_flow import READS, decided, from_start, gradient_flow, later
+from analysis.findings.finding import Evidence, Finding
+from analysis.findings.gradient_flow import READS, decided, gradient_flow, silences, trained_layers
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS
@@ -23,17 +21,13 @@ def frozen_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # 
     """
     if (flow := gradient_flow(run)) is None:
         return
-    trained = np.broadcast_to(flow.gradient.sum(axis=1, keepdims=True).astype(float), flow.gradient.shape)
-    for severity, where, text in (
-        (NOTE, from_start(flow.silent), "the weight has had no gradient so far, {value:.0f} other layers have one"),
-        (WARNING, later(flow.silent, flow.gradient), "the weight had a gradient at every record before, and has none"),
-    ):
+    for severity, where, text in silences(flow):
         passes, _, _ = decided(flow, where)
         yield Evidence(
             passes,
             flow.steps,
             run.layers,
-            trained,
+            trained_layers(flow),
             0.0,
             _COLUMN,
             severity,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.findings.finding import NOTE, WARNING
 from analysis.findings.history import always_before, count_before, ever, lasting
 from analysis.findings.run_records import RunRecords
 
@@ -116,3 +118,17 @@ def decided(flow: Flow, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     arrives = flow.arrives[first, np.arange(where.shape[1])]
     recorded = bool(flow.asked.any())
     return where & any_known & arrives, where & any_known & ~arrives, where & (not recorded)
+
+
+def silences(flow: Flow) -> Iterator[tuple[str, np.ndarray, str]]:
+    """Yield the two kinds of layers that are run and have no gradient: severity, where, and what is said of them."""
+    never = "the weight has had no gradient so far, {value:.0f} other layers have one"
+    no_longer = "the weight had a gradient at every record before, and has none"
+    yield NOTE, from_start(flow.silent), never
+    yield WARNING, later(flow.silent, flow.gradient), no_longer
+
+
+def trained_layers(flow: Flow) -> np.ndarray:
+    """Return the number of layers with a gradient at each record, ``(records, layers)``: the same for all layers."""
+    count = flow.gradient.sum(axis=1, keepdims=True).astype(float)
+    return np.broadcast_to(count, flow.gradient.shape)

@@ -103,12 +103,18 @@ def _of_large(tensors: list[Tensor]) -> Iterator[tuple[float, float]]:
         yield mean, squares
 
 
-def _columns(prefix: str, tensor: str) -> tuple[Column, ...]:
+def moment_columns(prefix: str, tensor: str) -> tuple[Column, ...]:
+    """Return the columns of :func:`moments`, their names beginning with a prefix.
+
+    Args:
+        prefix: For instance ``weight_``; may be empty.
+        tensor: What they are taken on.
+    """
     return (
-        Column(f"{prefix}_mean", "1", "sum(x) / n", tensor),
-        Column(f"{prefix}_var", "1", "sum((x - mean)^2) / n", tensor),
-        Column(f"{prefix}_l2_norm", "1", "sqrt(sum(x^2))", tensor),
-        Column(f"{prefix}_nonfinite", "elements", "count of NaN and infinite elements", tensor, type=pa.int64()),
+        Column(f"{prefix}mean", "1", "sum(x) / n", tensor),
+        Column(f"{prefix}var", "1", "sum((x - mean)^2) / n", tensor),
+        Column(f"{prefix}l2_norm", "1", "sqrt(sum(x^2))", tensor),
+        Column(f"{prefix}nonfinite", "elements", "count of NaN and infinite elements", tensor, type=pa.int64()),
     )
 
 
@@ -118,7 +124,9 @@ _RAW = "parameter under a parametrization; null where it is the effective weight
 _BIAS = "bias of the layer, a norm's beta or m"
 
 # All four share one function, which is then called once for all their tensors; each takes the rows it has columns for.
-WEIGHT_MOMENTS = Metric("weight_moments", "weights", "weight", moments, _columns("weight", WEIGHT))
-RAW_WEIGHT_MOMENTS = Metric("raw_weight_moments", "weights", "raw_weight", moments, _columns("raw_weight", _RAW)[:2])
-BIAS_MOMENTS = Metric("bias_moments", "weights", "bias", moments, _columns("bias", _BIAS)[:2])
-GRADIENT_MOMENTS = Metric("grad_moments", "gradients", "gradient", moments, _columns("grad", GRADIENT)[:3])
+WEIGHT_MOMENTS = Metric("weight_moments", "weights", "weight", moments, moment_columns("weight_", WEIGHT))
+RAW_WEIGHT_MOMENTS = Metric(
+    "raw_weight_moments", "weights", "raw_weight", moments, moment_columns("raw_weight_", _RAW)[:2]
+)
+BIAS_MOMENTS = Metric("bias_moments", "weights", "bias", moments, moment_columns("bias_", _BIAS)[:2])
+GRADIENT_MOMENTS = Metric("grad_moments", "gradients", "gradient", moments, moment_columns("grad_", GRADIENT)[:3])

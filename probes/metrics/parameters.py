@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from probes.metrics.metric import Metric
-from probes.metrics.moments import moments
-from probes.schema import PARAMETERS, Column, pa
+from probes.metrics.moments import moment_columns, moments
+from probes.schema import PARAMETERS, Column
 
 
 def learning_rates(rates: list[Tensor]) -> Tensor:
@@ -15,26 +15,17 @@ def learning_rates(rates: list[Tensor]) -> Tensor:
     return torch.stack(rates).reshape(1, -1)
 
 
-def _columns(prefix: str, tensor: str) -> tuple[Column, ...]:
-    return (
-        Column(f"{prefix}mean", "1", "sum(x) / n", tensor),
-        Column(f"{prefix}var", "1", "sum((x - mean)^2) / n", tensor),
-        Column(f"{prefix}l2_norm", "1", "sqrt(sum(x^2))", tensor),
-        Column(f"{prefix}nonfinite", "elements", "count of NaN and infinite elements", tensor, type=pa.int64()),
-    )
-
-
 _PARAMETER = "parameter, as the optimizer updates it"
 
 PARAMETER_MOMENTS = Metric(
-    "parameter_moments", "weights", "parameter", moments, _columns("", _PARAMETER), table=PARAMETERS
+    "parameter_moments", "weights", "parameter", moments, moment_columns("", _PARAMETER), table=PARAMETERS
 )
 PARAMETER_GRADIENT_MOMENTS = Metric(
     "parameter_grad_moments",
     "gradients",
     "parameter_gradient",
     moments,
-    _columns("grad_", "gradient of the parameter, as the optimizer uses it"),
+    moment_columns("grad_", "gradient of the parameter, as the optimizer uses it"),
     table=PARAMETERS,
 )
 GROUP_LR = Metric(

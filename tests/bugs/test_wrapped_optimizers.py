@@ -235,7 +235,7 @@ def test_one_optimizer_a_parameter_that_steps_in_the_backward_pass_is_recorded(s
 
     for p in model.parameters():
         p.register_post_accumulate_grad_hook(step)
-    with Probe(model, list(optimizers.values()), store=store, run="a", every=1, strict=True):
+    with Probe(model, optimizers.values(), store=store, run="a", every=1, strict=True):
         for _ in range(STEPS):
             model(torch.randn(5, 4)).square().mean().backward()
     rows = table("layers", layer="0")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 
@@ -18,7 +18,7 @@ def as_optimizers(given: Any) -> list[Any]:
         return []
     if is_optimizer(given):
         return [given]
-    several = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    several = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     for one in several:
         if not is_optimizer(one):
             raise ValueError(
