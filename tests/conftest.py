@@ -6,8 +6,9 @@ import itertools
 import os
 import signal
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +81,38 @@ def seed(request: pytest.FixtureRequest) -> int:
 def rng(seed: int) -> np.random.Generator:
     """Return a seeded NumPy generator."""
     return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def alike(seed: int) -> Iterator[None]:
+    """Train with one thread and from a fixed seed, alike in every session."""
+    import torch
+
+    torch.manual_seed(seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Return where this test's store is."""
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def table(store: Path) -> Callable[..., Any]:
+    """Return a function that reads rows of a table of the store, as a user would."""
+    import pandas as pd
+
+    def read(name: str, **equal: Any) -> pd.DataFrame:
+        found = pd.read_parquet(store / name)
+        for column, value in equal.items():
+            found = found[found[column] == value]
+        return found.reset_index(drop=True)
+
+    return read
 
 
 @pytest.fixture(autouse=True)
