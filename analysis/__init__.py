@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from analysis.gallery.figure import figure as figure
     from analysis.reading.run_table import runs as runs
     from analysis.reading.run_table import with_settings as with_settings
+    from analysis.reading.tables import channels as channels
     from analysis.reading.tables import fields as fields
     from analysis.reading.tables import histograms as histograms
     from analysis.reading.tables import layers as layers
     from analysis.reading.tables import parameters as parameters
     from analysis.reading.tables import spectra as spectra
     from analysis.reading.tables import steps as steps
+    from analysis.summaries.channel_drift import channel_drift as channel_drift
     from analysis.summaries.densities import histogram_density as histogram_density
     from analysis.summaries.gradient_concentration import gradient_concentration as gradient_concentration
     from analysis.summaries.scaled_drift import with_scaled_drift as with_scaled_drift
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "FIGURES": "analysis.figures",
+    "channel_drift": "analysis.summaries.channel_drift",
+    "channels": "analysis.reading.tables",
     "compare": "analysis.summaries.transforms",
     "drift": "analysis.summaries.transforms",
     "fields": "analysis.reading.tables",
@@ -45,6 +49,8 @@ _HOMES = {
 }
 __all__ = [
     "FIGURES",
+    "channel_drift",
+    "channels",
     "compare",
     "drift",
     "fields",
