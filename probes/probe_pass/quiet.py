@@ -9,6 +9,7 @@ nearly all do, copies nothing.
 from __future__ import annotations
 
 import random
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,6 +31,8 @@ def quietly(model: nn.Module) -> Iterator[None]:
     devices = sorted({each.device.index or 0 for each in model.parameters() if each.is_cuda})
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # a checkpoint, say, warns of a pass without gradients
         stack.enter_context(torch.random.fork_rng(devices=devices))
         stack.enter_context(_other_generators())
         stack.enter_context(_eager())
