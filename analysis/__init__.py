@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from analysis.reading.tables import parameters as parameters
     from analysis.reading.tables import spectra as spectra
     from analysis.reading.tables import steps as steps
-    from analysis.summaries.channel_drift import channel_drift as channel_drift
     from analysis.summaries.densities import histogram_density as histogram_density
     from analysis.summaries.gradient_concentration import gradient_concentration as gradient_concentration
+    from analysis.summaries.nonlinearities.channel_drift import channel_drift as channel_drift
     from analysis.summaries.scaled_drift import with_scaled_drift as with_scaled_drift
     from analysis.summaries.transforms import compare as compare
     from analysis.summaries.transforms import drift as drift
 
 _HOMES = {
     "FIGURES": "analysis.figures",
-    "channel_drift": "analysis.summaries.channel_drift",
+    "channel_drift": "analysis.summaries.nonlinearities.channel_drift",
     "channels": "analysis.reading.tables",
     "compare": "analysis.summaries.transforms",
     "drift": "analysis.summaries.transforms",

@@ -120,11 +120,7 @@ class StepCycle:
             report=self._fail,
         )
         self._spectra_schedule = SpectraSchedule(self._layers, plan.spectra_interval, gaps.note)
-        self._probe_pass = (
-            ProbePass(selection.root, self._layers, batch, ranks=ranks, interval=plan.passes_interval, note=gaps.note)
-            if batch is not None
-            else None
-        )
+        self._probe_pass = ProbePass(selection, batch, ranks=ranks, interval=plan.passes_interval, note=gaps.note)
         self._new_modules = NewModules(selection.root)
         self._captured = False
         self._observations: list[Observation] = []
@@ -241,7 +237,7 @@ class StepCycle:
             **self._outputs.sources(),
             **self._gradients.sources(),
             GROUP_LR: learning_rate_source(self._stepping),
-            **({} if self._probe_pass is None else self._probe_pass.sources(self._outputs.shapes)),
+            **self._probe_pass.sources(self._outputs.shapes),
         }
         there = self._new_modules.holds
         parameters = {one.index: one for one in self._updated_by(optimizer) if there(one.module)}

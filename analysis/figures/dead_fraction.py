@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.plotting.panels.layer_lines import LayerLines
-from analysis.summaries.layer_choice import pre_activation_layers
+from analysis.summaries.nonlinearities.layers_before import pre_activation_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,8 @@ class DeadFraction(LayerLines):
     name = "dead_fraction"
     title = "Dead channels of each layer"
     columns = ("dead_fraction",)
+    before_nonlinearity = True
 
     def choose_layers(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of the layers before a nonlinearity."""
-        return pre_activation_layers(rows, self.layers)
+        return pre_activation_layers(rows)

@@ -163,7 +163,7 @@ class SpectraSchedule:
 
 
 PASS_SHARE = 0.002  # of training, for the passes of the probe batch
-_PASS = 0.7  # training steps that a pass of a batch of the same size takes: a third forward, as much to reduce what is
+_PASS = 0.9  # training steps that a pass of a batch of the same size takes: a third forward, as much to reduce what is
 # seen, and the calls of Python between; measured by ``python tests/benchmarks/probe_pass.py``
 _LEAST_PASS = 0.35  # training steps that a pass of a small batch takes all the same: calls
 _UNKNOWN_PASS = 1.0

@@ -51,15 +51,21 @@ class ChannelMoments:
 
 
 def channel_moments(tensor: Tensor, channel_dim: int) -> ChannelMoments | None:
-    """Return the moments of each channel of a real tensor, samples first; None of a tensor without elements."""
+    """Return the moments of each channel of a real tensor, samples first; None of a tensor without elements.
+
+    Sums over positions in float32 (float64 if it is), over samples in float64; the deviations are from the mean, so
+    that a large mean costs no digits. On the CPU a tenth of the time of ``torch.var_mean`` over two dimensions.
+    """
     if not tensor.numel():
         return None
     planes = channel_planes(tensor, channel_dim)  # (samples, channels, rest)
     wide = planes if planes.dtype == torch.float64 else planes.float()
-    variance, mean = torch.var_mean(wide, dim=(0, 2), correction=0)
     count = planes.shape[0] * planes.shape[2]
-    positive = (planes > 0).sum(dim=(0, 2)).double()
-    return ChannelMoments(count, mean.double(), variance.double() * count, planes.amax((0, 2)).double(), positive)
+    mean = wide.sum(2).sum(0, dtype=torch.float64) / count
+    scratch = torch.sub(wide, mean.to(wide.dtype).unsqueeze(1))
+    squares = torch.linalg.vector_norm(scratch, dim=2).double().square().sum(0)
+    positive = torch.gt(wide, 0, out=scratch).sum(2).sum(0, dtype=torch.float64)
+    return ChannelMoments(count, mean, squares, planes.amax(2).amax(0).double(), positive)
 
 
 def channel_vector(nonlinearity: int, seen: ChannelMoments, *further: Tensor | None) -> Tensor:

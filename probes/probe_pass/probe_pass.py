@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from probes.measuring.observation import Observation, Reading, Source
 from probes.measuring.pricing import PassSchedule, Shapes
 from probes.metrics.channels import PROBE_BATCH, channel_vector
 from probes.model.layer import Layer, bias_parameter
+from probes.model.selection import Selection
 from probes.probe_pass.batch import ProbeBatch
 from probes.probe_pass.nonlinearity_inputs import NonlinearityInputs, running_mean_of, running_variance_of
 from probes.probe_pass.quiet import WrittenTensors, quietly
@@ -27,9 +28,8 @@ class ProbePass:
     ranks the first alone makes it, without a collective; a model in shards (FSDP) is refused.
 
     Args:
-        root: The model.
-        layers: All observed layers.
-        batch: What is passed.
+        selection: The model and its observed layers.
+        batch: What is passed; without one no pass is offered.
         ranks: The ranks that record together.
         interval: Steps between two records, where passes may cost only a share of training; None makes all.
         note: Told, by keywords, how often a pass is made: see :meth:`probes.gaps.Gaps.note`.
@@ -37,29 +37,29 @@ class ProbePass:
 
     def __init__(
         self,
-        root: nn.Module,
-        layers: Sequence[Layer],
-        batch: ProbeBatch,
+        selection: Selection,
+        batch: ProbeBatch | None,
         *,
         ranks: Ranks,
         interval: int | None,
         note: Callable[..., None],
     ) -> None:
-        self._root, self._batch, self._ranks = root, batch, ranks
-        self._layers = [layer for layer in layers if layer.observes_output]
-        self._schedule = PassSchedule(batch.samples, interval, note)
+        self._root, self._batch, self._ranks = selection.root, batch, ranks
+        self._layers = [layer for layer in selection.layers if layer.observes_output]
+        self._schedule = PassSchedule(0 if batch is None else batch.samples, interval, note)
         self._passed_at = -1
 
     def sources(self, shapes: Shapes) -> dict[str, Source]:
-        """Return the source that this pass offers; the arguments are those of :meth:`read`."""
-        return {PROBE_BATCH.reads: partial(self.read, shapes)}
+        """Return the source that this pass offers, if there is a batch; ``shapes`` as of :meth:`read`."""
+        return {} if self._batch is None else {PROBE_BATCH.reads: partial(self.read, self._batch, shapes)}
 
-    def read(self, shapes: Shapes, observation: Observation) -> Reading:
+    def read(self, batch: ProbeBatch, shapes: Shapes, observation: Observation) -> Reading:
         """Return a vector for each layer before a nonlinearity (:func:`probes.metrics.channels.channel_vector`).
 
         None where no pass is due, and where an earlier optimizer of the step has had it.
 
         Args:
+            batch: What is passed.
             shapes: Those of the last training pass, from which the price follows.
             observation: The step.
 
@@ -72,16 +72,16 @@ class ProbePass:
             return Reading([], [])
         self._passed_at = step
         _check(self._root)
-        found = self._seen()
+        found = self._seen(batch)
         vectors = {layer.index: vector for layer in self._layers if (vector := _vector(layer, found)) is not None}
         return Reading(list(vectors), list(vectors.values()))
 
-    def _seen(self) -> NonlinearityInputs:
+    def _seen(self, batch: ProbeBatch) -> NonlinearityInputs:
         device = next((each.device for each in self._root.parameters()), None)
         if device is not None:
-            self._batch.move(device)
+            batch.move(device)
         seeing = NonlinearityInputs(self._layers)
-        own = [*self._root.parameters(), *self._root.buffers(), *self._batch.tensors()]
+        own = [*self._root.parameters(), *self._root.buffers(), *batch.tensors()]
         written = WrittenTensors(own)
 
         def see(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -94,7 +94,7 @@ class ProbePass:
         parts = {id(module) for module in self._root.modules()}
         try:
             with quietly(self._root), _ModuleCalls(parts, seeing), watched_operators(see):
-                self._batch.pass_through(self._root)
+                batch.pass_through(self._root)
         finally:
             written.put_back()
         return seeing

@@ -52,6 +52,7 @@ RUN, STEP, EPOCH = "run", "step", "epoch"
 LAYER, LAYER_INDEX, LAYER_TYPE = "layer", "layer_index", "layer_type"
 PARAMETER, PARAMETER_INDEX = "parameter", "parameter_index"
 CHANNEL = "channel"
+FEEDS = "feeds_nonlinearity"
 TENSOR, VIEW, SPLIT = "tensor", "view", "split"
 TRAIN = "train"  # the split of the training steps themselves
 
