@@ -34,8 +34,9 @@ from probes.probe_pass.batch import ProbeBatch
 from probes.probe_pass.probe_pass import ProbePass
 from probes.ranks import Ranks
 from probes.recording.step import StepInProgress
+from probes.schema import FEEDS
 
-_OF_SHAPES = {CONVOLUTION, "spectra", PROBE_BATCH.reads}
+_OF_SHAPES = {CONVOLUTION, "spectra", PROBE_BATCH.reads, FEEDS}  # and what else needs hooks without a reducer
 _OF_GRADIENTS = {"gradient", "gradient_histogram", "parameter_gradient"}
 
 
@@ -45,7 +46,7 @@ def offered_sources(ranks: Ranks) -> list[str]:
     Those of layers are in ``probes.measuring.sources``, those of parameters in ``probes.measuring.parameter_values``,
     the others beside their hooks in ``probes.hooks``.
     """
-    of_hooks = [GROUP_LR, CONVOLUTION, MICRO_BATCHES, PROBE_BATCH.reads]
+    of_hooks = [GROUP_LR, CONVOLUTION, MICRO_BATCHES, PROBE_BATCH.reads, FEEDS]
     return [*parameter_sources(ranks), *parameter_value_sources(ranks), *DERIVED, *of_hooks]
 
 
