@@ -294,6 +294,7 @@ def test_alone_a_metric_gives_the_numbers_that_it_gives_among_all(name, everythi
             own = dict.fromkeys(c.name for metric in recorded if metric.table == table for c in metric.columns)
             columns = ["step", "layer" if table == LAYERS else "parameter", *own]
             among = among[columns].dropna(how="all", subset=columns[2:])
+            among = among.astype({name: alone[name].dtype for name in own})  # a count is a float beside a null
         else:
             column = "tensor" if table == "histograms" else "view"
             labels = {metric.label for metric in recorded}
