@@ -29,6 +29,11 @@ from probes import Probe
 ENTRY = 0.8125
 HOME = Path(probes.__file__).parent
 DEPTH = 6
+OF_A_LAYER = [
+    "grad_moments",
+    "grad_sparsities",
+    "gradient_histogram",
+]  # not those of table parameters, a way of its own
 
 
 def carries(value: Any, depth: int = DEPTH) -> bool:
@@ -94,14 +99,14 @@ def walk(store: Path) -> Way:
     way = Way()
     model = nn.Linear(1, 1, bias=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    probe = Probe(model, optimizer, store=store, run="a", every=1, metrics=["gradients"], strict=True)
+    threading.setprofile(way.trace)  # for the thread that the probe starts
+    probe = Probe(model, optimizer, store=store, run="a", every=1, metrics=OF_A_LAYER, strict=True)
     (model(torch.ones(1, 1)) * ENTRY).sum().backward()
-    threading.setprofile_all_threads(way.trace) if hasattr(threading, "setprofile_all_threads") else None
     sys.setprofile(way.trace)
     optimizer.step()
     probe.close()
     sys.setprofile(None)
-    threading.setprofile_all_threads(None) if hasattr(threading, "setprofile_all_threads") else None
+    threading.setprofile(None)
     return way
 
 
