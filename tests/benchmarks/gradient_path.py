@@ -4,8 +4,8 @@
 
 The entry is 0.8125, the only gradient of a layer with one weight. A file is on the way if a function of it is given the
 entry, or returns it. A form is the type of such an argument or result where it goes from one folder into another, or
-into the file; lists, tuples and dictionaries are not counted. Modules beside the folders (``arrow_arrays``) are no
-folder.
+into the file; lists, tuples and dictionaries are not counted. A folder inside another is a part of it; modules
+beside the folders (``arrow_arrays``) are in none.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def main() -> None:
     """Print the way."""
     with tempfile.TemporaryDirectory() as folder:
         way = walk(Path(folder) / "runs")
-    folders = [str(Path(file).parent) for file in way.files if "/" in file]
+    folders = [Path(file).parts[0] for file in way.files if "/" in file]
     entered = [folder for place, folder in enumerate(folders) if place == 0 or folders[place - 1] != folder]
     print("\n".join(way.files))
     print(f"{len(way.files)} files")
