@@ -78,6 +78,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "findings": {"reading", "summaries"},
         "plotting": {"reading", "summaries"},
         "figures": {"plotting", "reading", "summaries"},
+        "inference": {"reading", "summaries"},
         "gallery": {"figures", "plotting", "reading", "summaries", "whole_file"},
         "paper": {"reading", "summaries", "whole_file"},
         "report": {"findings", "plotting", "reading", "summaries", "whole_file"},
@@ -93,7 +94,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "classifier": {"bounds", "data", "landscape", "models", "norms", "runtime"},
         "authors_checkpoints": {"classifier", "data", "models"},
         "gan": {"bounds", "data", "models", "norms", "runtime"},
-        "sweeps": {"classifier", "gan", "norms", "runtime"},
+        "sweeps": {"classifier", "data", "gan", "norms", "runtime"},
     },
 }
 """For each inner folder, the folders and modules of the same package that it may import."""

@@ -13,8 +13,8 @@ Rate = Callable[[int], float]
 def scheduled_rate(rate: float, *, schedule: str, steps: int) -> Rate | None:
     """Return the learning rate of each step, counted from 0; None for a constant one.
 
-    ``cosine``: ``rate (1 + cos(pi t / T)) / 2``. ``decay``: the rate for two thirds of the steps, then linear to 0. Both
-    would be 0 at step T, which is not taken.
+    ``cosine``: ``rate (1 + cos(pi t / T)) / 2``. ``decay``: the rate for two thirds of the steps, then linear to 0.
+    Both would be 0 at step T, which is not taken.
 
     Args:
         rate: The rate at step 0.

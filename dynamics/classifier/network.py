@@ -20,8 +20,8 @@ def make_model(config: RunConfig, data: DataSet) -> nn.Module:
     """Return the configuration's model for the images of a data set, freshly initialised.
 
     Raises:
-        ValueError: An unknown model or norm, a model without a released scope, or an intervention that the norm does not
-            allow.
+        ValueError: An unknown model or norm, a model without a released scope, or an intervention that the norm does
+            not allow.
     """
     network = build(
         config.model,

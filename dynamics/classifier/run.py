@@ -77,13 +77,15 @@ def run(
         saved = load_checkpoint(place, config=config.to_dict(), may_change=config.may_change, device=setup.device)
     start = 0 if saved is None else saved["step"]
     watch = watch if ranks.first else unwatched
+    schedules = thinned(config.records, steps=setup.steps) if config.records else {}
     with joined(ranks, device=setup.device), deferred_interrupt() as interrupted:
         probe = Probe(
             setup.model,
             setup.optimizer,
             store=store,
             run=name,
-            every=thinned(config.records, steps=setup.steps) if config.records else config.every,
+            every=schedules or config.every,
+            metrics=list(schedules) or None,
             include=_patterns(config.include),
             exclude=_patterns(config.exclude),
             config=config.to_dict() | derived_settings(setup, measures),

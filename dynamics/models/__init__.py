@@ -29,7 +29,13 @@ CLASSIFIERS = ("cnn3", "vgg7", "densenet_bc")
 
 
 def build(
-    model: str, norm: str | Norm, *, in_channels: int = 1, image_size: int = 28, num_classes: int = 10, **model_options: Any
+    model: str,
+    norm: str | Norm,
+    *,
+    in_channels: int = 1,
+    image_size: int = 28,
+    num_classes: int = 10,
+    **model_options: Any,
 ) -> nn.Module:
     """Return a freshly initialised network of the paper, normalised as asked.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -34,7 +34,8 @@ class MeanTrajectories:
         }
         if not self._means:
             raise ValueError("save_means: no norm of this network keeps a running mean; --centring none makes one do.")
-        self._file, self._steps, self._records = Path(file), [0], {name: [] for name in self._means}
+        self._file, self._steps = Path(file), [0]
+        self._records: dict[str, list[np.ndarray]] = {name: [] for name in self._means}
         if start and self._file.is_file():
             self._read(start)
         else:
@@ -50,8 +51,10 @@ class MeanTrajectories:
         """Write the file, whole or not at all."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         partial = self._file.with_suffix(".partial.npz")
-        np.savez(partial, **{STEPS: np.array(self._steps)}, **{k: np.array(v) for k, v in self._records.items()})
-        os.replace(partial, self._file)
+        arrays: dict[str, Any] = {name: np.array(means) for name, means in self._records.items()}
+        arrays[STEPS] = np.array(self._steps)
+        np.savez(partial, **arrays)
+        partial.replace(self._file)
 
     def _record(self) -> None:
         for name, mean in self._means.items():

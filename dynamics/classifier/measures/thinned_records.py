@@ -1,4 +1,4 @@
-"""A fixed number of records in a run, whatever its length: a store of many runs stays small."""
+"""A fixed number of records in a run, whatever its length: the store of many runs stays small."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from typing import Any, Protocol
 from probes.metrics import METRICS
 from probes.schedule import Schedule, at
 
-# Groups that are large or expensive, if there are such.
-LARGE = ("weight_histograms", "activation_histograms", "spectra", "operator_norm", "kernel_slices", "channels")
-LARGE_METRICS = ("gradient_histogram",)  # of groups whose other metrics are small
+# Metrics and groups at three records, large or slow to change, and those that are left out; others are at all records.
+AT_THREE = (
+    *("spectra", "gradient_histogram", "activation_histograms", "operator_norm", "kernel_slices"),
+    *("weight_moments", "bias_moments", "activation_range", "channels"),
+)
+LEFT_OUT = (
+    *("raw_weight_moments", "weight_histogram", "gradient_noise", "grad_noise", "activation_gradient"),
+    *("parameter_moments", "parameter_grad_moments", "group_lr"),
+)
 
 
 def evenly_spaced_steps(count: int, *, steps: int) -> list[int]:
@@ -20,17 +26,16 @@ def evenly_spaced_steps(count: int, *, steps: int) -> list[int]:
 
 
 def thinned(count: int, *, steps: int) -> dict[str, int | Schedule]:
-    """Return the probe's schedules: ``count`` records of every metric, the large ones at the first, middle and last.
+    """Return the schedule of each metric that is recorded, by its name: at ``count`` steps, or at three of them.
 
     Args:
         count: Records, 3 or more.
         steps: Optimizer steps of the run.
     """
     chosen = evenly_spaced_steps(count, steps=steps)
-    few = at([chosen[0], chosen[len(chosen) // 2], chosen[-1]])
-    schedules: dict[str, int | Schedule] = {metric.group: at(chosen) for metric in METRICS.values()}
-    present = {metric.group for metric in METRICS.values()} | set(METRICS)
-    return schedules | {name: few for name in (*LARGE, *LARGE_METRICS) if name in present}
+    often, seldom = at(chosen), at([chosen[0], chosen[len(chosen) // 2], chosen[-1]])
+    kept = [metric for metric in METRICS.values() if not {metric.name, metric.group} & set(LEFT_OUT)]
+    return {metric.name: seldom if {metric.name, metric.group} & set(AT_THREE) else often for metric in kept}
 
 
 class _Logger(Protocol):

@@ -24,7 +24,7 @@ class Shift(nn.Module):
     def bind(self, layer: str, seed: int) -> None:
         """Learn which layer of the network this is, before the first forward, and the seed of the run."""
 
-    def values(self, deviation: Tensor) -> Tensor:  # noqa: ARG002 - of subclasses
+    def values(self, deviation: Tensor) -> Tensor:
         """Return m at the present step, ``(C,)`` or a scalar.
 
         Args:

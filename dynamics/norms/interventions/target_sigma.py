@@ -50,7 +50,8 @@ def with_sigma(norm: Norm, sigma: float) -> Norm:
         raise ValueError(f"sigma {sigma:g}: norm {norm.name!r} holds no spectral norm; expected sn, msn or sn_beta.")
 
     def weight(layer: nn.Module) -> nn.Module:
-        parametrize.register_parametrization(norm.weight(layer), "weight", Times(sigma))
+        # unsafe: a check would read the weight, and so make a power iteration that the norm alone does not make.
+        parametrize.register_parametrization(norm.weight(layer), "weight", Times(sigma), unsafe=True)
         return layer
 
     return replace(norm, weight=weight)
