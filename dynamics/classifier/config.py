@@ -102,7 +102,7 @@ class RunConfig:
     records: int = setting(
         0,
         "Probe",
-        "Records of the main metrics, evenly spaced, spectra and histograms at three; 0: all, as --every says.",
+        "Records in all, evenly spaced, spectra and histograms at three of them; 0: as --every says.",
     )
     save_means: str = setting(
         "", "Probe", "Write the channel means every 10 steps into this .npz file, for --channel-mean replay:FILE."

@@ -77,15 +77,13 @@ def run(
         saved = load_checkpoint(place, config=config.to_dict(), may_change=config.may_change, device=setup.device)
     start = 0 if saved is None else saved["step"]
     watch = watch if ranks.first else unwatched
-    schedules = thinned(config.records, steps=setup.steps) if config.records else {}
     with joined(ranks, device=setup.device), deferred_interrupt() as interrupted:
         probe = Probe(
             setup.model,
             setup.optimizer,
             store=store,
             run=name,
-            every=schedules or config.every,
-            metrics=list(schedules) or None,
+            **_recorded(setup),
             include=_patterns(config.include),
             exclude=_patterns(config.exclude),
             config=config.to_dict() | derived_settings(setup, measures),
@@ -215,6 +213,14 @@ def check_shares(config: RunConfig, ranks: Ranks) -> None:
             f"batch_size {config.batch_size}: expected a multiple of {ranks.count} processes times {config.accumulate} "
             "micro-batches."
         )
+
+
+def _recorded(setup: Setup) -> dict[str, Any]:
+    """Return the probe's arguments that say what is recorded, and when."""
+    if not setup.config.records:
+        return {"every": setup.config.every}
+    schedules = thinned(setup.config.records, steps=setup.steps)
+    return {"every": schedules, "metrics": list(schedules)}
 
 
 def _patterns(commas: str) -> list[str] | None:

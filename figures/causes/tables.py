@@ -76,6 +76,7 @@ class Numbers:
     def __init__(self, store: Path) -> None:
         self.store = store
         recorded = runs(store) if (store / "runs").is_dir() else pd.DataFrame(columns=["run", "status"])
+        self._scores: dict[tuple[str, ...], pd.DataFrame] = {}
         self.finished = set(recorded.loc[recorded["status"] == "finished", "run"].astype(str))
 
     def __call__(self, words: str) -> str:
@@ -102,9 +103,11 @@ class Numbers:
         """Return the scores of the finished runs of plans of one prefix, a run a row."""
         asked = [load_plan(plan) for plan in plans]
         named = {f"{plan.prefix}-{arm}-s{seed}" for plan in asked for arm in plan.arms for seed in plan.seeds}
-        if not (present := sorted(named & self.finished)):
+        if not (present := tuple(sorted(named & self.finished))):
             return pd.DataFrame(columns=[ARM])
-        return of_prefix(run_scores(self.store, runs=present), asked[0].prefix)
+        if present not in self._scores:
+            self._scores[present] = of_prefix(run_scores(self.store, runs=present), asked[0].prefix)
+        return self._scores[present]
 
     def arms(self, plan: str) -> str:
         """Return a plan's arms, in its order, with intervals."""

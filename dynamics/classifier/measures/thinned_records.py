@@ -9,12 +9,12 @@ from probes.schedule import Schedule, at
 
 # Metrics and groups at three records, large or slow to change, and those that are left out; others are at all records.
 AT_THREE = (
-    *("spectra", "gradient_histogram", "activation_histograms", "operator_norm", "kernel_slices"),
-    *("weight_moments", "bias_moments", "activation_range", "channels"),
+    *("spectra", "singular_values", "gradient_histogram", "operator_norm", "kernel_slices"),
+    *("weight_moments", "bias_moments", "channels"),
 )
 LEFT_OUT = (
-    *("raw_weight_moments", "weight_histogram", "gradient_noise", "grad_noise", "activation_gradient"),
-    *("parameter_moments", "parameter_grad_moments", "group_lr"),
+    *("power_iteration", "raw_weight_moments", "weight_histogram", "activation_histogram", "activation_range"),
+    *("gradient_noise", "activation_gradients", "parameter_moments", "parameter_grad_moments", "group_lr"),
 )
 
 
