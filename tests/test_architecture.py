@@ -91,7 +91,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "bounds": {"norms"},
         "landscape": {"norms"},
         "runtime": {"norms"},
-        "classifier": {"bounds", "data", "landscape", "models", "norms", "runtime"},
+        "classifier": {"bounds", "data", "landscape", "models", "norms", "runtime", "source_commit"},
         "authors_checkpoints": {"classifier", "data", "models"},
         "gan": {"bounds", "data", "models", "norms", "runtime"},
         "sweeps": {"classifier", "data", "gan", "norms", "runtime"},

@@ -26,6 +26,7 @@ from dynamics.runtime.events import Began, Ended, Refresh, Scored, Stepped, Watc
 from dynamics.runtime.interruption import deferred_interrupt
 from dynamics.runtime.ranks import Ranks, environment, joined
 from dynamics.runtime.stored_run import check_new, check_store
+from dynamics.source_commit import source_commit
 from probes import Probe
 from probes.schema import check_run_id
 
@@ -194,9 +195,9 @@ class _Session:
 
 
 def derived_settings(setup: Setup, measures: NetworkMeasures) -> dict[str, Any]:
-    """Return what is kept with a run's settings and follows from them: see ``recipe.DERIVED``."""
-    missing = {"not_measured": measures.not_measured} if measures.not_measured else {}
-    return {"parameters": count_parameters(setup.model), **missing}
+    """Return what is kept with a run's settings and follows from them: see ``config_sources.DERIVED``."""
+    told = {"not_measured": measures.not_measured, "commit": source_commit()}
+    return {"parameters": count_parameters(setup.model), **{name: text for name, text in told.items() if text}}
 
 
 def check_shares(config: RunConfig, ranks: Ranks) -> None:

@@ -130,6 +130,17 @@ def test_no_result_is_typed_into_the_template() -> None:
     assert re.findall(r"\d+\.\d+ ?(?:%|points)", prose) == []
 
 
+def test_the_experiment_reports_its_arms(known: Path) -> None:
+    from dynamics.sweeps.experiments import PlannedExperiment
+    from dynamics.sweeps.reproduce import as_text
+
+    found = PlannedExperiment("two plans", PLANS, {}).results(str(known))
+    assert sorted(found["arm"]) == sorted({f"vgg7-{arm}" for plan in PLANS for arm in load_plan(plan).arms})
+    assert found["runs"].tolist() == [3] * 9
+    assert found["mean"].is_monotonic_decreasing
+    assert as_text(found, title="two plans").row_count == 9
+
+
 def test_every_comparison_is_of_arms_that_the_plan_has() -> None:
     for plan, pairs in tables.COMPARED.items():
         assert {arm for pair in pairs for arm in pair} <= set(load_plan(plan).arms), plan
