@@ -79,6 +79,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "findings": {"reading", "summaries"},
         "plotting": {"reading", "summaries"},
         "figures": {"plotting", "reading", "summaries"},
+        "inference": {"reading", "summaries"},
         "gallery": {"figures", "plotting", "reading", "summaries", "whole_file"},
         "paper": {"reading", "summaries", "whole_file"},
         "report": {"findings", "plotting", "reading", "summaries", "whole_file"},
@@ -91,10 +92,10 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "bounds": {"norms"},
         "landscape": {"norms"},
         "runtime": {"norms"},
-        "classifier": {"bounds", "data", "landscape", "models", "norms", "runtime"},
+        "classifier": {"bounds", "data", "landscape", "models", "norms", "runtime", "source_commit"},
         "authors_checkpoints": {"classifier", "data", "models"},
         "gan": {"bounds", "data", "models", "norms", "runtime"},
-        "sweeps": {"classifier", "gan", "norms", "runtime"},
+        "sweeps": {"classifier", "data", "gan", "norms", "runtime"},
     },
 }
 """For each inner folder, the folders and modules of the same package that it may import."""
