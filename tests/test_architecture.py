@@ -58,7 +58,8 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "measuring": {"metrics", "model", "ranks", "schedule", "schema"},
         "hooks": {"measuring", "metrics", "model", "gaps", "ranks"},
         "background": {"measuring", "metrics"},
-        "storage": {"arrow_arrays", "schema"},
+        "mirrors": {"schema"},
+        "storage": {"arrow_arrays", "mirrors", "schema"},
         "recording": {
             "arrow_arrays",
             "background",
@@ -70,6 +71,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
             "schema",
             "storage",
         },
+        "checkpoints": {"measuring", "metrics", "model", "ranks", "recording", "schema", "storage"},
         "integrations": {"probe", "recording"},
     },
     "analysis": {

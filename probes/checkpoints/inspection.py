@@ -91,7 +91,9 @@ def _recorded(measured: Iterator[_Measured], recorder: Recorder) -> Iterator[_Me
     for file, weights, tables in measured:
         if weights.step is None or weights.step in steps:
             came = "no step" if weights.step is None else f"step {weights.step} again"
-            raise ValueError(f"{file or 'the weights'}: {came}; in a run each has a step of its own: give step=... (--step)")
+            raise ValueError(
+                f"{file or 'the weights'}: {came}; in a run each has a step of its own: give step=... (--step)"
+            )
         names = [layer.name for layer in weights.layers]
         if layers and names != layers:
             raise ValueError(f"{file}: other layers than the files before it; a run has one network's.")

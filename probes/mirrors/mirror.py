@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from probes.mirrors.table_rows import StepValues, values_of
 
-MOST_WAITING = 1000  # steps; beyond, the oldest are dropped: the store has them
+MOST_WAITING = 1000  # steps, or blocks of them; of more, the oldest are dropped: the store has them
 LAST_SECONDS = 30.0  # what the end of a run may wait for a screen
 _PAUSE = 0.5  # seconds until a screen that takes nothing now is asked again
 
@@ -40,7 +40,7 @@ class Mirror:
     def __init__(self, name: str, open_screen: Callable[[str], Screen]) -> None:
         self._name, self._open_screen = name, open_screen
         self._tables: deque[Mapping[str, pa.Table]] = deque()
-        self._waiting: deque[StepValues] = deque()
+        self._waiting: dict[int, StepValues] = {}  # by step, oldest first
         self._screen: Screen | None = None
         self._failure: Exception | None = None
         self._dropped = 0
@@ -64,6 +64,9 @@ class Mirror:
         """
         with self._changed:
             self._tables.append(tables)
+            if len(self._tables) > MOST_WAITING:  # the screen hangs
+                self._tables.popleft()
+                self._dropped += 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=f"probe-{self._name}", daemon=True)
                 self._thread.start()
@@ -116,10 +119,10 @@ class Mirror:
             except Exception:
                 self._waiting.clear()
                 raise
-        while self._waiting and self._screen is not None:
-            values = self._waiting.popleft()  # one that raises is not tried again
+        for step in list(self._waiting) if self._screen is not None else ():
+            values = self._waiting.pop(step)  # one that raises is not tried again
             if not self._screen.show(values, newer=len(self._waiting)):
-                self._waiting.appendleft(values)
+                self._waiting = {step: values, **self._waiting}
                 return
 
     def _show_last(self) -> None:
@@ -127,11 +130,14 @@ class Mirror:
             self._show_waiting()
         finally:
             if self._screen is not None:
-                self._screen.close(list(self._waiting))
+                self._screen.close(list(self._waiting.values()))
 
     def _take_tables(self) -> None:
         while self._tables:
-            self._waiting.extend(values_of(self._tables.popleft()))
-        while len(self._waiting) > MOST_WAITING:
-            self._waiting.popleft()
+            for values in values_of(self._tables.popleft()):
+                waiting = self._waiting.setdefault(values.step, values)
+                waiting.scalars.update(values.scalars)
+                waiting.histograms.update(values.histograms)
+        for step in list(self._waiting)[:-MOST_WAITING]:
+            del self._waiting[step]
             self._dropped += 1

@@ -79,9 +79,11 @@ def _write_csv(files: StoreFiles, path: Path, table: str, runs: dict[str, RunRow
 
 def _export_tensorboard(files: StoreFiles, destination: Path, table: str, runs: dict[str, RunRows]) -> int:
     try:
-        from probes.mirrors.tensorboard import SummaryWriter, add_row
+        from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ValueError("export to TensorBoard needs its package: pip install tensorboard") from error
+    from probes.mirrors.tensorboard import add_row
+
     if table in {schema.RUNS, schema.SPECTRA}:
         raise ValueError(f"table {table!r} holds nothing TensorBoard draws; export layers, steps or histograms")
     joined = _joined_schema(files, table, runs)
