@@ -118,8 +118,8 @@ def _load(path: Path) -> Any:
         if refused is None:
             raise ValueError(f"{path} is no checkpoint that torch can read") from error
         raise ValueError(
-            f"{path} holds an object of {refused[1]}, no tensor, number, string or container of these. To load it is to "
-            "run code of the file, which is never done here. If you trust its author: "
+            f"{path} holds an object of {refused[1]}, no tensor, number, string or container of these. To load it is "
+            "to run code of the file, which is never done here. If you trust its author: "
             "md.inspect(torch.load(path, weights_only=False)), or an entry of what that returns"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError) as error:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from probes.integrations.logged_numbers import logged_numbers
@@ -43,10 +42,7 @@ class MeandriftCallback(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,  # noqa: ARG002
-        *,
-        model: nn.Module,
-        optimizer: Any,
-        **_: Any,
+        **given: Any,
     ) -> None:
         """Attach the probe."""
         options, run = {"config": args, **self._options}, self._run
@@ -54,7 +50,7 @@ class MeandriftCallback(TrainerCallback):
         if state.global_step:
             options["resume_step"] = state.global_step
             run = run or saved.get("run")
-        self.probe = Probe(model, optimizer, run=run, store=self._store, **options)
+        self.probe = Probe(given["model"], given["optimizer"], run=run, store=self._store, **options)
         if saved:
             self.probe.load_state_dict(saved)
         self.probe.epoch = int(state.epoch or 0)
@@ -69,11 +65,10 @@ class MeandriftCallback(TrainerCallback):
         args: TrainingArguments,  # noqa: ARG002
         state: TrainerState,  # noqa: ARG002
         control: TrainerControl,  # noqa: ARG002
-        *,
-        logs: dict[str, Any],
-        **_: Any,
+        **given: Any,
     ) -> None:
         """Log what the Trainer logs."""
+        logs: dict[str, Any] = given["logs"]
         if self.probe is not None:
             split = "validation" if any(name.startswith("eval_") for name in logs) else "train"
             self.probe.log(split=split, **logged_numbers(logs))

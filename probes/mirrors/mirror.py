@@ -119,7 +119,9 @@ class Mirror:
             except Exception:
                 self._waiting.clear()
                 raise
-        for step in list(self._waiting) if self._screen is not None else ():
+        if self._screen is None:
+            return
+        for step in list(self._waiting):
             values = self._waiting.pop(step)  # one that raises is not tried again
             if not self._screen.show(values, newer=len(self._waiting)):
                 self._waiting = {step: values, **self._waiting}

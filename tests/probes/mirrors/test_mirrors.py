@@ -18,7 +18,7 @@ from probes.mirrors.mirrors import mirrors_of
 from probes.mirrors.table_rows import Histogram
 
 
-def train(store, *, steps=6, after=lambda step: None, **options):
+def train(store, *, steps=6, after=lambda _: None, **options):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -36,10 +36,10 @@ def train(store, *, steps=6, after=lambda step: None, **options):
 class Screen:
     """Keeps what it is shown."""
 
-    def __init__(self, show=lambda values: True):
+    def __init__(self, show=lambda _: True):
         self.shown, self.closed, self._show = [], False, show
 
-    def show(self, values, *, newer):
+    def show(self, values, *, newer):  # noqa: ARG002
         if taken := self._show(values):
             self.shown.append(values)
         return taken
@@ -84,7 +84,7 @@ def test_an_observer_that_raises_is_a_gap(store, table):
 
 def test_a_mirror_shows_scalars_and_histograms_of_each_step(store, table):
     screen = Screen()
-    train(store, observers=[Mirror("screen", lambda run: screen)])
+    train(store, observers=[Mirror("screen", lambda _: screen)])
     found = scalars(screen)
     layers, steps = table("layers"), table("steps")
     for _, row in layers.iterrows():
@@ -98,7 +98,7 @@ def test_a_mirror_shows_scalars_and_histograms_of_each_step(store, table):
 
 def test_a_screen_that_hangs_does_not_hold_the_training_up(store, table):
     goes_on = threading.Event()
-    screen = Screen(lambda values: goes_on.wait(60))
+    screen = Screen(lambda _: goes_on.wait(60))
     trained = []
 
     def after(step):
@@ -106,15 +106,15 @@ def test_a_screen_that_hangs_does_not_hold_the_training_up(store, table):
         if step == 5:
             goes_on.set()
 
-    train(store, observers=[Mirror("screen", lambda run: screen)], after=after)
+    train(store, observers=[Mirror("screen", lambda _: screen)], after=after)
     assert trained == [False] * 6
     assert len({values.step for values in screen.shown}) == 6
     assert table("runs")["gaps"].item() == "[]"
 
 
 def test_steps_that_a_screen_does_not_take_now_come_later(store):
-    screen = Screen(lambda values: False)
-    train(store, observers=[Mirror("screen", lambda run: screen)])
+    screen = Screen(lambda _: False)
+    train(store, observers=[Mirror("screen", lambda _: screen)])
     assert [values.step for values in screen.shown] == list(range(6))
     assert all("train/loss" in values.scalars for values in screen.shown)  # the row of a step comes in two parts
 
