@@ -10,6 +10,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from probes.integrations.logged_numbers import logged_numbers
+from probes.integrations.opening import open_probe
 from probes.probe import Probe
 
 _STATE = "meandrift.pt"
@@ -32,7 +33,8 @@ class MeandriftCallback(TrainerCallback):
         Args:
             run: The run's id in the store; None takes a new one, which ``self.probe.run`` then says.
             store: Folder or URL of the store.
-            options: Further arguments of :class:`probes.Probe`.
+            options: Further arguments of :class:`probes.Probe`. With ``resume="auto"`` a job that its scheduler starts
+                again goes on with its run, from its newest checkpoint or, without one, from the start.
         """
         self._run, self._store, self._options = run, store, options
         self.probe: Probe | None = None
@@ -45,14 +47,15 @@ class MeandriftCallback(TrainerCallback):
         **given: Any,
     ) -> None:
         """Attach the probe."""
-        options, run = {"config": args, **self._options}, self._run
-        saved = _saved(args, state.global_step)
-        if state.global_step:
-            options["resume_step"] = state.global_step
-            run = run or saved.get("run")
-        self.probe = Probe(given["model"], given["optimizer"], run=run, store=self._store, **options)
-        if saved:
-            self.probe.load_state_dict(saved)
+        self.probe = open_probe(
+            given["model"],
+            given["optimizer"],
+            run=self._run,
+            store=self._store,
+            step=state.global_step,
+            saved=_saved(args, state.global_step),
+            options={"config": args, **self._options},
+        )
         self.probe.epoch = int(state.epoch or 0)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002

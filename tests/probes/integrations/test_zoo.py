@@ -56,7 +56,9 @@ def needed(*packages):
 
 def rows(training, names, *, quick=()):
     """Return a parameter of the test for each network; those that are not named here are slow."""
-    return [pytest.param(name, id=f"{name}-{training}", marks=() if name in quick else pytest.mark.slow) for name in names]
+    return [
+        pytest.param(name, id=f"{name}-{training}", marks=() if name in quick else pytest.mark.slow) for name in names
+    ]
 
 
 @pytest.mark.parametrize("name", rows("trainer", ZOO, quick=("mixtral",)))
@@ -115,7 +117,8 @@ def test_a_gan_under_lightning(name, store, table, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "settings", [{"gradient_accumulation_steps": 3}, {"bf16": True}, {"max_grad_norm": 0.01}, {"gradient_checkpointing": True}]
+    "settings",
+    [{"gradient_accumulation_steps": 3}, {"bf16": True}, {"max_grad_norm": 0.01}, {"gradient_checkpointing": True}],
 )
 def test_transformers_trainer_with_settings(settings, store, table, tmp_path):
     needed("transformers", "accelerate")

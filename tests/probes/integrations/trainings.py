@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 BATCH, STEPS = 2, 3
-RATE = 0.05
+RATE, EPS = 0.05, 1e-3  # which float16 holds
 
 
 @dataclass
@@ -46,7 +46,7 @@ def under_trainer(model, samples, store, folder, **settings) -> Seen:
     seen = Seen()
 
     class Look(transformers.TrainerCallback):
-        def on_pre_optimizer_step(self, args, state, control, model, **_):
+        def on_pre_optimizer_step(self, args, state, control, model, **_):  # noqa: ARG002
             seen.look(model)
 
     args = transformers.TrainingArguments(
@@ -114,12 +114,12 @@ def under_lightning(model, samples, store, folder, *, module: Any = None, **sett
             super().__init__()
             self.model = model
 
-        def training_step(self, batch, index):
+        def training_step(self, batch, _index):
             loss = self.model(**batch)["loss"]
             seen.losses.append(loss.item())
             return loss
 
-        def on_before_optimizer_step(self, optimizer):
+        def on_before_optimizer_step(self, _optimizer):
             if not settings.get("gradient_clip_val"):
                 seen.look(self)
 
@@ -129,7 +129,7 @@ def under_lightning(model, samples, store, folder, *, module: Any = None, **sett
                 seen.look(self)
 
         def configure_optimizers(self):
-            return torch.optim.AdamW(self.parameters(), lr=RATE)
+            return torch.optim.AdamW(self.parameters(), lr=RATE, eps=EPS)
 
     probed = [] if store is None else [MeandriftCallback(run="a", store=store, every=1, strict=True)]
     made = Automatic() if module is None else module(model, seen)
@@ -152,7 +152,7 @@ def manual(model, seen):
             self.automatic_optimization = False
             self.model = model
 
-        def training_step(self, batch, index):
+        def training_step(self, batch, _index):
             optimizer = self.optimizers()
             loss = self.model(**batch)["loss"]
             optimizer.zero_grad()
@@ -163,7 +163,7 @@ def manual(model, seen):
             return {"loss": loss.detach()}
 
         def configure_optimizers(self):
-            return torch.optim.AdamW(self.parameters(), lr=RATE)
+            return torch.optim.AdamW(self.parameters(), lr=RATE, eps=EPS)
 
     return Manual()
 
@@ -179,7 +179,7 @@ def gan(model, seen):
             self.critic = model
             self.generator = nn.Sequential(nn.Linear(5, 3 * 32 * 32), nn.Tanh(), nn.Unflatten(1, (3, 32, 32)))
 
-        def training_step(self, batch, index):
+        def training_step(self, batch, _index):
             noise = torch.linspace(-1, 1, 5 * BATCH).reshape(BATCH, 5)
             of_critic, of_generator = self.optimizers()
             looked = {}

@@ -151,7 +151,7 @@ def _timm(name, **options):
 
 
 def timm_resnet():
-    return _timm("resnet10t", layers=(1, 1), channels=(8, 8), stem_width=8)
+    return _timm("test_resnet")
 
 
 def timm_vit():
@@ -159,7 +159,7 @@ def timm_vit():
 
 
 def timm_efficientnet():
-    return _timm("tf_efficientnet_b0", channel_multiplier=0.1, depth_multiplier=0.1)
+    return _timm("test_efficientnet")
 
 
 def detection():
