@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from analysis.query import query
     from dynamics.norms import convert, fold
     from probes import Probe, Recorder
+    from probes.checkpoints.inspection import inspect
     from probes.metrics import metric
     from probes.schema import Column
 
@@ -51,6 +52,7 @@ _HERE = Path(__file__).resolve().parent
 _HOMES = {
     "Probe": "probes",
     "Recorder": "probes",
+    "inspect": "probes.checkpoints.inspection",
     "metric": "probes.metrics",
     "Column": "probes.schema",
     "FIGURES": "analysis",
@@ -92,6 +94,7 @@ __all__ = [
     "gradient_concentration",
     "histogram_density",
     "histograms",
+    "inspect",
     "layers",
     "metric",
     "parameters",

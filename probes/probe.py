@@ -19,6 +19,7 @@ from probes.measuring.measurement import State
 from probes.measuring.plan import EVERY, Cadence, Plan
 from probes.measuring.sources import check_sources
 from probes.metrics import Metric
+from probes.mirrors.mirrors import mirrors_of
 from probes.model.parameters import parameters_of
 from probes.model.selection import Pattern, select_layers
 from probes.probe_pass.batch import ProbeBatch
@@ -29,6 +30,7 @@ from probes.recording.opening.opening import Opening, checked_step
 from probes.recording.step import StepInProgress
 from probes.recording.step_rows import StepRows
 from probes.recording.tables.arrow_tables import Tables
+from probes.recording.writer import Observer
 from probes.step_cycle import StepCycle, offered_sources
 from probes.storage.run_start import HowToStart
 
@@ -81,6 +83,8 @@ class Probe:
         overwrite: bool = False,
         distributed: bool | None = None,
         probe_batch: Any = None,
+        observers: Sequence[Observer] = (),
+        mirror: Any = None,
         _limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         """Attach to a model.
@@ -110,6 +114,9 @@ class Probe:
                 makes the same probe, and rank 0 writes.
             probe_batch: A batch, or a function of the model that passes one, for table ``channels``: see
                 :class:`probes.probe_pass.batch.ProbeBatch` and docs/mean_drift.md.
+            observers: Called with the tables of each block of records, `observer({"layers": table, ...})`, in the
+                writer's thread of rank 0; one that raises is a gap.
+            mirror: Where scalars and histograms are shown too: "wandb", "tensorboard" or a `SummaryWriter`.
 
         Raises:
             ValueError: The run exists, or is to go on at a step and does not exist; the id is not allowed, a pattern,
@@ -135,6 +142,7 @@ class Probe:
             gaps=self._gaps,
             budget=self._budget,
             ranks=self._ranks,
+            observers=(*observers, *mirrors_of(mirror, store=store)),
         )
         self.run = self._run.name
         self._rows = StepRows(self._run.put_row)

@@ -59,7 +59,8 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "hooks": {"measuring", "metrics", "model", "gaps", "ranks"},
         "probe_pass": {"hooks", "measuring", "metrics", "model", "ranks"},
         "background": {"measuring", "metrics"},
-        "storage": {"arrow_arrays", "schema"},
+        "mirrors": {"schema"},
+        "storage": {"arrow_arrays", "mirrors", "schema"},
         "recording": {
             "arrow_arrays",
             "background",
@@ -71,6 +72,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
             "schema",
             "storage",
         },
+        "checkpoints": {"measuring", "metrics", "model", "ranks", "recording", "schema", "storage"},
         "integrations": {"probe", "recording"},
     },
     "analysis": {

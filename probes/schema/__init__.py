@@ -46,6 +46,8 @@ DENSE_TABLES = (LAYERS, PARAMETERS)  # metrics fill their columns; the other tab
 
 WRITERS = "_writers"  # begins with "_": readers of a Parquet folder pass over it
 SAMPLES = "samples"  # beside the tables: grids of generated images, run=<id>/step-<step>.png
+TENSORBOARD = "tensorboard"  # likewise: event files of a mirror
+BESIDE = (SAMPLES, TENSORBOARD)
 MAX_SEGMENT_BYTES = 256 << 20  # a reader holds a segment in memory; a writer ends one at 16 MiB
 
 RUN, STEP, EPOCH = "run", "step", "epoch"
