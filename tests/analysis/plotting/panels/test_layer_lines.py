@@ -62,8 +62,8 @@ def test_no_band_is_claimed_where_a_hundred_layers_have_none(make_store: Callabl
 def test_zeros_on_a_logarithmic_axis_are_marked_below_it(make_store: Callable[..., Path], read: Any) -> None:
     from matplotlib.figure import Figure
 
+    from analysis.plotting.page import PanelText
     from analysis.plotting.panels.by_norm import draw_by_norm
-    from analysis.plotting.panels.panel_text import PanelText
 
     table = prepare("gradient_norm", make_store(norms=["sn"], records=5)).table
     table.loc[[0, 1], "mean"] = 0.0
