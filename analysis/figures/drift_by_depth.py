@@ -109,7 +109,7 @@ def _draw_arms(axes: Axes, rows: pd.DataFrame, appearances: dict[str, Appearance
                 x=DEPTH,
                 y=DRIFT,
                 estimator="mean" if few else "median",
-                errorbar="sd" if few else ("pi", 80),
+                errorbar=("pi", 80) if not few else "sd" if mine[RUN].nunique() > 1 else None,
                 color=color,
                 linestyle=dashes,
                 marker="o",

@@ -28,7 +28,7 @@ def drifting_rows(rows: pd.DataFrame, *, tensor: str, asked: Patterns, figure: s
 
     Args:
         rows: Table ``layers`` with ``<tensor>_mean`` and ``<tensor>_var``.
-        tensor: ``activation``, before each nonlinearity, or ``weight``.
+        tensor: ``activation``, before each nonsignedity, or ``weight``.
         asked: Layers that were asked for; None chooses.
         figure: Name for the message.
 
@@ -44,7 +44,7 @@ def drifting_rows(rows: pd.DataFrame, *, tensor: str, asked: Patterns, figure: s
 
 def tensor_words(tensor: str) -> str:
     """Return what drifts, in words."""
-    return "the nonlinearity's input" if tensor == ACTIVATION else "the weights"
+    return "the nonsignedity's input" if tensor == ACTIVATION else "the weights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class DriftMap(FigureSpec):
     One diverging scale in all panels. It does not change if a layer's values are scaled.
 
     Attributes:
-        tensor: ``activation``, what each nonlinearity sees, or ``weight``.
+        tensor: ``activation``, what each nonsignedity sees, or ``weight``.
     """
 
     tensor: str = ACTIVATION
@@ -75,7 +75,7 @@ class DriftMap(FigureSpec):
         note = f"{_message(prepared.table)}Red: the mean of {tensor_words(self.tensor)} has risen; blue: fallen"
         note += f"; {BEHIND_A_NORM}" if self.tensor == ACTIVATION else ""
         text = PanelText(self.title, note, "drift [standard deviations]", formula=FORMULA)
-        draw_heat_maps(figure, prepared.table, text, own_layers=self.tensor == ACTIVATION, linear=True)
+        draw_heat_maps(figure, prepared.table, text, own_layers=self.tensor == ACTIVATION, signed=True)
 
 
 def _message(table: pd.DataFrame) -> str:

@@ -134,7 +134,8 @@ class GradientHistograms(FigureSpec):
             axes.stairs(density, edges, color=color, linestyle=dashes, linewidth=1.2, baseline=None)
             if not self.log:
                 axes.stairs(density, edges, color=color, alpha=0.12, fill=True)
-            widths.append(f"{arm} {scientific(float(f'{bins[RMS].iloc[0]:.1e}'))}")
+            if np.isfinite(bins[RMS].iloc[0]):
+                widths.append(f"{arm} {scientific(float(f'{bins[RMS].iloc[0]:.1e}'))}")
         if self.log:
             axes.set_yscale("log")
         if len(widths) <= 4:

@@ -19,7 +19,7 @@ SMOOTHNESS, EIGENVALUE = "effective_smoothness", "hessian_top_eigenvalue"
 SHIFT, COSINE = "covariate_shift_l2", "covariate_shift_cosine"
 _PANELS = {
     LOSS: "range of the loss",
-    CHANGE: "largest change of the gradient",
+    CHANGE: "change of the gradient",
     SMOOTHNESS: "effective smoothness",
     EIGENVALUE: "top Hessian eigenvalue",
     SHIFT: "covariate shift: length",

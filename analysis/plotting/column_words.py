@@ -30,7 +30,7 @@ _MEANINGS = {
     "update_angle": ("angle by which the step turns the weight", r"$\angle(W, W')$"),
     "singular_value_mean": (
         "mean singular value of the weight as a matrix, outputs by all else",
-        r"$\sum_{i=1}^r \sigma_i(W)\,/\,r$ of $W$ unfolded to $(out,\ in\,k_h k_w)$",
+        r"$(\sigma_1+\ldots+\sigma_r)\,/\,r$ of $W$ unfolded to $(out,\ in\,k_h k_w)$",
     ),
     "kernel_singular_value_mean": (
         "largest singular value of each kernel slice, averaged",

@@ -116,7 +116,8 @@ def layers_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> d
         bad = np.repeat(np.arange(records), count) >= spec.nan_from[run]
         for name, values in columns.items():
             values[bad] = 0 if name in counts else np.nan
-        columns["weight_nonfinite"][bad] = 100
+        for name in ("weight_nonfinite", "activation_nonfinite"):
+            columns[name][bad] = 100
     if records > 1 and norm != "none":
         # Every fifth record measures the operator norm; the others leave it null.
         columns["operator_norm"][np.repeat(np.arange(records) % 5 != 0, count)] = np.inf
@@ -230,6 +231,7 @@ def steps_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> di
             accuracy = best - 0.85 * np.exp(-7 * t) + 0.004 * noise.normal()
             rows.append((record * spec.every, "test", loss + 0.1, accuracy, None, seconds))
     step, split, loss_, accuracy_, lr_, seconds_ = zip(*rows, strict=True)
+    tested = np.array([name == "test" for name in split])
     return {
         schema.STEP: pa.array(step, pa.int64()),
         schema.EPOCH: pa.array([s // (10 * spec.every) for s in step], pa.int32()),
@@ -238,7 +240,17 @@ def steps_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> di
         "accuracy": pa.array(accuracy_, pa.float64()),
         "lr": pa.array(lr_, pa.float64()),
         "seconds": pa.array(seconds_, pa.float64()),
+        **network_values(np.array(step, float), tested, wide={"bn": 40.0}.get(norm, 2.0)),
     }
+
+
+def network_values(step: np.ndarray, tested: np.ndarray, *, wide: float) -> dict[str, pa.Array]:
+    """Return bounds and landscape, measured where the network is tested: a lower bound below an upper one."""
+    growth = 1 + step / 1000
+    values = {column.name: wide * growth for column in schema.NETWORK_COLUMNS}
+    values |= {"lipschitz_bound": 20 * wide * growth, "unfolded_product": growth}
+    values |= {name: np.zeros(len(step)) for name in values if name.endswith("_min")}
+    return {name: pa.array(value, pa.float64(), mask=~tested) for name, value in values.items()}
 
 
 def runs_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dict[str, Any]:
@@ -262,14 +274,16 @@ TABLES: dict[str, tuple[Callable[..., dict[str, Any]], Sequence[Column]]] = {
     schema.LAYERS: (layers_rows, LAYERS_COLUMNS),
     schema.HISTOGRAMS: (histogram_rows, schema.HISTOGRAM_COLUMNS),
     schema.SPECTRA: (spectra_rows, schema.SPECTRA_COLUMNS),
-    schema.STEPS: (steps_rows, schema.STEPS_COLUMNS),
+    schema.STEPS: (steps_rows, (*schema.STEPS_COLUMNS, *schema.NETWORK_COLUMNS)),
     schema.RUNS: (runs_rows, schema.RUNS_COLUMNS),
 }
 
 
 def write_part(store: Path, table: str, run: str, rows: dict[str, Any], columns: Sequence[Column]) -> None:
     fields = {column.name: column.arrow_field() for column in (*schema.KEYS[table], *columns)}
-    part = pa.table(list(rows.values()), schema=pa.schema([fields[key] for key in rows]))
+    part = pa.table(
+        [rows[key] for key in rows if key in fields], schema=pa.schema([fields[key] for key in rows if key in fields])
+    )
     folder = store / table / f"run={run}"
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(part, folder / "part-0.parquet")

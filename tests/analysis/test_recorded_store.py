@@ -41,9 +41,9 @@ def test_real_runs_that_went_well_have_no_findings() -> None:
 
 
 def store_of(path: Path) -> Path | None:
-    """Return the committed store that a figure was made from: beside its provenance file, or beside its folder."""
+    """Return the committed store that a figure was made from: beside its provenance file or above it."""
     facts = json.loads(path.read_text())
-    stores = [parent / facts["store"] for parent in path.parents[:2]] if "table_hash" in facts else []
+    stores = [parent / facts["store"] for parent in path.parents[:3]] if "table_hash" in facts else []
     return next((store for store in stores if (store / "runs").is_dir()), None)
 
 

@@ -20,21 +20,28 @@ SPAN = 3.0  # ratio of the largest to the least value from which on a positive q
 OWNED = 5.0  # ratio of the largest to the median magnitude from which on a signed quantity has one beyond the median
 
 
-def color_scale(values: np.ndarray, *, linear: bool = False) -> tuple[Normalize, str | Colormap]:
+def color_scale(values: np.ndarray, *, signed: bool = False) -> tuple[Normalize, str | Colormap]:
     """Return how values become colours, such that no layer owns the scale.
 
     A quantity with both signs has two hues around zero, one width on both sides, and beyond its median magnitude a
     logarithmic scale where its largest is more than five times that. A positive quantity that spans more than a factor
-    of three has a logarithmic scale. Half a per cent at either end lies beyond the scale. Of a
-    ``linear`` scale it is one per cent.
+    of three has a logarithmic scale. Half a per cent at either end lies beyond the scale.
+
+    Args:
+        values: Of all panels.
+        signed: Whether zero is the middle whatever the signs, and colours follow the values in proportion; one per cent
+            of them lies beyond the scale.
     """
     finite = values[np.isfinite(values)].astype("float64")
+    if signed:
+        half_width = float(np.percentile(np.abs(finite), 99)) if finite.size else 0.0
+        return TwoSlopeNorm(0, -(half_width or 1.0), half_width or 1.0), diverging()
     if not finite.size:
         return Normalize(0, 1), "viridis"
-    low, high = (float(q) for q in np.percentile(finite, [1.0, 99.0] if linear else [0.5, 99.5]))
+    low, high = (float(q) for q in np.percentile(finite, [0.5, 99.5]))
     if low < 0 < high:
-        return _two_hues(finite, max(-low, high), linear=linear), diverging()
-    if finite.min() > 0 and high > SPAN * low and not linear:
+        return _two_hues(finite, max(-low, high)), diverging()
+    if finite.min() > 0 and high > SPAN * low:
         return LogNorm(low, high), "viridis"
     return Normalize(low, high if high > low else low + 1), "viridis" if high > 0 else "viridis_r"
 
@@ -44,9 +51,9 @@ def diverging() -> Colormap:
     return sns.color_palette("vlag", as_cmap=True)
 
 
-def _two_hues(finite: np.ndarray, half_width: float, *, linear: bool) -> Normalize:
+def _two_hues(finite: np.ndarray, half_width: float) -> Normalize:
     middle = float(np.median(np.abs(finite)))
-    if 0 < OWNED * middle < half_width and not linear:
+    if 0 < OWNED * middle < half_width:
         return SymLogNorm(middle, vmin=-half_width, vmax=half_width, base=10)
     return TwoSlopeNorm(0, -half_width, half_width)
 

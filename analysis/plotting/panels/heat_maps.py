@@ -25,7 +25,7 @@ from probes.schema import STEP
 
 
 def draw_heat_maps(
-    figure: Figure, table: pd.DataFrame, text: PanelText, *, own_layers: bool = False, linear: bool = False
+    figure: Figure, table: pd.DataFrame, text: PanelText, *, own_layers: bool = False, signed: bool = False
 ) -> None:
     """Draw one panel per arm, input at the top.
 
@@ -34,11 +34,11 @@ def draw_heat_maps(
         table: :func:`analysis.summaries.transforms.over_runs`, a row for each arm, layer and step.
         text: Title, note and axis labels; ``ylabel`` names the colours.
         own_layers: Whether each arm has layers of its own, which stand in its rows by depth.
-        linear: Whether colours follow the values in proportion, whatever their range.
+        signed: Whether zero is the middle of the scale and colours follow the values in proportion.
     """
     arms = [arm[ARM] for arm in records(arms_of(table))]
     grid = panels(figure, len(arms), height=2.4)
-    colors, colormap = color_scale(table[MEAN].to_numpy(), linear=linear)
+    colors, colormap = color_scale(table[MEAN].to_numpy(), signed=signed)
     everywhere = in_depth_order(table)
     for axes, arm in zip(grid, arms, strict=True):
         mine = table[table[ARM] == arm]
