@@ -8,6 +8,7 @@ In the template, ``{name}`` stands for a number of :func:`numbers`. A test holds
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from analysis.reading.run_table import runs as read_runs
 from analysis.reading.store import Store
 from analysis.summaries.comparison_arms import arms
 from analysis.summaries.gradient_concentration import KURTOSIS, SHARE, gradient_concentration
-from analysis.summaries.layer_choice import convolutions, pre_activation_layers, weight_layers
+from analysis.summaries.layer_choice import convolutions, pre_activation_layers, readable, weight_layers
 from analysis.summaries.subsets import at_last_common_step, common_steps
 
 HERE = Path(__file__).parent
@@ -42,7 +43,7 @@ def numbers() -> dict[str, str]:
     for network, runs in (NETWORKS | {"released": RELEASED}).items():
         parts = [drift(store, runs), gradients(store, runs), spectra(store, runs), dead(store, runs)]
         found |= {f"{network}_{name}": text for part in parts for name, text in part.items()}
-    return found | causes(store)
+    return found | causes(store) | taken_apart()
 
 
 def by_norm(values: pd.Series, form: str, *, sign: str = "") -> str:
@@ -103,15 +104,14 @@ def drift(store: Store, runs: Sequence[str]) -> dict[str, str]:
     negative = 100 * (end["activation_mean"] < 0).groupby(end["norm"]).mean()
     spread = [part["activation_var"].pow(0.5).groupby(part["norm"]).median() for part in (start, end)]
     arm = last.drop_duplicates("run").set_index("run")["norm"]
+    fell = 100 * fell.groupby(fell.index.get_level_values("run").map(arm)).mean()
     return {
         "drift_median": by_norm(seen.groupby("norm")["size"].median(), ".2g"),
         "drift_most": by_norm(seen.groupby("norm")["size"].max(), ".2f"),
         "drift_deepest": by_norm(deepest, "+.2f"),
         "weight_drift_most": by_norm(weights.groupby("norm")["size"].max(), ".2f"),
         "weight_mean_lowest": by_norm(last.groupby("norm")["weight_mean"].min(), ".4f"),
-        "weight_mean_fell": by_norm(
-            100 * fell.groupby(fell.index.get_level_values("run").map(arm)).mean(), ".0f", sign=" %"
-        ),
+        "weight_mean_fell": by_norm(fell, ".0f", sign=" %"),
         "negative": by_norm(negative, ".0f", sign=" %"),
         "deviation_start": by_norm(spread[0], ".2f"),
         "deviation_end": by_norm(spread[1], ".2f"),
@@ -119,7 +119,7 @@ def drift(store: Store, runs: Sequence[str]) -> dict[str, str]:
 
 
 def gradients(store: Store, runs: Sequence[str]) -> dict[str, str]:
-    """Return exact zeros, concentration, tails and widths of the gradients of the layers with a weight matrix."""
+    """Return exact zeros and widths of the convolutions' gradients; concentration and tails of a dozen layers'."""
     rows = with_arms(store, weight_layers(layers(store, columns=["grad_var", "grad_sparsity"], runs=runs), None))
     rows = convolutions(rows[rows["grad_var"].notna()])
     steps = common_steps(rows, what="gradients")
@@ -129,7 +129,7 @@ def gradients(store: Store, runs: Sequence[str]) -> dict[str, str]:
             rows[rows["step"].isin(chosen)].groupby(["norm", "layer"], observed=True)["grad_var"].mean().unstack("norm")
         )
         ratio[when] = mean.div(mean["bn"], axis="index").median().drop("bn")
-    shown = weight_layers(with_arms(store, histograms(store, runs=runs)), None)
+    shown = readable(weight_layers(with_arms(store, histograms(store, runs=runs)), None), None, most=12)
     late = common_steps(shown, what="histograms")[-LATE:]
     concentrated = gradient_concentration(shown[shown["step"].isin(late)])
     by_layer = concentrated.groupby(["norm", "layer"], observed=True)[[SHARE, KURTOSIS]].mean()
@@ -199,6 +199,15 @@ def causes(store: Store) -> dict[str, str]:
         "rank_released_sn": f"{rank['cnn3-mnist-sn-released-lr0.001-s0']:.1f}",
         "rank_released_msn": f"{rank['cnn3-mnist-msn-released-lr0.001-s0']:.1f}",
     }
+
+
+def taken_apart() -> dict[str, str]:
+    """Return the table of the scripts' spectral norm, one of its differences at a time."""
+    lines = []
+    for variant in json.loads((HERE / "released" / "taken_apart.json").read_text(encoding="utf-8")):
+        ranks = ", ".join(f"{rank:.1f}" for rank in variant["effective_rank"])
+        lines.append(f"| {variant['what']} | {100 * variant['accuracy'][-1]:.2f} % | {ranks} |")
+    return {"taken_apart": "\n".join(lines)}
 
 
 def best_by_run(store: Store, runs: Sequence[str]) -> pd.Series:
