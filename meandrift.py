@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis import (
         FIGURES,
+        channel_drift,
+        channels,
         compare,
         drift,
         fields,
@@ -52,6 +54,8 @@ _HOMES = {
     "metric": "probes.metrics",
     "Column": "probes.schema",
     "FIGURES": "analysis",
+    "channel_drift": "analysis",
+    "channels": "analysis",
     "compare": "analysis",
     "drift": "analysis",
     "fields": "analysis",
@@ -76,6 +80,8 @@ __all__ = [
     "Column",
     "Probe",
     "Recorder",
+    "channel_drift",
+    "channels",
     "compare",
     "convert",
     "drift",

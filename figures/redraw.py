@@ -58,7 +58,7 @@ FOLDERS = {
         CNN3,
         (
             *PAPER,
-            *("drift_map", "drift_by_depth", "dead_fraction", "norms_by_layer", "lipschitz", "landscape"),
+            *("drift_map", "drift_by_depth", "dead_fraction", "norms_by_layer", "lipschitz", "landscape", "channels"),
             *("gradient_mass", "gradient_variance", "gradient_norm", "gradient_histogram_map", "singular_value_map"),
             *("spectrum", "update_size", "overview"),
         ),
@@ -68,14 +68,14 @@ FOLDERS = {
         VGG7,
         (
             *PAPER,
-            *("drift_map", "drift_by_depth", "dead_fraction", "norms_by_layer", "lipschitz", "landscape"),
+            *("drift_map", "drift_by_depth", "dead_fraction", "norms_by_layer", "lipschitz", "landscape", "channels"),
             *("gradient_mass", "gradient_variance", "overview"),
         ),
     ),
     "densenet": Folder(
         DENSENET,
         (
-            *("accuracy", "drift_map", "drift_by_depth", "dead_fraction", "lipschitz", "landscape"),
+            *("accuracy", "drift_map", "drift_by_depth", "dead_fraction", "lipschitz", "landscape", "channels"),
             *("gradient_mass", "gradient_variance", "overview"),
         ),
     ),
@@ -96,6 +96,8 @@ FOLDERS = {
     "weight_norm": Folder([*CNN3_ONE, "cnn3-mnist-wn-lr0.001-s0"], ("singular_values", "spectrum")),
     "gan": Folder([], ("gan_*",), store="gan/store"),
     "gan/critic": Folder([], ("singular_values", "mean_drift"), store="gan/store", layers="critic.*conv"),
+    "gan/critic/drift": Folder([], ("drift_map",), store="gan/store", layers="critic.*"),
+    "gan/generator/drift": Folder([], ("drift_map",), store="gan/store", layers="generator.*"),
     "gan/generator": Folder([], ("singular_values", "mean_drift"), store="gan/store", layers="generator.*conv"),
 }
 

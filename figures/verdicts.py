@@ -21,7 +21,8 @@ from analysis.reading.run_table import runs as read_runs
 from analysis.reading.store import Store
 from analysis.summaries.comparison_arms import arms
 from analysis.summaries.gradient_concentration import KURTOSIS, SHARE, gradient_concentration
-from analysis.summaries.layer_choice import convolutions, pre_activation_layers, readable, weight_layers
+from analysis.summaries.layer_choice import convolutions, readable, weight_layers
+from analysis.summaries.nonlinearities.layers_before import pre_activation_layers
 from analysis.summaries.subsets import at_last_common_step, common_steps
 
 HERE = Path(__file__).parent
@@ -98,7 +99,7 @@ def drift(store: Store, runs: Sequence[str]) -> dict[str, str]:
     last = at_last_common_step(means, what="means")
     first = means[means["step"] == means["step"].min()].set_index(["run", "layer"])["weight_mean"]
     fell = last.set_index(["run", "layer"])["weight_mean"] < first
-    before = pre_activation_layers(rows[rows["activation_mean"].notna()], None)
+    before = pre_activation_layers(rows[rows["activation_mean"].notna()])
     end = at_last_common_step(before, what="means")
     start = before[before["step"] == before["step"].min()]
     negative = 100 * (end["activation_mean"] < 0).groupby(end["norm"]).mean()

@@ -25,14 +25,18 @@ from probes.measuring.plan import Plan
 from probes.measuring.pricing import SpectraSchedule
 from probes.measuring.sources import DERIVED, in_turns, parameter_sources
 from probes.metrics import Metric
+from probes.metrics.channels import PROBE_BATCH
 from probes.model.layer import Layer
 from probes.model.new_modules import NewModules
 from probes.model.parameters import Parameter
 from probes.model.selection import Selection
+from probes.probe_pass.batch import ProbeBatch
+from probes.probe_pass.probe_pass import ProbePass
 from probes.ranks import Ranks
 from probes.recording.step import StepInProgress
+from probes.schema import FEEDS
 
-_OF_SHAPES = {CONVOLUTION, "spectra"}
+_OF_SHAPES = {CONVOLUTION, "spectra", PROBE_BATCH.reads, FEEDS}  # and what else needs hooks without a reducer
 _OF_GRADIENTS = {"gradient", "gradient_histogram", "parameter_gradient"}
 
 
@@ -42,7 +46,8 @@ def offered_sources(ranks: Ranks) -> list[str]:
     Those of layers are in ``probes.measuring.sources``, those of parameters in ``probes.measuring.parameter_values``,
     the others beside their hooks in ``probes.hooks``.
     """
-    return [*parameter_sources(ranks), *parameter_value_sources(ranks), *DERIVED, GROUP_LR, CONVOLUTION, MICRO_BATCHES]
+    of_hooks = [GROUP_LR, CONVOLUTION, MICRO_BATCHES, PROBE_BATCH.reads, FEEDS]
+    return [*parameter_sources(ranks), *parameter_value_sources(ranks), *DERIVED, *of_hooks]
 
 
 class StepCycle:
@@ -66,6 +71,7 @@ class StepCycle:
         state: State,
         budget: Budget | None,
         evaluation: bool,
+        batch: ProbeBatch | None,
         finished: Callable[[StepInProgress], None],
     ) -> None:
         """Attach the hooks and begin with a step.
@@ -81,6 +87,7 @@ class StepCycle:
             state: The tensors that metrics keep from one record to the next.
             budget: Pays for metrics that are computed in the background; without it none are.
             evaluation: Count passes in eval mode or under no_grad as well.
+            batch: The probe batch, or None.
             finished: Called at the end of each step that is measured.
         """
         self.step = self.first_step = step
@@ -114,6 +121,7 @@ class StepCycle:
             report=self._fail,
         )
         self._spectra_schedule = SpectraSchedule(self._layers, plan.spectra_interval, gaps.note)
+        self._probe_pass = ProbePass(selection, batch, ranks=ranks, interval=plan.passes_interval, note=gaps.note)
         self._new_modules = NewModules(selection.root)
         self._captured = False
         self._observations: list[Observation] = []
@@ -230,6 +238,7 @@ class StepCycle:
             **self._outputs.sources(),
             **self._gradients.sources(),
             GROUP_LR: learning_rate_source(self._stepping),
+            **self._probe_pass.sources(self._outputs.shapes),
         }
         there = self._new_modules.holds
         parameters = {one.index: one for one in self._updated_by(optimizer) if there(one.module)}

@@ -57,6 +57,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "model": {"gaps"},
         "measuring": {"metrics", "model", "ranks", "schedule", "schema"},
         "hooks": {"measuring", "metrics", "model", "gaps", "ranks"},
+        "probe_pass": {"hooks", "measuring", "metrics", "model", "ranks"},
         "background": {"measuring", "metrics"},
         "storage": {"arrow_arrays", "schema"},
         "recording": {

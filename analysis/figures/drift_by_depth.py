@@ -18,7 +18,7 @@ from analysis.plotting.panels.arm_curves import arm_appearances
 from analysis.plotting.style import Appearance
 from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from analysis.summaries.subsets import common_steps
-from probes.schema import LAYER, LAYER_INDEX, RUN, STEP
+from probes.schema import FEEDS, LAYER, LAYER_INDEX, RUN, STEP
 
 TENSOR, DRIFT, DEPTH = "tensor", "drift", "depth"
 _TITLES = {ACTIVATION: "before the nonlinearity", WEIGHT: "weights"}
@@ -38,6 +38,7 @@ class DriftByDepth(FigureSpec):
     title = "Mean drift by depth, at the end"
     columns = ("weight_mean", "weight_var")
     patterns = ("weight_mean", "activation_mean", "activation_var")
+    before_nonlinearity = True
     keeps_unmeasured = True  # a layer without weights has activations
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -57,8 +58,8 @@ class DriftByDepth(FigureSpec):
         if not set(columns) <= set(rows.columns):
             return rows.iloc[:0]
         measured = rows[rows[columns].notna().all(axis="columns")]
-        if measured.empty:
-            return measured
+        if measured.empty or (tensor == ACTIVATION and not measured[FEEDS].any()):
+            return measured.iloc[:0]
         drifting = drifting_rows(measured, tensor=tensor, asked=self.layers, figure=self.name)
         steps = common_steps(drifting, what=f"means of the {tensor}s")[-LAST_RECORDS:]
         last = drifting[drifting[STEP].isin(steps)]

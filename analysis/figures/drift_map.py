@@ -13,7 +13,8 @@ from analysis.plotting.panels.heat_maps import draw_heat_maps
 from analysis.reading.selection import Patterns
 from analysis.reading.tables import records
 from analysis.summaries.comparison_arms import ARM, arms_of
-from analysis.summaries.layer_choice import pre_activation_layers, weight_layers
+from analysis.summaries.layer_choice import weight_layers
+from analysis.summaries.nonlinearities.layers_before import pre_activation_layers
 from analysis.summaries.scaled_drift import scaled_drift
 from analysis.summaries.transforms import MEAN, last_value, over_runs
 
@@ -37,8 +38,7 @@ def drifting_rows(rows: pd.DataFrame, *, tensor: str, asked: Patterns, figure: s
     """
     if tensor not in (ACTIVATION, WEIGHT):
         raise ValueError(f"figure {figure!r}: tensor {tensor!r}; expected {ACTIVATION!r} or {WEIGHT!r}")
-    choose = pre_activation_layers if tensor == ACTIVATION else weight_layers
-    chosen = choose(rows, asked)
+    chosen = pre_activation_layers(rows) if tensor == ACTIVATION else weight_layers(rows, asked)
     return chosen.assign(drift=scaled_drift(chosen, tensor=tensor))
 
 
@@ -60,6 +60,7 @@ class DriftMap(FigureSpec):
     tensor: str = ACTIVATION
     name = "drift_map"
     title = "Mean drift over depth and time"
+    before_nonlinearity = True
 
     def needed(self) -> tuple[str, ...]:
         """Return mean and variance of the tensor."""

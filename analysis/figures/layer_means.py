@@ -18,13 +18,13 @@ from analysis.summaries.comparison_arms import ARM
 from analysis.summaries.layer_choice import (
     convolutions,
     in_depth_order,
-    pre_activation_layers,
     published_layers,
     weight_layers,
     with_choice,
 )
+from analysis.summaries.nonlinearities.layers_before import pre_activation_layers
 from analysis.summaries.transforms import MEAN, over_runs, smoothed
-from probes.schema import LAYER, STEP
+from probes.schema import FEEDS, LAYER, STEP
 
 DEVIATION, TENSOR = "deviation", "tensor"
 _VIEWS = {"weight": "weights", "activation": "pre-activation"}
@@ -52,6 +52,7 @@ class LayerMeans(FigureSpec):
     title = "Mean and spread of the weights, and of what the nonlinearity sees"
     columns = ("weight_mean", "weight_var")
     patterns = ("weight_mean", "activation_mean", "activation_var", "weight_nonfinite", "activation_nonfinite")
+    before_nonlinearity = True
     keeps_unmeasured = True  # a layer without weights has activations
     paper = "Fig. 3"
     published = MappingProxyType({"smooth": 15, "places": (6, 13)})
@@ -62,7 +63,8 @@ class LayerMeans(FigureSpec):
         Raises:
             ValueError: No weight was measured.
         """
-        parts = [self._of_tensor(rows, tensor) for tensor in _VIEWS if _measured(rows, tensor).any()]
+        shown = {"weight": rows, "activation": rows[rows[FEEDS]]}
+        parts = [self._of_tensor(shown[tensor], tensor) for tensor in _VIEWS if _measured(shown[tensor], tensor).any()]
         if not parts or parts[0][TENSOR].iloc[0] != "weight":
             raise ValueError(f"figure {self.name!r}: no row of table 'layers' has weight_mean, weight_var measured")
         return pd.concat(parts, ignore_index=True)
@@ -70,7 +72,7 @@ class LayerMeans(FigureSpec):
     def _of_tensor(self, rows: pd.DataFrame, tensor: str) -> pd.DataFrame:
         measured = rows[_measured(rows, tensor)]
         of_weights = convolutions(measured) if self.places is not None else weight_layers(measured, self.layers)
-        found = of_weights if tensor == "weight" else pre_activation_layers(measured, self.layers)
+        found = of_weights if tensor == "weight" else pre_activation_layers(measured)
         mean, deviation = f"{tensor}_mean", np.sqrt(found[f"{tensor}_var"].astype("float64"))
         found = smoothed(found.assign(**{DEVIATION: deviation}), mean, DEVIATION, window=self.smooth)
         # Each arm has layers of its own before the nonlinearity: chosen within the arm, by relative depth.

@@ -18,6 +18,7 @@ from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import Steps
 from analysis.summaries.comparison_arms import arms
 from analysis.summaries.layer_choice import CONVOLUTIONS, convolutions, in_depth_order, published_layers, weight_layers
+from analysis.summaries.nonlinearities.layers_before import with_feeds
 from probes import schema
 from probes.schema import Column
 
@@ -131,6 +132,8 @@ def _read(spec: FigureSpec, store: Store, runs: pd.DataFrame, steps: Steps) -> t
     if rows.empty:
         raise ValueError(f"figure {spec.name!r}: no row of table {table!r} has {', '.join(needed)} measured")
     rows = rows.astype({schema.RUN: str}).merge(_arms(spec, runs), on=schema.RUN, how="left")
+    if spec.before_nonlinearity:
+        rows = with_feeds(rows, store)
     return rows, {name: described[name] for name in (*needed, *further)}
 
 

@@ -41,6 +41,7 @@ class FigureSpec(ABC):
         published_convolutions: Published layers, by their place among the convolutions counted from 0.
         settings: Settings of the runs that are an axis of the figure: columns of the rows, and no part of the arm.
         across_models: Whether runs of different networks may stand in one figure.
+        before_nonlinearity: Whether it shows layers before a nonlinearity: rows carry ``feeds_nonlinearity``.
         of_gans: Whether only GAN trainings have its columns.
     """
 
@@ -56,6 +57,7 @@ class FigureSpec(ABC):
     published_convolutions: ClassVar[tuple[int, ...]] = ()
     settings: ClassVar[tuple[str, ...]] = ()
     across_models: ClassVar[bool] = False
+    before_nonlinearity: ClassVar[bool] = False
     of_gans: ClassVar[bool] = False
 
     def needed(self) -> tuple[str, ...]:

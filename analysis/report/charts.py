@@ -16,8 +16,9 @@ from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import fields_if_any, load
 from analysis.summaries.densities import central_range, pooled, rebinned
 from analysis.summaries.layer_choice import in_depth_order, readable, weight_layers
+from analysis.summaries.nonlinearities.layers_before import with_feeds
 from analysis.summaries.transforms import drift
-from probes.schema import HISTOGRAMS, LAYER, LAYERS, RUN, SPLIT, STEP, STEPS, Column
+from probes.schema import FEEDS, HISTOGRAMS, LAYER, LAYERS, RUN, SPLIT, STEP, STEPS, Column
 
 MOST_NUMBERS = 1_500_000  # in a page: about 8 MB of text
 MOST_RECORDS = 400  # a line
@@ -36,7 +37,7 @@ class Chart:
         column: The column.
         log: Whether its axis is logarithmic at first.
         from_start: Whether the first recorded value is subtracted.
-        of_outputs: Whether normalisation layers have this column too.
+        before_nonlinearity: Whether it shows the layers before a nonlinearity, and not those with a weight matrix.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Chart:
     column: str
     log: bool = False
     from_start: bool = False
-    of_outputs: bool = False
+    before_nonlinearity: bool = False
 
 
 CHARTS = (
@@ -56,8 +57,8 @@ CHARTS = (
     Chart("singular_values", "Mean singular value", LAYERS, "singular_value_mean"),
     Chart("spectral_norm", "Spectral norm of the unfolded matrix", LAYERS, "spectral_norm"),
     Chart("operator_norm", "Operator norm of the layer", LAYERS, "operator_norm"),
-    Chart("activation_drift", "Drift of the channel means", LAYERS, "activation_drift", of_outputs=True),
-    Chart("dead_fraction", "Dead channels", LAYERS, "dead_fraction", of_outputs=True),
+    Chart("activation_drift", "Drift of the channel means", LAYERS, "activation_drift", before_nonlinearity=True),
+    Chart("dead_fraction", "Dead channels", LAYERS, "dead_fraction", before_nonlinearity=True),
     Chart("gradient_variance", "Variance of the gradient", LAYERS, "grad_var", log=True),
     Chart("gradient_norm", "L2 norm of the gradient", LAYERS, "grad_l2_norm", log=True),
     Chart("update_size", "Size of the update relative to the weight", LAYERS, "update_ratio", log=True),
@@ -72,7 +73,7 @@ def charts(store: AnyStore, runs: Sequence[str]) -> tuple[list[dict[str, Any]], 
         if rows is None or column is None:
             absent.append(chart.column)
         else:
-            drawn.append(_as_data(chart, rows, column, opened.name))
+            drawn.append(_as_data(chart, _chosen(chart, rows, opened), column, opened.name))
     return drawn, absent
 
 
@@ -87,12 +88,21 @@ def _measured(store: Store, runs: Sequence[str]) -> Iterator[tuple[Chart, pd.Dat
         yield chart, rows if len(rows) else None, column
 
 
+def _chosen(chart: Chart, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
+    """Return the rows of the layers that a chart shows; of all of them where the choice leaves none."""
+    if chart.table != LAYERS:
+        return rows
+    if not chart.before_nonlinearity:
+        return weight_layers(rows, None)
+    rows = with_feeds(rows, store)
+    return rows[rows[FEEDS]] if rows[FEEDS].any() else rows
+
+
 def _as_data(chart: Chart, rows: pd.DataFrame, column: Column, store: str) -> dict[str, Any]:
     if chart.table == STEPS:
         rows = rows.assign(**{LAYER: rows[SPLIT].astype(str) + " data"})
         names = sorted(rows[LAYER].unique(), key=lambda text: (text != "test data", text))
     else:
-        rows = rows if chart.of_outputs else weight_layers(rows, None)
         names = in_depth_order(rows)
     values = drift(rows, column=chart.column) if chart.from_start else rows[chart.column]
     since = ", minus its value at the first record" if chart.from_start else ""

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.reading.selection import Patterns, spread_over
-from analysis.summaries.comparison_arms import ARM
 from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE
 
 CONVOLUTIONS = 99  # of the paper's DenseNet-BC-100, whose layers it shows by number
 FEW_LAYERS = 8  # a network with no more is shown whole
+NETWORKS_OF_A_GAN = ("critic", "discriminator", "generator")
 _NORMALISATION = re.compile(r"norm|cent(er|r)", re.IGNORECASE)
 
 
@@ -83,22 +83,3 @@ def with_choice(note: str, table: pd.DataFrame, *, of: int) -> str:
     """Return a note with the number of layers that a figure shows, if it does not show all."""
     shown = table[LAYER].nunique()
     return f"{note}; {shown} of {of} layers" if shown < of else note
-
-
-def pre_activation_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
-    """Return the rows of the layers before a nonlinearity, or all rows if layers were asked for by name.
-
-    In an arm that normalises activations these are its normalisation layers, in any other those with a weight matrix.
-    The last layer, whose output is the network's, is left out where there are others. ``layer_index`` is counted anew
-    within each arm, so that the first such layer of every arm has the same depth.
-    """
-    if asked is not None:
-        return table
-    inner = table[table[LAYER_INDEX] < table.groupby(ARM, observed=True)[LAYER_INDEX].transform("max")]
-    inner = inner if len(inner) else table
-    types = inner[LAYER_TYPE].astype(str)
-    normalises = types.map({name: is_normalisation(name) for name in types.unique()}).astype(bool)
-    arm_normalises = normalises.groupby(inner[ARM], observed=True).transform("any")
-    chosen = inner[normalises | ~arm_normalises]
-    depth = chosen.groupby(ARM, observed=True)[LAYER_INDEX].rank(method="dense").astype("int64") - 1
-    return chosen.assign(**{LAYER_INDEX: depth})

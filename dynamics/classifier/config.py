@@ -35,7 +35,7 @@ class RunConfig:
     """
 
     may_change: ClassVar[frozenset[str]] = frozenset(
-        {"epochs", "every", "include", "exclude", "device", "bracket_every", "landscape_every"}
+        {"epochs", "every", "include", "exclude", "device", "probe_images", "bracket_every", "landscape_every"}
     )
     length: ClassVar[str] = "epochs"
 
@@ -70,6 +70,9 @@ class RunConfig:
     every: int = setting(50, "Probe", "Optimizer steps between two records of the probe; expensive metrics less often.")
     include: str = setting("", "Probe", "Observe only layers that match these patterns, commas between.")
     exclude: str = setting("", "Probe", "Do not observe layers that match these patterns, commas between.")
+    probe_images: int = setting(
+        64, "Probe", "Training images whose way through the network in evaluation fills table channels; 0: none."
+    )
     bracket_every: int = setting(
         1, "Probe", "Epochs between two measurements of the network's Lipschitz bracket; 0: none."
     )
@@ -88,6 +91,7 @@ class RunConfig:
             ("every", 1),
             ("train_images", 0),
             ("threads", 0),
+            ("probe_images", 0),
             ("bracket_every", 0),
             ("landscape_every", 0),
         ):

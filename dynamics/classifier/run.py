@@ -10,12 +10,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from dynamics.classifier.config import RunConfig
 from dynamics.classifier.evaluation import evaluate
 from dynamics.classifier.measures.network_measures import NetworkMeasures
 from dynamics.classifier.setup import Setup, set_up
 from dynamics.classifier.training import Step, train
-from dynamics.data.batches import in_order
+from dynamics.data.batches import in_order, standardize
+from dynamics.data.images import evenly_spaced
 from dynamics.models.parameter_counts import count_parameters
 from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, restore_random_state, save_checkpoint
 from dynamics.runtime.events import Began, Ended, Refresh, Scored, Stepped, Watch, unwatched
@@ -85,6 +88,7 @@ def run(
             config=config.to_dict() | derived_settings(setup, measures),
             resume_step=start if resume else None,
             overwrite=overwrite,
+            probe_batch=probe_batch(setup),
         )
         with probe:
             if not resume and ranks.first:
@@ -172,6 +176,14 @@ class _Session:
         self.probe.log(split="test", loss=score.loss, accuracy=score.accuracy, **measured)
         scores = {"test loss": score.loss, "test accuracy": score.accuracy}
         self.watch(Scored(self.run, (epoch + 1) * len(self.setup.batches), scores, epoch))
+
+
+def probe_batch(setup: Setup) -> Tensor | None:
+    """Return evenly spaced training images, without augmentation, that show what each nonlinearity sees; or None."""
+    if not setup.config.probe_images:
+        return None
+    images = evenly_spaced(setup.data.train, most=setup.config.probe_images)
+    return standardize(images.pixels, setup.data.mean, setup.data.std)
 
 
 def derived_settings(setup: Setup, measures: NetworkMeasures) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from probes.recording.gradient_norms import GradientNorms
 from probes.recording.record import Record
 from probes.recording.tables.dense_table import finished
 from probes.recording.to_host import arrival, to_host
-from probes.schema import DENSE_TABLES, HISTOGRAMS, PARAMETERS, SPECTRA
+from probes.schema import CHANNELS, DENSE_TABLES, HISTOGRAMS, PARAMETERS, SPECTRA
 
 
 class StepInProgress:
@@ -100,9 +100,13 @@ class StepInProgress:
         return Record(self._record.step, epoch, moved, ready, self._record.snapshots)
 
     def _summed(self, ranks: Ranks) -> list[Result]:
-        """Add up the ranks' results: dense over all layers, with a mark where there is one."""
+        """Add up the ranks' results: dense over all layers, with a mark where there is one.
+
+        Those of the probe batch, which one rank alone has, stay as they are.
+        """
         parts: list[Tensor] = []
-        for metric in self.due:
+        shared = [metric for metric in self.due if metric.table != CHANNELS]
+        for metric in shared:
             rows = self._parameters if metric.table == PARAMETERS else len(self._layers)
             dense = torch.zeros(rows, self._width(metric) + 1, dtype=torch.float64, device=ranks.device)
             for result in self._record.results:
@@ -110,9 +114,10 @@ class StepInProgress:
                     dense[result.indices, :-1] += _rows(result, self._width(metric)).to(ranks.device)
                     dense[result.indices, -1] = 1
             parts.append(dense)
-        sums = zip(self.due, ranks.add(parts), strict=True)
+        sums = zip(shared, ranks.add(parts), strict=True)
         results = [_sparse(metric, self._record.step, dense.cpu()) for metric, dense in sums]
-        return [result for result in results if result.indices]
+        own = [result for result in self._record.results if result.metric.table == CHANNELS]
+        return [result for result in results if result.indices] + own
 
     def _width(self, metric: Metric) -> int:
         if metric.table in DENSE_TABLES:

@@ -270,10 +270,35 @@ def runs_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dic
     }
 
 
+def channel_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dict[str, Any]:
+    """Return four channels of what each nonlinearity sees, whose means move apart as training goes on."""
+    named = layer_list(spec.model, norm)
+    normalises = any(kind in NORM_LAYER.values() for _, kind in named)
+    seen = [(i, n, k) for i, (n, k) in enumerate(named[:-1]) if (k in NORM_LAYER.values()) == normalises]
+    records = spec.stop_after.get(run, spec.records)
+    rows = [(r, i, n, k, c) for r in range(records) for i, n, k in seen for c in range(4)]
+    t = np.array([r / max(spec.records - 1, 1) for r, *_ in rows])
+    place = np.array([c - 1.0 + i for _, i, _, _, c in rows])
+    mean = np.where(np.array([r for r, *_ in rows]) >= spec.nan_from.get(run, records), np.nan, t * place)
+    numbers = {name: pa.array(mean.astype(np.float32)) for name in ("mean", "maximum", "input_mean", "running_mean")}
+    ones = pa.array(np.ones(len(rows), np.float32))
+    return {
+        schema.STEP: pa.array([r * spec.every for r, *_ in rows], pa.int64()),
+        schema.EPOCH: pa.array([0] * len(rows), pa.int32()),
+        schema.LAYER: words([n for _, _, n, _, _ in rows]),
+        schema.LAYER_INDEX: pa.array([i for _, i, _, _, _ in rows], pa.int16()),
+        schema.LAYER_TYPE: words([k for *_, k, _ in rows]),
+        schema.CHANNEL: pa.array([c for *_, c in rows], pa.int32()),
+        "nonlinearity": words(["relu"] * len(rows)),
+        **{column.name: numbers.get(column.name, ones) for column in schema.CHANNEL_NUMBERS},
+    }
+
+
 TABLES: dict[str, tuple[Callable[..., dict[str, Any]], Sequence[Column]]] = {
     schema.LAYERS: (layers_rows, LAYERS_COLUMNS),
     schema.HISTOGRAMS: (histogram_rows, schema.HISTOGRAM_COLUMNS),
     schema.SPECTRA: (spectra_rows, schema.SPECTRA_COLUMNS),
+    schema.CHANNELS: (channel_rows, schema.CHANNEL_COLUMNS),
     schema.STEPS: (steps_rows, (*schema.STEPS_COLUMNS, *schema.NETWORK_COLUMNS)),
     schema.RUNS: (runs_rows, schema.RUNS_COLUMNS),
 }

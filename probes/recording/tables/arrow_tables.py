@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,18 @@ from probes.metrics.singular_values import PADDING
 from probes.model.layer import Layer
 from probes.model.parameters import Parameter
 from probes.recording.record import Record
+from probes.recording.tables.channel_rows import channel_batch
 from probes.recording.tables.dense_table import DenseTable, finished
-from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYERS, PARAMETERS, SPECTRA, SPECTRA_COLUMNS, arrow_schema
+from probes.schema import (
+    CHANNELS,
+    HISTOGRAM_COLUMNS,
+    HISTOGRAMS,
+    LAYERS,
+    PARAMETERS,
+    SPECTRA,
+    SPECTRA_COLUMNS,
+    arrow_schema,
+)
 
 COUNTS_AT_ONCE = 1 << 17  # turned into rows at a time, 1 MB: on the way they take many times that
 
@@ -45,6 +56,7 @@ class Tables:
         parts = [
             *((name, table.batch(records)) for name, table in self._dense.items()),
             (SPECTRA, self._spectra(records)),
+            (CHANNELS, channel_batch(_of_table(CHANNELS, records), partial(self._keys, records))),
         ]
         yield from ((table, batch) for table, batch in parts if batch is not None and batch.num_rows)
         found = _of_table(HISTOGRAMS, records)

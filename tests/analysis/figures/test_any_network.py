@@ -16,6 +16,7 @@ from probes import Probe
 REFUSED = {
     "lipschitz": "needs jacobian_norm in table 'steps'",
     "landscape": "needs loss_along_gradient_min",
+    "channels": "no table 'channels'",
     "learning_rates": "needs learning_rate in the configuration of runs",
 }
 
