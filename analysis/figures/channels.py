@@ -23,7 +23,7 @@ from analysis.summaries.nonlinearities.channel_drift import (
     UNLEARNED_MEAN,
     channel_drift,
 )
-from analysis.summaries.transforms import MEAN, last_value, over_runs
+from analysis.summaries.transforms import MEAN, end_together, last_value, over_runs
 from probes.schema import CHANNEL_COLUMNS, CHANNELS, LAYER_INDEX, RUN, STEP
 
 _WORDS = {
@@ -92,6 +92,6 @@ def _message(table: pd.DataFrame) -> str:
     """Return the largest value of a layer at the end, by arm."""
     last, arms = last_value(table), records(arms_of(table))
     most = last.groupby(ARM, observed=True)[MEAN].max()
-    if len(arms) > MOST_NAMED or not most.notna().all():
+    if len(arms) > MOST_NAMED or not most.notna().all() or not end_together(table):
         return ""
     return f"Most in a layer at the end: {', '.join(f'{arm[ARM]} {most[arm[ARM]]:.2g}' for arm in arms)}. "

@@ -16,7 +16,7 @@ from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.layer_choice import weight_layers
 from analysis.summaries.nonlinearities.layers_before import pre_activation_layers
 from analysis.summaries.scaled_drift import scaled_drift
-from analysis.summaries.transforms import MEAN, last_value, over_runs
+from analysis.summaries.transforms import MEAN, end_together, last_value, over_runs
 
 ACTIVATION, WEIGHT = "activation", "weight"
 FORMULA = r"$(\mu_t-\mu_0)\,/\,s_t$,   $\mu$ and $s$: mean and standard deviation of the tensor"
@@ -29,7 +29,7 @@ def drifting_rows(rows: pd.DataFrame, *, tensor: str, asked: Patterns, figure: s
 
     Args:
         rows: Table ``layers`` with ``<tensor>_mean`` and ``<tensor>_var``.
-        tensor: ``activation``, before each nonsignedity, or ``weight``.
+        tensor: ``activation``, before each nonlinearity, or ``weight``.
         asked: Layers that were asked for; None chooses.
         figure: Name for the message.
 
@@ -44,7 +44,7 @@ def drifting_rows(rows: pd.DataFrame, *, tensor: str, asked: Patterns, figure: s
 
 def tensor_words(tensor: str) -> str:
     """Return what drifts, in words."""
-    return "the nonsignedity's input" if tensor == ACTIVATION else "the weights"
+    return "the nonlinearity's input" if tensor == ACTIVATION else "the weights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class DriftMap(FigureSpec):
     One diverging scale in all panels. It does not change if a layer's values are scaled.
 
     Attributes:
-        tensor: ``activation``, what each nonsignedity sees, or ``weight``.
+        tensor: ``activation``, what each nonlinearity sees, or ``weight``.
     """
 
     tensor: str = ACTIVATION
@@ -82,7 +82,7 @@ class DriftMap(FigureSpec):
 def _message(table: pd.DataFrame) -> str:
     """Return the largest drift of a layer at the end, by arm, with its sign."""
     last, arms = last_value(table), records(arms_of(table))
-    if len(arms) > MOST_NAMED:
+    if len(arms) > MOST_NAMED or not end_together(table):
         return ""
     said = []
     for arm in arms:

@@ -18,7 +18,7 @@ from analysis.plotting.style import INK, Appearance, Dashes
 from analysis.plotting.tick_labels import scientific
 from analysis.reading.tables import records
 from analysis.summaries.comparison_arms import ARM, arms_of
-from analysis.summaries.transforms import MEAN, over_runs
+from analysis.summaries.transforms import MEAN, end_together, over_runs
 from probes.schema import STEP, STEPS
 
 QUANTITY = "quantity"
@@ -109,7 +109,7 @@ def _shade(axes: Axes, curves: dict[str, Curve]) -> None:
 def _message(table: pd.DataFrame) -> str:
     """Return the bracket of each arm at its last record."""
     arms = records(arms_of(table))
-    if len(arms) > MOST_NAMED or UPPER not in set(table[QUANTITY]):
+    if len(arms) > MOST_NAMED or not end_together(table) or UPPER not in set(table[QUANTITY]):
         return ""
     said = []
     for arm in arms:

@@ -14,7 +14,7 @@ from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_layer import draw_by_layer
 from analysis.summaries.comparison_arms import ARM, ARM_ORDER
 from analysis.summaries.layer_choice import FEW_LAYERS, readable, weight_layers, with_choice
-from analysis.summaries.transforms import MEAN, drift, last_value, over_runs, smoothed
+from analysis.summaries.transforms import MEAN, drift, end_together, last_value, over_runs, smoothed
 from probes.schema import LAYER
 
 COLUMN = "weight_mean"
@@ -61,7 +61,7 @@ def _message(table: pd.DataFrame, *, drift: bool) -> str:
     """Return in how many layers the mean has fallen under each arm."""
     last = last_value(table)
     arms = [arm for _, arm in last.groupby([ARM_ORDER, ARM], observed=True)]
-    if not drift or len(arms) > MOST_NAMED:
+    if not drift or len(arms) > MOST_NAMED or not end_together(table):
         return ""
     counts = [f"{arm[ARM].iloc[0]} {int((arm[MEAN] < 0).sum())} of {arm[LAYER].nunique()}" for arm in arms]
     return f"At the end the mean has fallen in: {', '.join(counts)} layers. "

@@ -15,7 +15,7 @@ from analysis.plotting.panels.arm_curves import band_note
 from analysis.plotting.panels.by_view import PLACE, draw_by_view
 from analysis.summaries.comparison_arms import ARM, ARM_ORDER
 from analysis.summaries.layer_choice import FEW_LAYERS, convolutions, in_depth_order, readable, with_choice
-from analysis.summaries.transforms import MEAN, last_value, over_runs, smoothed
+from analysis.summaries.transforms import MEAN, end_together, last_value, over_runs, smoothed
 from probes.schema import LAYER, RUN, STEP
 
 UNFOLDED, SLICES = "singular_value_mean", "kernel_singular_value_mean"
@@ -83,7 +83,7 @@ def _measured(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 def _message(name: str, table: pd.DataFrame) -> str:
     """Return how far apart the layers of each arm are at the end: the largest over the least."""
     arms = [arm for _, arm in last_value(table).groupby([ARM_ORDER, ARM], observed=True)]
-    if len(arms) > MOST_NAMED or table[LAYER].nunique() < 2:
+    if len(arms) > MOST_NAMED or table[LAYER].nunique() < 2 or not end_together(table):
         return ""
     ratios = [f"{arm[ARM].iloc[0]} {arm[MEAN].max() / arm[MEAN].min():.1f}" for arm in arms]
     return f"Largest over smallest layer at the end, {_VIEWS[name]}: {', '.join(ratios)}."

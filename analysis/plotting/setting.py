@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.summaries.comparison_arms import ARM, arms
 
-_MODELS = {"cnn3": "3-layer CNN", "vgg7": "VGG-7", "densenet_bc": "DenseNet-BC-100"}
+_MODELS = {"cnn3": "3-layer CNN", "vgg7": "VGG-7", "densenet_bc": "DenseNet-BC-100", "gan": "GAN"}
 _DATA = {
     "mnist": "MNIST",
     "mnist-subset": "5,000 MNIST digits",

@@ -154,6 +154,11 @@ def last_value(table: pd.DataFrame) -> pd.DataFrame:
     return table[table[STEP] == table.groupby([ARM, LAYER], observed=True)[STEP].transform("max")]
 
 
+def end_together(table: pd.DataFrame) -> bool:
+    """Tell whether all arms have their last record at the same step: only then their ends compare."""
+    return table.groupby(ARM, observed=True)[STEP].max().nunique() <= 1
+
+
 def require(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raise if a table lacks one of the columns.
 
