@@ -19,11 +19,11 @@ SMOOTHNESS, EIGENVALUE = "effective_smoothness", "hessian_top_eigenvalue"
 SHIFT, COSINE = "covariate_shift_l2", "covariate_shift_cosine"
 _PANELS = {
     LOSS: "range of the loss",
-    CHANGE: "change of the gradient",
+    CHANGE: "gradient change",
     SMOOTHNESS: "effective smoothness",
-    EIGENVALUE: "top Hessian eigenvalue",
-    SHIFT: "covariate shift: length",
-    COSINE: "covariate shift: cosine",
+    EIGENVALUE: "Hessian eigenvalue",
+    SHIFT: "shift: length",
+    COSINE: "shift: cosine",
 }
 FORMULA = (
     r"along $w-\eta\,g$, 8 $\eta$ from 0.005 to 0.64:   $\max_\eta L-\min_\eta L$;   $\max_\eta|g_\eta-g|$;"

@@ -115,6 +115,10 @@ def _message(table: pd.DataFrame) -> str:
     for arm in arms:
         mine = table[table[ARM] == arm[ARM]].sort_values(STEP).groupby(QUANTITY)[MEAN].last()
         if {LOWER, UPPER} <= set(mine.dropna().index):
-            low, high = (scientific(float(f"{mine[name]:.1e}")) for name in (LOWER, UPPER))
+            low, high = (_number(mine[name]) for name in (LOWER, UPPER))
             said.append(f"{arm[ARM]} {low} to {high}")
     return f"At the end: {'; '.join(said)}. " if said else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}" if 0.01 <= value < 99.5 else scientific(float(f"{value:.1e}"))

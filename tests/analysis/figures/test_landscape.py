@@ -37,7 +37,7 @@ def test_measures_that_were_not_made_are_left_out_and_none_is_refused(
 ) -> None:
     without = ["covariate_shift_l2", "covariate_shift_cosine", "hessian_top_eigenvalue"]
     panels = read.panels(figure("landscape", make_store(norms=["sn"], records=10, without_columns=without)))
-    assert list(panels) == ["range of the loss", "change of the gradient", "effective smoothness"]
+    assert list(panels) == ["range of the loss", "gradient change", "effective smoothness"]
     store = make_store("old", norms=["sn"], records=3, without_columns=["loss_along_gradient_min"])
     with pytest.raises(ValueError, match="figure 'landscape' needs loss_along_gradient_min in table 'steps'"):
         figure("landscape", store)
