@@ -15,8 +15,10 @@ class DeadFraction(LayerLines):
     """Share of channels that are never positive before the nonlinearity, by layer."""
 
     name = "dead_fraction"
-    title = "Dead channels of each layer"
+    title = "Channels that no input turns on"
     columns = ("dead_fraction",)
+    own_layers = True
+    cut = False  # the layer that dies is the finding
     before_nonlinearity = True
 
     def choose_layers(self, rows: pd.DataFrame) -> pd.DataFrame:

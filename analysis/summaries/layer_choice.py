@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pandas as pd
 
 from analysis.reading.selection import Patterns, spread_over
 from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE
 
+CONVOLUTIONS = 99  # of the paper's DenseNet-BC-100, whose layers it shows by number
+FEW_LAYERS = 8  # a network with no more is shown whole
 NETWORKS_OF_A_GAN = ("critic", "discriminator", "generator")
 _NORMALISATION = re.compile(r"norm|cent(er|r)", re.IGNORECASE)
 
@@ -41,11 +44,39 @@ def weight_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
     return kept if len(kept) else table
 
 
-def readable(table: pd.DataFrame, asked: Patterns, *, most: int) -> pd.DataFrame:
-    """Return the rows of at most ``most`` layers, evenly spaced in depth, or all if layers were asked for by name."""
-    if asked is not None:
+def readable(table: pd.DataFrame, asked: Patterns, *, most: int, all_up_to: int = 0) -> pd.DataFrame:
+    """Return the rows of at most ``most`` layers, evenly spaced in depth.
+
+    All rows where layers were asked for by name, or there are no more than ``all_up_to``.
+    """
+    names = in_depth_order(table)
+    if asked is not None or len(names) <= all_up_to:
         return table
-    return table[table[LAYER].astype(str).isin(spread_over(in_depth_order(table), most=most))]
+    return table[table[LAYER].astype(str).isin(spread_over(names, most=most))]
+
+
+def convolutions(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the convolutions; of all layers with a weight matrix in a network that has none."""
+    kinds = [name for name in table[LAYER_TYPE].unique() if str(name).startswith("Conv")]
+    found = table[table[LAYER_TYPE].isin(kinds)]
+    return found if len(found) else weight_layers(table, None)
+
+
+def published_layers(layers: Sequence[str], published: Sequence[int]) -> list[str]:
+    """Return the layers in the places of the published ones.
+
+    In DenseNet-BC-100 they are the published layers. A network with another number of convolutions has those of the
+    same relative depth; one with a few has all.
+
+    >>> published_layers(["a", "b", "c"], [44])
+    ['a', 'b', 'c']
+    >>> published_layers([str(i) for i in range(99)], [44, 56]), published_layers([str(i) for i in range(50)], [44, 56])
+    (['44', '56'], ['22', '28'])
+    """
+    if len(layers) <= FEW_LAYERS:
+        return list(layers)
+    scale = (len(layers) - 1) / (CONVOLUTIONS - 1)
+    return [layers[place] for place in dict.fromkeys(round(number * scale) for number in published)]
 
 
 def with_choice(note: str, table: pd.DataFrame, *, of: int) -> str:

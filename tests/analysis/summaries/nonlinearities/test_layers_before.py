@@ -43,7 +43,7 @@ def test_what_was_recorded_goes_before_the_guess() -> None:
     assert chosen["layer_index"].tolist() == [0]
 
 
-@pytest.mark.parametrize("name", ["activation_drift", "dead_fraction"])
+@pytest.mark.parametrize("name", ["drift_map", "dead_fraction"])
 def test_layers_that_are_asked_for_are_still_those_before_a_nonlinearity(name: str, small_store: Path) -> None:
     asked = prepare(name, small_store, layers="block1.*,classifier").table
     layers = asked.groupby("norm")["layer"].unique().map(list).to_dict()
@@ -71,7 +71,7 @@ def record_channels(store: Path, run: str, layers: list[tuple[int, str]]) -> Non
 def test_table_channels_says_which_layers_are_shown_in_figure_and_report(make_store: Any) -> None:
     store = make_store(norms=["bn", "sn"], records=4)
     record_channels(store, "bn-s0", [(2, "block2.conv")])
-    shown = prepare("activation_drift", store).table.groupby("norm")["layer"].unique().map(list).to_dict()
+    shown = prepare("drift_map", store).table.groupby("norm")["layer"].unique().map(list).to_dict()
     assert shown == {"bn": ["block2.conv"], "sn": ["block1.conv", "block2.conv", "block3.conv"]}
     drawn, _ = charts(store, ["bn-s0"])
     layers = {chart["name"]: chart["layers"] for chart in drawn}
