@@ -110,8 +110,9 @@ def layers_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> d
     for name, values in columns.items():
         values[is_norm & np.full(rows, name.startswith(OF_A_MATRIX))] = np.inf  # replaced by null below
     is_linear = np.tile([kind == "Linear" for _, kind in named], records)
-    # A matrix's operator norm is its spectral norm: null, as a probe has it.
+    # A matrix's operator norm is its spectral norm: null, as a probe has it. The last layer feeds nobody knows what.
     columns["operator_norm"][is_linear] = np.inf
+    columns[schema.FEEDS] = np.where(is_linear, np.inf, is_norm == (norm in NORM_LAYER))
     if run in spec.nan_from:
         bad = np.repeat(np.arange(records), count) >= spec.nan_from[run]
         for name, values in columns.items():
