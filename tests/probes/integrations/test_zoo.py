@@ -95,7 +95,6 @@ def test_lightning_accumulates(store, table, tmp_path):
     assert check(under_lightning, "llama", store, table, tmp_path, accumulate_grad_batches=3) == 1
 
 
-@pytest.mark.slow
 def test_lightning_clips(store, table, tmp_path):
     needed("lightning", "transformers")
     assert check(under_lightning, "llama", store, table, tmp_path, gradient_clip_val=0.01) == STEPS
