@@ -122,7 +122,10 @@ class Store:
         """
         key = table, tuple(self._chosen(table, runs))
         if key not in self._rows:
-            if self.folder is not None:
+            every = self._rows.get((table, tuple(self.runs_of(table))))
+            if every is not None:  # listed once for all runs, and not anew for each
+                self._rows[key] = [rows for rows in every if rows.run in key[1]]
+            elif self.folder is not None:
                 self._rows[key] = recorded_rows.find_rows(self.folder, *key)
             else:
                 found = remote_parts.parts_by_run(self._filesystem, f"{self._root}/{table}")

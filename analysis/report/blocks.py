@@ -1,0 +1,138 @@
+"""The lines of all runs of a store, a block a column, as the page reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analysis.reading.store import Store
+from analysis.reading.tables import arrow_rows
+from analysis.report.columns import ChartColumn
+from analysis.report.lines import Lines, RunTable
+from analysis.report.packing import as_deltas, deflated, rounded
+from analysis.report.thinning import points_a_line
+from probes.schema import LAYERS, STEPS
+
+EXACT_POINTS = 400_000  # a page of more holds rounded values
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is read of a store for its lines.
+
+    Attributes:
+        runs: The runs, in the order of the page.
+        columns: The columns.
+        runs_of: By key, the runs whose lines of a column are read, where these are not all.
+        kept_steps: Steps at which a run's points stay whatever the thinning.
+        budget: About as many points in all.
+        most: Most points of a line.
+    """
+
+    runs: Sequence[str]
+    columns: Sequence[ChartColumn]
+    runs_of: Mapping[str, set[str]] = field(default_factory=dict)
+    kept_steps: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    budget: int = 800_000
+    most: int = 400
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The lines of all runs.
+
+    Attributes:
+        names: Of each run, the layers in forward order and the splits, by table.
+        types: Of each run, the type of each layer.
+        columns: The deflated lines of each column, by its key: counts (uint32), deltas of the steps (float64), values (float32). A
+            line a run and name of its table, runs first.
+        most: About as many points a line has.
+        thinned: Whether a line has fewer points than were recorded.
+        exact: Whether values are as they were recorded.
+    """
+
+    names: dict[str, dict[str, list[str]]]
+    types: dict[str, list[str]]
+    columns: dict[str, bytes]
+    most: int
+    thinned: bool
+    exact: bool
+
+
+def blocks(store: Store, wanted: Wanted) -> Blocks:
+    """Read the lines of a store, run by run, and return them a block a column."""
+    reading = _Reading(store, wanted)
+    first = reading.tables(wanted.runs[0])[LAYERS].names if wanted.runs else []
+    layered = sum(column.table == LAYERS and column.key not in wanted.runs_of for column in wanted.columns)
+    most = _most(max(len(first), 1) * len(wanted.runs) * max(layered, 1), wanted)
+    found = reading.all_lines(most)
+    exact = _most(sum(len(lines.counts) for of_run in found.values() for lines in of_run.values()), wanted)
+    if exact < most:  # later runs have more layers than the first
+        most, found = exact, reading.all_lines(exact)
+    points = sum(len(lines.steps) for of_run in found.values() for lines in of_run.values())
+    shorten = rounded if points > EXACT_POINTS else _as_recorded
+    packed = {column.key: _block(wanted, reading, found, column, shorten) for column in wanted.columns}
+    return Blocks(reading.names, reading.types, packed, most, reading.thinned, points <= EXACT_POINTS)
+
+
+def _most(lines: int, wanted: Wanted) -> int:
+    return points_a_line(lines, budget=wanted.budget, most=wanted.most)
+
+
+def _as_recorded(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return values.astype("float32")
+
+
+class _Reading:
+    """Reads the lines of runs one by one: a store may be larger than memory."""
+
+    def __init__(self, store: Store, wanted: Wanted) -> None:
+        self.store, self.wanted = store, wanted
+        self.names: dict[str, dict[str, list[str]]] = {}
+        self.types: dict[str, list[str]] = {}
+        self.thinned = False
+
+    def tables(self, run: str) -> dict[str, RunTable]:
+        found = {}
+        for table in (LAYERS, STEPS):
+            names = [c.name for c in self.wanted.columns if c.table == table and run in self._runs_of(c)]
+            found[table] = RunTable(arrow_rows(self.store, table, columns=names, run=run))
+        return found
+
+    def all_lines(self, most: int) -> dict[str, dict[str, Lines]]:
+        found: dict[str, dict[str, Lines]] = {}
+        for run in self.wanted.runs:
+            tables = self.tables(run)
+            self.names[run] = {table: rows.names for table, rows in tables.items()}
+            self.types[run] = tables[LAYERS].types
+            self.thinned |= any(len(rows.steps) > most for rows in tables.values())
+            always = self.wanted.kept_steps.get(run, ())
+            found[run] = {
+                column.key: tables[column.table].lines(column.name, most=most, always=always)
+                for column in self.wanted.columns
+                if run in self._runs_of(column)
+            }
+        return found
+
+    def _runs_of(self, column: ChartColumn) -> Sequence[str] | set[str]:
+        return self.wanted.runs_of.get(column.key, self.wanted.runs)
+
+
+def _block(
+    wanted: Wanted,
+    reading: _Reading,
+    found: Mapping[str, Mapping[str, Lines]],
+    column: ChartColumn,
+    shorten: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> bytes:
+    lines = [found[run].get(column.key) or _nothing(reading.names[run][column.table]) for run in wanted.runs]
+    counts = np.concatenate([one.counts for one in lines]) if lines else np.zeros(0, np.int64)
+    steps = np.concatenate([one.steps for one in lines]) if lines else np.zeros(0)
+    values = np.concatenate([one.values for one in lines]) if lines else np.zeros(0)
+    return deflated(counts.astype("uint32"), as_deltas(steps, counts), shorten(values, counts))
+
+
+def _nothing(names: Sequence[str]) -> Lines:
+    return Lines(np.zeros(len(names), np.int64), np.zeros(0, np.int64), np.zeros(0))

@@ -1,0 +1,89 @@
+// The message on top and the list of findings, each linked to the chart that shows it.
+
+const MOST_FINDINGS = 12;
+
+function told(severity) {
+  return data.findings.filter((finding) => finding.severity === severity);
+}
+
+function stepsOf({ from, to }) {
+  return from === to ? `step ${from.toLocaleString("en")}` : `steps ${from.toLocaleString("en")} to ${to.toLocaleString("en")}`;
+}
+
+function whereOf({ layer, layers, affected }) {
+  if (!layer) return "whole run";
+  return layers > 1 ? `${layer} and ${plural(layers - 1, "more layer")}` : layer;
+}
+
+// One sentence: how much is wrong, and where the gravest began.
+function message() {
+  const counts = [["grave", "grave finding"], ["warning", "warning"], ["note", "note"]].map(([severity, word]) => [told(severity).length, word]).filter(([count]) => count);
+  if (!counts.length) return "Nothing found.";
+  const worst = data.findings[0];
+  if (worst.severity === "note") return `Nothing grave, and no warning; ${counts.map(([count, word]) => plural(count, word)).join(", ")}.`;
+  const where = worst.layer ? `in layer ${worst.layer}` : "in the loss";
+  const ofRun = data.runs.length > 1 ? ` of run ${worst.run}` : "";
+  return `${counts.map(([count, word]) => plural(count, word)).join(", ")}. First to look at: ${worst.kind} ${where}${ofRun}, ${worst.from === worst.to ? "at" : "from"} step ${worst.from.toLocaleString("en")}.`;
+}
+
+function showFindings(place) {
+  place.replaceChildren();
+  add(place, "h2", "What happened");
+  add(place, "p", message(), { class: `message ${data.findings[0]?.severity ?? "none"}` });
+  if (!data.findings.length) {
+    add(place, "p", `None of these kinds: ${data.kinds.join(", ")}.`, { class: "note none" });
+    return;
+  }
+  const graver = data.findings.filter(({ severity }) => severity !== "note");
+  showList(place, graver.slice(0, MOST_FINDINGS));
+  showMore(place, graver.slice(MOST_FINDINGS), "more finding");
+  showMore(place, told("note"), "note");
+  addButton(place, "CSV", saveFindings, { title: "download the findings" });
+}
+
+function showMore(place, found, word) {
+  if (!found.length) return;
+  const more = add(place, "details");
+  add(more, "summary", plural(found.length, word));
+  showList(more, found);
+}
+
+function showList(place, found) {
+  const list = add(place, "ol");
+  for (const finding of found) showFinding(add(list, "li", "", { class: finding.severity }), finding);
+}
+
+function showFinding(item, finding) {
+  const head = add(item, "div", "", { class: "head" });
+  add(head, "span", finding.severity, { class: "severity" });
+  add(head, "b", finding.kind, { class: "kind" });
+  add(head, "span", whereOf(finding), { class: "where", title: finding.affected.join("\n") });
+  add(head, "span", stepsOf(finding), { class: "when" });
+  if (data.runs.length > 1) add(head, "span", `run ${finding.run}`, { class: "of-run" });
+  if (data.columns.some(({ name }) => name === finding.column)) addButton(head, "show", () => showInChart(finding), { "aria-label": `show ${finding.kind} in the chart` });
+  add(item, "p", finding.message, { class: "what", title: `column ${finding.column}` });
+  add(item, "p", `Likely cause: ${finding.cause}. Try: ${finding.remedy}.`, { class: "why" });
+}
+
+// The chart of the column it was read from, with the run and the layers that have it.
+function showInChart(finding) {
+  const column = data.columns.find(({ name, table }) => name === finding.column && (table === "layers" || !finding.layer)) ?? data.columns.find(({ name }) => name === finding.column);
+  takeFinding(finding);
+  if (column.table === "layers" && window.heatMap) heatMap.select.value = column.key;
+  ensureChart(column);
+  changed();
+  document.getElementById(`chart-${column.key}`).scrollIntoView({ block: "center" });
+}
+
+function takeFinding(finding) {
+  Object.assign(state, { finding, run: finding.run, view: "layers", layer: finding.layer || state.layer });
+  state.hiddenRuns.delete(finding.run);
+  for (const name of finding.affected) state.hiddenLayers.delete(name);
+  [state.runSearch, state.layerSearch] = ["", ""];
+  syncControls();
+}
+
+function saveFindings() {
+  const head = ["severity", "kind", "run", "layer", "layers", "from", "to", "message", "cause", "remedy", "column"];
+  saveCsv(`${data.store} findings`, head, data.findings.map((finding) => head.map((name) => finding[name])));
+}
