@@ -25,7 +25,7 @@ from probes.schema import Column
 
 Steps = tuple[int | None, int | None] | None
 # pyarrow's defaults read whole files ahead, 16 batches at a time: 60 MB for an answer of half a megabyte.
-_FRUGALLY: dict[str, Any] = {
+FRUGALLY: dict[str, Any] = {
     "fragment_scan_options": ds.ParquetFragmentScanOptions(pre_buffer=False),
     "batch_readahead": 2,
     "fragment_readahead": 1,
@@ -124,27 +124,6 @@ def load(
     return opened.retrying(read)
 
 
-def arrow_rows(store: AnyStore, table: str, *, columns: Sequence[str], run: str) -> pa.Table:
-    """Return the keys and some columns of the rows of one run, as Arrow has them: null is not NaN there.
-
-    Columns that the run lacks are left out. A run without rows in the table gives an empty one.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: There is no such run.
-    """
-    opened = Store.open(store)
-
-    def read() -> pa.Table:
-        if not opened.rows(table, run):
-            return schema.arrow_schema(table, ()).empty_table()
-        dataset = opened.dataset(table, run)
-        keys = [key.name for key in schema.KEYS[table]]
-        return dataset.to_table([name for name in (*keys, *columns) if name in dataset.schema.names], **_FRUGALLY)
-
-    return opened.retrying(read)
-
-
 def fields(store: AnyStore, table: str, *, runs: Patterns = None) -> dict[str, Column]:
     """Return a table's measured columns with the unit, formula and reference that the store's files give them."""
     keys, opened = _keys(table), Store.open(store)
@@ -191,7 +170,7 @@ def _read(
 ) -> pd.DataFrame:
     wanted = _wanted_columns(dataset.schema, table, columns, measured)
     chosen = _row_filter(dataset, layers, steps, measured)
-    rows = dataset.to_table(columns=wanted, filter=chosen, **_FRUGALLY)
+    rows = dataset.to_table(columns=wanted, filter=chosen, **FRUGALLY)
     place = rows.schema.get_field_index(schema.RUN)
     rows = rows.set_column(place, schema.RUN, rows.column(place).dictionary_encode())
     ordered = {name: _by_depth(rows, name) for name, index in _INDEX.items() if {name, index} <= set(rows.column_names)}
@@ -239,7 +218,7 @@ def _name_column(stored: pa.Schema) -> str:
 
 def _names_in_order(dataset: ds.Dataset) -> list[str]:
     name = _name_column(dataset.schema)
-    return _by_depth(dataset.to_table(columns=[name, _INDEX[name]], **_FRUGALLY), name)
+    return _by_depth(dataset.to_table(columns=[name, _INDEX[name]], **FRUGALLY), name)
 
 
 def _by_depth(rows: pa.Table, name: str) -> list[str]:

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analysis.reading.rows_by_run import rows_by_run
 from analysis.reading.store import Store
-from analysis.reading.tables import arrow_rows
 from analysis.report.columns import ChartColumn
 from analysis.report.lines import Lines, RunTable
 from analysis.report.packing import as_deltas, deflated, rounded
 from analysis.report.thinning import points_a_line
 from probes.schema import LAYERS, STEPS
 
+_SLACK = 1.5  # NaN and the steps of findings come on top
 EXACT_POINTS = 400_000  # a page of more holds rounded values
 
 
@@ -64,17 +65,22 @@ class Blocks:
 def blocks(store: Store, wanted: Wanted) -> Blocks:
     """Read the lines of a store, run by run, and return them a block a column."""
     reading = _Reading(store, wanted)
-    first = reading.tables(wanted.runs[0])[LAYERS].names if wanted.runs else []
-    layered = sum(column.table == LAYERS and column.key not in wanted.runs_of for column in wanted.columns)
-    most = _most(max(len(first), 1) * len(wanted.runs) * max(layered, 1), wanted)
+    layers = len(reading.first_layers())
+    of_all = sum(column.key not in wanted.runs_of for column in wanted.columns if column.table == LAYERS)
+    most = _most(max(layers, 1) * len(wanted.runs) * max(of_all, 1), wanted)
     found = reading.all_lines(most)
-    exact = _most(sum(len(lines.counts) for of_run in found.values() for lines in of_run.values()), wanted)
-    if exact < most:  # later runs have more layers than the first
-        most, found = exact, reading.all_lines(exact)
-    points = sum(len(lines.steps) for of_run in found.values() for lines in of_run.values())
+    points = _points(found)
+    if points > _SLACK * wanted.budget:  # later runs have more layers than the first
+        most = _most(sum(len(lines.counts) for of_run in found.values() for lines in of_run.values()), wanted)
+        found = reading.all_lines(most)
+        points = _points(found)
     shorten = rounded if points > EXACT_POINTS else _as_recorded
     packed = {column.key: _block(wanted, reading, found, column, shorten) for column in wanted.columns}
     return Blocks(reading.names, reading.types, packed, most, reading.thinned, points <= EXACT_POINTS)
+
+
+def _points(found: Mapping[str, Mapping[str, Lines]]) -> int:
+    return sum(len(lines.steps) for of_run in found.values() for lines in of_run.values())
 
 
 def _most(lines: int, wanted: Wanted) -> int:
@@ -94,26 +100,25 @@ class _Reading:
         self.types: dict[str, list[str]] = {}
         self.thinned = False
 
-    def tables(self, run: str) -> dict[str, RunTable]:
-        found = {}
-        for table in (LAYERS, STEPS):
-            names = [c.name for c in self.wanted.columns if c.table == table and run in self._runs_of(c)]
-            found[table] = RunTable(arrow_rows(self.store, table, columns=names, run=run))
-        return found
+    def first_layers(self) -> list[str]:
+        for _, rows in rows_by_run(self.store, LAYERS, columns=(), runs=self.wanted.runs[:1]):
+            return RunTable(rows).names
+        return []
 
     def all_lines(self, most: int) -> dict[str, dict[str, Lines]]:
-        found: dict[str, dict[str, Lines]] = {}
-        for run in self.wanted.runs:
-            tables = self.tables(run)
-            self.names[run] = {table: rows.names for table, rows in tables.items()}
-            self.types[run] = tables[LAYERS].types
-            self.thinned |= any(len(rows.steps) > most for rows in tables.values())
-            always = self.wanted.kept_steps.get(run, ())
-            found[run] = {
-                column.key: tables[column.table].lines(column.name, most=most, always=always)
-                for column in self.wanted.columns
-                if run in self._runs_of(column)
-            }
+        found: dict[str, dict[str, Lines]] = {run: {} for run in self.wanted.runs}
+        self.names, self.types = {run: {} for run in found}, {}
+        for table in (LAYERS, STEPS):
+            columns = [column for column in self.wanted.columns if column.table == table]
+            names = [column.name for column in columns]
+            for run, rows in rows_by_run(self.store, table, columns=names, runs=self.wanted.runs):
+                arranged = RunTable(rows, always=self.wanted.kept_steps.get(run, ()))
+                self.names[run][table] = arranged.names
+                self.thinned |= len(arranged.steps) > most
+                if table == LAYERS:
+                    self.types[run] = arranged.types
+                mine = [column for column in columns if run in self._runs_of(column)]
+                found[run] |= {column.key: arranged.lines(column.name, most=most) for column in mine}
         return found
 
     def _runs_of(self, column: ChartColumn) -> Sequence[str] | set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,11 +36,12 @@ class RunTable:
         steps: The step of each record, ascending.
     """
 
-    def __init__(self, rows: pa.Table) -> None:
+    def __init__(self, rows: pa.Table, *, always: Sequence[int] = ()) -> None:
         """Arrange rows of table ``layers`` or ``steps``.
 
         Args:
-            rows: With the table's keys, in any order. Of rows with the same keys the last counts.
+            rows: With the table's keys, in any order. Of rows with the same keys the last that measured counts.
+            always: Steps at which all points stay, whatever the thinning.
         """
         self._rows = rows
         by = LAYER if LAYER in rows.column_names else SPLIT
@@ -55,14 +56,10 @@ class RunTable:
         self.types = _types(rows, codes, order) if LAYER_TYPE in rows.column_names else [""] * len(found)
         self._columns_of = place[codes] if len(codes) else np.zeros(0, dtype=np.int64)
         self.steps, self._records_of = np.unique(rows[STEP].to_numpy(), return_inverse=True)
+        self._always = np.isin(self.steps, np.asarray(always, dtype=np.int64))
 
-    @property
-    def columns(self) -> Collection[str]:
-        """The columns of the rows."""
-        return self._rows.column_names
-
-    def lines(self, column: str, *, most: int, always: Sequence[int] = ()) -> Lines:
-        """Return a column as lines of about ``most`` points; all points at steps of ``always`` stay.
+    def lines(self, column: str, *, most: int) -> Lines:
+        """Return a column as lines of about ``most`` points.
 
         A column that the rows lack gives lines without points.
         """
@@ -74,7 +71,7 @@ class RunTable:
             where = self._records_of[valid], self._columns_of[valid]
             values[where] = stored.drop_null().cast(pa.float64(), safe=False).to_numpy()
             measured[where] = True
-        kept = kept_records(values, measured, most=most, always=np.isin(self.steps, np.asarray(always, dtype=np.int64)))
+        kept = kept_records(values, measured, most=most, always=self._always)
         lines, records = np.nonzero(kept.T)
         counts = np.bincount(lines, minlength=len(self.names))
         return Lines(counts, self.steps[records], values[records, lines])

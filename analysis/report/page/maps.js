@@ -102,7 +102,7 @@ function category(names) {
   return { type: "category", data: names, axisLabel: { color: css("--ink"), fontSize: 10, hideOverlap: true }, axisLine: { lineStyle: { color: css("--quiet") } }, axisTick: { show: false }, splitArea: { show: false } };
 }
 
-const MOST_MULTIPLES = 24;
+const MOST_MULTIPLES = 12;
 
 class SmallMultiples extends ColumnPanel {
   constructor(place) {
