@@ -7,8 +7,8 @@ function showHead(trouble = "") {
   document.querySelector("h1").textContent = data.store;
   const running = data.runs.filter((run) => run.status === "running").length;
   const told = [plural(data.runs.length, "run") + (running ? `, ${running} in progress` : "")];
-  if (data.live) told.push("refreshed while trainings write");
-  if (data.absent.length) told.push(`not recorded: ${data.absent.join(", ")}`);
+  if (data.live) told.push("Refreshed while trainings write");
+  if (data.absent.length) told.push(`Not recorded: ${data.absent.join(", ")}`);
   if (trouble) told.push(trouble);
   const summary = document.getElementById("summary");
   summary.textContent = `${told.join(". ")}.`;
@@ -73,15 +73,14 @@ function showCharts() {
   for (const column of data.columns) if (column.byDefault || !data.live || asked.has(column.name)) ensureChart(column);
 }
 
+// Settings in which runs differ are columns of the table of runs.
 function showSettings() {
   const place = document.getElementById("settings");
   place.replaceChildren();
-  add(place, "h2", "Settings");
-  const { same, different } = data.settings;
-  if (different.length) addTable(place, ["differs", ...data.runs.map(({ id }) => id)], different.map(([name, values]) => [name, ...values]));
-  const rest = add(place, "details");
-  add(rest, "summary", `${plural(same.length, "setting")} that all runs share`);
-  addTable(rest, ["setting", "value"], same);
+  const { same } = data.settings;
+  add(place, "h2", "Settings that all runs share");
+  if (same.length) addTable(place, ["setting", "value"], same);
+  else add(place, "p", "none", { class: "note" });
 }
 
 // The run of the gravest finding and its first layer; else the first run and the first layer.
@@ -116,7 +115,7 @@ function makePrint() {
     document.documentElement.classList.add("paper");
     for (const panel of panels) panel.toPaper(true);
     redraw();
-    for (const panel of panels) panel.toPaper(true);
+    for (const panel of panels) panel.chart.getZr().flush();
   });
   addEventListener("afterprint", () => {
     for (const more of before.closed) more.open = false;
@@ -169,6 +168,7 @@ async function start() {
   window.layerTree = makeLayers(document.getElementById("layers"));
   controls = makeControls();
   if (data.live) await firstNames();
+  else for (const column of data.columns) load(column); // inflated beside, while the page is built
   chooseFirst();
   showCharts();
   syncControls();

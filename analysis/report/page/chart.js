@@ -17,6 +17,7 @@ class Panel {
     this.note = add(caption, "p", note, { class: "note" });
     this.controls = add(this.figure, "div", "", { class: "controls" });
     this.plot = add(this.figure, "div", "", { class: "plot" });
+    this.height = height;
     this.plot.style.height = `${height}px`;
     this.alarm = add(this.figure, "p", "", { class: "alarm" });
     this.remark = add(this.figure, "p", "", { class: "note" });
@@ -41,18 +42,36 @@ class Panel {
       this.instance = echarts.init(this.plot, null, { renderer: "canvas", devicePixelRatio: Math.max(2, window.devicePixelRatio || 1) });
       this.instance.getZr().on("mousemove", ({ offsetX, offsetY }) => { this.pointer = [offsetX, offsetY]; });
       this.instance.getZr().on("dblclick", () => this.unzoom());
-      new ResizeObserver(() => { if (!this.onPaper && this.plot.clientWidth) this.instance.resize(); }).observe(this.plot);
+      new ResizeObserver(() => this.fit()).observe(this.plot);
+      // Drag zooms at once, without a tool to be taken first; a finger scrolls the page.
+      if (matchMedia("(pointer: fine)").matches) this.plot.addEventListener("pointerenter", () => this.takeZoom());
     }
     return this.instance;
+  }
+
+  // Redraws only where the size is another: an observer reports once for nothing.
+  fit() {
+    if (this.onPaper || !this.instance || !this.plot.clientWidth) return;
+    const { clientWidth, clientHeight } = this.plot;
+    if (this.instance.getWidth() !== clientWidth || this.instance.getHeight() !== clientHeight) this.instance.resize();
+  }
+
+  // On paper the height is that of the paper.
+  setHeight(pixels) {
+    this.height = pixels;
+    if (this.onPaper) { this.toPaper(true); return; }
+    this.plot.style.height = `${pixels}px`;
+    this.fit();
+  }
+
+  takeZoom() {
+    if (this.option?.toolbox) this.chart.dispatchAction({ type: "takeGlobalCursor", key: "dataZoomSelect", dataZoomSelectActive: true });
   }
 
   show(option) {
     this.option = option;
     this.chart.setOption({ animation: false, backgroundColor: "transparent", textStyle: { fontFamily: css("--font") }, ...option }, { notMerge: true });
-    // Drag zooms at once, without a tool to be taken first; a finger scrolls the page.
-    if (option.toolbox && matchMedia("(pointer: fine)").matches) {
-      this.chart.dispatchAction({ type: "takeGlobalCursor", key: "dataZoomSelect", dataZoomSelectActive: true });
-    }
+    if (this.plot.matches(":hover")) this.takeZoom();
   }
 
   unzoom() {
@@ -63,18 +82,21 @@ class Panel {
     return this.chart.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: css("--paper"), excludeComponents: ["toolbox"] });
   }
 
+  // Before paper and after it; drawn at once, for no frame follows.
   toPaper(on) {
     this.onPaper = on;
+    this.plot.style.height = `${on ? this.paper.height : this.height}px`;
     if (!this.instance) return;
     this.instance.resize(on ? this.paper : { width: "auto", height: "auto" });
+    this.instance.getZr().flush();
   }
 }
 
 function axis(kind, name, { log = false, values = [], extra = {} } = {}) {
   const ink = css("--ink"), quiet = css("--quiet");
+  const { bounds = {}, ticks } = log ? narrowScale(values) : {};
   return {
     type: log ? "log" : "value",
-    logBase: log && narrow(values) ? 2 : 10, // of less than two decades the powers of ten alone are no scale
     name,
     nameLocation: "middle",
     nameGap: kind === "x" ? 24 : 50,
@@ -82,19 +104,44 @@ function axis(kind, name, { log = false, values = [], extra = {} } = {}) {
     scale: true,
     min: kind === "x" && !log ? "dataMin" : null,
     max: kind === "x" ? "dataMax" : null,
+    ...bounds,
     minInterval: name === "step" && !log ? 1 : 0,
     axisLine: { show: true, onZero: false, lineStyle: { color: quiet } },
-    axisTick: { show: true },
-    axisLabel: { color: ink, formatter: written, hideOverlap: true, fontSize: 11 },
+    axisTick: { show: true, customValues: ticks },
+    axisLabel: { color: ink, formatter: written, hideOverlap: true, fontSize: 11, customValues: ticks },
     splitLine: { lineStyle: { color: css("--grid") } },
     ...extra,
   };
 }
 
-function narrow(arrays) {
-  let [low, high] = [Infinity, 0];
-  for (const array of arrays) for (const v of array) if (v > 0 && Number.isFinite(v)) [low, high] = [Math.min(low, v), Math.max(high, v)];
-  return high / low < 100;
+// Of less than two decades the powers of ten alone are no scale: 1, 2, 5, or equal distances below half a decade.
+function narrowScale(arrays) {
+  const [low, high] = extentOf(arrays, true);
+  if (!(high / low < 100)) return {};
+  const air = (high / low) ** 0.05 * 1.001;
+  const bounds = { min: low / air, max: high * air };
+  return { bounds, ticks: high / low < 4 ? evenTicks(bounds) : decadeTicks(bounds) };
+}
+
+function decadeTicks({ min, max }) {
+  const ticks = [];
+  for (let power = Math.floor(Math.log10(min)); power <= Math.log10(max); power++) ticks.push(...[1, 2, 5].map((n) => Number(`${n}e${power}`)));
+  return ticks.filter((tick) => tick >= min && tick <= max);
+}
+
+function evenTicks({ min, max }) {
+  const rough = (max - min) / 6;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].find((n) => n * power >= rough) * power;
+  const first = Math.ceil(min / step);
+  return Array.from({ length: Math.floor(max / step) - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+}
+
+// The extent of all that is finite (and positive, if on a logarithmic axis).
+function extentOf(arrays, log) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const array of arrays) for (const v of array) if (Number.isFinite(v) && (!log || v > 0)) [low, high] = [Math.min(low, v), Math.max(high, v)];
+  return [low, high];
 }
 
 // Drag zooms both axes; double click shows all again. The tools themselves stay out of sight.

@@ -1,9 +1,17 @@
 // The message on top and the list of findings, each linked to the chart that shows it.
 
-const MOST_FINDINGS = 12;
-
 function told(severity) {
   return data.findings.filter((finding) => finding.severity === severity);
+}
+
+// Findings of one kind in many runs are one entry, the first of them in full.
+function byKind(found) {
+  const kinds = new Map();
+  for (const finding of found) {
+    const key = `${finding.severity} ${finding.kind}`;
+    kinds.set(key, [...(kinds.get(key) ?? []), finding]);
+  }
+  return [...kinds.values()];
 }
 
 function stepsOf({ from, to }) {
@@ -34,33 +42,40 @@ function showFindings(place) {
     add(place, "p", `None of these kinds: ${data.kinds.join(", ")}.`, { class: "note none" });
     return;
   }
-  const graver = data.findings.filter(({ severity }) => severity !== "note");
-  showList(place, graver.slice(0, MOST_FINDINGS));
-  showMore(place, graver.slice(MOST_FINDINGS), "more finding");
-  showMore(place, told("note"), "note");
+  showList(place, data.findings.filter(({ severity }) => severity !== "note"));
+  if (told("note").length) {
+    const more = add(place, "details");
+    add(more, "summary", plural(told("note").length, "note"));
+    showList(more, told("note"));
+  }
   addButton(place, "CSV", saveFindings, { title: "download the findings" });
-}
-
-function showMore(place, found, word) {
-  if (!found.length) return;
-  const more = add(place, "details");
-  add(more, "summary", plural(found.length, word));
-  showList(more, found);
 }
 
 function showList(place, found) {
   const list = add(place, "ol");
-  for (const finding of found) showFinding(add(list, "li", "", { class: finding.severity }), finding);
+  for (const [first, ...others] of byKind(found)) {
+    const item = add(list, "li", "", { class: first.severity });
+    showFinding(item, first);
+    if (!others.length) continue;
+    const more = add(item, "details");
+    add(more, "summary", `${first.kind} in ${plural(others.length, "more run")}`);
+    const same = add(more, "ul");
+    for (const finding of others) showFindingHead(add(same, "li"), finding);
+  }
 }
 
-function showFinding(item, finding) {
+function showFindingHead(item, finding) {
   const head = add(item, "div", "", { class: "head" });
   add(head, "span", finding.severity, { class: "severity" });
   add(head, "b", finding.kind, { class: "kind" });
   add(head, "span", whereOf(finding), { class: "where", title: finding.affected.join("\n") });
   add(head, "span", stepsOf(finding), { class: "when" });
   if (data.runs.length > 1) add(head, "span", `run ${finding.run}`, { class: "of-run" });
-  if (data.columns.some(({ name }) => name === finding.column)) addButton(head, "show", () => showInChart(finding), { "aria-label": `show ${finding.kind} in the chart` });
+  if (data.columns.some(({ name }) => name === finding.column)) addButton(head, "show", () => showInChart(finding), { "aria-label": `show ${finding.kind} of ${finding.run} in the chart` });
+}
+
+function showFinding(item, finding) {
+  showFindingHead(item, finding);
   add(item, "p", finding.message, { class: "what", title: `column ${finding.column}` });
   add(item, "p", `Likely cause: ${finding.cause}. Try: ${finding.remedy}.`, { class: "why" });
 }

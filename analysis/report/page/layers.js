@@ -45,7 +45,7 @@ function showLayers() {
   tree.replaceChildren();
   const inRun = layersOf(state.run);
   const affected = new Set(data.findings.filter(({ run, severity }) => run === state.run && severity !== "note").flatMap((finding) => finding.affected));
-  showNodes(tree, asTree(found), { inRun, affected, open: found.length <= 60 || words.length > 0 });
+  showNodes(tree, asTree(found), { inRun, affected, level: 0, openLevels: found.length <= 60 || words.length > 0 ? Infinity : 1 });
 }
 
 function showNodes(place, node, about) {
@@ -55,12 +55,12 @@ function showNodes(place, node, about) {
     const [only] = child.children.values();
     const [shown, label] = !child.layer && child.children.size === 1 && only.children.size ? [only, `${child.word}.${only.word}`] : [child, child.word];
     const more = add(place, "details");
-    more.open = about.open;
+    more.open = about.level < about.openLevels;
     const head = add(more, "summary");
     tick(head, child.below, child.path);
     add(head, "span", `${label} (${child.below.length})`, { class: child.below.some((name) => about.affected.has(name)) ? "grave" : "" });
-    if (child.layer) showLeaf(more, { ...child, word: child.word }, about);
-    showNodes(more, shown, about);
+    if (child.layer) showLeaf(more, child, about);
+    showNodes(more, shown, { ...about, level: about.level + 1 });
   }
 }
 

@@ -133,6 +133,7 @@ class LineChart extends Panel {
       toolbox: DRAG_TO_ZOOM,
       series: this.lines.map((line, i) => asSeries(line, values[i], choice, i ? {} : marks)),
     });
+    this.figure.classList.toggle("empty", !this.lines.length);
     this.alarm.textContent = nonFinite(this.lines);
     this.remark.textContent = this.remarks(values, choice);
   }

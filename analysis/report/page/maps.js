@@ -59,8 +59,7 @@ class HeatMap extends ColumnPanel {
     const { steps, cells } = this.table;
     const shown = cells.filter(([, , v]) => Number.isFinite(v) && (!log || v > 0)).map(([i, j, v]) => [i, j, log ? Math.log10(v) : v]);
     const broken = cells.filter(([, , v]) => v !== null && !Number.isFinite(v)).map(([i, j]) => [i, j, 1]);
-    this.plot.style.height = `${Math.min(720, 110 + Math.max(lines.length * 12, 120))}px`;
-    this.chart.resize();
+    this.setHeight(Math.min(720, 110 + Math.max(lines.length * 12, 120)));
     const [low, high] = shown.reduce(([a, b], [, , v]) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
     this.show({
       grid: { left: Math.min(180, 20 + 7 * Math.max(4, ...lines.map(({ name }) => name.length))), right: 90, top: 12, bottom: 46 },
@@ -121,21 +120,19 @@ class SmallMultiples extends ColumnPanel {
     this.lines = shown.map((name) => linesOfRuns(all, name));
     const choice = { column, logY: this.log.checked, fromStart: column.fromStart };
     const width = this.onPaper ? this.paper.width : this.plot.clientWidth;
-    const across = Math.max(1, Math.min(6, Math.floor(width / 190)));
+    const across = Math.max(1, Math.min(6, Math.floor(width / 175)));
     const down = Math.max(1, Math.ceil(shown.length / across));
     const high = 132;
     this.paper.height = down * high;
-    this.plot.style.height = `${down * high}px`;
-    this.chart.resize();
+    this.setHeight(down * high);
     const place = (i) => ({ left: (i % across) * (width / across) + 44, top: Math.floor(i / across) * high + 22, width: width / across - 56, height: high - 48 });
     const flat = this.lines.flat().map((line) => transformed(line, choice));
-    const [low, top] = extentOf(flat, choice.logY);
-    const bounds = this.same.checked ? { min: low, max: top } : { min: null, max: null };
+    const bounds = this.same.checked ? sameBounds(flat, choice.logY) : {};
     this.show({
       title: shown.map((name, i) => ({ text: name, left: place(i).left, top: place(i).top - 20, textStyle: { fontSize: 11, fontWeight: 600, color: css("--ink"), width: place(i).width, overflow: "truncate" }, padding: 0 })),
       grid: shown.map((_, i) => place(i)),
       xAxis: shown.map((_, i) => ({ ...axis("x", ""), gridIndex: i, splitNumber: 2 })),
-      yAxis: shown.map((_, i) => ({ ...axis("y", "", { log: choice.logY, values: flat, extra: bounds }), gridIndex: i, splitNumber: 2 })),
+      yAxis: shown.map((_, i) => ({ ...axis("y", "", { log: choice.logY, extra: bounds }), gridIndex: i, splitNumber: 2 })),
       series: this.lines.flatMap((lines, i) => lines.map((line) => ({ ...asSeries(line, transformed(line, choice), choice, {}), xAxisIndex: i, yAxisIndex: i }))),
     });
     this.heading.textContent = `${column.title}, layer by layer`;
@@ -150,9 +147,9 @@ class SmallMultiples extends ColumnPanel {
   }
 }
 
-function extentOf(arrays, log) {
-  let [low, high] = [Infinity, -Infinity];
-  for (const array of arrays) for (const v of array) if (Number.isFinite(v) && (!log || v > 0)) [low, high] = [Math.min(low, v), Math.max(high, v)];
-  if (!(high > low)) return [null, null];
-  return log ? [10 ** Math.floor(Math.log10(low)), 10 ** Math.ceil(Math.log10(high))] : [low, high];
+// The same axis for all charts; whole decades on a logarithmic one.
+function sameBounds(arrays, log) {
+  const [low, high] = extentOf(arrays, log);
+  if (!(high > low)) return {};
+  return log ? { min: 10 ** Math.floor(Math.log10(low)), max: 10 ** Math.ceil(Math.log10(high)) } : { min: low, max: high };
 }

@@ -9,9 +9,9 @@ function runColumns() {
   return [
     ["run", ({ id }) => id],
     ["findings", ({ id }) => String(counts.get(id) ?? 0)],
+    ...settings,
     ["status", ({ status }) => status],
     ["last step", ({ lastStep }) => String(lastStep ?? "–")],
-    ...settings,
     ["device", ({ device }) => device],
     ["gaps", ({ gaps }) => (gaps.length ? JSON.stringify(gaps) : "none")],
   ];
