@@ -115,7 +115,7 @@ function makePrint() {
     document.documentElement.classList.add("paper");
     for (const panel of panels) panel.toPaper(true);
     redraw();
-    for (const panel of panels) panel.chart.getZr().flush();
+    for (const panel of panels) panel.flatten();
   });
   addEventListener("afterprint", () => {
     for (const more of before.closed) more.open = false;

@@ -14,7 +14,7 @@ class Panel {
     this.figure = add(place, "figure");
     const caption = add(this.figure, "figcaption");
     this.heading = add(caption, "h2", title);
-    this.note = add(caption, "p", note, { class: "note" });
+    add(caption, "p", note, { class: "note", title: note });
     this.controls = add(this.figure, "div", "", { class: "controls" });
     this.plot = add(this.figure, "div", "", { class: "plot" });
     this.height = height;
@@ -82,13 +82,21 @@ class Panel {
     return this.chart.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: css("--paper"), excludeComponents: ["toolbox"] });
   }
 
-  // Before paper and after it; drawn at once, for no frame follows.
+  // Before paper and after it.
   toPaper(on) {
     this.onPaper = on;
     this.plot.style.height = `${on ? this.paper.height : this.height}px`;
+    this.print?.remove();
+    this.instance?.resize(on ? this.paper : { width: "auto", height: "auto" });
+  }
+
+  // One canvas in place of the chart's several, of which a browser may print the last alone; drawn at once.
+  flatten() {
+    this.print?.remove();
     if (!this.instance) return;
-    this.instance.resize(on ? this.paper : { width: "auto", height: "auto" });
-    this.instance.getZr().flush();
+    this.print = this.figure.insertBefore(this.instance.renderToCanvas({ pixelRatio: 2 }), this.plot);
+    this.print.className = "print";
+    Object.assign(this.print.style, { position: "static", width: `${this.paper.width}px`, height: `${this.paper.height}px` });
   }
 }
 
