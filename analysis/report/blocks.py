@@ -15,6 +15,7 @@ from analysis.report.packing import as_deltas, deflated, rounded
 from analysis.report.thinning import points_a_line
 from probes.schema import LAYERS, STEPS
 
+_LEAST_POINTS = 12
 _SLACK = 1.5  # NaN and the steps of findings come on top
 EXACT_POINTS = 400_000  # a page of more holds rounded values
 
@@ -30,6 +31,7 @@ class Wanted:
         kept_steps: Steps at which a run's points stay whatever the thinning.
         budget: About as many points in all.
         most: Most points of a line.
+        bytes: Most deflated bytes in all; a page holds four characters for three of them.
     """
 
     runs: Sequence[str]
@@ -38,6 +40,7 @@ class Wanted:
     kept_steps: Mapping[str, Sequence[int]] = field(default_factory=dict)
     budget: int = 800_000
     most: int = 400
+    bytes: int = 5_900_000
 
 
 @dataclass(frozen=True)
@@ -67,24 +70,33 @@ def blocks(store: Store, wanted: Wanted) -> Blocks:
     reading = _Reading(store, wanted)
     layers = len(reading.first_layers())
     of_all = sum(column.key not in wanted.runs_of for column in wanted.columns if column.table == LAYERS)
-    most = _most(max(layers, 1) * len(wanted.runs) * max(of_all, 1), wanted)
+    most = points_a_line(max(layers, 1) * len(wanted.runs) * max(of_all, 1), budget=wanted.budget, most=wanted.most)
+    read = _packed(reading, most)
+    if read.points > _SLACK * wanted.budget:  # later runs have more layers than the first
+        most = points_a_line(read.lines, budget=wanted.budget, most=wanted.most)
+        read = _packed(reading, most) if most < read.blocks.most else read
+    if read.bytes > wanted.bytes:  # noise, which does not compress
+        read = _packed(reading, max(_LEAST_POINTS, int(0.97 * read.blocks.most * wanted.bytes / read.bytes)))
+    return read.blocks
+
+
+@dataclass(frozen=True)
+class _Packed:
+    blocks: Blocks
+    lines: int
+    points: int
+    bytes: int
+
+
+def _packed(reading: _Reading, most: int) -> _Packed:
     found = reading.all_lines(most)
-    points = _points(found)
-    if points > _SLACK * wanted.budget:  # later runs have more layers than the first
-        most = _most(sum(len(lines.counts) for of_run in found.values() for lines in of_run.values()), wanted)
-        found = reading.all_lines(most)
-        points = _points(found)
+    lines = [one for of_run in found.values() for one in of_run.values()]
+    points = sum(len(one.steps) for one in lines)
     shorten = rounded if points > EXACT_POINTS else _as_recorded
-    packed = {column.key: _block(wanted, reading, found, column, shorten) for column in wanted.columns}
-    return Blocks(reading.names, reading.types, packed, most, reading.thinned, points <= EXACT_POINTS)
-
-
-def _points(found: Mapping[str, Mapping[str, Lines]]) -> int:
-    return sum(len(lines.steps) for of_run in found.values() for lines in of_run.values())
-
-
-def _most(lines: int, wanted: Wanted) -> int:
-    return points_a_line(lines, budget=wanted.budget, most=wanted.most)
+    columns = {column.key: _block(reading, found, column, shorten) for column in reading.wanted.columns}
+    exact = points <= EXACT_POINTS
+    read = Blocks(reading.names, reading.types, columns, most, reading.thinned, exact)
+    return _Packed(read, sum(len(one.counts) for one in lines), points, sum(map(len, columns.values())))
 
 
 def _as_recorded(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -126,13 +138,13 @@ class _Reading:
 
 
 def _block(
-    wanted: Wanted,
     reading: _Reading,
     found: Mapping[str, Mapping[str, Lines]],
     column: ChartColumn,
     shorten: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> bytes:
-    lines = [found[run].get(column.key) or _nothing(reading.names[run][column.table]) for run in wanted.runs]
+    runs = reading.wanted.runs
+    lines = [found[run].get(column.key) or _nothing(reading.names[run][column.table]) for run in runs]
     counts = np.concatenate([one.counts for one in lines]) if lines else np.zeros(0, np.int64)
     steps = np.concatenate([one.steps for one in lines]) if lines else np.zeros(0)
     values = np.concatenate([one.values for one in lines]) if lines else np.zeros(0)

@@ -24,6 +24,7 @@ from analysis.report.report import page
 
 HOST = "127.0.0.1"
 _POINTS, _MOST_POINTS = 2_000_000, 2_000  # of one column, and of one line
+_BYTES = 50_000_000
 _EXTENT = Extent(runs=50, layers=1, steps=200)
 
 
@@ -64,7 +65,7 @@ class LiveReport:
             columns = [column for column in summary.columns if column.key == key]
             if not columns:
                 raise ValueError(f"no column {key!r}; there are: {', '.join(c.key for c in summary.columns)}")
-            wanted = lines_of(summary, columns, budget=_POINTS, most=_MOST_POINTS)
+            wanted = lines_of(summary, columns, budget=_POINTS, most=_MOST_POINTS, bytes=_BYTES)
             return self._answer(("column", key), lambda: as_page(blocks(self._store, wanted)))
 
     def distribution(self, table: str, layer: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-LEAST_BITS, MOST_BITS = 9, 23  # of a float32's mantissa
+LEAST_BITS, MOST_BITS = 8, 23  # of a float32's mantissa
 
 
 def packed(*arrays: np.ndarray) -> str:
@@ -21,7 +21,7 @@ def deflated(*arrays: np.ndarray) -> bytes:
     Of each array the first bytes of all numbers come first, then the second ones, and so on: signs and exponents repeat
     and take little space.
     """
-    return zlib.compress(b"".join(_byte_planes(array) for array in arrays), level=6)
+    return zlib.compress(b"".join(_byte_planes(array) for array in arrays), level=9)
 
 
 def _byte_planes(array: np.ndarray) -> bytes:
@@ -45,7 +45,7 @@ def as_deltas(steps: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def rounded(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the values of lines with as few bits of the mantissa as a screen can show, float32.
 
-    The error is at most a thousandth of a value, and a thousandth of the range of its line. NaN and infinities stay.
+    The error is at most a 500th of a value, and a 500th of the range of its line: half a pixel of a chart. NaN and infinities stay.
 
     Args:
         values: ``(points,)``, one line after the other.
@@ -61,7 +61,7 @@ def rounded(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     low = np.minimum.reduceat(np.where(finite, exact, np.inf), starts)
     size = np.maximum.reduceat(np.where(finite, np.abs(exact), 0), starts)
     with np.errstate(invalid="ignore", divide="ignore"):
-        needed = np.log2(1024 * size / (high - low))
+        needed = np.log2(512 * size / (high - low))
     bits = np.repeat(np.clip(np.ceil(np.nan_to_num(needed)), LEAST_BITS, MOST_BITS), some).astype(np.int32)
     fraction, exponent = np.frexp(np.where(finite, exact, 0))
     short = np.ldexp(np.round(np.ldexp(fraction, bits + 1)), exponent - bits - 1)

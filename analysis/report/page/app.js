@@ -20,7 +20,7 @@ function showThinning() {
   const { points, thinned, exact } = data.thinning;
   const told = [
     thinned ? `Lines are thinned to about ${points} points: extremes, ends, NaN and the steps of findings are kept` : "Lines have every recorded point",
-    exact ? "" : "values are rounded to a thousandth of their line's range",
+    exact ? "" : "values are rounded to a 500th of themselves and of their line's range",
     data.live ? "" : "meandrift report --live shows all columns",
   ].filter(Boolean);
   document.getElementById("thinning").textContent = `${told.join("; ")}. Drag to zoom, double click to see all, point to read values.`;

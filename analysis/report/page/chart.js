@@ -39,7 +39,7 @@ class Panel {
 
   get chart() {
     if (!this.instance) {
-      this.instance = echarts.init(this.plot, null, { renderer: "canvas", devicePixelRatio: Math.max(2, window.devicePixelRatio || 1) });
+      this.instance = echarts.init(this.plot, null, { renderer: "canvas" });
       this.instance.getZr().on("mousemove", ({ offsetX, offsetY }) => { this.pointer = [offsetX, offsetY]; });
       this.instance.getZr().on("dblclick", () => this.unzoom());
       new ResizeObserver(() => this.fit()).observe(this.plot);
