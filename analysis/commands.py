@@ -113,7 +113,7 @@ def _serve(store: str, runs: str | None, port: int) -> None:
     from analysis.report.live import live_server
 
     with live_server(store, runs=runs, port=port) as server:
-        typer.echo(f"http://{server.server_address[0]}:{server.server_address[1]}/  (Ctrl-C ends)")
+        typer.echo(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends)")
         with suppress(KeyboardInterrupt):
             server.serve_forever()
 

@@ -50,8 +50,8 @@ class Blocks:
     Attributes:
         names: Of each run, the layers in forward order and the splits, by table.
         types: Of each run, the type of each layer.
-        columns: The deflated lines of each column, by its key: counts (uint32), deltas of the steps (float64), values (float32). A
-            line a run and name of its table, runs first.
+        columns: The deflated lines of each column, by its key: counts (uint32), deltas of the steps (float64), values
+            (float32). A line a run and name of its table, runs first.
         most: About as many points a line has.
         thinned: Whether a line has fewer points than were recorded.
         exact: Whether values are as they were recorded.
@@ -99,7 +99,7 @@ def _packed(reading: _Reading, most: int) -> _Packed:
     return _Packed(read, sum(len(one.counts) for one in lines), points, sum(map(len, columns.values())))
 
 
-def _as_recorded(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _as_recorded(values: np.ndarray, _counts: np.ndarray) -> np.ndarray:
     return values.astype("float32")
 
 

@@ -100,7 +100,9 @@ def pandas_line(column: ChartColumn, store: str) -> str:
     by = '["layer", "run"]' if column.table == LAYERS else '["split", "run"]'
     folder = json.dumps(f"{store}/{column.table}", ensure_ascii=False)
     since = ".pipe(lambda df: df - df.iloc[0])" if column.from_start else ""
-    pivot = f'pivot_table(index="step", columns={by}, values={json.dumps(column.name, ensure_ascii=False)}, observed=True)'
+    pivot = (
+        f'pivot_table(index="step", columns={by}, values={json.dumps(column.name, ensure_ascii=False)}, observed=True)'
+    )
     return f"pd.read_parquet({folder}).{pivot}{since}.plot()"
 
 

@@ -67,7 +67,7 @@ def report_data(store: AnyStore, *, runs: Patterns = None) -> dict[str, Any]:
 
 
 def summarised(store: Store, *, runs: Patterns = None, every: bool = False) -> Summary:
-    """Return runs, settings, findings and columns; all numeric columns if ``every``, else the defaults and findings'."""
+    """Return runs, settings, findings and columns: all numeric ones if ``every``, else the defaults and findings'."""
     table = read_runs(store, runs=runs)
     chosen = list(table[RUN])
     found = _findings(store, chosen)

@@ -98,7 +98,11 @@ def _singular_values(rows: pd.DataFrame) -> dict[str, Any]:
     length = max(map(len, stored), default=0)
     ranks = np.unique(np.geomspace(1, max(length, 1), MOST_RANKS).round().astype(int))
     values = [np.array([one[rank - 1] if rank <= len(one) else np.nan for rank in ranks]) for one in stored]
-    return {"x": ranks.tolist(), "nonfinite": [float(np.isnan(one).mean()) if len(one) else 0.0 for one in stored], **_series(rows, values)}
+    return {
+        "x": ranks.tolist(),
+        "nonfinite": [float(np.isnan(one).mean()) if len(one) else 0.0 for one in stored],
+        **_series(rows, values),
+    }
 
 
 def _series(rows: pd.DataFrame, values: Sequence[np.ndarray]) -> dict[str, Any]:

@@ -46,7 +46,9 @@ class RunTable:
         self._rows = rows
         by = LAYER if LAYER in rows.column_names else SPLIT
         word = _without_dictionary(rows[by])
-        encoded = word.combine_chunks().dictionary_encode() if len(word) else pa.array([], pa.string()).dictionary_encode()
+        encoded = (
+            word.combine_chunks().dictionary_encode() if len(word) else pa.array([], pa.string()).dictionary_encode()
+        )
         found = [str(name) for name in encoded.dictionary.to_pylist()]
         codes = encoded.indices.to_numpy(zero_copy_only=False)
         order = _forward_order(rows, codes, found) if by == LAYER else sorted(range(len(found)), key=found.__getitem__)

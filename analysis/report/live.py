@@ -119,6 +119,7 @@ def live_server(store: str, *, runs: Patterns = None, port: int = 0) -> Threadin
 
 class _Handler(BaseHTTPRequestHandler):
     live: LiveReport
+    server: ThreadingHTTPServer
 
     def do_GET(self) -> None:
         if not self._is_named_as_local():
@@ -147,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise ValueError(f"nothing at {path!r}")
 
     def _is_named_as_local(self) -> bool:
-        port = self.server.server_address[1]
+        port = self.server.server_port
         return self.headers.get("Host", "") in {f"{HOST}:{port}", f"localhost:{port}"}
 
     def _send_json(self, status: HTTPStatus, content: dict[str, Any]) -> None:

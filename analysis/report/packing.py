@@ -45,7 +45,8 @@ def as_deltas(steps: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def rounded(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the values of lines with as few bits of the mantissa as a screen can show, float32.
 
-    The error is at most a 500th of a value, and a 500th of the range of its line: half a pixel of a chart. NaN and infinities stay.
+    The error is at most a 500th of a value, and a 500th of the range of its line: half a pixel of a chart. NaN and
+    infinities stay.
 
     Args:
         values: ``(points,)``, one line after the other.

@@ -59,7 +59,7 @@ def page(data: dict[str, Any]) -> str:
 
 
 def json_in_html(data: Any) -> str:
-    """Return JSON that may stand in a script element, whatever words it holds: ``<`` is written as ``\\u003c``.
+    r"""Return JSON that may stand in a script element, whatever words it holds: ``<`` is written as ``\u003c``.
 
     ``</script`` would end the element, and ``<!--<script`` would make the browser read on past its end.
     """

@@ -15,8 +15,8 @@ def points_a_line(lines: int, *, budget: int, most: int) -> int:
 def kept_records(values: np.ndarray, measured: np.ndarray, *, most: int, always: np.ndarray) -> np.ndarray:
     """Return the points that stay of each column of a matrix, same shape, bool.
 
-    Of up to ``most`` records all stay. Of more, the records are cut into stretches of equal length, and of each stretch
-    the smallest, the largest, the first and the last value that is not finite stay, beside the first and the last record.
+    Of up to ``most`` records all stay. More are cut into stretches of equal length. Of each stretch the smallest and
+    the largest value stay, and the first and the last that is not finite; so do the first and the last record.
 
     Args:
         values: ``(records, lines)``.

@@ -28,7 +28,9 @@ def write_large_store(store: Path, *, runs: int, layers: int, records: int) -> P
             schema.STEP: np.repeat(steps, layers),
             schema.LAYER: pa.DictionaryArray.from_arrays(np.tile(np.arange(layers, dtype=np.int32), records), names),
             schema.LAYER_INDEX: np.tile(np.arange(layers, dtype=np.int16), records),
-            schema.LAYER_TYPE: pa.DictionaryArray.from_arrays(np.zeros(records * layers, np.int32), pa.array(["Linear"])),
+            schema.LAYER_TYPE: pa.DictionaryArray.from_arrays(
+                np.zeros(records * layers, np.int32), pa.array(["Linear"])
+            ),
         }
         values = {column.name: _noisy(noise, records, layers, column.log) for column in DEFAULTS}
         _write(store, schema.LAYERS, run, {**keys, **values})
@@ -36,7 +38,12 @@ def write_large_store(store: Path, *, runs: int, layers: int, records: int) -> P
         logged = {schema.STEP: steps, schema.SPLIT: pa.array(["train"] * records), "loss": loss}
         _write(store, schema.STEPS, run, logged)
         config = {"learning_rate": 10.0 ** -(1 + number % 4), "seed": number, "width": 64 * (1 + number % 2)}
-        about = {"status": ["finished"], "last_step": [int(steps[-1])], "config": [json.dumps(config)], "device": ["cpu"]}
+        about = {
+            "status": ["finished"],
+            "last_step": [int(steps[-1])],
+            "config": [json.dumps(config)],
+            "device": ["cpu"],
+        }
         _write(store, schema.RUNS, run, {**about, "gaps": ["[]"]})
     return store
 

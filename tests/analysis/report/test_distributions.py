@@ -55,7 +55,12 @@ def test_layers_of_findings_come_first_and_others_are_spread(deep_store: Path) -
 def test_broken_entries_are_told_beside_the_density(make_store: Callable[..., Path]) -> None:
     store = make_store(norms=["sn"], records=8, nan_from={"sn-s0": 4})
     [item] = [i for i in distributions(Store(store), HISTOGRAMS, ["sn-s0"]) if i["layer"] == "classifier"]
-    assert {step: share for step, share in zip(item["steps"], item["nonfinite"], strict=True)} == {0: 0, 100: 0, 200: 1, 300: 1}
+    assert dict(zip(item["steps"], item["nonfinite"], strict=True)) == {
+        0: 0,
+        100: 0,
+        200: 1,
+        300: 1,
+    }
 
 
 @pytest.mark.parametrize("table", [HISTOGRAMS, SPECTRA])

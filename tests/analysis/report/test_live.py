@@ -39,7 +39,9 @@ def served() -> Iterator[Callable[..., ThreadingHTTPServer]]:
         server.server_close()
 
 
-def get(server: ThreadingHTTPServer, path: str, *, method: str = "GET", host: str | None = None) -> http.client.HTTPResponse:
+def get(
+    server: ThreadingHTTPServer, path: str, *, method: str = "GET", host: str | None = None
+) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=30)
     connection.request(method, path, headers={"Host": host} if host else {})
     answer = connection.getresponse()

@@ -10,7 +10,9 @@ from analysis.report.thinning import kept_records, points_a_line
 NEVER = np.zeros(1000, dtype=bool)
 
 
-def kept(values: np.ndarray, *, most: int = 50, always: np.ndarray | None = None, measured: np.ndarray | None = None) -> np.ndarray:
+def kept(
+    values: np.ndarray, *, most: int = 50, always: np.ndarray | None = None, measured: np.ndarray | None = None
+) -> np.ndarray:
     records = len(values)
     measured = np.ones(values.shape, dtype=bool) if measured is None else measured
     return kept_records(values, measured, most=most, always=np.zeros(records, bool) if always is None else always)

@@ -15,7 +15,12 @@ from probes.storage.recorder import Recorder
 
 pytestmark = pytest.mark.browser
 
-EVIL = ["<!--<script>", "</script><script>window.hit = 1</script>", "<img src=x onerror='window.hit = 1'>", "=HYPERLINK(1)"]
+EVIL = [
+    "<!--<script>",
+    "</script><script>window.hit = 1</script>",
+    "<img src=x onerror='window.hit = 1'>",
+    "=HYPERLINK(1)",
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for step in range(8):
                 for place, name in enumerate(EVIL):
                     keys = {"step": step, "layer": name, "layer_index": place, "layer_type": EVIL[2]}
-                    row = {**keys, "grad_l2_norm": float("nan") if step > 4 else 1.0, "weight_mean": 1.0, "grad_nonfinite": 9 * (step > 4)}
+                    row = {
+                        **keys,
+                        "grad_l2_norm": float("nan") if step > 4 else 1.0,
+                        "weight_mean": 1.0,
+                        "grad_nonfinite": 9 * (step > 4),
+                    }
                     recorder.write("layers", pa.RecordBatch.from_pylist([row]))
                 recorder.write("steps", pa.RecordBatch.from_pylist([{"step": step, "split": EVIL[1], "loss": 1.0}]))
     return write_report(folder / "runs", folder / "report.html")

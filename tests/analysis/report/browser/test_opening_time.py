@@ -18,7 +18,9 @@ def test_a_large_report_opens_in_under_three_seconds(browser: Any, tmp_path: Pat
     store = write_large_store(tmp_path / "runs", runs=20, layers=100, records=1000)
     report = write_report(store, tmp_path / "report.html")
     wall, cpu = zip(*(opening_seconds(browser, report) for _ in range(5)), strict=True)
-    print(f"{report.stat().st_size / 1e6:.1f} MB opens in {min(wall):.1f} s, of which the page computes {min(cpu):.1f} s")
+    print(
+        f"{report.stat().st_size / 1e6:.1f} MB opens in {min(wall):.1f} s, of which the page computes {min(cpu):.1f} s"
+    )
     assert min(cpu) < 3
     if os.getloadavg()[0] < (os.cpu_count() or 1):  # else other processes have the cores
         assert min(wall) < 3
