@@ -4,11 +4,11 @@ function told(severity) {
   return data.findings.filter((finding) => finding.severity === severity);
 }
 
-// Findings of one kind in many runs are one entry, the first of them in full.
+// Findings of one kind, read from one column in many runs, are one entry, the first of them in full.
 function byKind(found) {
   const kinds = new Map();
   for (const finding of found) {
-    const key = `${finding.severity} ${finding.kind}`;
+    const key = `${finding.severity} ${finding.kind} ${finding.column}`;
     kinds.set(key, [...(kinds.get(key) ?? []), finding]);
   }
   return [...kinds.values()];
@@ -20,7 +20,7 @@ function stepsOf({ from, to }) {
 
 function whereOf({ layer, layers, affected }) {
   if (!layer) return "whole run";
-  return layers > 1 ? `${layer} and ${plural(layers - 1, "more layer")}` : layer;
+  return layers > 1 ? `layer ${layer} and ${plural(layers - 1, "more", "more")}` : `layer ${layer}`;
 }
 
 // One sentence: how much is wrong, and where the gravest began.
@@ -36,7 +36,9 @@ function message() {
 
 function showFindings(place) {
   place.replaceChildren();
-  add(place, "h2", "What happened");
+  const title = add(place, "div", "", { class: "title" });
+  add(title, "h2", "What happened");
+  if (data.findings.length) addButton(title, "CSV", saveFindings, { title: "download the findings" });
   add(place, "p", message(), { class: `message ${data.findings[0]?.severity ?? "none"}` });
   if (!data.findings.length) {
     add(place, "p", `None of these kinds: ${data.kinds.join(", ")}.`, { class: "note none" });
@@ -48,7 +50,6 @@ function showFindings(place) {
     add(more, "summary", plural(told("note").length, "note"));
     showList(more, told("note"));
   }
-  addButton(place, "CSV", saveFindings, { title: "download the findings" });
 }
 
 function showList(place, found) {
@@ -58,7 +59,7 @@ function showList(place, found) {
     showFinding(item, first);
     if (!others.length) continue;
     const more = add(item, "details");
-    add(more, "summary", `${first.kind} in ${plural(others.length, "more run")}`);
+    add(more, "summary", `${first.kind} in ${plural(new Set(others.map(({ run }) => run)).size, "more run")}`);
     const same = add(more, "ul");
     for (const finding of others) showFindingHead(add(same, "li"), finding);
   }

@@ -67,7 +67,7 @@ function findingMarks(found) {
       data: found.map((finding) => ({
         xAxis: finding.from, name: finding.kind,
         lineStyle: { color: css(SEVERITY_COLORS[finding.severity]), type: "dashed", width: 1.2 },
-        label: { formatter: `${finding.kind}, step ${finding.from}`, position: "insideEndTop", color: css(SEVERITY_COLORS[finding.severity]), fontSize: 11 },
+        label: { formatter: `${finding.kind}, step ${finding.from}`, position: found.length > 1 ? "insideEndTop" : "end", color: css(SEVERITY_COLORS[finding.severity]), fontSize: 11 },
       })),
     },
     markArea: {
@@ -126,7 +126,7 @@ class LineChart extends Panel {
     const marks = findingMarks(markedFindings(column, this.lines));
     const label = (choice.fromStart ? "change of " : "") + column.label;
     this.show({
-      grid: { left: 66, right: 18, top: 18, bottom: 40 },
+      grid: { left: 66, right: 18, top: 22, bottom: 40 },
       xAxis: axis("x", "step", { log: choice.logX, values: this.lines.map(({ x }) => x), extra: { show: this.lines.length > 0 } }),
       yAxis: axis("y", label, { log: choice.logY, values, extra: { show: this.lines.length > 0 } }),
       tooltip: tooltip(this, () => this.lines, "step"),

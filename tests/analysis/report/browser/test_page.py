@@ -49,8 +49,19 @@ def test_the_message_names_fault_layer_and_step_first(report: Path, visit: Visit
     assert "First to look at: NaN in layer block1.conv of run sn-s0, from step 1,500." in said.inner_text()
     assert said.bounding_box()["y"] < 200
     first = page.locator("#findings li").first.inner_text()
-    assert "block1.conv and 3 more layers" in first
+    assert "layer block1.conv and 3 more" in first
     assert "Likely cause: the update before this step made them" in first
+
+
+def test_findings_of_one_kind_are_one_entry_that_names_the_other_runs(
+    make_store: Callable[..., Path], tmp_path: Path, visit: Visit
+) -> None:
+    store = make_store(norms=["bn", "sn"], records=8, nan_from={"bn-s0": 4, "sn-s0": 6})
+    page = visit(write_report(store, tmp_path / "report.html"))
+    grave = page.locator("#findings > ol > li.grave")
+    assert grave.locator("summary").all_inner_texts() == ["NaN in 1 more run"]
+    grave.locator("summary").click()
+    assert "run sn-s0" in grave.locator("ul").inner_text()
 
 
 def test_a_finding_leads_to_the_chart_that_shows_it(report: Path, visit: Visit, wait_for_drawing: Wait) -> None:
