@@ -102,19 +102,13 @@ def lines_of(summary: Summary, columns: Sequence[ChartColumn], **limits: int) ->
 
 def as_page(read: Blocks) -> dict[str, Any]:
     """Return lines ready for JSON, with the names of each run's lines, and what thinning did to them."""
-    lists: dict[tuple[str, ...], int] = {}
-    of: dict[str, list[int]] = {
-        table: [lists.setdefault(tuple(named[table]), len(lists)) for named in read.names.values()]
-        for table in (LAYERS, STEPS)
-    }
-    types = {
-        name: kind
-        for run, named in read.names.items()
-        for name, kind in zip(named[LAYERS], read.types[run], strict=True)
-    }
+    lists: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
+    of: dict[str, list[int]] = {LAYERS: [], STEPS: []}
+    for run, named in read.names.items():
+        for table, types in ((LAYERS, read.types[run]), (STEPS, [""] * len(named[STEPS]))):
+            of[table].append(lists.setdefault((tuple(named[table]), tuple(types)), len(lists)))
     return {
-        "names": {"lists": [list(names) for names in lists], "of": of},
-        "types": types,
+        "names": {"lists": [list(names) for names, _ in lists], "types": [list(types) for _, types in lists], "of": of},
         "blocks": {key: base64.b64encode(block).decode() for key, block in read.columns.items()},
         "thinning": {"points": read.most, "thinned": read.thinned, "exact": read.exact},
     }

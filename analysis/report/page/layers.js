@@ -79,7 +79,7 @@ function showLeaf(place, { word, layer }, { inRun, affected }) {
   const at = inRun.indexOf(layer);
   if (at >= 0) add(row, "i", "", { class: "swatch" }).style.background = depthColor(at / Math.max(inRun.length - 1, 1));
   addButton(row, word, () => takeLayer(layer), { class: affected.has(layer) ? "link grave" : "link", title: `show all runs at ${layer}` });
-  add(row, "span", data.types?.[layer] ?? "", { class: "note" });
+  add(row, "span", typeOf(layer, state.run), { class: "note" });
 }
 
 function takeLayer(layer) {

@@ -64,7 +64,7 @@ class HeatMap extends ColumnPanel {
     this.show({
       grid: { left: Math.min(180, 20 + 7 * Math.max(4, ...lines.map(({ name }) => name.length))), right: 90, top: 12, bottom: 46 },
       xAxis: { ...category(steps.map((step) => step.toLocaleString("en"))), name: "step", nameLocation: "middle", nameGap: 26, nameTextStyle: { color: css("--ink") } },
-      yAxis: { ...category(lines.map(({ name }) => name)), inverse: true, axisLabel: { color: css("--ink"), fontSize: 10, width: 160, overflow: "truncate", hideOverlap: true } },
+      yAxis: { ...category(lines.map(({ name }) => endOf(name, 26))), inverse: true },
       visualMap: [
         { type: "continuous", seriesIndex: 0, min: Number.isFinite(low) ? low : 0, max: Number.isFinite(high) ? (high > low ? high : low + 1e-12) : 1, calculable: true, right: 0, top: 12, itemHeight: 150, itemWidth: 12, precision: 6, textStyle: { color: css("--ink"), fontSize: 10 }, formatter: (v) => written(log ? 10 ** v : v), inRange: { color: VIRIDIS.map((c) => `rgb(${c.join(",")})`) } },
         { type: "piecewise", seriesIndex: 1, show: false, pieces: [{ value: 1, color: css("--alarm") }] },
@@ -95,6 +95,11 @@ class HeatMap extends ColumnPanel {
     const { steps, cells, names } = this.table;
     return { head: ["run", "layer", "step", this.column.name], rows: cells.map(([i, j, v]) => [state.run, names[j], steps[i], v]) };
   }
+}
+
+// The end of a name says most: the beginning is that of its module.
+function endOf(name, letters) {
+  return name.length <= letters ? name : `…${name.slice(1 - Math.floor(letters))}`;
 }
 
 function category(names) {
@@ -129,7 +134,7 @@ class SmallMultiples extends ColumnPanel {
     const flat = this.lines.flat().map((line) => transformed(line, choice));
     const bounds = this.same.checked ? sameBounds(flat, choice.logY) : {};
     this.show({
-      title: shown.map((name, i) => ({ text: name, left: place(i).left, top: place(i).top - 20, textStyle: { fontSize: 11, fontWeight: 600, color: css("--ink"), width: place(i).width, overflow: "truncate" }, padding: 0 })),
+      title: shown.map((name, i) => ({ text: endOf(name, place(i).width / 6.5), left: place(i).left, top: place(i).top - 20, textStyle: { fontSize: 11, fontWeight: 600, color: css("--ink"), width: place(i).width, overflow: "truncate" }, padding: 0 })),
       grid: shown.map((_, i) => place(i)),
       xAxis: shown.map((_, i) => ({ ...axis("x", ""), gridIndex: i, splitNumber: 2 })),
       yAxis: shown.map((_, i) => ({ ...axis("y", "", { log: choice.logY, extra: bounds }), gridIndex: i, splitNumber: 2 })),

@@ -21,7 +21,6 @@ async function fetched(column) {
   const page = data.live ? await asked(`column?key=${encodeURIComponent(column.key)}`) : data;
   if (data.live && (!data.names || column.table === "layers")) {
     data.names = page.names;
-    data.types = { ...data.types, ...page.types };
     data.thinning = page.thinning;
   }
   return asLines(page, column, await inflated(page.blocks[column.key]));
@@ -60,6 +59,14 @@ function asLines({ names: { lists, of } }, { table }, bytes) {
 function layersOf(run) {
   const place = data.runs.findIndex(({ id }) => id === run);
   return data.names?.lists[data.names.of.layers[place]] ?? [];
+}
+
+// The type of a layer's module in a run; if the run lacks the layer, in the first that has it.
+function typeOf(layer, run) {
+  const { lists, types, of } = data.names;
+  const own = of.layers[data.runs.findIndex(({ id }) => id === run)];
+  const place = lists[own]?.includes(layer) ? own : of.layers.find((list) => lists[list].includes(layer));
+  return place === undefined ? "" : types[place][lists[place].indexOf(layer)];
 }
 
 // All layers, by their mean relative depth in the runs that have them.
@@ -101,8 +108,8 @@ async function follow(refreshed) {
     const { version } = await asked("version");
     if (version !== data.version) {
       const began = performance.now();
-      const { names, types, thinning } = data;
-      data = { names, types, thinning, ...(await asked("summary")) };
+      const { names, thinning } = data;
+      data = { names, thinning, ...(await asked("summary")) };
       [loaded, decoded] = [new Map(), new Map()];
       await refreshed("");
       wait = Math.max(wait, 3 * (performance.now() - began));

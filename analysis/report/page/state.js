@@ -76,7 +76,7 @@ function shownLayers(names) {
 }
 
 function layerMatches(name, words) {
-  const text = `${name} ${data.types?.[name] ?? ""}`.toLowerCase();
+  const text = words.length ? `${name} ${typeOf(name, state.run)}`.toLowerCase() : "";
   return words.every((word) => text.includes(word));
 }
 

@@ -130,6 +130,9 @@ def test_the_tree_of_layers_is_searched_and_ticked(report: Path, visit: Visit, w
     wait_for_drawing(page)
     assert names(page, "grad_l2_norm") == ["bn-s0", "msn-s0", "sn-s0"]
     assert page.evaluate("state.layer") == "classifier"
+    for run, kind in {"bn-s0": "BatchNorm2d", "msn-s0": "MeanCentring"}.items():
+        page.locator("#runs").get_by_role("button", name=run, exact=True).click()
+        assert page.locator("#layers .leaf", has_text="norm").first.inner_text().endswith(kind)
 
 
 def test_a_click_on_a_run_shows_its_layers_in_colours_of_depth(
