@@ -53,6 +53,11 @@ NETWORK = (
     ChartColumn(STEPS, "grad_norm", "Norm of the whole gradient", log=True),
 )
 DEFAULT_KEYS = frozenset(column.key for column in (*DEFAULTS, *NETWORK))
+_TITLES = {
+    "weight_nonfinite": "NaN and infinite entries of the weight",
+    "grad_nonfinite": "NaN and infinite entries of the gradient",
+    "activation_nonfinite": "NaN and infinite entries of the output",
+}
 _LOG_ENDINGS = ("_var", "_l2_norm", "_ratio", "_angle", "_noise", "_noise_trace", "condition_number")
 
 
@@ -70,7 +75,8 @@ def chart_columns(present: dict[str, dict[str, Column]], also: set[str], *, ever
     for table in (LAYERS, STEPS):
         for name, column in present.get(table, {}).items():
             if (table, name) not in named and (every or name in also) and _is_number(column.type):
-                chosen.append(ChartColumn(table, name, in_words(name).capitalize(), log=name.endswith(_LOG_ENDINGS)))
+                title = _TITLES.get(name, in_words(name).capitalize())
+                chosen.append(ChartColumn(table, name, title, log=name.endswith(_LOG_ENDINGS)))
     return chosen
 
 

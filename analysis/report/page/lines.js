@@ -79,9 +79,9 @@ function findingMarks(found) {
 
 function asSeries(line, y, choice, marks) {
   const told = state.finding;
-  const away = told && choice.column.table === "layers" && told.run === line.run && told.layer && told.affected.length < layersOf(told.run).length;
-  const pale = away && !told.affected.includes(line.layer);
-  const bold = away && told.layer === line.layer;
+  const shown = told && choice.column.table === "layers" && told.run === line.run && told.layer;
+  const pale = shown && !told.affected.includes(line.layer);
+  const bold = shown && told.layer === line.layer;
   return {
     type: "line", name: line.name, data: points(line.x, y, choice), connectNulls: false, ...marks,
     showSymbol: line.x.length < 3 || isIsolated(y), symbolSize: 4, silent: true, color: line.color, z: bold ? 4 : 2,

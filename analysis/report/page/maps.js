@@ -44,7 +44,7 @@ function cellSteps(lines) {
 
 class HeatMap extends ColumnPanel {
   constructor(place) {
-    super(place, { title: "Heat map", note: "layers in forward order from the top, steps to the right; red is NaN or infinite", height: 380, paper: { width: 690, height: 420 } });
+    super(place, { title: "Heat map", note: "layers in forward order from the top, steps to the right; red is NaN or infinite, grey is 0 where colours are logarithmic", height: 380, paper: { width: 690, height: 420 } });
     this.runSelect = addSelect(this.controls, "run", data.runs.map(({ id }) => [id, id]), () => { state.run = this.runSelect.value; changed(); });
     this.log = addCheck(this.controls, "log colours", true, () => changed([this.part]));
     this.addDownloads();
@@ -59,6 +59,7 @@ class HeatMap extends ColumnPanel {
     const { steps, cells } = this.table;
     const shown = cells.filter(([, , v]) => Number.isFinite(v) && (!log || v > 0)).map(([i, j, v]) => [i, j, log ? Math.log10(v) : v]);
     const broken = cells.filter(([, , v]) => v !== null && !Number.isFinite(v)).map(([i, j]) => [i, j, 1]);
+    const zero = cells.filter(([, , v]) => log && v === 0).map(([i, j]) => [i, j, 1]);
     this.setHeight(Math.min(720, 110 + Math.max(lines.length * 12, 120)));
     const [low, high] = shown.reduce(([a, b], [, , v]) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
     this.show({
@@ -67,10 +68,10 @@ class HeatMap extends ColumnPanel {
       yAxis: { ...category(lines.map(({ name }) => endOf(name, 26))), inverse: true },
       visualMap: [
         { type: "continuous", seriesIndex: 0, min: Number.isFinite(low) ? low : 0, max: Number.isFinite(high) ? (high > low ? high : low + 1e-12) : 1, calculable: true, right: 0, top: 12, itemHeight: 150, itemWidth: 12, precision: 6, textStyle: { color: css("--ink"), fontSize: 10 }, formatter: (v) => written(log ? 10 ** v : v), inRange: { color: VIRIDIS.map((c) => `rgb(${c.join(",")})`) } },
-        { type: "piecewise", seriesIndex: 1, show: false, pieces: [{ value: 1, color: css("--alarm") }] },
+        ...["--alarm", "--zero"].map((color, i) => ({ type: "piecewise", seriesIndex: 1 + i, show: false, pieces: [{ value: 1, color: css(color) }] })),
       ],
       tooltip: { confine: true, transitionDuration: 0, backgroundColor: css("--paper"), borderColor: css("--line"), textStyle: { color: css("--ink"), fontSize: 12 }, formatter: ({ value: [i, j] }) => this.tip(i, j) },
-      series: [shown, broken].map((cell) => ({ type: "heatmap", data: cell, progressive: 0, itemStyle: { borderWidth: 0 }, emphasis: { disabled: true } })),
+      series: [shown, broken, zero].map((cell) => ({ type: "heatmap", data: cell, progressive: 0, itemStyle: { borderWidth: 0 }, emphasis: { disabled: true } })),
     });
     this.heading.textContent = `${this.column.title}: ${state.run}`;
     this.title = `heat map ${this.column.name} ${state.run}`;
@@ -134,7 +135,7 @@ class SmallMultiples extends ColumnPanel {
     const flat = this.lines.flat().map((line) => transformed(line, choice));
     const bounds = this.same.checked ? sameBounds(flat, choice.logY) : {};
     this.show({
-      title: shown.map((name, i) => ({ text: endOf(name, place(i).width / 6.5), left: place(i).left, top: place(i).top - 20, textStyle: { fontSize: 11, fontWeight: 600, color: css("--ink"), width: place(i).width, overflow: "truncate" }, padding: 0 })),
+      title: shown.map((name, i) => ({ text: endOf(name, (place(i).width + 40) / 7.4), left: place(i).left - 40, top: place(i).top - 20, textStyle: { fontSize: 11, fontWeight: 600, color: css("--ink"), width: place(i).width + 44, overflow: "truncate" }, padding: 0 })),
       grid: shown.map((_, i) => place(i)),
       xAxis: shown.map((_, i) => ({ ...axis("x", ""), gridIndex: i, splitNumber: 2 })),
       yAxis: shown.map((_, i) => ({ ...axis("y", "", { log: choice.logY, extra: bounds }), gridIndex: i, splitNumber: 2 })),

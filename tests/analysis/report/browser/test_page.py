@@ -74,6 +74,8 @@ def test_a_finding_leads_to_the_chart_that_shows_it(report: Path, visit: Visit, 
     [mark] = page.evaluate(f"{SERIES.format(column='weight_nonfinite')}[0].markLine.data.map((m) => m.xAxis)")
     assert mark == 1500
     assert names(page, "weight_nonfinite") == ["block1.conv", "block2.conv", "block3.conv", "classifier"]
+    widths = page.evaluate(f"{SERIES.format(column='weight_nonfinite')}.map((s) => s.lineStyle.width)")
+    assert widths[0] > max(widths[1:])  # the layer where it began
     page.get_by_role("button", name="forget the finding").click()
     wait_for_drawing(page)
     assert page.evaluate("state.finding") is None
@@ -197,13 +199,14 @@ def test_a_drag_zooms_a_double_click_shows_all_and_the_pointer_reads(
 def test_the_heat_map_shows_any_column_with_nan_in_red(report: Path, visit: Visit, wait_for_drawing: Wait) -> None:
     page = visit(report)
     option = "heatMap.chart.getOption().series.map((s) => s.data.length)"
-    assert page.evaluate(option) == [4 * 30, 4 * 10]
+    assert page.evaluate(option) == [4 * 30, 4 * 10, 0]
     page.locator("#heat").get_by_label("column").select_option("layers.dead_fraction")
     page.locator("#heat").get_by_label("run").select_option("bn-s0")
     wait_for_drawing(page)
-    finite, broken = page.evaluate(option)
+    finite, broken, zero = page.evaluate(option)
     assert broken == 0
-    assert finite > 150
+    assert finite + zero == 7 * 40
+    assert zero > 5
     assert page.locator("#heat h2").inner_text() == "Dead channels: bn-s0"
     assert page.evaluate("heatMap.chart.getOption().yAxis[0].data.slice(0, 2)") == ["block1.conv", "block1.norm"]
 
