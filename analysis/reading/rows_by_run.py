@@ -38,7 +38,7 @@ def rows_by_run(
         FileNotFoundError: There is no such folder.
         ValueError: There is no such run.
     """
-    store.rows(table)  # listed once, and not anew for each batch
+    store.rows(table, list(runs))  # listed once, and not anew for each batch
     for batch in _batches(store, table, runs, batch_bytes):
         found = store.retrying(lambda batch=batch: _read(store, table, columns, batch))  # type: ignore[misc]
         for run in batch:

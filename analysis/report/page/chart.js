@@ -16,7 +16,7 @@ class Panel {
     this.heading = add(caption, "h2", title);
     add(caption, "p", note, { class: "note", title: note });
     this.controls = add(this.figure, "div", "", { class: "controls" });
-    this.plot = add(this.figure, "div", "", { class: "plot" });
+    this.plot = add(this.figure, "div", "", { class: "plot", role: "img", "aria-label": title });
     this.height = height;
     this.plot.style.height = `${height}px`;
     this.alarm = add(this.figure, "p", "", { class: "alarm" });
@@ -173,11 +173,13 @@ function tipOf(panel, lines, head) {
       return Number.isFinite(pixel) && panel.pointer ? Math.abs(pixel - panel.pointer[1]) : Infinity;
     };
     const told = found.length > MOST_TOLD ? found.map((row) => [height(row), row]).sort(([a], [b]) => a - b).slice(0, MOST_TOLD).map(([, row]) => row) : found;
-    add(box, "b", `${head} ${written(at)}`);
+    const place = head === "step" ? (x) => x.toLocaleString("en") : written;
+    const closest = told.reduce((best, { step }) => (Math.abs(step - at) < Math.abs(best - at) ? step : best), Infinity);
+    add(box, "b", `${head} ${place(closest)}`);
     for (const { line, step, value } of told.sort((a, b) => b.value - a.value)) {
       const row = add(box, "div", "", { class: "tip" });
       add(row, "i").style.background = line.color;
-      add(row, "span", line.name + (step === at ? "" : ` (${written(step)})`));
+      add(row, "span", line.name + (step === closest ? "" : ` (at ${place(step)})`));
       add(row, "b", written(value));
     }
     if (told.length < found.length) add(box, "div", `and ${found.length - told.length} more lines`);

@@ -3,6 +3,7 @@
 let data = JSON.parse(document.getElementById("data").textContent);
 let loaded = new Map(); // column -> promise of its lines
 let decoded = new Map(); // column -> its lines, once they are there
+let distributed = new Map(); // table and layer -> promise of its distributions
 
 // The lines of a column: a map of runs to maps of layers (or splits) to {x, y}.
 function load(column) {
@@ -13,6 +14,7 @@ function load(column) {
       return found;
     });
     loaded.set(column.key, lines);
+    lines.catch(() => loaded.delete(column.key)); // asked again at the next drawing
   }
   return loaded.get(column.key);
 }
@@ -85,10 +87,18 @@ function allLayers() {
   return [...depths].sort((a, b) => depth(a) - depth(b)).map(([name]) => name);
 }
 
-async function distribution(table, layer) {
+function distribution(table, layer) {
+  const key = `${table} ${layer}`;
+  if (!distributed.has(key)) {
+    distributed.set(key, unpackedItems(table, layer));
+    distributed.get(key).catch(() => distributed.delete(key));
+  }
+  return distributed.get(key);
+}
+
+async function unpackedItems(table, layer) {
   const items = data.live ? (await asked(`distribution?table=${table}&layer=${encodeURIComponent(layer)}`)).items : data[table];
   return Promise.all(items.filter((item) => item.layer === layer).map(async (item) => {
-    if (item.numbers) return item;
     const bytes = await inflated(item.y);
     const all = fromPlanes(bytes, 0, bytes.length / 4, Float32Array);
     const each = item.x.length;
@@ -110,7 +120,7 @@ async function follow(refreshed) {
       const began = performance.now();
       const { names, thinning } = data;
       data = { names, thinning, ...(await asked("summary")) };
-      [loaded, decoded] = [new Map(), new Map()];
+      [loaded, decoded, distributed] = [new Map(), new Map(), new Map()];
       await refreshed("");
       wait = Math.max(wait, 3 * (performance.now() - began));
     }

@@ -184,6 +184,7 @@ def test_a_drag_zooms_a_double_click_shows_all_and_the_pointer_reads(
     whole = page.evaluate(extent)
     page.mouse.move(box["x"] + 150, box["y"] + 40)
     page.wait_for_timeout(200)
+    assert int(plot.inner_text().split()[1]) in range(50, 1000, 50)  # a step that was recorded
     assert "block3.conv" in plot.inner_text()
     page.mouse.down()
     page.mouse.move(box["x"] + 250, box["y"] + 150, steps=8)
@@ -294,3 +295,22 @@ def test_nothing_is_wider_than_the_window(report: Path, visit: Visit, width: int
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("#findings .message").bounding_box()["y"] < 250
     assert page.evaluate("document.getElementById('runs').open") == (width > 900)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"records": 1},
+        {"records": 3, "without_tables": ["layers"]},
+        {"records": 3, "without_tables": ["steps", "histograms", "spectra"]},
+        {"records": 3, "without_tables": ["layers", "steps", "histograms", "spectra"]},
+        {"records": 3, "nan_from": {"sn-s0": 0}},
+    ],
+)
+def test_stores_that_hold_little_are_shown_without_an_error(
+    make_store: Callable[..., Path], tmp_path: Path, visit: Visit, made: dict[str, Any]
+) -> None:
+    page = visit(write_report(make_store(norms=["sn"], **made), tmp_path / "report.html"))
+    assert page.locator("#summary").inner_text().startswith("1 run.")
+    assert page.locator("#findings .message").inner_text()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
