@@ -25,7 +25,7 @@ from probes.schema import Column
 
 Steps = tuple[int | None, int | None] | None
 # pyarrow's defaults read whole files ahead, 16 batches at a time: 60 MB for an answer of half a megabyte.
-_FRUGALLY: dict[str, Any] = {
+FRUGALLY: dict[str, Any] = {
     "fragment_scan_options": ds.ParquetFragmentScanOptions(pre_buffer=False),
     "batch_readahead": 2,
     "fragment_readahead": 1,
@@ -185,7 +185,7 @@ def _read(
 ) -> pd.DataFrame:
     wanted = _wanted_columns(dataset.schema, table, columns, measured)
     chosen = _row_filter(dataset, layers, steps, measured)
-    rows = dataset.to_table(columns=wanted, filter=chosen, **_FRUGALLY)
+    rows = dataset.to_table(columns=wanted, filter=chosen, **FRUGALLY)
     place = rows.schema.get_field_index(schema.RUN)
     rows = rows.set_column(place, schema.RUN, rows.column(place).dictionary_encode())
     ordered = {name: _by_depth(rows, name) for name, index in _INDEX.items() if {name, index} <= set(rows.column_names)}
@@ -233,7 +233,7 @@ def _name_column(stored: pa.Schema) -> str:
 
 def _names_in_order(dataset: ds.Dataset) -> list[str]:
     name = _name_column(dataset.schema)
-    return _by_depth(dataset.to_table(columns=[name, _INDEX[name]], **_FRUGALLY), name)
+    return _by_depth(dataset.to_table(columns=[name, _INDEX[name]], **FRUGALLY), name)
 
 
 def _by_depth(rows: pa.Table, name: str) -> list[str]:

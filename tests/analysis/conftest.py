@@ -345,6 +345,12 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sick_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small store, but run ``sn-s0`` meets NaN at step 1,500. Read only."""
+    return write_store(tmp_path_factory.mktemp("sick") / "runs", Synthetic(nan_from={"sn-s0": 30}))
+
+
+@pytest.fixture(scope="session")
 def deep_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of three runs of a network of 100 layers. Read only."""
     return write_store(tmp_path_factory.mktemp("deep") / "runs", Synthetic(model="densenet", records=12))

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 
 from analysis.gallery.figure import prepare
-from analysis.report.charts import charts
+from analysis.report.data import report_data
 from analysis.summaries.nonlinearities.layers_before import guessed, pre_activation_layers
 from probes import schema
 from tests.analysis.conftest import write_part
+from tests.analysis.report.pages import lines_in
 
 
 def table(*layers: tuple[str, str], arm: str = "A") -> pd.DataFrame:
@@ -79,6 +80,8 @@ def test_table_channels_says_which_layers_are_shown_in_figure_and_report(make_st
     record_channels(store, "bn-s0", [(2, "block2.conv")])
     shown = prepare("drift_map", store).table.groupby("norm")["layer"].unique().map(list).to_dict()
     assert shown == {"bn": ["block2.conv"], "sn": ["block1.conv", "block2.conv", "block3.conv"]}
-    drawn, _ = charts(store, ["bn-s0"])
-    layers = {chart["name"]: chart["layers"] for chart in drawn}
-    assert layers["activation_drift"] == layers["dead_fraction"] == ["block2.conv"]
+    page = report_data(store)
+    for column in ("layers.activation_drift", "layers.dead_fraction"):
+        lines = set(lines_in(page, column))
+        assert {layer for run, layer in lines if run == "bn-s0"} == {"block2.conv"}
+        assert {layer for run, layer in lines if run == "sn-s0"} == {"block1.conv", "block2.conv", "block3.conv"}
