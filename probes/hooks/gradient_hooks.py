@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from probes.gaps import Gaps
 from probes.hooks.torch_internals import at_end_of_backward
 from probes.measuring.observation import Observation, Reading, Source
 from probes.metrics.l2_norm import l2_norms
@@ -208,3 +209,13 @@ def _square(tensor: Tensor) -> Tensor:
 
 def _on_device(number: Tensor, device: torch.device) -> Tensor:
     return number.to(device, non_blocking=True) if number.device != device else number
+
+
+def tell_missing_gradients(trained: Sequence[Tensor], gaps: Gaps) -> None:
+    """Tell of a step at which gradients are due and no trained parameter has one."""
+    if trained and all(parameter.grad is None for parameter in trained):
+        gaps.warn(
+            what="gradients",
+            why="no parameter had one when the optimizer stepped: they were freed before, or no backward pass"
+            " reached the parameters. They are null at such steps",
+        )

@@ -17,6 +17,7 @@ from probes.metrics.histogram import (
     WEIGHT_HISTOGRAM,
 )
 from probes.metrics.kernel_slices import KERNEL_SLICES
+from probes.metrics.layer_state import LAYER_STATE
 from probes.metrics.mean_drift import ACTIVATION_DRIFT
 from probes.metrics.metric import Metric, metric
 from probes.metrics.moments import BIAS_MOMENTS, GRADIENT_MOMENTS, RAW_WEIGHT_MOMENTS, WEIGHT_MOMENTS
@@ -52,6 +53,7 @@ METRICS: dict[str, Metric] = {
         ACTIVATION_RANGE,
         ACTIVATION_HISTOGRAM,
         ACTIVATION_GRADIENT,
+        LAYER_STATE,
     )
 }
 

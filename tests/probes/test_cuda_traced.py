@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from probes.hooks.optimizers.layer_state import LAYER_STATE, layer_state_source
 from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
 from probes.hooks.outputs import OutputHooks
 from probes.hooks.training_passes import TrainingPasses
@@ -76,7 +77,8 @@ def observe(network: nn.Module, metrics: list) -> list:
             parameter.grad = torch.randn_like(parameter)
         sources = {**parameter_sources(ranks, gradient_scale=torch.ones(())), **DERIVED, **outputs.sources()}
         sources |= parameter_value_sources(ranks)
-        sources |= {GROUP_LR: learning_rate_source([optimizer])}
+        sources |= {GROUP_LR: learning_rate_source([optimizer], ranks)}
+        sources |= {LAYER_STATE: layer_state_source([optimizer], ranks)}
         if any(each.reads == "unsolved_matrices" for each in metrics):
             sources |= in_turns(())
         parameters = {one.index: one for one in parameters_of(network)}
