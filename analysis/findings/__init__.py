@@ -137,6 +137,11 @@ def findings_in(layers: pd.DataFrame, steps: pd.DataFrame, *, thresholds: Thresh
     return _ordered([row for run in recorded for row in _rows(run, thresholds)])
 
 
+def columns_read(table: str) -> tuple[str, ...]:
+    """Return the columns of a table that findings read, without its keys."""
+    return tuple(dict.fromkeys(name for finding in _ALL for name in finding.reads.get(table, ())))
+
+
 def _by_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     if RUN not in table:
         return {}
@@ -147,8 +152,7 @@ def _records(store: Store, run: str) -> RunRecords:
     tables = {}
     for table in (LAYERS, STEPS):
         present = fields_if_any(store, table, runs=run)
-        needed = dict.fromkeys(name for finding in _ALL for name in finding.reads.get(table, ()))
-        wanted = [name for name in needed if name in present]
+        wanted = [name for name in columns_read(table) if name in present]
         # A loss that was not measured is null, one that diverged is NaN: only the latter is a finding.
         measured = [name for name in ("loss",) if table == STEPS and name in wanted]
         tables[table] = load(store, table, columns=wanted, runs=run, measured=measured) if wanted else pd.DataFrame()

@@ -60,9 +60,15 @@ def prepare(
 ) -> Prepared:
     """Return a figure's numbers; arguments and errors as :func:`figure`."""
     spec, opened = choose(name, **options), Store.open(store)
-    run_table = read_runs(opened, runs=runs)
     if paper:
-        spec = _as_published(spec, opened, list(run_table[schema.RUN]), options)
+        spec = _as_published(spec, opened, list(read_runs(opened, runs=runs)[schema.RUN]), options)
+    return numbers_of(spec, opened, runs=runs, steps=steps)
+
+
+def numbers_of(spec: FigureSpec, store: AnyStore, *, runs: Patterns = None, steps: Steps = None) -> Prepared:
+    """Return the numbers of a figure whose options are set; arguments and errors as :func:`figure`."""
+    opened = Store.open(store)
+    run_table = read_runs(opened, runs=runs)
     if not spec.across_models:
         _one_model(spec, run_table)
     rows, columns = _read(spec, opened, run_table, steps)

@@ -15,7 +15,7 @@ from probes.recording.tables import observers as module
 
 
 def train(store, *seen, steps=6, **options):
-    model = nn.Linear(3, 2)
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with Probe(model, optimizer, store=store, run="a", observers=seen, **{"every": 2, **options}) as probe:
         for _ in range(steps):
@@ -24,7 +24,7 @@ def train(store, *seen, steps=6, **options):
             loss.backward()
             optimizer.step()
             probe.log(loss=loss)
-    return model.weight.detach().clone()
+    return model[0].weight.detach().clone()
 
 
 def test_each_record_is_seen_once_with_all_its_tables(store, table):
@@ -34,11 +34,13 @@ def test_each_record_is_seen_once_with_all_its_tables(store, table):
         name: [step for block in blocks if name in block for step in block[name]["step"].to_pylist()]
         for name in ("layers", "histograms", "parameters", "steps")
     }
-    assert rows["layers"] == [0, 2, 4]
+    assert rows["layers"] == [0, 0, 2, 2, 4, 4]
     assert rows["steps"] == list(range(6))
     assert sorted(set(rows["histograms"])) == [0, 2, 4]
     first = next(block["layers"].to_pandas() for block in blocks if "layers" in block)
-    assert first["weight_l2_norm"].iloc[0] == table("layers")["weight_l2_norm"].iloc[0]
+    stored = table("layers")
+    assert first["weight_l2_norm"].iloc[0] == stored["weight_l2_norm"].iloc[0]
+    assert first[["layer", "layer_type"]].to_numpy().tolist() == [["0", "Linear"], ["1", "Linear"]] * len(first[::2])
 
 
 def test_they_run_in_a_thread_of_their_own_and_training_does_not_wait(store):
