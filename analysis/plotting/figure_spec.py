@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plotting.ligatures import turn_off_ligatures
+from analysis.plotting.notebook_figure import NotebookFigure
 from analysis.plotting.style import house_style
 from analysis.plotting.tick_labels import write_plainly
 from analysis.reading.selection import Patterns
@@ -97,7 +98,7 @@ class Prepared:
     def draw(self) -> Figure:
         """Return the matplotlib figure."""
         with house_style():
-            figure = Figure()
+            figure = NotebookFigure()
             self.spec.draw(figure, self)
             for axes in figure.axes:
                 write_plainly(axes)
