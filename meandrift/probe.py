@@ -1,4 +1,7 @@
-"""The probe with findings and figures of its own run: what :class:`probes.Probe`, which only records, cannot have."""
+"""The probe with findings and figures of its own run: what :class:`probes.Probe`, which only records, cannot have.
+
+pandas and matplotlib are imported by who asks for findings and figures: a training that does not loads neither.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 import probes
-from analysis.gallery.column_figure import plot
-from meandrift.live_findings import LiveFindings
-from meandrift.tables import FindingsTable, findings
 from probes.recording.tables.observers import Observer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from meandrift.live_findings import LiveFindings
+    from meandrift.tables import FindingsTable
 
 log = logging.getLogger("meandrift")
 
@@ -54,13 +57,15 @@ class Probe(probes.Probe):
             observers: As for :class:`probes.Probe`.
             options: All other arguments of :class:`probes.Probe`.
         """
-        self._live = LiveFindings(lambda: self.run, warn if callable(warn) else log.warning) if warn else None
+        self._live = self._live_findings(warn if callable(warn) else log.warning) if warn else None
         self._store = os.fspath(store)
         watching = [] if self._live is None else [self._live]
         super().__init__(model, optimizer, store=store, observers=[*observers, *watching], **options)
 
     def findings(self) -> FindingsTable:
         """Return all findings of the run so far: see :func:`analysis.findings.findings`."""
+        from meandrift.tables import findings
+
         self.flush()
         return findings(self._store, runs=self.run)
 
@@ -71,6 +76,8 @@ class Probe(probes.Probe):
             column: The column, such as ``"weight_mean"``.
             options: ``layers``, ``steps``, ``smooth`` of :func:`analysis.plot`.
         """
+        from analysis.gallery.column_figure import plot
+
         self.flush()
         return plot(column, self._store, runs=self.run, **options)
 
@@ -82,6 +89,11 @@ class Probe(probes.Probe):
                 self._live.look()
             except Exception as failure:  # of findings: no reason to end a training
                 log.warning("the findings of the last records are not known: %s: %s", type(failure).__name__, failure)
+
+    def _live_findings(self, say: Callable[[str], object]) -> LiveFindings:
+        from meandrift.live_findings import LiveFindings
+
+        return LiveFindings(lambda: self.run, say)
 
     def __repr__(self) -> str:
         return f"Probe of run {self.run!r} in store {self._store!r}: {self._in_short()}"

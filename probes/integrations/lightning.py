@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,15 +24,24 @@ class MeandriftCallback(Callback):
         >>> trainer = pl.Trainer(callbacks=[MeandriftCallback(every=100)])  # doctest: +SKIP
     """
 
-    def __init__(self, *, run: str | None = None, store: str | os.PathLike[str] = "runs", **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        run: str | None = None,
+        store: str | os.PathLike[str] = "runs",
+        probe: Callable[..., Probe] = Probe,
+        **options: Any,
+    ) -> None:
         """Prepare a probe; it is attached when training begins.
 
         Args:
             run: The run's id in the store; None takes a new one, which ``self.probe.run`` then says.
             store: Folder or URL of the store.
+            probe: What makes the probe: ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
             options: Further arguments of :class:`probes.Probe`.
         """
         self._run, self._store, self._options = run, store, options
+        self._make_probe = probe
         self._resumed: dict[str, Any] | None = None
         self.probe: Probe | None = None
 
@@ -43,7 +52,7 @@ class MeandriftCallback(Callback):
         if self._resumed is not None:
             run = run or self._resumed["run"]
             options["resume_step"] = self._resumed["step"]
-        self.probe = Probe(pl_module, trainer.optimizers, run=run, store=self._store, **options)
+        self.probe = self._make_probe(pl_module, trainer.optimizers, run=run, store=self._store, **options)
         if self._resumed is not None:
             self.probe.load_state_dict(self._resumed)
         self.probe.epoch = trainer.current_epoch

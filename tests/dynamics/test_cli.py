@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -198,3 +200,25 @@ def test_help_offers_every_setting_with_its_default(
     for setting in fields(RunConfig):
         assert f"--{setting.name.replace('_', '-')}" in text
     assert "Default: mnist-subset." in text
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"meandrift {version('meandrift')}\n"
+
+
+def test_a_shell_completes_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("_MEANDRIFT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "meandrift co")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.setattr(sys, "argv", ["meandrift"])
+    with pytest.raises(SystemExit):
+        cli.run([])
+    assert capsys.readouterr().out.split() == ["compact"]
+
+
+def test_params_prints_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["params", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"model", "norm", "count", "paper", "difference", "reason"} <= set(rows[0])
+    assert [row["paper"] for row in rows if row["model"] == "3-layer CNN"] == [103_562, 103_406, 103_486]
