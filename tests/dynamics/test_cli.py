@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -207,14 +208,13 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"meandrift {version('meandrift')}\n"
 
 
-def test_a_shell_completes_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("_MEANDRIFT_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", "meandrift co")
-    monkeypatch.setenv("COMP_CWORD", "1")
-    monkeypatch.setattr(sys, "argv", ["meandrift"])
-    with pytest.raises(SystemExit):
-        cli.run([])
-    assert capsys.readouterr().out.split() == ["compact"]
+def test_a_shell_completes_commands() -> None:
+    program = "import sys; sys.argv = ['meandrift']; from dynamics.cli import main; main()"
+    asked = {"_MEANDRIFT_COMPLETE": "complete_bash", "COMP_WORDS": "meandrift co", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **asked}, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["compact"], done.stderr
 
 
 def test_params_prints_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

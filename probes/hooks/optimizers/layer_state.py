@@ -27,7 +27,8 @@ def layer_state_source(optimizers: Sequence[Any], ranks: Ranks) -> Source:
     def read(observation: Observation) -> Reading:
         groups = _places_of_groups(optimizers)
         found = {index: _row(layer, groups) for index, layer in observation.layers.items() if ranks.owns(index)}
-        return Reading(list(found), torch.tensor(list(found.values()), dtype=torch.float64).reshape(-1, 4))
+        rows = torch.tensor(list(found.values()), dtype=torch.float64, device="cpu")  # whatever the default device is
+        return Reading(list(found), rows.reshape(-1, 4))
 
     return read
 

@@ -113,11 +113,7 @@ def test_grave_findings_reach_the_logger_of_the_framework(store, tmp_path, caplo
         def training_step(self, batch, index):
             return super().training_step(batch, index) * (float("nan") if self.global_step == 3 else 1)
 
-    logger = logging.getLogger("lightning.pytorch")
-    logger.addHandler(caplog.handler)  # it does not propagate
-    try:
-        callback = MeandriftCallback(run="a", store=store, every=100, probe=md.Probe, warn=logger.error)
-        fit(store, tmp_path, Breaks(), callback=callback)
-    finally:
-        logger.removeHandler(caplog.handler)
+    warn = logging.getLogger("lightning.pytorch").error
+    callback = MeandriftCallback(run="a", store=store, every=100, probe=md.Probe, warn=warn)
+    fit(store, tmp_path, Breaks(), callback=callback)
     assert [text.partition(": net")[0] for text in caplog.messages] == ["grave finding in run a: NaN"]
