@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from analysis.reading.tables import steps as steps
     from analysis.summaries.densities import histogram_density as histogram_density
     from analysis.summaries.gradient_concentration import gradient_concentration as gradient_concentration
-    from analysis.summaries.layer_tables import join as join
-    from analysis.summaries.layer_tables import top_layers as top_layers
+    from analysis.reading.layer_tables import join as join
+    from analysis.reading.layer_tables import top_layers as top_layers
     from analysis.summaries.scaled_drift import with_scaled_drift as with_scaled_drift
     from analysis.summaries.transforms import compare as compare
     from analysis.summaries.transforms import drift as drift
@@ -39,14 +39,14 @@ _HOMES = {
     "gradient_concentration": "analysis.summaries.gradient_concentration",
     "histogram_density": "analysis.summaries.densities",
     "histograms": "analysis.reading.tables",
-    "join": "analysis.summaries.layer_tables",
+    "join": "analysis.reading.layer_tables",
     "layers": "analysis.reading.tables",
     "parameters": "analysis.reading.tables",
     "plot": "analysis.gallery.column_figure",
     "runs": "analysis.reading.run_table",
     "spectra": "analysis.reading.tables",
     "steps": "analysis.reading.tables",
-    "top_layers": "analysis.summaries.layer_tables",
+    "top_layers": "analysis.reading.layer_tables",
     "weight_histograms": "analysis.gallery.column_figure",
     "with_scaled_drift": "analysis.summaries.scaled_drift",
     "with_settings": "analysis.reading.run_table",

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.summaries.layer_tables import join, top_layers
+from analysis.reading.layer_tables import join, top_layers
 
 
 def layers() -> pd.DataFrame:
