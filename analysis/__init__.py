@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from analysis.gallery.column_figure import plot as plot
     from analysis.gallery.column_figure import weight_histograms as weight_histograms
     from analysis.gallery.figure import figure as figure
+    from analysis.reading.layer_tables import join as join
+    from analysis.reading.layer_tables import top_layers as top_layers
     from analysis.reading.run_table import runs as runs
     from analysis.reading.run_table import with_settings as with_settings
     from analysis.reading.tables import fields as fields
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from analysis.reading.tables import steps as steps
     from analysis.summaries.densities import histogram_density as histogram_density
     from analysis.summaries.gradient_concentration import gradient_concentration as gradient_concentration
-    from analysis.reading.layer_tables import join as join
-    from analysis.reading.layer_tables import top_layers as top_layers
     from analysis.summaries.scaled_drift import with_scaled_drift as with_scaled_drift
     from analysis.summaries.transforms import compare as compare
     from analysis.summaries.transforms import drift as drift
