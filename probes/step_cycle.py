@@ -10,7 +10,7 @@ from torch import Tensor
 from probes.background.budget import Budget
 from probes.gaps import Gaps
 from probes.hooks.convolutions import CONVOLUTION
-from probes.hooks.gradient_hooks import MICRO_BATCHES, GradientHooks, tell_missing_gradients
+from probes.hooks.gradient_hooks import CARRIED, MICRO_BATCHES, GradientHooks, tell_missing_gradients
 from probes.hooks.optimizers.grad_scaler import loss_scale
 from probes.hooks.optimizers.layer_state import LAYER_STATE, layer_state_source
 from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
@@ -36,6 +36,7 @@ from probes.recording.nonfinite import NonfiniteWatch
 from probes.recording.step import StepInProgress
 
 _OF_SHAPES = {CONVOLUTION, "spectra"}
+_OF_HOOKS = {MICRO_BATCHES, CARRIED, "parameter_gradient"}
 _OF_GRADIENTS = {"gradient", "gradient_histogram", "parameter_gradient"}
 
 
@@ -46,7 +47,7 @@ def offered_sources(ranks: Ranks) -> list[str]:
     the others beside their hooks in ``probes.hooks``.
     """
     of_parameters = [*parameter_sources(ranks), *parameter_value_sources(ranks)]
-    return [*of_parameters, *DERIVED, GROUP_LR, LAYER_STATE, CONVOLUTION, MICRO_BATCHES]
+    return [*of_parameters, *DERIVED, GROUP_LR, LAYER_STATE, CONVOLUTION, MICRO_BATCHES, CARRIED]
 
 
 class StepCycle:
@@ -179,7 +180,7 @@ class StepCycle:
         due = self.nonfinite.due(self._due())
         sources = {metric.reads for metric in due}
         self._outputs.start_step(sources, keep_passes_since_optimizer=late)
-        self._gradients.start_step(measured=bool(sources & {MICRO_BATCHES, "parameter_gradient"}))
+        self._gradients.start_step(measured=bool(sources & _OF_HOOKS))
         self._captured = False
         self._observations = []
         self._measured = self._new_record(due) if due else None

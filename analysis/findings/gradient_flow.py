@@ -12,8 +12,8 @@ from analysis.findings.history import always_before, count_before, ever, lasting
 from analysis.findings.run_records import RunRecords
 
 WEIGHT, GRADIENT, ACTIVATION, ARRIVING = "weight_mean", "grad_nonfinite", "activation_nonfinite", "activation_grad_var"
-REQUIRES_GRAD = "requires_grad"
-READS = (WEIGHT, "grad_l2_norm", GRADIENT, "activation_mean", ACTIVATION, ARRIVING, REQUIRES_GRAD)
+REQUIRES_GRAD, GROUP = "requires_grad", "optimizer_group"
+READS = (WEIGHT, "grad_l2_norm", GRADIENT, "activation_mean", ACTIVATION, ARRIVING, REQUIRES_GRAD, GROUP)
 _IN_A_ROW, _BEFORE = 3, 5  # records: of the silence, and of what was there at every record before it
 
 
@@ -30,6 +30,7 @@ class Flow:
         asked: At which records it is known whether a gradient arrives at outputs, ``(records, 1)``.
         arrives: Whether one does.
         frozen: Whether the weight is known to require no gradient; False everywhere in stores that do not say.
+        meant: Whether the weight is known to be meant to be trained: it requires a gradient and an optimizer holds it.
     """
 
     steps: np.ndarray
@@ -40,6 +41,7 @@ class Flow:
     asked: np.ndarray
     arrives: np.ndarray
     frozen: np.ndarray
+    meant: np.ndarray
 
 
 def gradient_flow(run: RunRecords) -> Flow | None:
@@ -67,9 +69,16 @@ def gradient_flow(run: RunRecords) -> Flow | None:
             arrives |= arrives[:, owners]
     missing = has_weight & ~gradient
     asked = np.asarray(arrives.any(axis=1, keepdims=True))
-    required = run.whole(REQUIRES_GRAD)
-    frozen = np.zeros(gradient.shape, dtype=bool) if required is None else required[due] == 0
-    return Flow(run.steps[due], gradient, active, missing & active, missing & ~active, asked, arrives, frozen)
+    frozen, meant = _said_by_weights(run, np.asarray(due))
+    return Flow(run.steps[due], gradient, active, missing & active, missing & ~active, asked, arrives, frozen, meant)
+
+
+def _said_by_weights(run: RunRecords, due: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    required, group = run.whole(REQUIRES_GRAD), run.whole(GROUP)
+    nowhere = np.zeros((int(due.sum()), len(run.layers)), dtype=bool)
+    frozen = nowhere if required is None else required[due] == 0
+    meant = nowhere if required is None or group is None else (required[due] == 1) & ~np.isnan(group[due])
+    return frozen, meant
 
 
 def _measured(run: RunRecords, count: str, value: str) -> np.ndarray | None:

@@ -11,12 +11,15 @@ from torch.utils.hooks import RemovableHandle
 from probes.gaps import Gaps
 from probes.hooks.torch_internals import at_end_of_backward
 from probes.measuring.observation import Observation, Reading, Source
+from probes.metrics.flat import first_entries
 from probes.metrics.l2_norm import l2_norms
 from probes.model.layer import raw_parameter
 from probes.model.parameters import Parameter
 from probes.ranks import Ranks
 
 _SAME = 1e-3  # relative difference of the norms of one gradient on two ranks that share it
+CARRIED = "carried_gradient"  # a source: 1 a layer whose gradient was not set to 0 before the step, else 0
+_LOOKED_AT = 4096  # entries of such a gradient
 MICRO_BATCHES = "micro_batches"  # a source: six numbers a layer, see GradientHooks.take
 
 
@@ -48,8 +51,8 @@ class GradientHooks:
         self._forget()
 
     def sources(self) -> dict[str, Source]:
-        """Return the source that these hooks offer."""
-        return {MICRO_BATCHES: self._read}
+        """Return the sources that these hooks offer."""
+        return {MICRO_BATCHES: self._read, CARRIED: self._read_carried}
 
     def start_step(self, *, measured: bool) -> None:
         """Forget the last step; measure the next one or not."""
@@ -86,6 +89,12 @@ class GradientHooks:
         taken = self.take({layers[index]: gradient for index, gradient in gradients.by_layer().items()})
         found = {index: taken[layers[index]] for index in gradients.indices if layers[index] in taken}
         return Reading(list(found), list(found.values()), gradients.failures)
+
+    def _read_carried(self, observation: Observation) -> Reading:
+        places = self._places()
+        layers = {index: places.get(id(raw_parameter(layer)), -1) for index, layer in observation.layers.items()}
+        found = {i: self._carried[p] for i, p in layers.items() if p in self._carried and self._ranks.owns(i)}
+        return Reading(list(found), list(found.values()))
 
     def take(self, gradients: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Return ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]`` of each parameter that had ``K >= 2`` contributions.
@@ -132,6 +141,7 @@ class GradientHooks:
 
     def _forget(self) -> None:
         self._counts: dict[int, int] = {}
+        self._carried: dict[int, Tensor] = {}
         self._arriving: dict[int, Tensor] = {}  # |d_i|^2 of what is not yet added
         self._each: dict[int, Tensor] = {}  # sum |d_i|^2, of this rank
         self._whole: dict[int, Tensor] = {}  # |g|^2
@@ -152,6 +162,8 @@ class GradientHooks:
 
     def _arrive(self, index: int, parameter: Tensor, contribution: Tensor) -> None:
         """Measure a contribution. Whether it will be added is not known yet: autograd.grad calls this hook too."""
+        if index not in self._carried:
+            self._carried[index] = _ZERO if parameter.grad is None else _is_not_zero(parameter.grad)
         if parameter.grad is None:  # the first, or the first since the gradient was dropped
             self._counts.pop(index, None)
             self._each.pop(index, None)
@@ -201,6 +213,16 @@ class GradientHooks:
         alike = (total[0] == ranks * mine[0]) & ((total[2] - ranks * mine[2]).abs() <= _SAME * total[2])
         count = torch.where(alike, total[0], torch.nan)
         return {index: total[1, index] for index in self._each}, {index: count[index] for index in self._counts}
+
+
+_ZERO = torch.zeros((), dtype=torch.float64, device="cpu")
+
+
+def _is_not_zero(gradient: Tensor) -> Tensor:
+    """Return 1 if one of the first entries of a gradient is not 0, else 0."""
+    if gradient.layout != torch.strided:
+        return _ZERO
+    return first_entries(gradient.detach(), most=_LOOKED_AT).any().double()
 
 
 def _square(tensor: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from probes.metrics.activation_gradient import ACTIVATION_GRADIENT
 from probes.metrics.activation_moments import ACTIVATION_MOMENTS
 from probes.metrics.activation_range import ACTIVATION_RANGE
+from probes.metrics.carried_gradient import CARRIED_GRADIENT
 from probes.metrics.dead_channels import DEAD_CHANNELS
 from probes.metrics.gradient_noise import GRADIENT_NOISE
 from probes.metrics.histogram import (
@@ -46,6 +47,7 @@ METRICS: dict[str, Metric] = {
         GRADIENT_SPARSITIES,
         GRADIENT_HISTOGRAM,
         GRADIENT_NOISE,
+        CARRIED_GRADIENT,
         UPDATE,
         ACTIVATION_MOMENTS,
         ACTIVATION_DRIFT,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from probes.gaps import Gaps
 from probes.metrics import Metric
+from probes.metrics.flat import first_entries
 from probes.model.parameters import Parameter
 from probes.recording.to_host import arrival, to_host
 
@@ -162,10 +163,7 @@ class NonfiniteWatch:
 
 def _sum(gradient: Tensor) -> Tensor | float:
     """Return a number that is finite where the first entries of a gradient are."""
-    part = torch.view_as_real(gradient) if gradient.is_complex() else gradient
-    while part.numel() > MOST_ENTRIES:
-        rows = MOST_ENTRIES * len(part) // part.numel()
-        part = part[:rows] if rows else part[0]
+    part = first_entries(torch.view_as_real(gradient) if gradient.is_complex() else gradient, most=MOST_ENTRIES)
     if part.is_cuda:
         return to_host(part.sum(dtype=torch.float64))
     total = part.sum().item()

@@ -34,8 +34,9 @@ CUDA = torch.device("cuda", 7)  # what caches keep by device may not serve a rea
 NO_VALUES = FakeTensorMode()  # one for all tests, as what caches keep belongs to it
 DRAWS = {"operator_norm", "power_iteration"}  # from a generator of the device, which cannot be had without one
 REDUCED_BACKWARD = {name for name, each in METRICS.items() if each.reducer and each.reducer.of != "output"}
+HOOKED = {"grad_noise", "carried_gradient"}  # by hooks that a backward pass calls
 ON_HOST = {"layer_state"}  # of modules and groups, not of tensors
-OF_LAYERS = [name for name in METRICS if name not in DRAWS | REDUCED_BACKWARD | ON_HOST | {"grad_noise"}]
+OF_LAYERS = [name for name in METRICS if name not in DRAWS | REDUCED_BACKWARD | ON_HOST | HOOKED]
 
 
 def fail(name: str, failure: Exception, step: int, /, **place: str) -> None:

@@ -232,3 +232,22 @@ def test_a_batch_norm_that_says_it_is_in_eval_mode(mode: float, gradient: float,
 
     found = told(table(("a", "Conv2d", layer(1.0, 1.0)), ("b", "BatchNorm2d", layer(mode, gradient))))
     assert found == ([("eval mode", severity, "b", 1)] if severity else [])
+
+
+def test_a_weight_that_an_optimizer_holds_is_not_cut_off_on_purpose() -> None:
+    held = {"requires_grad": [1.0] * 5, "optimizer_group": [0.0] * 5}
+    cut, trained = {**flow(False, arrives=False), **held}, {**TRAINED, **held}
+    rows = table(("a", "Linear", cut), ("b", "Linear", cut), ("c", "Linear", trained))
+    assert told(rows) == [("no gradient", "warning", "a", 0)]
+    assert "b is nearest to the loss" in findings_in(rows, NO_STEPS)["message"][0]
+    assert told(rows.assign(optimizer_group=np.nan)) == [("no gradient", "note", "a", 0)]
+
+
+def test_gradients_that_are_there_before_the_backward_pass_add_up_unless_one_network_is_without() -> None:
+    def kept(*flags: float) -> Rows:
+        return {"grad_carried": list(flags), "grad_l2_norm": [1.0] * len(flags)}
+
+    both = table(("a", "Linear", kept(0, 0, 1, 1, 1)), ("b", "Linear", kept(0, 0, 1, 1, 1)))
+    assert told(both) == [("accumulated gradient", "grave", "a", 2)]
+    assert told(table(("a", "Linear", kept(0, 0, 1, 0, 0)), ("b", "Linear", kept(0, 0, 1, 0, 0)))) == []
+    assert told(table(("critic.0", "Linear", kept(0, 1, 1, 1)), ("generator.0", "Linear", kept(0, 0, 0, 0)))) == []
