@@ -149,7 +149,7 @@ def watch(
     every: Annotated[float, typer.Option(help="Seconds between looks.", min=0.2)] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
 ) -> None:
-    """Watch a run in progress: losses, a sparkline a layer, warnings.
+    """Watch a run in progress: findings, losses, a sparkline a layer.
 
     Example: `meandrift watch runs --column spectral_norm`
     """

@@ -205,7 +205,11 @@ def reproduce(
 
 
 @app.command()
-def params(*, formats: Annotated[str, typer.Option("--format", help="table or csv.")] = "table") -> None:
+def params(
+    *,
+    formats: Annotated[str, typer.Option("--format", help="table or csv.")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Count the parameters of the paper's networks beside its Table III, with the reason of each difference.
 
     Example: `meandrift params --format csv`
@@ -218,6 +222,9 @@ def params(*, formats: Annotated[str, typer.Option("--format", help="table or cs
     if formats not in ("table", "csv"):
         raise ValueError(f"format {formats!r}: expected table or csv.")
     counts = table3()
+    if as_json:
+        typer.echo(counts.to_json(orient="records", indent=2))
+        return
     if formats == "csv":
         typer.echo(counts.to_csv(index=False), nl=False)
         return

@@ -10,8 +10,9 @@ from torch import Tensor
 from probes.background.budget import Budget
 from probes.gaps import Gaps
 from probes.hooks.convolutions import CONVOLUTION
-from probes.hooks.gradient_hooks import MICRO_BATCHES, GradientHooks
+from probes.hooks.gradient_hooks import CARRIED, MICRO_BATCHES, GradientHooks, tell_missing_gradients
 from probes.hooks.optimizers.grad_scaler import loss_scale
+from probes.hooks.optimizers.layer_state import LAYER_STATE, layer_state_source
 from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
 from probes.hooks.optimizers.optimizer_steps import OptimizerSteps, Updated
 from probes.hooks.optimizers.optimizers_inside import stepping_optimizers
@@ -29,13 +30,16 @@ from probes.metrics.channels import PROBE_BATCH
 from probes.model.new_modules import NewModules
 from probes.model.parameters import Parameter
 from probes.model.selection import Selection
+from probes.model.training_mode import TrainingMode
 from probes.probe_pass.batch import ProbeBatch
 from probes.probe_pass.probe_pass import ProbePass
 from probes.ranks import Ranks
+from probes.recording.nonfinite import NonfiniteWatch
 from probes.recording.step import StepInProgress
 from probes.schema import FEEDS
 
 _OF_SHAPES = {CONVOLUTION, "spectra", PROBE_BATCH.reads, FEEDS}  # and what else needs hooks without a reducer
+_OF_HOOKS = {MICRO_BATCHES, CARRIED, "parameter_gradient"}
 _OF_GRADIENTS = {"gradient", "gradient_histogram", "parameter_gradient"}
 
 
@@ -45,8 +49,9 @@ def offered_sources(ranks: Ranks) -> list[str]:
     Those of layers are in ``probes.measuring.sources``, those of parameters in ``probes.measuring.parameter_values``,
     the others beside their hooks in ``probes.hooks``.
     """
-    of_hooks = [GROUP_LR, CONVOLUTION, MICRO_BATCHES, PROBE_BATCH.reads, FEEDS]
-    return [*parameter_sources(ranks), *parameter_value_sources(ranks), *DERIVED, *of_hooks]
+    of_parameters = [*parameter_sources(ranks), *parameter_value_sources(ranks)]
+    of_hooks = [GROUP_LR, LAYER_STATE, CONVOLUTION, MICRO_BATCHES, CARRIED, PROBE_BATCH.reads, FEEDS]
+    return [*of_parameters, *DERIVED, *of_hooks]
 
 
 class StepCycle:
@@ -55,6 +60,7 @@ class StepCycle:
     Attributes:
         step: Optimizer steps finished.
         first_step: The step at which the hooks were attached.
+        nonfinite: Looks for the first gradient or logged loss that is not finite.
     """
 
     def __init__(
@@ -90,7 +96,7 @@ class StepCycle:
             finished: Called at the end of each step that is measured.
         """
         self.step = self.first_step = step
-        self._everything = Updated(selection.layers, parameters)
+        self._everything = Updated(selection.layers, parameters, None)
         self._plan, self._ranks, self._gaps = plan, ranks, gaps
         self._state, self._budget = state, budget
         self._finished = finished
@@ -121,6 +127,8 @@ class StepCycle:
         self._spectra_schedule = SpectraSchedule(selection.layers, plan.spectra_interval, gaps.note)
         self._probe_pass = ProbePass(selection, batch, ranks=ranks, interval=plan.passes_interval, note=gaps.note)
         self._new_modules = NewModules(selection.root)
+        self._training_mode = TrainingMode(selection.root, evaluation=evaluation)
+        self.nonfinite = NonfiniteWatch(plan.metrics, gaps, active=ranks.count == 1)
         self._captured = False
         self._observations: list[Observation] = []
         self._measured: StepInProgress | None = None
@@ -175,10 +183,10 @@ class StepCycle:
         return self.step > self.first_step or self._captured or self._optimizer_steps.seen
 
     def _start_step(self, *, late: bool = False) -> None:
-        due = self._due()
+        due = self.nonfinite.due(self._due())
         sources = {metric.reads for metric in due}
         self._outputs.start_step(sources, keep_passes_since_optimizer=late)
-        self._gradients.start_step(measured=bool(sources & {MICRO_BATCHES, "parameter_gradient"}))
+        self._gradients.start_step(measured=bool(sources & _OF_HOOKS))
         self._captured = False
         self._observations = []
         self._measured = self._new_record(due) if due else None
@@ -208,10 +216,14 @@ class StepCycle:
             updated: What is about to be updated, and what no optimizer updates.
             gradient_scale: The factor on the gradients that the optimizer will divide by.
         """
+        if not self._captured:
+            self._look_for_nonfinite(updated, scaled=gradient_scale is not None)
         if self._measured is None or self._captured:
             return
         try:
             self._new_modules.look(self._gaps)
+            if updated.optimizer is not None:
+                self._training_mode.look(self._gaps)
             observation = self._observation(updated, gradient_scale)
             self._note_unclipped(observation)
             self._measured.measure(observation)
@@ -225,6 +237,18 @@ class StepCycle:
         self._outputs.pause(paused=True)
         self._gradients.pause(paused=True)
 
+    def _look_for_nonfinite(self, updated: Updated, *, scaled: bool) -> None:
+        """Record at this step, whatever the schedule, if it is the first whose gradient or loss is not finite."""
+        try:
+            found = self.nonfinite.look(self.step, updated.optimizer, updated.parameters, scaled=scaled)
+        except Exception as failure:
+            self._fail("the look for values that are not finite", failure)
+            return
+        if found and self._measured is None:
+            self._measured = self._new_record(found)
+        elif found and self._measured is not None:
+            self._measured.add(found)
+
     def _observation(self, updated: Updated, gradient_scale: Tensor | None) -> Observation:
         solved = self._spectra_schedule.solved_at(self.step, self._outputs.shapes)
         sources = {
@@ -234,7 +258,8 @@ class StepCycle:
             **({} if solved is None else in_turns(solved)),
             **self._outputs.sources(),
             **self._gradients.sources(),
-            GROUP_LR: learning_rate_source(self._stepping),
+            GROUP_LR: learning_rate_source(self._stepping, self._ranks),
+            LAYER_STATE: layer_state_source(self._stepping, self._ranks),
             **self._probe_pass.sources(self._outputs.shapes),
         }
         there = self._new_modules.holds
@@ -245,21 +270,13 @@ class StepCycle:
     def _note_unclipped(self, observation: Observation) -> None:
         assert self._measured is not None
         if any(metric.reads == "parameter_gradient" for metric in self._measured.due):
-            square = self._gradients.squared_length(_trained(observation))
+            square = self._gradients.squared_length(observation.trained())
             self._measured.gradient_norms.add_unclipped(square, loss_scale())
 
     def _tell_missing_gradients(self, observation: Observation) -> None:
-        """Tell of a step at which gradients are due and no trained parameter has one."""
         assert self._measured is not None
-        if not self._passes.passed or not any(metric.reads in _OF_GRADIENTS for metric in self._measured.due):
-            return
-        trained = _trained(observation)
-        if trained and all(parameter.grad is None for parameter in trained):
-            self._gaps.warn(
-                what="gradients",
-                why="no parameter had one when the optimizer stepped: they were freed before, or no backward pass"
-                " reached the parameters. They are null at such steps",
-            )
+        if self._passes.passed and any(metric.reads in _OF_GRADIENTS for metric in self._measured.due):
+            tell_missing_gradients(observation.trained(), self._gaps)
 
     def _after_update(self) -> None:
         self._outputs.pause(paused=False)
@@ -277,9 +294,3 @@ class StepCycle:
 
     def _fail(self, what: str, failure: Exception) -> None:
         self._gaps.fail(what, failure, self.step)
-
-
-def _trained(observation: Observation) -> list[Tensor]:
-    """Return the parameters of an observation that are not frozen."""
-    values = (one.value for one in observation.parameters.values())
-    return [value for value in values if value is not None and value.requires_grad]

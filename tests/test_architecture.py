@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("dynamics", "probes", "analysis")
+PACKAGES = ("dynamics", "probes", "analysis", "meandrift")
 
 FORBIDDEN = {
-    "analysis": {"torch", "torchvision", "dynamics"},
-    "probes": {"dynamics", "analysis"},
+    "analysis": {"torch", "torchvision", "dynamics", "meandrift"},
+    "probes": {"dynamics", "analysis", "meandrift"},
+    "dynamics": {"meandrift"},
 }
 
 

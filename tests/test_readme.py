@@ -20,7 +20,7 @@ import typer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PACKAGES = ("dynamics", "probes", "analysis")
+PACKAGES = ("dynamics", "probes", "analysis", "meandrift")
 BESIDE = {
     "docs": "Pages for users.",
     "notes": "Notes for developers: measurements that decisions rest on.",

@@ -137,6 +137,11 @@ def findings_in(layers: pd.DataFrame, steps: pd.DataFrame, *, thresholds: Thresh
     return _ordered([row for run in recorded for row in _rows(run, thresholds)])
 
 
+def columns_read(table: str) -> tuple[str, ...]:
+    """Return the columns of a table that findings read, without its keys."""
+    return tuple(dict.fromkeys(name for finding in _ALL for name in finding.reads.get(table, ())))
+
+
 def _by_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     if RUN not in table:
         return {}
@@ -144,15 +149,11 @@ def _by_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _recorded(store: Store, runs: Sequence[str]) -> Iterator[RunRecords]:
-    tables = [rows_by_run(store, table, columns=_needed(table), runs=runs) for table in (LAYERS, STEPS)]
+    tables = [rows_by_run(store, table, columns=columns_read(table), runs=runs) for table in (LAYERS, STEPS)]
     for (run, layers), (_, steps) in zip(*tables, strict=True):
         # A loss that was not measured is null, one that diverged is NaN: only the latter is a finding.
         logged = steps.filter(steps["loss"].is_valid()) if "loss" in steps.column_names else steps
         yield RunRecords(run, layers.to_pandas(), logged.to_pandas())
-
-
-def _needed(table: str) -> list[str]:
-    return list(dict.fromkeys(name for finding in _ALL for name in finding.reads.get(table, ())))
 
 
 def _rows(run: RunRecords, thresholds: Thresholds | None) -> Iterator[dict[str, object]]:

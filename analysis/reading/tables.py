@@ -145,7 +145,7 @@ def fields(store: AnyStore, table: str, *, runs: Patterns = None) -> dict[str, C
     described = {}
     for field in opened.retrying(lambda: opened.dataset(table, runs)).schema:
         metadata = field.metadata or {}
-        if field.name not in keys:
+        if field.name not in keys and schema.is_recorded(field):
             facts = {key.decode(errors="replace"): text.decode(errors="replace") for key, text in metadata.items()}
             known = {name: facts.get(name, "") for name in ("unit", "formula", "tensor", "reference")}
             described[field.name] = Column(field.name, type=field.type, **known)
@@ -201,8 +201,9 @@ def _keys(table: str) -> list[str]:
 
 def _wanted_columns(stored: pa.Schema, table: str, columns: Sequence[str] | None, measured: Sequence[str]) -> list[str]:
     keys = [key for key in _keys(table) if key in stored.names]
-    available = [name for name in stored.names if name not in keys]
-    missing = [name for name in dict.fromkeys((*(columns or ()), *measured)) if name not in stored.names]
+    recorded = [field.name for field in stored if schema.is_recorded(field)]
+    available = [name for name in recorded if name not in keys]
+    missing = [name for name in dict.fromkeys((*(columns or ()), *measured)) if name not in recorded]
     if missing:
         raise ValueError(
             f"table {table!r} has no column {', '.join(missing)}; it has: {abbreviated(available, most=60)}"

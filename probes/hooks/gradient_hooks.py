@@ -8,14 +8,18 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from probes.gaps import Gaps
 from probes.hooks.torch_internals import at_end_of_backward, running_backward
 from probes.measuring.observation import Observation, Reading, Source
+from probes.metrics.flat import first_entries
 from probes.metrics.l2_norm import l2_norms
 from probes.model.layer import raw_parameter
 from probes.model.parameters import Parameter
 from probes.ranks import Ranks
 
 _SAME = 1e-3  # relative difference of the norms of one gradient on two ranks that share it
+CARRIED = "carried_gradient"  # a source: 1 a layer whose gradient was not set to 0 before the step, else 0
+_LOOKED_AT = 4096  # entries of such a gradient
 MICRO_BATCHES = "micro_batches"  # a source: six numbers a layer, see GradientHooks.take
 
 
@@ -47,8 +51,8 @@ class GradientHooks:
         self._forget()
 
     def sources(self) -> dict[str, Source]:
-        """Return the source that these hooks offer."""
-        return {MICRO_BATCHES: self._read}
+        """Return the sources that these hooks offer."""
+        return {MICRO_BATCHES: self._read, CARRIED: self._read_carried}
 
     def start_step(self, *, measured: bool) -> None:
         """Forget the last step; measure the next one or not."""
@@ -87,6 +91,12 @@ class GradientHooks:
         taken = self.take({layers[index]: gradient for index, gradient in gradients.by_layer().items()})
         found = {index: taken[layers[index]] for index in gradients.indices if layers[index] in taken}
         return Reading(list(found), list(found.values()), gradients.failures)
+
+    def _read_carried(self, observation: Observation) -> Reading:
+        places = self._places()
+        layers = {index: places.get(id(raw_parameter(layer)), -1) for index, layer in observation.layers.items()}
+        found = {i: self._carried[p] for i, p in layers.items() if p in self._carried and self._ranks.owns(i)}
+        return Reading(list(found), list(found.values()))
 
     def take(self, gradients: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Return ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]`` of each parameter that had ``K >= 2`` contributions.
@@ -134,6 +144,7 @@ class GradientHooks:
 
     def _forget(self) -> None:
         self._counts: dict[int, int] = {}
+        self._carried: dict[int, Tensor] = {}
         self._arriving: dict[int, Tensor] = {}  # |d_i|^2 of what is not yet added
         self._each: dict[int, Tensor] = {}  # sum |d_i|^2, of this rank
         self._whole: dict[int, Tensor] = {}  # |g|^2
@@ -156,6 +167,8 @@ class GradientHooks:
     def _arrive(self, one: Parameter, parameter: Tensor, contribution: Tensor) -> None:
         """Measure a contribution. Whether it will be added is not known yet: autograd.grad calls this hook too."""
         index = one.index
+        if index not in self._carried:
+            self._carried[index] = _ZERO if parameter.grad is None else _is_not_zero(parameter.grad)
         if parameter.grad is None:  # the first, or the first since the gradient was dropped
             self._counts.pop(index, None)
             self._each.pop(index, None)
@@ -215,6 +228,16 @@ class GradientHooks:
         return {index: total[1, index] for index in self._each}, {index: count[index] for index in self._counts}
 
 
+_ZERO = torch.zeros((), dtype=torch.float64, device="cpu")
+
+
+def _is_not_zero(gradient: Tensor) -> Tensor:
+    """Return 1 if one of the first entries of a gradient is not 0, else 0."""
+    if gradient.layout != torch.strided:
+        return _ZERO
+    return first_entries(gradient.detach(), most=_LOOKED_AT).any().double()
+
+
 def _square(tensor: Tensor) -> Tensor:
     return l2_norms([_at_least_single(tensor)])[0].square()
 
@@ -237,3 +260,13 @@ def _by_device(gradients: Mapping[Parameter, Tensor]) -> list[dict[Parameter, Te
 
 def _on_device(number: Tensor, device: torch.device) -> Tensor:
     return number.to(device, non_blocking=True) if number.device != device else number
+
+
+def tell_missing_gradients(trained: Sequence[Tensor], gaps: Gaps) -> None:
+    """Tell of a step at which gradients are due and no trained parameter has one."""
+    if trained and all(parameter.grad is None for parameter in trained):
+        gaps.warn(
+            what="gradients",
+            why="no parameter had one when the optimizer stepped: they were freed before, or no backward pass"
+            " reached the parameters. They are null at such steps",
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -20,6 +20,7 @@ def open_probe(
     step: int,
     saved: Mapping[str, Any],
     options: Mapping[str, Any],
+    make: Callable[..., Probe] = Probe,
 ) -> Probe:
     """Return a probe that begins a run, or goes on with it at the step that the training stands at.
 
@@ -35,13 +36,14 @@ def open_probe(
         step: Optimizer steps finished, according to the checkpoint; 0 without one.
         saved: The probe's state in the checkpoint, with the run's id as ``run``; empty without one.
         options: Further arguments of :class:`probes.Probe`.
+        make: What makes the probe; ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
     """
     run, settings = run or saved.get("run"), dict(options)
     if step:
         settings.pop("overwrite", None)
     if run is not None and (step or settings.get("resume")):
         settings = {"resume": "auto", "resume_step": step, **settings}
-    probe = Probe(model, optimizer, run=run, store=store, **settings)
+    probe = make(model, optimizer, run=run, store=store, **settings)
     if saved:
         probe.load_state_dict(saved)
     elif step:

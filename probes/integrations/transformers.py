@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,25 @@ class MeandriftCallback(TrainerCallback):
         >>> trainer = Trainer(model, args, callbacks=[MeandriftCallback(every=100)])  # doctest: +SKIP
     """
 
-    def __init__(self, *, run: str | None = None, store: str | os.PathLike[str] = "runs", **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        run: str | None = None,
+        store: str | os.PathLike[str] = "runs",
+        probe: Callable[..., Probe] = Probe,
+        **options: Any,
+    ) -> None:
         """Prepare a probe; it is attached when training begins.
 
         Args:
             run: The run's id in the store; None takes a new one, which ``self.probe.run`` then says.
             store: Folder or URL of the store.
+            probe: What makes the probe: ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
             options: Further arguments of :class:`probes.Probe`. With ``resume="auto"`` a job that its scheduler starts
                 again goes on with its run, from its newest checkpoint or, without one, from the start.
         """
         self._run, self._store, self._options = run, store, options
+        self._make_probe = probe
         self.probe: Probe | None = None
 
     def on_train_begin(
@@ -55,6 +65,7 @@ class MeandriftCallback(TrainerCallback):
             step=state.global_step,
             saved=_saved(args, state.global_step),
             options={"config": args, **self._options},
+            make=self._make_probe,
         )
         self.probe.epoch = int(state.epoch or 0)
 

@@ -15,7 +15,8 @@ from probes.ranks import Ranks
 from probes.recording.opening.opening import Opening
 from probes.recording.record import Record
 from probes.recording.tables.arrow_tables import Tables
-from probes.recording.writer import Observer, Writer
+from probes.recording.tables.observers import Observer, Observers
+from probes.recording.writer import Writer
 from probes.storage.recorder import Recorder
 
 
@@ -29,8 +30,7 @@ class OpenRun:
         gaps: The values that could not be recorded; kept in the run's row.
         budget: Pays for metrics that are computed in the background.
         ranks: The ranks that record together; the first of them writes.
-        observers: Given the tables that are written; one that has methods `begin`, which takes
-            the id of the run, and `close` is told of both.
+        observers: Given the rows on the rank that writes.
 
     Attributes:
         name: The run's id, on every rank.
@@ -52,14 +52,13 @@ class OpenRun:
         self._tables = tables
         self._gaps = gaps
         self._budget = budget
-        self._observers = observers
         self._recorder: Recorder | None = None
         self._writer: Writer | None = None
         opening.take_over()
+        self._observers = Observers(observers if ranks.rank == 0 else ())
         self.name, self.step = ranks.share(lambda: self._open(opening.open(model)))
         self.place = opening.place(self.name)
-        for observer in observers:
-            getattr(observer, "begin", lambda _: None)(self.name)
+        self._observers.begin(self.name)
 
     def put(self, record: Record) -> None:
         """Take a record."""
@@ -77,6 +76,8 @@ class OpenRun:
             return
         for metric, why, when, place in self._writer.take_failures():
             self._gaps.fail(metric, why, when, **place)
+        for observer, why, when in self._observers.take_failures():
+            self._gaps.fail(observer, why, when)
         if (failure := self._writer.take_failure()) is not None:
             if isinstance(failure, OSError):
                 self._gaps.delay(failure)
@@ -118,7 +119,7 @@ class OpenRun:
         writer, self._writer = self._writer, None
         raises = status == "finished"
         writer.close()
-        self._close_observers()
+        self._observers.close()
         try:
             self._tell(writer, raises=raises)
         finally:
@@ -134,18 +135,13 @@ class OpenRun:
     def _tell(self, writer: Writer, *, raises: bool) -> None:
         for metric, why, when, place in writer.take_failures():
             self._gaps.fail(metric, why, when, raises=raises, **place)
+        for observer, why, when in self._observers.take_failures():
+            self._gaps.fail(observer, why, when, raises=raises)
         failure, lost = writer.take_failure(), writer.lost
         if lost is not None:
             self._gaps.warn(what="rows that neither the store nor the spool took are lost", **asdict(lost))
         elif failure is not None and not isinstance(failure, OSError):
             self._gaps.fail("the last block of records", failure, -1, raises=raises)
-
-    def _close_observers(self) -> None:
-        for observer in self._observers:
-            try:
-                getattr(observer, "close", lambda: None)()
-            except Exception as failure:
-                self._gaps.fail(f"the end of {observer!r}", failure, -1, raises=False)
 
     def _close_recorder(self, recorder: Recorder, status: str, *, raises: bool) -> None:
         try:

@@ -73,6 +73,10 @@ class StepInProgress:
         """Whether a metric is due that compares the parameters before and after the update."""
         return any(metric.after_update for metric in self.due)
 
+    def add(self, metrics: Sequence[Metric]) -> None:
+        """Compute these metrics too, from the next observation on."""
+        self.due = [*self.due, *(metric for metric in metrics if metric not in self.due)]
+
     def measure(self, observation: Observation, *, after_update: bool = False) -> None:
         """Compute the due metrics of an observation: those of before the optimizer's update, or those of after it."""
         metrics = [metric for metric in self.due if metric.after_update == after_update]

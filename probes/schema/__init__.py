@@ -31,6 +31,9 @@ from probes.schema.file_names import segment_name as segment_name
 from probes.schema.file_names import segment_number as segment_number
 from probes.schema.histogram_bins import bin_edges as bin_edges
 from probes.schema.network_columns import NETWORK_COLUMNS as NETWORK_COLUMNS
+from probes.schema.recorded import is_recorded as is_recorded
+from probes.schema.recorded import unified as unified
+from probes.schema.recorded import unrecorded as unrecorded
 
 SCHEMA_VERSION = 1
 

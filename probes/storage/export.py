@@ -137,8 +137,8 @@ def _joined_schema(files: StoreFiles, table: str, runs: dict[str, RunRows]) -> p
         for name in own.parts:
             with files.open_part(table, run, name) as part:
                 schemas.append(part.schema_arrow)
-    joined = pa.unify_schemas(schemas, promote_options="permissive")
-    return pa.schema([pa.field(schema.RUN, pa.string()), *joined], metadata=joined.metadata)
+    joined = schema.unified(schemas)
+    return pa.schema([pa.field(schema.RUN, pa.string()), *filter(schema.is_recorded, joined)], metadata=joined.metadata)
 
 
 def _rows(files: StoreFiles, table: str, runs: dict[str, RunRows], joined: pa.Schema) -> Iterator[pa.Table]:

@@ -86,6 +86,8 @@ def layers_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> d
     rise = 1 - np.exp(-4 * t)
     sigma = np.where(norm in ("sn", "msn"), 1 + 0.002 * jitter, 0.6 + (1 + depth) * rise)
     shaped = {
+        "requires_grad": np.ones(rows),
+        "training": np.ones(rows),
         "weight_mean": -0.1 * pull * (0.3 + depth) * rise * (1 + seed_shift) + 0.004 * wobble,
         "weight_var": (0.05 - 0.03 * depth) ** 2 * (1 + pull * rise),
         "bias_mean": 0.02 * wobble,

@@ -56,6 +56,17 @@ def rows(folder, name, run):
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_rates_and_states_are_those_of_one_process_and_not_their_sum(way, folder):
+    for table, columns in {
+        "parameters": ["group_lr"],
+        "layers": ["requires_grad", "training", "optimizer_group", "weight_epsilon"],
+    }.items():
+        here, there = (rows(folder, table, run)[columns] for run in (WAYS[way], way))
+        assert here.notna().any().all()
+        pd.testing.assert_frame_equal(there, here)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_probe_changes_no_bit_on_several_ranks(way, folder):
     probed, bare = (torch.load(folder / f"{name}.pt") for name in (way, f"{way}-bare"))
     assert list(probed) == list(bare)

@@ -25,10 +25,12 @@ class Updated(NamedTuple):
     Attributes:
         layers: The layers.
         parameters: The parameters.
+        optimizer: The optimizer; None where it is not known.
     """
 
     layers: Sequence[Layer]
     parameters: Sequence[Parameter]
+    optimizer: Any
 
 
 class OptimizerSteps:
@@ -150,13 +152,13 @@ class OptimizerSteps:
 
     def _updated_by(self, optimizer: Any) -> Updated:
         if len(self._optimizers) == 1:
-            return self._everything
+            return self._everything._replace(optimizer=optimizer)
         owner = {id(p): each for each in self._optimizers for group in each.param_groups for p in group["params"]}
         homeless = None if self._stepped else optimizer
-        layers, parameters = self._everything
         return Updated(
-            [layer for layer in layers if owner.get(_identity(layer), homeless) is optimizer],
-            [one for one in parameters if owner.get(id(one.value), homeless) is optimizer],
+            [layer for layer in self._everything.layers if owner.get(_identity(layer), homeless) is optimizer],
+            [one for one in self._everything.parameters if owner.get(id(one.value), homeless) is optimizer],
+            optimizer,
         )
 
 
