@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.differences.run_difference import diff as diff
     from analysis.figures import FIGURES as FIGURES
     from analysis.gallery.figure import figure as figure
     from analysis.reading.run_table import runs as runs
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from analysis.reading.tables import steps as steps
     from analysis.summaries.densities import histogram_density as histogram_density
     from analysis.summaries.gradient_concentration import gradient_concentration as gradient_concentration
+    from analysis.summaries.naming.layer_groups import groups as groups
     from analysis.summaries.scaled_drift import with_scaled_drift as with_scaled_drift
     from analysis.summaries.transforms import compare as compare
     from analysis.summaries.transforms import drift as drift
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "FIGURES": "analysis.figures",
     "compare": "analysis.summaries.transforms",
+    "diff": "analysis.differences.run_difference",
     "drift": "analysis.summaries.transforms",
     "fields": "analysis.reading.tables",
     "figure": "analysis.gallery.figure",
     "gradient_concentration": "analysis.summaries.gradient_concentration",
+    "groups": "analysis.summaries.naming.layer_groups",
     "histogram_density": "analysis.summaries.densities",
     "histograms": "analysis.reading.tables",
     "layers": "analysis.reading.tables",
@@ -46,10 +50,12 @@ _HOMES = {
 __all__ = [
     "FIGURES",
     "compare",
+    "diff",
     "drift",
     "fields",
     "figure",
     "gradient_concentration",
+    "groups",
     "histogram_density",
     "histograms",
     "layers",

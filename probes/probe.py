@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -23,16 +22,18 @@ from probes.model.parameters import parameters_of
 from probes.model.selection import Pattern, select_layers
 from probes.ranks import Ranks
 from probes.recording.open_run import OpenRun
+from probes.recording.opening.off_switch import Switchable
 from probes.recording.opening.open_probes import OPEN_PROBES
 from probes.recording.opening.opening import Opening, checked_step
+from probes.recording.size.estimate import bytes_per_1000_steps
 from probes.recording.step import StepInProgress
-from probes.recording.step_rows import StepRows
+from probes.recording.step_rows import StepRows, checked_epoch
 from probes.recording.tables.arrow_tables import Tables
 from probes.step_cycle import StepCycle, offered_sources
 from probes.storage.run_start import HowToStart
 
 
-class Probe:
+class Probe(Switchable):
     """Records what the layers of a model do while it is trained; training goes on bit for bit as without.
 
     Weights and gradients are read when the optimizer is about to move the weights: the gradient is the one it uses,
@@ -50,6 +51,7 @@ class Probe:
 
     Attributes:
         run: The run's id in the store.
+        bytes_per_1000_steps: What it will write, about; None where a schedule is a function of the user's own.
 
     Example:
         >>> with Probe(model, optimizer, store="runs", run="bn-s0", every=50) as probe:  # doctest: +SKIP
@@ -79,6 +81,9 @@ class Probe:
         resume_step: int | None = None,
         overwrite: bool = False,
         distributed: bool | None = None,
+        tags: Sequence[str] | None = None,
+        max_bytes: int | None = None,
+        enabled: bool = True,  # noqa: ARG002 - read where the class is chosen
         _limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         """Attach to a model.
@@ -106,12 +111,15 @@ class Probe:
                 process that still writes the run is closed first.
             distributed: Work with the other ranks of the process group; None: if there are several. Every rank then
                 makes the same probe, and rank 0 writes.
+            tags: Words that runs are chosen by: ``runs="tag:baseline"``.
+            max_bytes: What the run is to stay below: it records more rarely in time, and a gap says how rarely.
+            enabled: False records nothing: no hook, no thread, no file. So does ``MEANDRIFT=off`` in the environment.
 
         Raises:
             ValueError: The run exists, or is to go on at a step and does not exist; the id is not allowed, a pattern,
                 metric or schedule is none, or there is nothing to observe.
         """
-        opening = Opening(store, run, HowToStart(resume, resume_step, overwrite), config)
+        opening = Opening(store, run, HowToStart(resume, resume_step, overwrite), config, tags, max_bytes)
         self._epoch: int | None = None
         self._evaluation = evaluation
         self._optimizers = as_optimizers(optimizer)
@@ -123,6 +131,7 @@ class Probe:
         self._gaps = Gaps(self._selection.notes, strict=strict)
         self._state: State = {}
         self._budget = Budget(_limits)
+        self.bytes_per_1000_steps = bytes_per_1000_steps(self._plan, self._selection.layers, self._parameters)
         self._run = OpenRun(
             opening,
             self._selection.root,
@@ -130,6 +139,7 @@ class Probe:
             gaps=self._gaps,
             budget=self._budget,
             ranks=self._ranks,
+            bytes_per_1000_steps=self.bytes_per_1000_steps,
         )
         self.run = self._run.name
         self._rows = StepRows(self._run.put_row)
@@ -148,13 +158,7 @@ class Probe:
 
     @epoch.setter
     def epoch(self, epoch: int | None) -> None:
-        try:
-            number = None if epoch is None else operator.index(epoch)
-        except TypeError:
-            raise ValueError(f"epoch {epoch!r}: expected a whole number, or None.") from None
-        if number is not None and not -(2**31) <= number < 2**31:
-            raise ValueError(f"epoch {epoch!r}: expected a number below 2^31.")
-        self._epoch = number
+        self._epoch = checked_epoch(epoch)
 
     def log(self, *, split: str = "train", **scalars: Any) -> None:
         """Record numbers of the training loop: ``loss=``, ``accuracy=`` (0 to 1), anything else that is a number.
@@ -202,6 +206,8 @@ class Probe:
         Raises:
             ValueError: The state lacks a key.
         """
+        if not state:
+            return  # of a probe that was switched off
         missing = [key for key in ("step", "epoch", "seconds", "carried") if key not in state]
         if missing:
             raise ValueError(f"probe state lacks {', '.join(missing)}: expected what Probe.state_dict() returned.")
@@ -247,6 +253,10 @@ class Probe:
                 failures.append(error)
         for failure in failures:
             self._gaps.fail("the end of the run", failure, self._cycle.step, raises=status == "finished")
+
+    def __repr__(self) -> str:
+        size = "" if self.bytes_per_1000_steps is None else f", {self.bytes_per_1000_steps / 1e6:.3g} MB in 1,000 steps"
+        return f"Probe(run={self.run!r}, {len(self._selection.layers)} layers{size})"
 
     def __enter__(self) -> Probe:
         return self

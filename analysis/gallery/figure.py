@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,9 +16,11 @@ from analysis.reading import tables
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns, abbreviated
 from analysis.reading.store import AnyStore, Store
-from analysis.reading.tables import Steps
+from analysis.reading.tables import Steps, layer_names
 from analysis.summaries.comparison_arms import arms
 from analysis.summaries.layer_choice import in_depth_order, weight_layers
+from analysis.summaries.naming.layer_groups import Groups, in_groups
+from analysis.summaries.naming.layer_names import check_names, renamed
 from probes import schema
 from probes.schema import Column
 
@@ -29,6 +32,8 @@ def figure(
     runs: Patterns = None,
     steps: Steps = None,
     paper: bool = False,
+    names: Mapping[str, str] | None = None,
+    groups: Groups | None = None,
     **options: Any,
 ) -> Figure:
     """Return a figure drawn from a store alone.
@@ -39,6 +44,8 @@ def figure(
         runs: Run ids or shell patterns; None draws all runs.
         steps: First and last step, both included.
         paper: Whether to take the published layers, smoothing and band; options override them.
+        names: Names for layers in the figure, by the name that they have in the store.
+        groups: Layers that are shown together, by the name of the group: see :func:`analysis.groups`.
         options: The figure's own options, such as ``layers`` or ``smooth``; see ``analysis.FIGURES[name]``.
 
     Raises:
@@ -46,7 +53,7 @@ def figure(
         ValueError: No such figure or option, or the store lacks what the figure needs: the message lists what is
             missing and what the store has.
     """
-    return prepare(name, store, runs=runs, steps=steps, paper=paper, **options).draw()
+    return prepare(name, store, runs=runs, steps=steps, paper=paper, names=names, groups=groups, **options).draw()
 
 
 def prepare(
@@ -56,6 +63,8 @@ def prepare(
     runs: Patterns = None,
     steps: Steps = None,
     paper: bool = False,
+    names: Mapping[str, str] | None = None,
+    groups: Groups | None = None,
     **options: Any,
 ) -> Prepared:
     """Return a figure's numbers; arguments and errors as :func:`figure`."""
@@ -65,9 +74,19 @@ def prepare(
         spec = _as_published(spec, opened, list(run_table[schema.RUN]), options)
     if not spec.across_models:
         _one_model(spec, run_table)
-    rows, columns = _read(spec, opened, run_table, steps)
+    if names:
+        check_names(names, layer_names(opened))
+    rows, columns = _read(spec, opened, run_table, steps, groups)
+    rows = renamed(rows, names or {})
     of_layers = len(in_depth_order(weight_layers(rows, spec.layers))) if schema.LAYER in rows else 0
-    return Prepared(spec, spec.prepare(rows), columns, run_table, of_layers, opened)
+    naming = {key: dict(given) for key, given in (("names", names), ("groups", groups)) if given}
+    return Prepared(spec, spec.prepare(rows), columns, run_table, of_layers, opened, naming)
+
+
+def _grouped(spec: FigureSpec, rows: pd.DataFrame, groups: Groups) -> pd.DataFrame:
+    if spec.reads != schema.LAYERS:
+        raise ValueError(f"figure {spec.name!r} reads table {spec.reads!r}: groups are of the layers in table 'layers'")
+    return in_groups(rows, groups)
 
 
 def choose(name: str, **options: Any) -> FigureSpec:
@@ -115,7 +134,9 @@ def _one_model(spec: FigureSpec, runs: pd.DataFrame) -> None:
             )
 
 
-def _read(spec: FigureSpec, store: Store, runs: pd.DataFrame, steps: Steps) -> tuple[pd.DataFrame, dict[str, Column]]:
+def _read(
+    spec: FigureSpec, store: Store, runs: pd.DataFrame, steps: Steps, groups: Groups | None
+) -> tuple[pd.DataFrame, dict[str, Column]]:
     table, needed, chosen = spec.reads, spec.needed(), list(runs[schema.RUN])
     described = tables.fields(store, table, runs=chosen)
     _require(spec, list(described))
@@ -132,6 +153,7 @@ def _read(spec: FigureSpec, store: Store, runs: pd.DataFrame, steps: Steps) -> t
     )
     if rows.empty:
         raise ValueError(f"figure {spec.name!r}: no row of table {table!r} has {', '.join(needed)} measured")
+    rows = _grouped(spec, rows, groups) if groups else rows
     rows = rows.astype({schema.RUN: str}).merge(_arms(spec, runs), on=schema.RUN, how="left")
     return rows, {name: described[name] for name in (*needed, *further)}
 

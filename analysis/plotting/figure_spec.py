@@ -85,6 +85,7 @@ class Prepared:
         runs: :func:`analysis.runs` of the runs in it.
         of_layers: Number of layers that a readable choice was made from.
         store: The store, for a figure that shows files beside the tables.
+        naming: The ``names`` and ``groups`` of layers that were asked for.
     """
 
     spec: FigureSpec
@@ -93,6 +94,7 @@ class Prepared:
     runs: pd.DataFrame
     of_layers: int = 0
     store: AnyStore = ""
+    naming: Mapping[str, Any] = NO_OPTIONS
 
     def draw(self) -> Figure:
         """Return the matplotlib figure."""

@@ -14,6 +14,7 @@ from probes.gaps import Gaps
 from probes.ranks import Ranks
 from probes.recording.opening.opening import Opening
 from probes.recording.record import Record
+from probes.recording.size.thinning import Thinning
 from probes.recording.tables.arrow_tables import Tables
 from probes.recording.writer import Writer
 from probes.storage.recorder import Recorder
@@ -29,6 +30,7 @@ class OpenRun:
         gaps: The values that could not be recorded; kept in the run's row.
         budget: Pays for metrics that are computed in the background.
         ranks: The ranks that record together; the first of them writes.
+        bytes_per_1000_steps: What is expected to be written, for the run's row.
 
     Attributes:
         name: The run's id, on every rank.
@@ -37,25 +39,39 @@ class OpenRun:
     """
 
     def __init__(
-        self, opening: Opening, model: nn.Module, *, tables: Tables, gaps: Gaps, budget: Budget, ranks: Ranks
+        self,
+        opening: Opening,
+        model: nn.Module,
+        *,
+        tables: Tables,
+        gaps: Gaps,
+        budget: Budget,
+        ranks: Ranks,
+        bytes_per_1000_steps: int | None = None,
     ) -> None:
         self._tables = tables
         self._gaps = gaps
         self._budget = budget
         self._recorder: Recorder | None = None
         self._writer: Writer | None = None
+        self._thinning = None if opening.max_bytes is None else Thinning(opening.max_bytes, gaps)
         opening.take_over()
-        self.name, self.step = ranks.share(lambda: self._open(opening.open(model)))
+        size = {"bytes_per_1000_steps": bytes_per_1000_steps}
+        self.name, self.step = ranks.share(lambda: self._open(opening.open(model, **size)))
         self.place = opening.place(self.name)
 
     def put(self, record: Record) -> None:
         """Take a record."""
-        if self._writer is not None:
+        if self._writer is None or self._recorder is None:
+            return
+        if self._thinning is None or self._thinning.keeps_record(record.step, self._recorder.nbytes):
             self._writer.put(record)
+        else:
+            self._budget.give_back(sum(snapshot.nbytes for snapshot in record.snapshots))
 
     def put_row(self, row: Mapping[str, Any]) -> None:
         """Take a row of table ``steps``."""
-        if self._writer is not None:
+        if self._writer is not None and (self._thinning is None or self._thinning.keeps_row(row)):
             self._writer.put_row(dict(row))
 
     def report(self, step: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,21 @@ from probes.schema import NETWORK_COLUMNS, STEPS, STEPS_COLUMNS, Column, arrow_s
 
 _READY = "_ready"  # of a row: CUDA events after which its tensors hold their values
 RESERVED = {"run", "step", "epoch", "split", "seconds"}
+
+
+def checked_epoch(epoch: Any) -> int | None:
+    """Return an epoch as a number that column ``epoch`` holds; None stays None.
+
+    Raises:
+        ValueError: It is no whole number, or beyond 31 bits.
+    """
+    try:
+        number = None if epoch is None else operator.index(epoch)
+    except TypeError:
+        raise ValueError(f"epoch {epoch!r}: expected a whole number, or None.") from None
+    if number is not None and not -(2**31) <= number < 2**31:
+        raise ValueError(f"epoch {epoch!r}: expected a number below 2^31.")
+    return number
 
 
 class StepRows:

@@ -165,6 +165,7 @@ def _joined_schema(files: StoreFiles, table: str, runs: dict[str, RunRows]) -> p
     for run, own in runs.items():
         for name in own.parts:
             with files.open_part(table, run, name) as part:
+                schema.check_readable(part.schema_arrow.metadata, name)
                 schemas.append(part.schema_arrow)
     joined = pa.unify_schemas(schemas, promote_options="permissive")
     return pa.schema([pa.field(schema.RUN, pa.string()), *joined], metadata=joined.metadata)

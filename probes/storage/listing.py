@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from probes import schema
@@ -10,18 +10,22 @@ from probes.storage.columns import RECORDED
 from probes.storage.files import StoreFiles
 from probes.storage.recovery import rows_of
 from probes.storage.run_row import read_run_row
+from probes.storage.tags import tags_of
 from probes.storage.writer_lock import is_alive
 
 KILLED = "killed"
+COLUMNS = ("run", "status", "started", "updated", "last step", "device", "rows", "size", "per 1,000 steps", "tags")
 
 
-def list_runs(files: StoreFiles) -> Iterator[tuple[str, ...]]:
-    """Yield, for each run: id, status, start, last update, last step, device, rows, size of the parts on disk.
+def list_runs(files: StoreFiles, runs: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
+    """Yield, for each run, or for some: its id and the other ``COLUMNS``.
+
+    ``size`` is that of the parts on disk; ``per 1,000 steps`` is what was expected when the run began.
 
     Rows in a log count. A run whose row says that it is running, and whose writer is dead, has the status ``killed``.
     A part that cannot be read shows as ``?`` rows; ``meandrift verify`` says which and why.
     """
-    for run in sorted({*files.runs(), *files.workspaces()}):
+    for run in sorted({*files.runs(), *files.workspaces()} if runs is None else runs):
         row = read_run_row(files, run)
         last_step = row.get("last_step")
         yield (
@@ -33,6 +37,8 @@ def list_runs(files: StoreFiles) -> Iterator[tuple[str, ...]]:
             str(row.get("device") or "-"),
             _count(files, run),
             _size(sum(files.size(table, run) for table in schema.TABLES)),
+            "-" if (expected := row.get("bytes_per_1000_steps")) is None else _size(expected),
+            ", ".join(tags_of(row)),
         )
 
 
