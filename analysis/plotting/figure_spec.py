@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -94,7 +94,7 @@ class Prepared:
     runs: pd.DataFrame
     of_layers: int = 0
     store: AnyStore = ""
-    naming: Mapping[str, Any] = NO_OPTIONS
+    naming: Mapping[str, Any] = field(default_factory=dict)
 
     def draw(self) -> Figure:
         """Return the matplotlib figure."""

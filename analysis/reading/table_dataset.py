@@ -47,8 +47,9 @@ def _parts(files: list[str], filesystem: pafs.FileSystem | None) -> ds.FileSyste
     table = files[0].replace(os.sep, "/").rsplit("/", 2)[0]
     dataset = ds.dataset(files, filesystem=filesystem, format="parquet", partitioning=BY_RUN, partition_base_dir=table)
     # A column that began to be recorded later is absent from earlier parts: take the union, absent means null.
-    found = [_checked(fragment) for fragment in dataset.get_fragments()]
-    return dataset.replace_schema(pa.unify_schemas([dataset.schema, *found], promote_options="permissive"))
+    fragments = list(dataset.get_fragments())
+    whole = pa.unify_schemas([dataset.schema, *map(_checked, fragments)], promote_options="permissive")
+    return ds.FileSystemDataset(fragments, whole, dataset.format, dataset.filesystem)
 
 
 def _checked(fragment: ds.ParquetFileFragment) -> pa.Schema:

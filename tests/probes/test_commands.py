@@ -45,7 +45,7 @@ def test_runs_lists_every_run_with_its_rows_those_of_killed_writers_too_and_writ
     listed = meandrift("runs", store=store)
     lines = listed.stdout.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [["a", "finished"], ["dead", "killed"]]
-    assert [line.split()[-3] for line in lines[1:]] == ["3", "5"]
+    assert [line.split()[-4] for line in lines[1:]] == ["3", "5"]
     assert f"meandrift recover --store {store}" in listed.stderr
     assert sorted((path, path.lstat().st_mtime_ns) for path in store.rglob("*")) == before
 
@@ -68,7 +68,7 @@ def test_runs_shows_a_question_mark_for_a_part_it_cannot_count(store, monkeypatc
     monkeypatch.setenv("COLUMNS", "160")
     [part] = store.glob("steps/run=a/*.parquet")
     part.write_bytes(b"garbage")
-    assert meandrift("runs", store=store).stdout.splitlines()[1].split()[-3] == "?"
+    assert meandrift("runs", store=store).stdout.splitlines()[1].split()[-4] == "?"
 
 
 def test_recover_says_what_came_back_and_the_second_time_that_nothing_did(store):
