@@ -31,7 +31,7 @@ log = logging.getLogger("meandrift")
 FLUSH_SECONDS = 10.0
 FLUSH_SHARE = 1 / 30  # of the run's age: a plot of a live run lacks its last 3 % at most, and parts stay few
 FLUSH_BYTES = 16 << 20  # a flush holds them in memory
-LOG_SHARE = 16  # of max_bytes, at most, is in the log
+LOG_SHARE = 8  # the part of max_bytes that the log may take before it becomes a part: an eighth
 
 
 class Recorder:
@@ -175,8 +175,8 @@ class Recorder:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the run's parts and log; of the log alone where there is no ``max_bytes``."""
-        return (self._in_parts or 0) + sum(table_log.nbytes for table_log in list(self._logs.values()))
+        """Bytes of the run's parts, if it has ``max_bytes``, and half of its log, which a part takes less than."""
+        return (self._in_parts or 0) + sum(table_log.nbytes for table_log in list(self._logs.values())) // 2
 
     def rewind(self, step: int) -> None:
         """Delete the rows of a step and of later ones: the training takes these steps again.

@@ -10,15 +10,18 @@ from probes.gaps import Gaps
 from probes.schema import SPLIT, STEP, TRAIN
 
 _LIMIT = "the run is to stay below max_bytes"
+DENSE = 1 / 2  # of the bytes go to all records
+SHARE = 1 / 32  # goes to each doubling of their distance
+FILLED = 15 / 16  # of max_bytes: the rest is for the other half of the log, see Recorder.nbytes
 LEAST_BYTES = 1_000_000  # the files of a run with a few records take a tenth of it
 
 
 class Thinning:
     """Decides which records and rows are kept, so that a run never has more than ``max_bytes``.
 
-    Half of the bytes go to all records, half of the rest to every second one, half of what is left then to every
-    fourth, and so on: a run of any length fits, and its early steps are the densest. Evaluations are always kept.
-    A gap says from which step on how many records are left out.
+    Half of the bytes go to all records; each further 32nd doubles the distance of those that are kept, up to one in
+    65,536. So a run of any length fits, and its early steps are the densest. Evaluations are always kept. A gap says
+    from which step on how many records are left out.
 
     Attributes:
         factor: Every so many-th record is kept.
@@ -48,11 +51,11 @@ class Thinning:
         return row[SPLIT] != TRAIN or not (self._full or row[STEP] % self.factor)
 
     def _look(self, step: int, nbytes: int) -> None:
-        left = 1 - nbytes / self._max_bytes
-        was_full, self._full = self._full, left <= 0
+        used = nbytes / (FILLED * self._max_bytes)
+        was_full, self._full = self._full, used >= 1
         if self._full and not was_full:
             self._gaps.note(what="records", why=f"none is kept: {_LIMIT}", first_step=step)
-        factor = 1 if self._full else 2 ** math.floor(-math.log2(left))
+        factor = 1 if used < DENSE or self._full else 2 ** (1 + math.floor((used - DENSE) / SHARE))
         if factor > self.factor:
             tell = self._gaps.warn if self.factor == 1 else self._gaps.note
             self.factor = factor
