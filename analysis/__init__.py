@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.differences.run_difference import diff as diff
     from analysis.figures import FIGURES as FIGURES
     from analysis.gallery.column_figure import plot as plot
     from analysis.gallery.column_figure import weight_histograms as weight_histograms
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from analysis.reading.tables import steps as steps
     from analysis.summaries.densities import histogram_density as histogram_density
     from analysis.summaries.gradient_concentration import gradient_concentration as gradient_concentration
+    from analysis.summaries.naming.layer_groups import groups as groups
     from analysis.summaries.nonlinearities.channel_drift import channel_drift as channel_drift
     from analysis.summaries.scaled_drift import with_scaled_drift as with_scaled_drift
     from analysis.summaries.transforms import compare as compare
@@ -37,10 +39,12 @@ _HOMES = {
     "channel_drift": "analysis.summaries.nonlinearities.channel_drift",
     "channels": "analysis.reading.tables",
     "compare": "analysis.summaries.transforms",
+    "diff": "analysis.differences.run_difference",
     "drift": "analysis.summaries.transforms",
     "fields": "analysis.reading.tables",
     "figure": "analysis.gallery.figure",
     "gradient_concentration": "analysis.summaries.gradient_concentration",
+    "groups": "analysis.summaries.naming.layer_groups",
     "histogram_density": "analysis.summaries.densities",
     "histograms": "analysis.reading.tables",
     "join": "analysis.reading.layer_tables",
@@ -60,10 +64,12 @@ __all__ = [
     "channel_drift",
     "channels",
     "compare",
+    "diff",
     "drift",
     "fields",
     "figure",
     "gradient_concentration",
+    "groups",
     "histogram_density",
     "histograms",
     "join",

@@ -1,4 +1,4 @@
-"""The commands that read a store: figures, tables, report, query, watch and check. Imports happen when they run."""
+"""The commands that read a store: figures, tables, report, query, diff, watch, check. Imports happen when they run."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ Layers = Annotated[str | None, typer.Option(help="Layer names or patterns, comma
 Paper = Annotated[bool, typer.Option("--paper", help="Take the published layers, smoothing and bands.")]
 
 
+def _pairs(given: list[str] | None, expected: str) -> dict[str, str]:
+    """Return what stands before and behind the first "=" of each word; one that comes again adds to the first."""
+    pairs: dict[str, str] = {}
+    for word in given or ():
+        name, sign, value = word.partition("=")
+        if not (name and sign and value):
+            raise ValueError(f"{word!r}: expected {expected}")
+        pairs[name] = f"{pairs[name]},{value}" if name in pairs else value
+    return pairs
+
+
 @app.command()
 def figures(
     store: StoreArgument = "runs",
@@ -29,6 +40,8 @@ def figures(
     runs: Runs = None,
     formats: Annotated[str, typer.Option("--format", help="Of png, pdf, svg, commas between.")] = "png,pdf",
     paper: Paper = False,
+    rename: Annotated[list[str] | None, typer.Option(help="LAYER=NAME: its name in figures. Repeatable.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="NAME=PATTERN: layers shown together. Repeatable.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("figures"),
 ) -> None:
     """Draw every figure that a store's columns allow, each with a .json of its provenance.
@@ -50,6 +63,8 @@ def figures(
             layers=layers,
             formats=formats.split(","),
             paper=paper,
+            names=_pairs(rename, "--rename LAYER=NAME"),
+            groups=_pairs(group, "--group NAME=PATTERN"),
             progress=lambda stem: status.update(f"drew {stem}"),
             workers=min(os.cpu_count() or 1, 4),
         )
@@ -137,6 +152,33 @@ def query(
         raise ValueError(f"format {formats!r}: expected table or csv")
     answer = ask(store, sql)
     typer.echo(answer.to_csv(index=False) if formats == "csv" else answer.to_string(index=False), nl=formats != "csv")
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(help="Id of a run.")],
+    second: Annotated[str, typer.Argument(help="Id of the other.")],
+    *,
+    store: Annotated[str, typer.Option(help="Folder or URL that a Probe recorded in.")] = "runs",
+    second_store: Annotated[str | None, typer.Option(help="Where the other run is, if in another store.")] = None,
+    rtol: Annotated[float, typer.Option(help="Relative difference that counts as none.", min=0.0)] = 0.0,
+) -> None:
+    """Say where two runs part: the first step and layer, column by column; exit with status 1 if they do.
+
+    Example: `meandrift diff before after --store runs`
+    """
+    from analysis.differences.run_difference import COLUMN, NAME
+    from analysis.differences.run_difference import diff as compare_runs
+    from probes.schema import STEP
+
+    found = compare_runs(first, second, store=store, second_store=second_store, rtol=rtol)
+    if found.empty:
+        typer.echo(f"{first} and {second} agree in every row")
+        return
+    start = found.iloc[0]
+    typer.echo(found.to_string(index=False))
+    typer.echo(f"they part at step {start[STEP]}: {start[COLUMN]}{f' of {start[NAME]}' if start[NAME] else ''}")
+    raise typer.Exit(1)
 
 
 @app.command()

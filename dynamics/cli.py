@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from probes.storage.platform_needs import UnsupportedPlatformError
+
 COMMANDS = (  # each has a typer app named `app`
     "dynamics.commands",
     "dynamics.gan.commands",
@@ -75,7 +77,7 @@ def main() -> None:
 
 
 def _is_callers(error: Exception) -> bool:
-    return isinstance(error, (ValueError, OSError)) or hasattr(error, "format_message")
+    return isinstance(error, (ValueError, OSError, UnsupportedPlatformError)) or hasattr(error, "format_message")
 
 
 def _message(error: Exception) -> str:

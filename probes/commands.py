@@ -29,10 +29,21 @@ def _open(store: str) -> StoreFiles:
     return files
 
 
+def _chosen(store: str, runs: list[str] | None) -> tuple[StoreFiles, list[str] | None]:
+    """Return the files of a store, and ids of runs that it has, with `tag:WORD` replaced by the runs of that tag."""
+    from probes.storage.tags import chosen_runs
+
+    files = _open(store)
+    chosen = None if runs is None else chosen_runs(files, runs)
+    files.check_known(chosen or [])
+    return files, chosen
+
+
 @app.command()
 def runs(
     store: Annotated[str, typer.Argument(help="Folder or URL of the store.", show_default=True)] = "runs",
     *,
+    tag: Annotated[list[str] | None, typer.Option(help="Only runs with this tag, or pattern. Repeatable.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the runs of a store, those of killed writers with the rows that they left in their logs.
@@ -41,9 +52,10 @@ def runs(
     """
     from probes.storage.listing import KILLED, list_runs
     from probes.storage.strangers import strangers
+    from probes.storage.tags import chosen_runs
 
     files = _open(store)
-    rows = list(list_runs(files))
+    rows = list(list_runs(files, chosen_runs(files, [f"tag:{word}" for word in tag]) if tag else None))
     if as_json:
         typer.echo(json.dumps([row.plain() for row in rows], indent=2))
         return
@@ -102,8 +114,7 @@ def recover(
 
     if force and not run:
         raise ValueError("--force takes runs from other machines: say which, meandrift recover RUN --force")
-    files = _open(store)
-    files.check_known(run or [])
+    files, run = _chosen(store, run)
     done = recover_dead(files, run, force=force)
     for recovered in done:
         typer.echo(str(recovered))
@@ -116,18 +127,21 @@ def compact(
     run: Annotated[list[str] | None, typer.Argument(help="Runs to compact; none means all.")] = None,
     *,
     store: Store = "runs",
+    thin: Annotated[int, typer.Option(help="Keep every so many-th record alone; 0 keeps all.", min=0)] = 0,
 ) -> None:
     """Join the small parts of finished runs into large ones. Readers may go on reading.
 
-    Example: `meandrift compact --store runs`
+    With --thin 10 every tenth record is kept, and the others are deleted for good; evaluations are kept.
+
+    Example: `meandrift compact --store runs --thin 10`
     """
     from probes.storage.compaction import compact_run
     from probes.storage.counting import counted
+    from probes.storage.record_thinning import thin_run
     from probes.storage.recovery import recover_dead
     from probes.storage.writer_lock import RunIsOwnedError, WriterLock
 
-    files = _open(store)
-    files.check_known(run or [])
+    files, run = _chosen(store, run)
     recover_dead(files, run)
     for name in run or files.runs():
         try:
@@ -136,6 +150,9 @@ def compact(
             typer.echo(f"left alone: {error}", err=True)
             continue
         try:
+            if thin:
+                thinned = thin_run(files, name, thin)
+                typer.echo(f"{name}: {thinned.before:,} rows -> {thinned.after:,}")
             for table in compact_run(files, name):
                 typer.echo(f"{name}/{table.table}: {counted(table.before, 'part')} -> {table.after}")
         finally:
@@ -155,11 +172,30 @@ def rm(
     """
     from probes.storage.removal import remove_run
 
-    files = _open(store)
-    files.check_known(run)  # all of them, before the first is gone
-    for name in run:
+    files, chosen = _chosen(store, run)  # all of them, before the first is gone
+    for name in chosen or ():
         remove_run(files, name, force=force)
         typer.echo(f"deleted {name}")
+
+
+@app.command(name="tag")
+def tag_runs(
+    run: Annotated[list[str], typer.Argument(help="Runs to tag.")],
+    *,
+    add: Annotated[list[str] | None, typer.Option(help="Tag to add. Repeatable.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Tag to take away. Repeatable.")] = None,
+    store: Store = "runs",
+) -> None:
+    """Tag finished runs with words, by which `--runs tag:WORD` and every other choice of runs finds them.
+
+    Example: `meandrift tag bn-s0 sn-s0 --add baseline --store runs`
+    """
+    from probes.storage.tags import set_tags
+
+    files, chosen = _chosen(store, run)
+    for name in chosen or ():
+        tags = set_tags(files, name, add=add or (), remove=remove or ())
+        typer.echo(f"{name}: {', '.join(tags) or 'no tags'}")
 
 
 @app.command()
@@ -176,7 +212,7 @@ def verify(
     from probes.storage.counting import counted
     from probes.storage.verify import verify as verify_store
 
-    found = verify_store(_open(store), run)
+    found = verify_store(*_chosen(store, run))
     if as_json:
         faults = [fault._asdict() for fault in found.faults]
         typer.echo(
@@ -212,5 +248,6 @@ def export(
     from probes.storage.export import export as export_table
 
     kind = kind or destination.suffix.removeprefix(".") or "tensorboard"
-    rows = export_table(_open(store), destination, table=table, kind=kind, runs=run)
+    files, chosen = _chosen(store, run)
+    rows = export_table(files, destination, table=table, kind=kind, runs=chosen)
     typer.echo(f"{counted(rows, 'row')} of {table} -> {destination}")

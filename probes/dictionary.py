@@ -21,6 +21,7 @@ from probes.schema import (
     STEPS,
     STEPS_COLUMNS,
     Column,
+    since,
 )
 
 
@@ -44,17 +45,19 @@ def _measured(table: str) -> tuple[Column, ...]:
 
 
 def data_dictionary() -> str:
-    """Return all tables as Markdown: a section each, a row a column with unit, formula, tensor and reference."""
+    """Return all tables as Markdown: a section each, a row a column with unit, formula, tensor, reference, version."""
     return "\n".join(_section(table, columns) for table, columns in columns_by_table().items())
 
 
 def _section(table: str, columns: Iterable[Column]) -> str:
-    head = f"### `{table}`\n\n| column | type | unit | what | taken on | reference |\n|---|---|---|---|---|---|\n"
-    return head + "".join(_row(column) for column in columns)
+    words = ("column", "type", "unit", "what", "taken on", "reference", "since")
+    head = f"### `{table}`\n\n| {' | '.join(words)} |\n{'|---' * len(words)}|\n"
+    return head + "".join(_row(column, since(table, column.name)) for column in columns)
 
 
-def _row(column: Column) -> str:
-    cells = (f"`{column.name}`", str(column.type), column.unit, column.formula, column.tensor, column.reference)
+def _row(column: Column, version: int) -> str:
+    facts = (str(column.type), column.unit, column.formula, column.tensor, column.reference, str(version))
+    cells = (f"`{column.name}`", *facts)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

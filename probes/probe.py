@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from torch import nn
 from torch.optim import Optimizer
@@ -25,8 +24,11 @@ from probes.model.selection import Pattern, select_layers
 from probes.probe_pass.batch import ProbeBatch
 from probes.ranks import Ranks
 from probes.recording.open_run import OpenRun
+from probes.recording.opening.off_switch import Switchable
 from probes.recording.opening.open_probes import OPEN_PROBES
 from probes.recording.opening.opening import Opening, checked_step
+from probes.recording.opening.run_context import RunContext
+from probes.recording.size.estimate import bytes_per_1000_steps
 from probes.recording.step import StepInProgress
 from probes.recording.step_rows import StepRows, checked_epoch
 from probes.recording.tables.arrow_tables import Tables
@@ -35,7 +37,7 @@ from probes.step_cycle import StepCycle, offered_sources
 from probes.storage.run_start import HowToStart
 
 
-class Probe:
+class Probe(Switchable, RunContext):
     """Records what the layers of a model do while it is trained; training goes on bit for bit as without.
 
     Weights and gradients are read when the optimizer is about to move the weights: the gradient is the one it uses,
@@ -53,6 +55,7 @@ class Probe:
 
     Attributes:
         run: The run's id in the store.
+        bytes_per_1000_steps: What it will write, about; None where a schedule is a function of the user's own.
 
     Example:
         >>> with Probe(model, optimizer, store="runs", run="bn-s0", every=50) as probe:  # doctest: +SKIP
@@ -85,6 +88,9 @@ class Probe:
         distributed: bool | None = None,
         probe_batch: Any = None,
         mirror: Any = None,
+        tags: Sequence[str] | None = None,
+        max_bytes: int | None = None,
+        enabled: bool = True,  # noqa: ARG002 - read where the class is chosen
         _limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         """Attach to a model.
@@ -105,9 +111,8 @@ class Probe:
             strict: Raise failures of the probe instead of keeping them as gaps.
             observers: Functions given each record's rows by table, as Arrow tables, in a thread of their own and about
                 a second later. One that raises is a gap.
-            resume: ``"auto"`` begins the run if it is not there, else goes on with it: at ``resume_step`` if given,
-                else after its last recorded step, until :meth:`load_state_dict` says otherwise. A job that trains from
-                the start again, having no checkpoint yet, gives ``resume_step=0`` beside it.
+            resume: ``"auto"`` begins the run if it is not there, else goes on with it at ``resume_step`` (0 for a job
+                without a checkpoint yet), or after its last step until :meth:`load_state_dict` says otherwise.
             resume_step: Go on with an existing run from this step; its rows from there on are superseded. 0 begins a
                 run that is not there.
             overwrite: Delete an existing run of this id. As with ``resume`` and ``resume_step``, a probe of this very
@@ -117,12 +122,15 @@ class Probe:
             probe_batch: A batch, or a function of the model that passes one, for table ``channels``: see
                 :class:`probes.probe_pass.batch.ProbeBatch` and docs/mean_drift.md.
             mirror: Where scalars and histograms are shown too: "wandb", "tensorboard" or a `SummaryWriter`.
+            tags: Words that runs are chosen by: ``runs="tag:baseline"``.
+            max_bytes: What the run is to stay below: it records more rarely in time, and a gap says how rarely.
+            enabled: False records nothing: no hook, no thread, no file. So does ``MEANDRIFT=off`` in the environment.
 
         Raises:
             ValueError: The run exists, or is to go on at a step and does not exist; the id is not allowed, a pattern,
                 metric or schedule is none, or there is nothing to observe.
         """
-        opening = Opening(store, run, HowToStart(resume, resume_step, overwrite), config)
+        opening = Opening(store, run, HowToStart(resume, resume_step, overwrite), config, tags, max_bytes)
         self._epoch: int | None = None
         self._evaluation = evaluation
         self._optimizers = as_optimizers(optimizer)
@@ -135,6 +143,7 @@ class Probe:
         self._gaps = Gaps(self._selection.notes, strict=strict)
         self._state: State = {}
         self._budget = Budget(_limits)
+        self.bytes_per_1000_steps = bytes_per_1000_steps(self._plan, self._selection.layers, self._parameters)
         self._run = OpenRun(
             opening,
             self._selection.root,
@@ -143,6 +152,7 @@ class Probe:
             budget=self._budget,
             ranks=self._ranks,
             observers=(*observers, *mirrors_of(mirror, store=store)),
+            bytes_per_1000_steps=self.bytes_per_1000_steps,
         )
         self.run = self._run.name
         self._rows = StepRows(self._run.put_row)
@@ -178,16 +188,15 @@ class Probe:
         """
         training = split == "train"
         step = self._cycle.step - (training and self._cycle.just_stepped)
-        on_host = self._rows.add(step, self.epoch, split, {**(self._lr() if training else {}), **scalars})
+        known = first_learning_rate(self._optimizers) if training else {}
+        on_host = self._rows.add(step, self.epoch, split, {**known, **scalars})
         if training:
             self._cycle.nonfinite.note_loss(step, scalars, on_host)
 
     def step(self) -> None:
         """Observe now and count a step: where no optimizer was given, call this before each update of the weights."""
         if self._optimizers:
-            raise ValueError(
-                "probe.step() is for probes without an optimizer: this one counts the optimizer's own steps."
-            )
+            raise ValueError("probe.step() is for probes without an optimizer: this one counts the optimizer's steps.")
         self._cycle.observe()
         self._cycle.finish_step()
 
@@ -213,6 +222,8 @@ class Probe:
         Raises:
             ValueError: The state lacks a key.
         """
+        if not state:
+            return  # of a probe that was switched off
         missing = [key for key in ("step", "epoch", "seconds", "carried") if key not in state]
         if missing:
             raise ValueError(f"probe state lacks {', '.join(missing)}: expected what Probe.state_dict() returned.")
@@ -259,16 +270,9 @@ class Probe:
         for failure in failures:
             self._gaps.fail("the end of the run", failure, self._cycle.step, raises=status == "finished")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.close("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
+    def __repr__(self) -> str:
+        size = "" if self.bytes_per_1000_steps is None else f", {self.bytes_per_1000_steps / 1e6:.3g} MB in 1,000 steps"
+        return f"Probe(run={self.run!r}, {len(self._selection.layers)} layers{size})"
 
     def _new_cycle(self, step: int) -> StepCycle:
         return StepCycle(
@@ -291,9 +295,6 @@ class Probe:
         record = measured.finish(self._ranks, epoch=self.epoch)
         if record is not None:
             self._run.put(record)
-        self._rows.add(self._cycle.step, self.epoch, "train", {**self._lr(), **measured.scalars})
+        scalars = {**first_learning_rate(self._optimizers), **measured.scalars}
+        self._rows.add(self._cycle.step, self.epoch, "train", scalars)
         self._run.report(self._cycle.step)
-
-    def _lr(self) -> dict[str, Any]:
-        rate = first_learning_rate(self._optimizers)
-        return {} if rate is None else {"lr": rate}

@@ -57,6 +57,20 @@ def never(step: int) -> bool:  # noqa: ARG001 - a schedule takes the step
     return False
 
 
+def times_due(schedule: Schedule, steps: range) -> int | None:
+    """Return at how many of some steps a schedule of this module records.
+
+    None for a function of the user's own: it may count its calls, or draw random numbers that training would miss.
+
+    >>> times_due(every(10), range(1000)), times_due(lambda step: step < 5, range(1000))
+    (100, None)
+    """
+    ours = getattr(schedule, "__module__", None) == __name__ or isinstance(
+        getattr(schedule, "__self__", None), frozenset
+    )
+    return sum(map(schedule, steps)) if ours else None
+
+
 def as_schedule(value: int | Schedule) -> Schedule:
     """Return a schedule: a whole number ``n`` means :func:`every` ``n``; a callable is taken as it is."""
     return value if callable(value) else every(value)

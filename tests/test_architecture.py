@@ -79,6 +79,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
     "analysis": {
         "reading": set(),
         "summaries": {"reading"},
+        "differences": {"reading"},
         "findings": {"reading", "summaries"},
         "plotting": {"reading", "summaries"},
         "figures": {"plotting", "reading", "summaries"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,9 +16,11 @@ from analysis.reading import tables
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns, abbreviated
 from analysis.reading.store import AnyStore, Store
-from analysis.reading.tables import Steps
+from analysis.reading.tables import Steps, layer_names
 from analysis.summaries.comparison_arms import arms
 from analysis.summaries.layer_choice import CONVOLUTIONS, convolutions, in_depth_order, published_layers, weight_layers
+from analysis.summaries.naming.layer_groups import Groups, in_groups
+from analysis.summaries.naming.layer_names import check_names, renamed
 from analysis.summaries.nonlinearities.layers_before import with_feeds
 from probes import schema
 from probes.schema import Column
@@ -30,6 +33,8 @@ def figure(
     runs: Patterns = None,
     steps: Steps = None,
     paper: bool = False,
+    names: Mapping[str, str] | None = None,
+    groups: Groups | None = None,
     **options: Any,
 ) -> Figure:
     """Return a figure drawn from a store alone.
@@ -40,6 +45,8 @@ def figure(
         runs: Run ids or shell patterns; None draws all runs.
         steps: First and last step, both included.
         paper: Whether to take the published layers, smoothing and band; options override them.
+        names: Names for layers in the figure, by the name that they have in the store.
+        groups: Layers that are shown together, by the name of the group: see :func:`analysis.groups`.
         options: The figure's own options, such as ``layers`` or ``smooth``; see ``analysis.FIGURES[name]``.
 
     Raises:
@@ -47,7 +54,7 @@ def figure(
         ValueError: No such figure or option, or the store lacks what the figure needs: the message lists what is
             missing and what the store has.
     """
-    return prepare(name, store, runs=runs, steps=steps, paper=paper, **options).draw()
+    return prepare(name, store, runs=runs, steps=steps, paper=paper, names=names, groups=groups, **options).draw()
 
 
 def prepare(
@@ -57,6 +64,8 @@ def prepare(
     runs: Patterns = None,
     steps: Steps = None,
     paper: bool = False,
+    names: Mapping[str, str] | None = None,
+    groups: Groups | None = None,
     **options: Any,
 ) -> Prepared:
     """Return a figure's numbers; arguments and errors as :func:`figure`."""
@@ -65,11 +74,18 @@ def prepare(
     if paper:
         runs_shown = list(read_runs(opened, runs=runs)[schema.RUN])
         spec, shown = _as_published(spec, opened, runs_shown, options)
-    return numbers_of(spec, opened, runs=runs, steps=steps, shown=shown)
+    return numbers_of(spec, opened, runs=runs, steps=steps, shown=shown, names=names, groups=groups)
 
 
 def numbers_of(
-    spec: FigureSpec, store: AnyStore, *, runs: Patterns = None, steps: Steps = None, shown: str = ""
+    spec: FigureSpec,
+    store: AnyStore,
+    *,
+    runs: Patterns = None,
+    steps: Steps = None,
+    shown: str = "",
+    names: Mapping[str, str] | None = None,
+    groups: Groups | None = None,
 ) -> Prepared:
     """Return the numbers of a figure whose options are set; arguments and errors as :func:`figure`.
 
@@ -79,10 +95,20 @@ def numbers_of(
     run_table = read_runs(opened, runs=runs)
     if not spec.across_models:
         _one_model(spec, run_table)
-    rows, columns = _read(spec, opened, run_table, steps)
+    if names:
+        check_names(names, layer_names(opened))
+    rows, columns = _read(spec, opened, run_table, steps, groups)
+    rows = renamed(rows, names or {})
     run_table = run_table[run_table[schema.RUN].isin(rows[schema.RUN].unique())].reset_index(drop=True)
     of_layers = len(in_depth_order(weight_layers(rows, spec.layers))) if schema.LAYER in rows else 0
-    return Prepared(spec, spec.prepare(rows), columns, run_table, of_layers, shown, opened)
+    naming = {key: dict(given) for key, given in (("names", names), ("groups", groups)) if given}
+    return Prepared(spec, spec.prepare(rows), columns, run_table, of_layers, shown, opened, naming)
+
+
+def _grouped(spec: FigureSpec, rows: pd.DataFrame, groups: Groups) -> pd.DataFrame:
+    if spec.reads != schema.LAYERS:
+        raise ValueError(f"figure {spec.name!r} reads table {spec.reads!r}: groups are of the layers in table 'layers'")
+    return in_groups(rows, groups)
 
 
 def choose(name: str, **options: Any) -> FigureSpec:
@@ -127,7 +153,9 @@ def _one_model(spec: FigureSpec, runs: pd.DataFrame) -> None:
             )
 
 
-def _read(spec: FigureSpec, store: Store, runs: pd.DataFrame, steps: Steps) -> tuple[pd.DataFrame, dict[str, Column]]:
+def _read(
+    spec: FigureSpec, store: Store, runs: pd.DataFrame, steps: Steps, groups: Groups | None
+) -> tuple[pd.DataFrame, dict[str, Column]]:
     table, needed, chosen = spec.reads, spec.needed(), list(runs[schema.RUN])
     described = tables.fields(store, table, runs=chosen)
     _require(spec, list(described))
@@ -144,6 +172,7 @@ def _read(spec: FigureSpec, store: Store, runs: pd.DataFrame, steps: Steps) -> t
     )
     if rows.empty:
         raise ValueError(f"figure {spec.name!r}: no row of table {table!r} has {', '.join(needed)} measured")
+    rows = _grouped(spec, rows, groups) if groups else rows
     rows = rows.astype({schema.RUN: str}).merge(_arms(spec, runs), on=schema.RUN, how="left")
     if spec.before_nonlinearity:
         rows = with_feeds(rows, store)

@@ -19,6 +19,7 @@ from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns, matching
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import Steps, layer_names, records
+from analysis.summaries.naming.layer_groups import Groups
 from probes import schema
 
 FEW = 4  # figures that are drawn sooner than a second process has started
@@ -50,6 +51,8 @@ def write_figures(
     steps: Steps = None,
     formats: Sequence[str] = ("png", "pdf"),
     paper: bool = False,
+    names: Mapping[str, str] | None = None,
+    groups: Groups | None = None,
     options: Mapping[str, Any] | None = None,
     progress: Callable[[str], object] = str,
     workers: int = 1,
@@ -67,6 +70,8 @@ def write_figures(
         steps: First and last step, both included.
         formats: Of png, pdf and svg.
         paper: Whether to take the published layers, smoothing and bands.
+        names: Names for layers in the figures, by the name that they have in the store.
+        groups: Layers that are shown together, by the name of the group, in the figures of single numbers a layer.
         options: Further options, given to the figures that have them.
         progress: Called with each file stem once it is done with.
         workers: Processes to draw in, this one among them; with more than one, a script must keep its own work under
@@ -76,13 +81,14 @@ def write_figures(
         FileNotFoundError: There is no such store.
         ValueError: No such figure, format, run or layer, or the store is empty. One figure without data is no error.
     """
-    names = matching(only, list(FIGURES), what="figure")
+    chosen = matching(only, list(FIGURES), what="figure")
     opened = Store.open(store)
     run_table = read_runs(opened, runs=runs)
     if layers is not None:
         matching(layers, layer_names(opened, runs=runs), what="layer")  # refuses layers that no figure has
-    parts = [(name, stem, chosen) for name in names for stem, chosen in _parts(name, run_table)]
-    task = _Task(opened, Path(out), layers, steps, tuple(check_formats(formats)), paper, dict(options or {}))
+    parts = [(name, stem, found) for name in chosen for stem, found in _parts(name, run_table)]
+    given = {"names": dict(names or {}), "groups": dict(groups or {})}
+    task = _Task(opened, Path(out), layers, steps, tuple(check_formats(formats)), paper, given, dict(options or {}))
     gallery = Gallery()
     for stem, written, refused in _each(task, parts, workers):
         progress(stem)
@@ -109,17 +115,23 @@ class _Task:
     steps: Steps
     formats: tuple[str, ...]
     paper: bool
+    naming: dict[str, Any]
     options: dict[str, Any]
 
     def __call__(self, part: _Part) -> _Drawn:
         """Draw one figure; return its stem, the files written, and why it could not be drawn."""
         name, stem, runs = part
         kept = {key: value for key, value in self.options.items() if hasattr(FIGURES[name], key)}
+        asked: dict[str, Any] = {"steps": self.steps, "layers": self.layers, "paper": self.paper, **self._naming(name)}
         try:
-            ready = prepare(name, self.store, runs=runs, steps=self.steps, layers=self.layers, paper=self.paper, **kept)
+            ready = prepare(name, self.store, runs=runs, **asked, **kept)
             return stem, save(ready, self.store, self.out, stem=stem, formats=self.formats), None
         except ValueError as reason:
             return stem, [], str(reason)
+
+    def _naming(self, name: str) -> dict[str, Any]:
+        """Return the layers' names and groups; those of single numbers a layer alone have groups."""
+        return self.naming if FIGURES[name].reads == schema.LAYERS else {**self.naming, "groups": None}
 
 
 def _each(task: _Task, parts: list[_Part], workers: int) -> Iterator[_Drawn]:

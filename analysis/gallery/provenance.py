@@ -37,6 +37,7 @@ def provenance(prepared: Prepared, store: AnyStore) -> dict[str, Any]:
         "steps": _steps(table),
         "layers": [str(name) for name in dict.fromkeys(table[schema.LAYER])] if schema.LAYER in table else [],
         "options": asdict(spec),
+        **prepared.naming,
         "columns": {
             name: {"unit": column.unit, "formula": column.formula, "reference": column.reference}
             for name, column in sorted(prepared.columns.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -93,6 +93,7 @@ class Prepared:
         of_layers: Number of layers that a readable choice was made from.
         shown: Published layers that it shows, in words.
         store: The store, for a figure that shows files beside the tables.
+        naming: The ``names`` and ``groups`` of layers that were asked for.
     """
 
     spec: FigureSpec
@@ -102,6 +103,7 @@ class Prepared:
     of_layers: int = 0
     shown: str = ""
     store: AnyStore = ""
+    naming: Mapping[str, Any] = field(default_factory=dict)
 
     def draw(self) -> Figure:
         """Return the matplotlib figure."""

@@ -27,7 +27,7 @@ def matching(patterns: Patterns, names: Sequence[str], *, what: str) -> list[str
     if patterns is None:
         return list(names)
     chosen: set[str] = set()
-    for pattern in _as_list(patterns):
+    for pattern in as_list(patterns):
         found = _meant_by(pattern, names)
         if not found:
             raise ValueError(f"no {what} matches {pattern!r}; there are: {abbreviated(names, most=24)}")
@@ -35,7 +35,8 @@ def matching(patterns: Patterns, names: Sequence[str], *, what: str) -> list[str
     return [name for name in names if name in chosen]
 
 
-def _as_list(patterns: str | int | Sequence[str | int]) -> list[str | int]:
+def as_list(patterns: str | int | Sequence[str | int]) -> list[str | int]:
+    """Return one pattern, several with commas between, or a list of them, as a list."""
     if isinstance(patterns, int):
         return [patterns]
     if isinstance(patterns, str):

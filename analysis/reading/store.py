@@ -14,11 +14,12 @@ import pyarrow.dataset as ds
 from analysis.reading.files import recorded_rows, remote_parts
 from analysis.reading.files.local_files import existing_store
 from analysis.reading.files.recorded_rows import RunRows
-from analysis.reading.selection import Patterns, abbreviated, matching
+from analysis.reading.selection import Patterns, abbreviated, as_list, matching
 from analysis.reading.table_dataset import united
 from probes import schema
 
 _ATTEMPTS = 5
+_TAGS = "tags"
 _Found = TypeVar("_Found")
 
 
@@ -103,7 +104,8 @@ class Store:
             FileNotFoundError: There is no such path.
             ValueError: The path is a file, or no run matches.
         """
-        return matching(runs, sorted({run for table in schema.TABLES for run in self.runs_of(table)}), what="run")
+        known = sorted({run for table in schema.TABLES for run in self.runs_of(table)})
+        return matching(self._with_tags(runs), known, what="run")
 
     def tables(self) -> list[str]:
         """Return the tables in which a run has a folder or a log."""
@@ -202,11 +204,22 @@ class Store:
         there = self.runs_of(table)
         if not there:
             return []
+        runs = self._with_tags(runs)
         with suppress(ValueError):
             return matching(runs, there, what="run")
         # A run of the store need not have rows in every table; only one that is in none is a mistake.
         known = self.run_ids(runs)
         return [run for run in there if run in known]
+
+    def _with_tags(self, runs: Patterns) -> Patterns:
+        """Return patterns with each ``tag:PATTERN`` replaced by the ids of the runs that have such a tag."""
+        wanted = [] if runs is None else as_list(runs)
+        if not any(map(schema.has_tag_prefix, wanted)):
+            return runs
+        rows = self.dataset(schema.RUNS).to_table()
+        texts = rows[_TAGS].to_pylist() if _TAGS in rows.column_names else [None] * rows.num_rows
+        tags = {run: schema.parsed_tags(text) for run, text in zip(rows[schema.RUN].to_pylist(), texts, strict=True)}
+        return schema.with_tags(wanted, tags)
 
     def _nothing_found(self, table: str, runs: Patterns) -> str:
         there = self.runs_of(table)

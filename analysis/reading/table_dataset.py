@@ -30,6 +30,7 @@ def united(found: Sequence[RunRows], table: str, filesystem: pafs.FileSystem | N
 
     Raises:
         FileNotFoundError: A part went while it was opened.
+        NewerSchemaError: A part was written under a later schema version.
     """
     parts = _parts([part for rows in found for part in rows.parts], filesystem)
     if parts is not None and not any(rows.segments for rows in found):
@@ -46,8 +47,14 @@ def _parts(files: list[str], filesystem: pafs.FileSystem | None) -> ds.FileSyste
     table = files[0].replace(os.sep, "/").rsplit("/", 2)[0]
     dataset = ds.dataset(files, filesystem=filesystem, format="parquet", partitioning=BY_RUN, partition_base_dir=table)
     # A column that began to be recorded later is absent from earlier parts: take the union, absent means null.
-    found = [fragment.physical_schema for fragment in dataset.get_fragments()]
-    return dataset.replace_schema(schema.unified([dataset.schema, *found]))
+    fragments = list(dataset.get_fragments())
+    whole = schema.unified([dataset.schema, *map(_checked, fragments)])
+    return ds.FileSystemDataset(fragments, whole, dataset.format, dataset.filesystem)
+
+
+def _checked(fragment: ds.ParquetFileFragment) -> pa.Schema:
+    schema.check_readable(fragment.physical_schema.metadata, fragment.path)
+    return fragment.physical_schema
 
 
 def _as_in_a_part(segment: Segment, table: str) -> Segment:

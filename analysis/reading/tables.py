@@ -139,6 +139,20 @@ def load(
     return opened.retrying(read)
 
 
+def measured_cells(
+    store: AnyStore, table: str, columns: Sequence[str], *, runs: Patterns = None, steps: Steps = None
+) -> pd.DataFrame:
+    """Return in which cells of :func:`load` a column was measured, row for row: null and NaN look alike in pandas."""
+    opened = Store.open(store)
+
+    def read() -> pd.DataFrame:
+        dataset = opened.dataset(table, runs)
+        rows = dataset.to_table(columns=list(columns), filter=_row_filter(dataset, None, steps, ()), **FRUGALLY)
+        return pd.DataFrame({name: rows[name].is_valid().to_numpy() for name in columns})
+
+    return opened.retrying(read)
+
+
 def fields(store: AnyStore, table: str, *, runs: Patterns = None) -> dict[str, Column]:
     """Return a table's measured columns with the unit, formula and reference that the store's files give them."""
     keys, opened = _keys(table), Store.open(store)

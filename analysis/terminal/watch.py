@@ -16,7 +16,7 @@ from rich.text import Text
 
 from analysis.findings import NOTE, SEVERITY, findings
 from analysis.reading.run_table import runs as read_runs
-from analysis.reading.selection import Patterns, abbreviated, matching, spread_over
+from analysis.reading.selection import Patterns, abbreviated, spread_over
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import fields, fields_if_any, load, records
 from analysis.summaries.layer_choice import in_depth_order
@@ -65,7 +65,8 @@ def view(
 
 def _chosen(store: Store, run: str | None) -> pd.Series:
     table = read_runs(store).sort_values("updated", kind="stable", na_position="first")
-    names = matching(run, list(table[RUN]), what="run")
+    wanted = set(store.run_ids(run))
+    names = [name for name in table[RUN] if name in wanted]
     return table[table[RUN] == names[-1]].iloc[0]
 
 

@@ -18,7 +18,7 @@ from dynamics.data.images import DataSet
 from dynamics.data.seeding import seed_everything
 from dynamics.data.sources import load_data
 from dynamics.norms.spectral_regularisation import SpectralRegularisation
-from dynamics.runtime.device import choose_device
+from dynamics.runtime.device import choose_device, usable_cores
 from dynamics.runtime.ranks import ALONE, Ranks
 
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -88,7 +88,7 @@ def set_up(
 
 def assemble(config: RunConfig, data: DataSet, *, ranks: Ranks = ALONE) -> Setup:
     """Make batches, model and optimizer for a data set that is loaded already; see :func:`set_up`."""
-    torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(config.threads or usable_cores())
     device = choose_device(config.device, local=ranks.local)
     data = prepare_data(config, data).to(device)
     batches = TrainingBatches(

@@ -1,6 +1,8 @@
-"""Choice of a run's device by name."""
+"""Choice of a run's device by name, and the cores of the CPU."""
 
 from __future__ import annotations
+
+import os
 
 import torch
 
@@ -20,3 +22,8 @@ def choose_device(name: str, *, local: int = 0) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {name!r}: {reason}. Expected auto, cpu, or a GPU of this machine.") from error
     return device
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: those of its affinity, or all where there is none, as on macOS."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

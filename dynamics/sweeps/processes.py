@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dynamics.norms.torch_internals import COMPILER
 from dynamics.runtime.allocator import keep_freed_memory
+from dynamics.runtime.device import usable_cores
 from dynamics.runtime.events import Ended, Event, Failed, Noted, Watch, unwatched
 from dynamics.runtime.progress import warn_in_one_line
 from dynamics.sweeps.task import Task, task_for
@@ -59,7 +60,7 @@ def sweep(
     if workers < 0:
         raise ValueError(f"workers {workers}: expected 0 or more.")
     waiting = deque(task for task in tasks if not task.done)
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     limit, workers = (workers, workers) if workers else (first_round(len(waiting), cores=cores), cores)
     running: dict[Connection, tuple[Task, BaseProcess]] = {}
     ends: dict[str, Ended | Failed] = {}

@@ -9,7 +9,7 @@ from probes import schema
 from probes.measuring.pricing import LEAST_INTERVAL
 from probes.metrics import METRICS, Metric
 from probes.metrics.channels import PROBE_BATCH
-from probes.schedule import Schedule, as_schedule, every
+from probes.schedule import Schedule, as_schedule, every, times_due
 
 EVERY = 100
 
@@ -62,6 +62,10 @@ class Plan:
     def due(self, step: int) -> list[Metric]:
         """Return the metrics to record at a step."""
         return [] if step % self._every else [metric for metric, schedule in self._schedules if schedule(step)]
+
+    def times_due(self, metric: Metric, steps: range) -> int | None:
+        """Return at how many of some steps a metric is recorded; None where a function of the user's own decides."""
+        return next(times_due(schedule, steps) for one, schedule in self._schedules if one is metric)
 
 
 def _chosen(metrics: Sequence[str | Metric] | None, *, probe_batch: bool) -> list[Metric]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.jit import ScriptModule
 from torch.nn.utils import parametrize
 
+from probes.model.devices import check_devices
 from probes.model.layer import LEGACY_SUFFIXES, Layer, parametrizations_of, raw_parameter
 from probes.model.module_kinds import BATCH_NORMS
 from probes.model.packed import why_packed
@@ -59,9 +60,11 @@ def select_layers(
         exclude: The same, to leave modules out.
 
     Raises:
-        ValueError: A pattern matches no module, nothing is left to observe, or a lazy module has no weights yet.
+        ValueError: A pattern matches no module, nothing is left to observe, a lazy module has no weights yet, or the
+            model is on a device without float64.
     """
     root = innermost(model)
+    check_devices(parameter.device for parameter in root.parameters())
     modules = dict(_named_modules(root))
     chosen = _matching(modules, include, "include") if include is not None else set(modules)
     chosen -= _matching(modules, exclude, "exclude") if exclude is not None else set()

@@ -14,6 +14,7 @@ from probes.gaps import Gaps
 from probes.ranks import Ranks
 from probes.recording.opening.opening import Opening
 from probes.recording.record import Record
+from probes.recording.size.thinning import Thinning
 from probes.recording.tables.arrow_tables import Tables
 from probes.recording.tables.observers import Observer, Observers
 from probes.recording.writer import Writer
@@ -31,6 +32,7 @@ class OpenRun:
         budget: Pays for metrics that are computed in the background.
         ranks: The ranks that record together; the first of them writes.
         observers: Given the rows on the rank that writes.
+        bytes_per_1000_steps: What is expected to be written, for the run's row.
 
     Attributes:
         name: The run's id, on every rank.
@@ -48,26 +50,33 @@ class OpenRun:
         budget: Budget,
         ranks: Ranks,
         observers: Sequence[Observer] = (),
+        bytes_per_1000_steps: int | None = None,
     ) -> None:
         self._tables = tables
         self._gaps = gaps
         self._budget = budget
         self._recorder: Recorder | None = None
         self._writer: Writer | None = None
+        self._thinning = None if opening.max_bytes is None else Thinning(opening.max_bytes, gaps)
         opening.take_over()
         self._observers = Observers(observers if ranks.rank == 0 else ())
-        self.name, self.step = ranks.share(lambda: self._open(opening.open(model)))
+        size = {"bytes_per_1000_steps": bytes_per_1000_steps}
+        self.name, self.step = ranks.share(lambda: self._open(opening.open(model, **size)))
         self.place = opening.place(self.name)
         self._observers.begin(self.name)
 
     def put(self, record: Record) -> None:
         """Take a record."""
-        if self._writer is not None:
+        if self._writer is None or self._recorder is None:
+            return
+        if self._thinning is None or self._thinning.keeps_record(record.step, self._nbytes(self._writer)):
             self._writer.put(record)
+        else:
+            self._budget.give_back(sum(snapshot.nbytes for snapshot in record.snapshots))
 
     def put_row(self, row: Mapping[str, Any]) -> None:
         """Take a row of table ``steps``."""
-        if self._writer is not None:
+        if self._writer is not None and (self._thinning is None or self._thinning.keeps_row(row)):
             self._writer.put_row(dict(row))
 
     def report(self, step: int) -> None:
@@ -126,6 +135,11 @@ class OpenRun:
             with suppress(OSError):  # the recorder has it all the same, and says so when it closes
                 self._describe()
             self._close_recorder(self._recorder, status, raises=raises)
+
+    def _nbytes(self, writer: Writer) -> int:
+        """Return the bytes of the run's parts, and half of what is to become parts, in the log and in memory."""
+        assert self._recorder is not None
+        return self._recorder.nbytes + writer.waiting // 2
 
     def _open(self, recorder: Recorder) -> tuple[str, int]:
         self._recorder = recorder

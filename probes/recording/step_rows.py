@@ -20,6 +20,21 @@ _READY = "_ready"  # of a row: CUDA events after which its tensors hold their va
 RESERVED = {"run", "step", "epoch", "split", "seconds"}
 
 
+def checked_epoch(epoch: Any) -> int | None:
+    """Return an epoch as a number that column ``epoch`` holds; None stays None.
+
+    Raises:
+        ValueError: It is no whole number, or beyond 31 bits.
+    """
+    try:
+        number = None if epoch is None else operator.index(epoch)
+    except TypeError:
+        raise ValueError(f"epoch {epoch!r}: expected a whole number, or None.") from None
+    if number is not None and not -(2**31) <= number < 2**31:
+        raise ValueError(f"epoch {epoch!r}: expected a number below 2^31.")
+    return number
+
+
 class StepRows:
     """Holds the newest row of each split until the next step's row comes, so that several logs make one row."""
 
@@ -60,21 +75,6 @@ class StepRows:
         """Hand over the rows held back."""
         for split in list(self._rows):
             self._put(self._rows.pop(split))
-
-
-def checked_epoch(epoch: Any) -> int | None:
-    """Return the number of an epoch; None is unknown.
-
-    Raises:
-        ValueError: It is no whole number, or beyond 32 bits.
-    """
-    try:
-        number = None if epoch is None else operator.index(epoch)
-    except TypeError:
-        raise ValueError(f"epoch {epoch!r}: expected a whole number, or None.") from None
-    if number is not None and not -(2**31) <= number < 2**31:
-        raise ValueError(f"epoch {epoch!r}: expected a number below 2^31.")
-    return number
 
 
 def _checked(name: str, value: Any) -> Any:

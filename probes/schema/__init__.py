@@ -34,8 +34,16 @@ from probes.schema.network_columns import NETWORK_COLUMNS as NETWORK_COLUMNS
 from probes.schema.recorded import is_recorded as is_recorded
 from probes.schema.recorded import unified as unified
 from probes.schema.recorded import unrecorded as unrecorded
-
-SCHEMA_VERSION = 1
+from probes.schema.tags import has_tag_prefix as has_tag_prefix
+from probes.schema.tags import is_tag as is_tag
+from probes.schema.tags import parsed_tags as parsed_tags
+from probes.schema.tags import with_tags as with_tags
+from probes.schema.versions import SCHEMA_VERSION as SCHEMA_VERSION
+from probes.schema.versions import VERSION_KEY as VERSION_KEY
+from probes.schema.versions import NewerSchemaError as NewerSchemaError
+from probes.schema.versions import check_readable as check_readable
+from probes.schema.versions import since as since
+from probes.schema.versions import version_of as version_of
 
 LAYERS = "layers"
 HISTOGRAMS = "histograms"
@@ -139,14 +147,21 @@ RUNS_COLUMNS = (
     Column("versions", "", "python, torch, meandrift: a JSON object", type=pa.string()),
     Column("device", "", "device of the first observed parameter", type=pa.string()),
     Column("gaps", "", "what could not be recorded and why, a JSON list", type=pa.string()),
-    Column("schema_version", "1", "version of this layout", type=pa.int32()),
+    Column("schema_version", "1", "version of this layout that the run began under", type=pa.int32()),
+    Column("tags", "", "words that runs are chosen by, a JSON list", type=pa.string()),
+    Column(
+        "bytes_per_1000_steps",
+        "bytes",
+        "estimate of what 1,000 steps write, from layers and schedules; null where a schedule is a user's function",
+        type=pa.int64(),
+    ),
 )
 
 
 def arrow_schema(table: str, columns: Iterable[Column]) -> pa.Schema:
     """Return the Arrow schema of a table: its keys first, then the given columns."""
     fields = [column.arrow_field() for column in (*KEYS[table], *columns)]
-    return pa.schema(fields, metadata={"meandrift.schema_version": str(SCHEMA_VERSION)})
+    return pa.schema(fields, metadata={VERSION_KEY: str(SCHEMA_VERSION)})
 
 
 NONFINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}

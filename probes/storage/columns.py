@@ -22,7 +22,7 @@ _DECLARED = {
     }.items()
 }
 RECORDED = tuple(_DECLARED)
-_METADATA = {"meandrift.schema_version": str(schema.SCHEMA_VERSION)}
+_METADATA = {schema.VERSION_KEY: str(schema.SCHEMA_VERSION)}
 
 
 def declared_fields(table: str) -> dict[str, pa.Field]:

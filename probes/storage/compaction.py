@@ -42,6 +42,7 @@ def compact_run(files: StoreFiles, run: str) -> list[Compacted]:
 
     Raises:
         OSError: A part cannot be read, or the disk is full. The run is as it was.
+        NewerSchemaError: A part was written under a later schema version.
     """
     return [_compact_table(files, table, run) for table in RECORDED if files.parts(table, run)]
 
@@ -87,6 +88,7 @@ def _joined_schema(source: _Source) -> pa.Schema:
     schemas = []
     for name in source.names:
         with source.open(name) as part:
+            schema.check_readable(part.schema_arrow.metadata, source.folder / name)
             schemas.append(part.schema_arrow)
     try:
         return schema.unified(schemas)
@@ -95,16 +97,17 @@ def _joined_schema(source: _Source) -> pa.Schema:
 
 
 def _groups(source: _Source, joined: pa.Schema) -> list[list[str]]:
-    """Neighbouring small parts belong together; a large one that has all columns stays by itself."""
+    """Neighbouring small parts of one schema version belong together; a large one with all columns stays by itself."""
     groups: list[list[str]] = []
-    last_stays = True
+    last_stays, last_version = True, None
     for name in source.names:
         with source.open(name) as part:
             stays = part.metadata.num_rows >= LARGE_ROWS and part.schema_arrow.equals(joined)
-        if stays or last_stays:
+            version = schema.version_of(part.schema_arrow.metadata)
+        if stays or last_stays or version != last_version:
             groups.append([])
         groups[-1].append(name)
-        last_stays = stays
+        last_stays, last_version = stays, version
     return groups
 
 
@@ -114,7 +117,9 @@ def _join(source: _Source, names: list[str], joined: pa.Schema, staged: Path) ->
         return
     spans = [span for span in map(schema.part_range, names) if span is not None]
     path = staged / schema.part_name(spans[0][0], spans[-1][1])
-    write_parquet(path, _gathered(_tables(source, names, joined)), joined)
+    with source.open(names[0]) as part:
+        of_version = joined.with_metadata(part.schema_arrow.metadata)
+    write_parquet(path, _gathered(_tables(source, names, of_version)), of_version)
 
 
 def _tables(source: _Source, names: list[str], joined: pa.Schema) -> Iterator[pa.Table]:

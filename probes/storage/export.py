@@ -136,6 +136,7 @@ def _joined_schema(files: StoreFiles, table: str, runs: dict[str, RunRows]) -> p
     for run, own in runs.items():
         for name in own.parts:
             with files.open_part(table, run, name) as part:
+                schema.check_readable(part.schema_arrow.metadata, name)
                 schemas.append(part.schema_arrow)
     joined = schema.unified(schemas)
     return pa.schema([pa.field(schema.RUN, pa.string()), *filter(schema.is_recorded, joined)], metadata=joined.metadata)

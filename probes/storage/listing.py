@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from probes import schema
 from probes.storage.columns import RECORDED
 from probes.storage.files import StoreFiles
 from probes.storage.recovery import rows_of
 from probes.storage.run_row import read_run_row
+from probes.storage.tags import tags_of
 from probes.storage.writer_lock import is_alive
 
 KILLED = "killed"
@@ -29,6 +31,8 @@ class ListedRun:
         device: The device of the model.
         rows: Rows in all tables, those in its log among them; None where a part cannot be read.
         size: Bytes of its parts.
+        bytes_per_1000_steps: What it was expected to write in 1,000 steps as it began; None of older runs.
+        tags: Its tags.
     """
 
     run: str
@@ -39,6 +43,8 @@ class ListedRun:
     device: str | None
     rows: int | None
     size: int
+    bytes_per_1000_steps: int | None
+    tags: list[str]
 
     def words(self) -> dict[str, str]:
         """Return the run as text, by the heading of each column."""
@@ -51,9 +57,11 @@ class ListedRun:
             "device": self.device or "-",
             "rows": "?" if self.rows is None else f"{self.rows:,}",
             "size": _size(self.size),
+            "per 1,000 steps": "-" if self.bytes_per_1000_steps is None else _size(self.bytes_per_1000_steps),
+            "tags": ", ".join(self.tags),
         }
 
-    def plain(self) -> dict[str, str | int | None]:
+    def plain(self) -> dict[str, Any]:
         """Return the run for JSON: times in ISO 8601."""
         times = {name: None if time is None else time.isoformat() for name, time in self._times()}
         return {**vars(self), **times}
@@ -62,9 +70,9 @@ class ListedRun:
         return ("started", self.started), ("updated", self.updated)
 
 
-def list_runs(files: StoreFiles) -> Iterator[ListedRun]:
-    """Yield the runs of a store, sorted by id; ``meandrift verify`` says which parts cannot be read, and why."""
-    for run in sorted({*files.runs(), *files.workspaces()}):
+def list_runs(files: StoreFiles, runs: Iterable[str] | None = None) -> Iterator[ListedRun]:
+    """Yield the runs of a store, or some, sorted by id; ``meandrift verify`` says which parts cannot be read."""
+    for run in sorted({*files.runs(), *files.workspaces()} if runs is None else runs):
         row = read_run_row(files, run)
         yield ListedRun(
             run,
@@ -75,6 +83,8 @@ def list_runs(files: StoreFiles) -> Iterator[ListedRun]:
             row.get("device") or None,
             _count(files, run),
             sum(files.size(table, run) for table in schema.TABLES),
+            row.get("bytes_per_1000_steps"),
+            tags_of(row),
         )
 
 

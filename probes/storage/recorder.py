@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from shlex import quote
 from types import TracebackType
@@ -23,6 +23,7 @@ from probes.storage.recovery import Recovered, move_to_part
 from probes.storage.rewind import rewind
 from probes.storage.run_row import default_versions, described, gaps_of, spill_run_row, write_run_row
 from probes.storage.run_start import HowToStart, start_run
+from probes.storage.tags import checked_tags
 from probes.storage.writer_lock import WriterLock
 
 log = logging.getLogger("meandrift")
@@ -30,6 +31,7 @@ log = logging.getLogger("meandrift")
 FLUSH_SECONDS = 10.0
 FLUSH_SHARE = 1 / 30  # of the run's age: a plot of a live run lacks its last 3 % at most, and parts stay few
 FLUSH_BYTES = 16 << 20  # a flush holds them in memory
+LOG_SHARE = 8  # the part of max_bytes that the log may take before it becomes a part: an eighth
 
 
 class Recorder:
@@ -48,6 +50,9 @@ class Recorder:
         resume: ``"auto"`` begins the run or goes on with it: see :class:`probes.storage.run_start.HowToStart`.
         resume_step: Go on with the run from this step; its rows with ``step >= resume_step`` are deleted first.
         overwrite: Delete an existing run of this id first.
+        tags: Words that runs are chosen by; None keeps those of a run that goes on.
+        bytes_per_1000_steps: What is expected to be written, for the run's row.
+        max_bytes: What the run is to stay below, by whoever asks for :attr:`nbytes`: rows leave the log sooner.
         fsync: Wait for the disk at each write, so that a power cut loses nothing either.
 
     Attributes:
@@ -72,6 +77,9 @@ class Recorder:
         resume: str | None = None,
         resume_step: int | None = None,
         overwrite: bool = False,
+        tags: Iterable[str] | None = None,
+        bytes_per_1000_steps: int | None = None,
+        max_bytes: int | None = None,
         fsync: bool = False,
     ) -> None:
         self.run = schema.check_run_id(run)
@@ -95,7 +103,11 @@ class Recorder:
                 versions=default_versions() if versions is None else versions,
                 **({"device": device} if device else {}),
                 **({"config": config} if config is not None else {}),
+                **({"tags": checked_tags(tags)} if tags is not None else {}),
+                bytes_per_1000_steps=bytes_per_1000_steps,
             )
+            self._flush_bytes = min(FLUSH_BYTES, FLUSH_BYTES if max_bytes is None else max_bytes // LOG_SHARE)
+            self._in_parts = self._part_bytes() if max_bytes is not None else None
         except BaseException:
             self._owner.release()
             raise
@@ -158,6 +170,13 @@ class Recorder:
                     with self._writing:
                         self._logs[table].forget(segment)
             self._write_row()
+            if self._in_parts is not None:
+                self._in_parts = self._part_bytes()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the run's parts, if it has ``max_bytes``, and half of its log, which a part takes less than."""
+        return (self._in_parts or 0) + sum(table_log.nbytes for table_log in list(self._logs.values())) // 2
 
     def rewind(self, step: int) -> None:
         """Delete the rows of a step and of later ones: the training takes these steps again.
@@ -239,7 +258,10 @@ class Recorder:
         now = time.monotonic()
         waited, age = now - self._flushed, now - self._began
         logged = sum(table_log.nbytes for table_log in self._logs.values())
-        return waited >= max(FLUSH_SECONDS, FLUSH_SHARE * age) or logged >= FLUSH_BYTES
+        return waited >= max(FLUSH_SECONDS, FLUSH_SHARE * age) or logged >= self._flush_bytes
+
+    def _part_bytes(self) -> int:
+        return sum(self._files.size(table, self.run) for table in schema.TABLES)
 
     def _flush_or_wait(self) -> None:
         """Flush; if the file system refuses, say so and go on: the rows are safe in the log."""

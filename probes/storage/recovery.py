@@ -72,6 +72,7 @@ def move_to_part(files: StoreFiles, table: str, run: str, segment: Path, done: R
     number, content = schema.segment_number(segment.name, table), read_segment(segment)
     assert number is not None, segment
     if content.rows is not None and content.rows.num_rows:
+        schema.check_readable(content.rows.schema.metadata, segment)
         stored = part_schema(table, content.rows.schema)
         rows = fitted(content.rows, stored)
         files.put(table, run, schema.part_name(number, number), [rows], stored)
@@ -190,7 +191,7 @@ def _recover_if_dead(files: StoreFiles, run: str, *, force: bool) -> Recovered |
         if row.get("status") == "running":
             last_step = max(done.last_step, row["last_step"] if row["last_step"] is not None else -1)
             write_run_row(files, run, described(row, {"status": "interrupted", "last_step": last_step}))
-    except OSError as error:
+    except (OSError, schema.NewerSchemaError) as error:
         log.warning("run %r is not recovered: %s", run, error)
         return None
     finally:

@@ -18,7 +18,7 @@ from probes import schema
 from probes.arrow_arrays import one_row
 from probes.storage.config_json import config_json, plain_json
 from probes.storage.files import UNFINISHED, StoreFiles
-from probes.storage.parts import write_parquet
+from probes.storage.parts import fitted, write_parquet
 from probes.storage.safe_files import check_folder, is_regular, make_file
 
 RUN_FILE = "part-0.parquet"
@@ -57,12 +57,12 @@ def restore_spilled_row(files: StoreFiles, run: str) -> None:
     path = files.spilled(run) / RUN_FILE
     if is_regular(path):
         with pq.ParquetFile(path) as spilled:
-            files.put(schema.RUNS, run, RUN_FILE, [spilled.read()], _SCHEMA)
+            files.put(schema.RUNS, run, RUN_FILE, [fitted(spilled.read(), _SCHEMA)], _SCHEMA)
         path.unlink()
 
 
 def described(row: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row with these fields set; objects of ``config``, ``versions`` and ``gaps`` become JSON.
+    """Return the row with these fields set; objects of ``config``, ``versions``, ``gaps`` and ``tags`` become JSON.
 
     Raises:
         ValueError: A field is no column of the `runs` table, or its value cannot stand there.
@@ -99,7 +99,8 @@ def default_versions() -> dict[str, str]:
 
 
 def _stamped(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, "updated": datetime.now(UTC), "schema_version": schema.SCHEMA_VERSION}
+    began_under = row.get("schema_version") or schema.SCHEMA_VERSION
+    return {**row, "updated": datetime.now(UTC), "schema_version": began_under}
 
 
 def _config(value: Any) -> str | None:
@@ -110,4 +111,4 @@ def _json(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else plain_json(value)
 
 
-_JSON = {"config": _config, "versions": _json, "gaps": _json}
+_JSON = {"config": _config, "versions": _json, "gaps": _json, "tags": _json}

@@ -110,8 +110,8 @@ def _overlaps(names: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _schema_problems(table: str, stored: pa.Schema) -> Iterator[str]:
-    version = (stored.metadata or {}).get(b"meandrift.schema_version", b"").decode()
-    if not version.isdecimal() or int(version) > schema.SCHEMA_VERSION:
+    version = schema.version_of(stored.metadata)
+    if version is None or version > schema.SCHEMA_VERSION:
         yield f"has schema version {version or 'none'}; this meandrift knows 1 to {schema.SCHEMA_VERSION}"
     if schema.RUN in stored.names:
         yield f"has a column {schema.RUN!r}, which only the path may say"

@@ -19,12 +19,11 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from probes.storage.platform_needs import check_recording
 from probes.storage.safe_files import check_folder, open_regular, read_regular
 
-try:
-    import fcntl
-except ImportError:  # Windows: no flock; the owner's process id decides there
-    fcntl = None  # type: ignore[assignment]
+check_recording()
+import fcntl  # noqa: E402 - not on Windows, which is refused in words of our own
 
 OWNER_FILE = "owner.json"
 RECOVERING = "recovering"
@@ -161,9 +160,7 @@ def _open_locked_once(path: Path) -> tuple[FileIO, int, bool | None]:
 
 
 def _try_lock(file: FileIO) -> bool | None:
-    """True: locked now. False: another has it. None: there are no locks on this file system or platform."""
-    if fcntl is None:
-        return None
+    """True: locked now. False: another has it. None: there are no locks on this file system."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -236,7 +233,7 @@ def _birth(pid: int) -> str | None:
     """Start time of a process in clock ticks since boot, "alive" if only that is known, None if there is none."""
     with suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    if Path("/proc/self/stat").exists() or os.name == "nt":
+    if Path("/proc/self/stat").exists():
         return None
     try:
         os.kill(pid, 0)

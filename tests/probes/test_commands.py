@@ -47,7 +47,7 @@ def test_runs_lists_every_run_with_its_rows_those_of_killed_writers_too_and_writ
     listed = meandrift("runs", store=store)
     lines = listed.stdout.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [["a", "finished"], ["dead", "killed"]]
-    assert [line.split()[-3] for line in lines[1:]] == ["3", "5"]
+    assert [line.split()[-4] for line in lines[1:]] == ["3", "5"]
     assert f"meandrift recover --store {store}" in listed.stderr
     assert sorted((path, path.lstat().st_mtime_ns) for path in store.rglob("*")) == before
 
@@ -70,7 +70,7 @@ def test_runs_shows_a_question_mark_for_a_part_it_cannot_count(store, monkeypatc
     monkeypatch.setenv("COLUMNS", "160")
     [part] = store.glob("steps/run=a/*.parquet")
     part.write_bytes(b"garbage")
-    assert meandrift("runs", store=store).stdout.splitlines()[1].split()[-3] == "?"
+    assert meandrift("runs", store=store).stdout.splitlines()[1].split()[-4] == "?"
 
 
 def test_runs_on_eighty_columns_wraps_and_cuts_nothing_and_names_what_it_leaves_out(store, monkeypatch):

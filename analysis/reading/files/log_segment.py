@@ -33,6 +33,7 @@ def read_segment(path: Path, table: str) -> pa.Table | None:
 
     Raises:
         FileNotFoundError: The segment is gone: its rows are in a part.
+        NewerSchemaError: It was written under a later schema version.
     """
     try:
         content = _content(path)
@@ -43,7 +44,11 @@ def read_segment(path: Path, table: str) -> pa.Table | None:
         return None
     messages = pa.ipc.MessageReader.open_stream(pa.BufferReader(content))
     try:
-        columns = _checked(pa.ipc.read_schema(messages.read_next_message()), table)
+        stored = pa.ipc.read_schema(messages.read_next_message())
+        schema.check_readable(stored.metadata, path)
+        columns = _checked(stored, table)
+    except schema.NewerSchemaError:
+        raise
     except _UNREADABLE:
         if not _is_unfinished(content):
             left_out(path, f"its start is no log of table {table!r}; 'meandrift recover' sets such a file aside")

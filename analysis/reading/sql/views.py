@@ -89,9 +89,11 @@ def _of_log(connection: duckdb.DuckDBPyConnection, table: str, found: list[RunRo
 
 def _columns(path: str) -> frozenset[str]:
     try:
-        return frozenset(pq.read_schema(path).names)
+        stored = pq.read_schema(path)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is no readable Parquet file: {error}") from error
+    schema.check_readable(stored.metadata, path)
+    return frozenset(stored.names)
 
 
 def _literal(path: str) -> str:

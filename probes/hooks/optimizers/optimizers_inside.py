@@ -66,7 +66,8 @@ def _held_by(optimizer: Any) -> Iterator[Any]:
             yield value
 
 
-def first_learning_rate(optimizers: Sequence[Any]) -> Any:
-    """Return the learning rate of the first group of the first optimizer; None where it has none."""
+def first_learning_rate(optimizers: Sequence[Any]) -> dict[str, Any]:
+    """Return the learning rate of the first group of the first optimizer as ``lr``; nothing where it has none."""
     groups = optimizers[0].param_groups if optimizers else []
-    return groups[0].get("lr") if groups else None
+    rate = groups[0].get("lr") if groups else None
+    return {} if rate is None else {"lr": rate}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from probes.recording.opening.run_names import open_unnamed
 from probes.storage.recorder import Recorder
 from probes.storage.run_start import HowToStart
 from probes.storage.spool import spool_folder
+from probes.storage.tags import checked_tags
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Opening:
         run: The run's id; None takes a new name.
         how: What happens to a run that is there, or is not.
         config: The run's configuration.
+        tags: Words that runs are chosen by.
+        max_bytes: What the run is to stay below.
 
     Raises:
         ValueError: The id is not allowed, the step is none, or a run without a name is to go on or to be deleted.
@@ -35,12 +39,16 @@ class Opening:
     run: str | None
     how: HowToStart
     config: Any = None
+    tags: Sequence[str] | None = None
+    max_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.run is not None:
             schema.check_run_id(self.run)
         elif self.how.resumes or self.how.overwrite:
             raise ValueError("a run goes on, or is overwritten, under its name: give run=...")
+        if self.tags is not None:
+            checked_tags(self.tags)
         checked_step(self.how.resume_step)
 
     def take_over(self) -> None:
@@ -52,25 +60,30 @@ class Opening:
         if self.run is not None and (self.how.resumes or self.how.overwrite):
             OPEN_PROBES.close_at(self.place(self.run))
 
-    def open(self, model: nn.Module) -> Recorder:
+    def open(self, model: nn.Module, **described: Any) -> Recorder:
         """Return the recorder of the run.
+
+        Args:
+            model: What is observed.
+            described: Further fields of the run's row.
 
         Raises:
             ValueError: See :class:`probes.storage.run_start.HowToStart`; or another process writes the run.
             OSError: The store cannot be written.
         """
         if self.run is None:
-            return open_unnamed(self.store, type(model).__name__, lambda name: self._recorder(name, model))
-        return self._recorder(self.run, model)
+            return open_unnamed(self.store, type(model).__name__, lambda name: self._recorder(name, model, described))
+        return self._recorder(self.run, model, described)
 
     def place(self, run: str) -> Path:
         """Return a path that a run has to itself: the same by whatever name or link the store is opened."""
         base = schema.local_folder(self.store) or spool_folder(os.fspath(self.store))
         return base.resolve() / schema.WRITERS / run
 
-    def _recorder(self, run: str, model: nn.Module) -> Recorder:
+    def _recorder(self, run: str, model: nn.Module, described: dict[str, Any]) -> Recorder:
         device = next((str(parameter.device) for parameter in model.parameters()), "cpu")
-        return Recorder(self.store, run, device=device, config=self.config, **asdict(self.how))
+        asked = {"config": self.config, "tags": self.tags, "max_bytes": self.max_bytes}
+        return Recorder(self.store, run, device=device, **asked, **described, **asdict(self.how))
 
 
 def checked_step(step: int | None) -> int:

@@ -140,7 +140,7 @@ def test_columns_keep_their_unit_and_formula_in_the_file(tmp_path):
     stored = pa.parquet.read_schema(part)
     assert stored.field("weight_mean").metadata[b"formula"] == b"mean of the entries"
     assert stored.field("step").metadata[b"unit"] == b"steps"
-    assert stored.metadata[b"meandrift.schema_version"] == b"1"
+    assert stored.metadata[schema.VERSION_KEY.encode()] == str(schema.SCHEMA_VERSION).encode()
 
 
 def step_zero(**columns: object) -> pa.RecordBatch:
@@ -249,7 +249,7 @@ def test_a_run_of_a_newer_schema_is_not_written_to(tmp_path, monkeypatch):
     with monkeypatch.context() as newer:
         newer.setattr(schema, "SCHEMA_VERSION", 99)
         Recorder(tmp_path, "a").close()
-    with pytest.raises(ValueError, match=r"schema version 99, and this meandrift writes version 1: update"):
+    with pytest.raises(ValueError, match=r"schema version 99, and this meandrift writes version 2: update"):
         Recorder(tmp_path, "a", resume_step=0)
 
 

@@ -120,7 +120,7 @@ def test_columns_of_another_type_or_missing_are_named(store):
 def test_a_part_of_a_newer_schema_is_named(store):
     first = parts(store, "steps")[0]
     rewrite(first, lambda rows: rows.replace_schema_metadata({"meandrift.schema_version": "99"}))
-    assert faults(store)[str(first)] == "has schema version 99; this meandrift knows 1 to 1"
+    assert faults(store)[str(first)] == "has schema version 99; this meandrift knows 1 to 2"
 
 
 def test_rows_without_a_step_are_named(store):

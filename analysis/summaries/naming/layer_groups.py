@@ -1,0 +1,123 @@
+"""Groups of layers, ``{"encoder": "enc.*"}``, and the numbers of each group in the place of those of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.reading.selection import Patterns, matching
+from analysis.reading.store import AnyStore, Store
+from analysis.reading.tables import Steps, load, measured_cells
+from probes.schema import EPOCH, LAYER, LAYER_INDEX, LAYER_TYPE, LAYERS, RUN, STEP
+
+GROUP, LAYER_COUNT = "group", "layers"
+Groups = Mapping[str, Patterns]
+_LARGEST = {"spectral_norm", "operator_norm", "condition_number"}
+_KEYS = {RUN, STEP, EPOCH, LAYER, LAYER_INDEX, LAYER_TYPE}
+
+
+def groups(
+    store: AnyStore,
+    groups: Groups,
+    *,
+    columns: Sequence[str] | None = None,
+    runs: Patterns = None,
+    steps: Steps = None,
+) -> pd.DataFrame:
+    """Return the table of scalars by groups of layers: a row per (run, step, group).
+
+    A group's number follows from those of its layers in which it was measured: of a length (``*_l2_norm``) the length
+    of all together, ``sqrt(sum(x^2))``; of a count the sum; of ``spectral_norm``, ``operator_norm`` and
+    ``condition_number`` the largest; of any other column the mean over layers, each counted once. NaN in one layer is
+    NaN in the group; a number that no layer of the group has is null.
+
+    Args:
+        store: The store's folder or URL, or an open Store.
+        groups: By name of the group, what :func:`analysis.layers` takes as ``layers``: names, shell patterns,
+            positions. A layer may be in several groups, and in none.
+        columns: Measured columns; None takes all.
+        runs: Run ids or shell patterns.
+        steps: First and last step, both included.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: The store has no such column or run, or a pattern matches no layer.
+    """
+    opened = Store.open(store)
+    rows = load(opened, LAYERS, columns=columns, runs=runs, steps=steps)
+    measured = [name for name in rows.columns if name not in _KEYS]
+    cells = measured_cells(opened, LAYERS, measured, runs=runs, steps=steps)
+    table = in_groups(rows, groups, valid={name: cells[name].to_numpy() for name in measured})
+    return table.drop(columns=[LAYER_INDEX, LAYER_TYPE]).rename(columns={LAYER: GROUP})
+
+
+def in_groups(rows: pd.DataFrame, groups: Groups, *, valid: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:
+    """Return rows of table ``layers`` by groups, each group in the place of a layer; see :func:`groups`.
+
+    Args:
+        rows: The rows.
+        groups: The layers of each group.
+        valid: By column, in which rows it was measured; a column that is not named was measured in all.
+
+    Raises:
+        ValueError: A pattern matches no layer, or there are no groups.
+    """
+    if not groups:
+        raise ValueError("groups: expected at least one, such as {'encoder': 'enc.*'}.")
+    names = list(dict.fromkeys(rows[LAYER].astype(str)))
+    known = {} if valid is None else valid
+    made = []
+    for place, (group, patterns) in enumerate(groups.items()):
+        mine = rows[LAYER].astype(str).isin(matching(patterns, names, what="layer")).to_numpy()
+        of_group = {name: mask[mine] for name, mask in known.items()}
+        one = _one_group(rows[mine], of_group)
+        one[LAYER], one[LAYER_INDEX], one[LAYER_TYPE] = group, place, GROUP
+        made.append(one)
+    table = pd.concat(made, ignore_index=True)
+    table[LAYER] = pd.Categorical(table[LAYER], categories=list(groups))
+    first = [name for name in (RUN, STEP, EPOCH, LAYER, LAYER_INDEX, LAYER_TYPE, LAYER_COUNT) if name in table]
+    return table.sort_values([RUN, STEP, LAYER_INDEX], kind="stable")[
+        [*first, *(name for name in table if name not in first)]
+    ].reset_index(drop=True)
+
+
+def _one_group(rows: pd.DataFrame, valid: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    by_record = rows.groupby([RUN, STEP], observed=True, sort=False)
+    codes, count = by_record.ngroup().to_numpy(), by_record.ngroups
+    table = by_record[[EPOCH]].first() if EPOCH in rows else by_record[[STEP]].first()[[]]
+    table[LAYER_COUNT] = by_record[LAYER].nunique()
+    for name in rows.columns:
+        if name not in _KEYS and pd.api.types.is_numeric_dtype(rows[name]):
+            mask = valid.get(name, np.ones(len(rows), dtype=bool))
+            values = rows[name].to_numpy("float64", na_value=np.nan)
+            table[name] = aggregated(values[mask], codes[mask], count, how=_how(name, rows[name]))
+    return table.reset_index()
+
+
+def aggregated(values: np.ndarray, codes: np.ndarray, count: int, *, how: str) -> np.ndarray:
+    """Return the aggregate of the values of each code, ``(count,)``; NaN where a code has none, or a NaN.
+
+    Args:
+        values: Numbers.
+        codes: The group of each, 0 to ``count - 1``.
+        count: Number of groups.
+        how: ``mean``, ``sum``, ``max`` or ``length``.
+    """
+    result = np.full(count, -np.inf) if how == "max" else np.zeros(count)
+    add: Callable[..., None] = np.maximum.at if how == "max" else np.add.at
+    with np.errstate(invalid="ignore", over="ignore"):
+        add(result, codes, values**2 if how == "length" else values)
+        sizes = np.bincount(codes, minlength=count)
+        result = np.sqrt(result) if how == "length" else result
+        result = result / np.maximum(sizes, 1) if how == "mean" else result
+    return np.where(sizes == 0, np.nan, result)
+
+
+def _how(name: str, column: pd.Series) -> str:
+    if name.endswith("l2_norm"):
+        return "length"
+    if name in _LARGEST:
+        return "max"
+    return "sum" if name.endswith("_nonfinite") or pd.api.types.is_integer_dtype(column) else "mean"

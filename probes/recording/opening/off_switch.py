@@ -1,0 +1,83 @@
+"""The off switch: a probe that does nothing, by ``Probe(..., enabled=False)`` or ``MEANDRIFT=off``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+
+VARIABLE = "MEANDRIFT"
+_WORDS = {"off": False, "0": False, "false": False, "no": False, "on": True, "1": True, "true": True, "yes": True}
+
+
+def is_on() -> bool:
+    """Return whether the environment lets probes record: it does, unless ``MEANDRIFT`` is ``off``.
+
+    Raises:
+        ValueError: ``MEANDRIFT`` is another word than on or off.
+    """
+    word = os.environ.get(VARIABLE, "").strip().lower() or "on"
+    if word not in _WORDS:
+        raise ValueError(f"{VARIABLE}={os.environ[VARIABLE]!r} in the environment: expected on or off.")
+    return _WORDS[word]
+
+
+class SwitchedOff:
+    """The methods of a probe, doing nothing: no hook, thread or file, and no look at any argument.
+
+    What loops read from a probe is there: ``run`` as it was given (empty if it was not), ``epoch`` as it was set, and
+    an empty state for checkpoints.
+    """
+
+    run = ""
+    epoch: int | None = None
+    bytes_per_1000_steps: int | None = 0
+
+    def __init__(self, *_: Any, run: str | None = None, **__: Any) -> None:
+        self.run = run or ""
+
+    def log(self, **_: Any) -> None:
+        """Record nothing."""
+
+    def step(self) -> None:
+        """Observe nothing."""
+
+    def capture(self) -> None:
+        """Read nothing."""
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return an empty state."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take any state, also that of a probe that was on."""
+
+    def attach(self, *, step: int | None = None) -> None:
+        """Put no hooks on."""
+
+    def detach(self) -> None:
+        """Do nothing."""
+
+    def close(self, status: str = "finished") -> None:
+        """Do nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the block."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Switchable:
+    """Base of a class that can be switched off: its instances then do nothing, and are instances of it all the same."""
+
+    def __new__(cls, *_: Any, enabled: bool = True, **__: Any) -> Self:
+        """Make an instance, of the class that does nothing if it is switched off."""
+        return super().__new__(cls if enabled and is_on() else _idle_class(cls))
+
+
+def _idle_class(cls: type) -> type:
+    return cls if issubclass(cls, SwitchedOff) else type(f"SwitchedOff{cls.__name__}", (SwitchedOff, cls), {})

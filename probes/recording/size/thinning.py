@@ -1,0 +1,62 @@
+"""Thinning: a run that is to stay below a number of bytes records more and more rarely."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from probes.gaps import Gaps
+from probes.schema import SPLIT, STEP, TRAIN
+
+_LIMIT = "the run is to stay below max_bytes"
+DENSE = 1 / 2  # of the bytes go to all records
+SHARE = 1 / 32  # goes to each doubling of their distance
+FILLED = 15 / 16  # of max_bytes: the rest is for the other half of the log, see Recorder.nbytes
+LEAST_BYTES = 1_000_000  # the files of a run with a few records take a tenth of it
+
+
+class Thinning:
+    """Decides which records and rows are kept, so that a run never has more than ``max_bytes``.
+
+    Half of the bytes go to all records; each further 32nd doubles the distance of those that are kept, up to one in
+    65,536. So a run of any length fits, and its early steps are the densest. Evaluations are always kept. A gap says
+    from which step on how many records are left out.
+
+    Attributes:
+        factor: Every so many-th record is kept.
+    """
+
+    def __init__(self, max_bytes: int, gaps: Gaps) -> None:
+        """Begin with all records.
+
+        Raises:
+            ValueError: ``max_bytes`` is no whole number, or too small for any run.
+        """
+        if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < LEAST_BYTES:
+            raise ValueError(f"max_bytes={max_bytes!r}: expected a whole number of bytes, {LEAST_BYTES:,} or more.")
+        self.factor = 1
+        self._max_bytes, self._gaps = max_bytes, gaps
+        self._full = False
+        self._records = 0
+
+    def keeps_record(self, step: int, nbytes: int) -> bool:
+        """Return whether the next record is kept, in a run that has so many bytes now."""
+        self._look(step, nbytes)
+        self._records += 1
+        return not self._full and (self._records - 1) % self.factor == 0
+
+    def keeps_row(self, row: Mapping[str, Any]) -> bool:
+        """Return whether a row of table ``steps`` is kept."""
+        return row[SPLIT] != TRAIN or not (self._full or row[STEP] % self.factor)
+
+    def _look(self, step: int, nbytes: int) -> None:
+        used = nbytes / (FILLED * self._max_bytes)
+        was_full, self._full = self._full, used >= 1
+        if self._full and not was_full:
+            self._gaps.note(what="records", why=f"none is kept: {_LIMIT}", first_step=step)
+        factor = 1 if used < DENSE or self._full else 2 ** (1 + math.floor((used - DENSE) / SHARE))
+        if factor > self.factor:
+            tell = self._gaps.warn if self.factor == 1 else self._gaps.note
+            self.factor = factor
+            tell(what="records", why=f"only one in {factor} is kept: {_LIMIT}", first_step=step)
