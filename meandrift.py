@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis import (
         FIGURES,
+        channel_drift,
+        channels,
         compare,
         drift,
         fields,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from analysis.query import query
     from dynamics.norms import convert, fold
     from probes import Probe, Recorder
+    from probes.checkpoints.inspection import inspect
     from probes.metrics import metric
     from probes.schema import Column
 
@@ -49,9 +52,12 @@ _HERE = Path(__file__).resolve().parent
 _HOMES = {
     "Probe": "probes",
     "Recorder": "probes",
+    "inspect": "probes.checkpoints.inspection",
     "metric": "probes.metrics",
     "Column": "probes.schema",
     "FIGURES": "analysis",
+    "channel_drift": "analysis",
+    "channels": "analysis",
     "compare": "analysis",
     "drift": "analysis",
     "fields": "analysis",
@@ -76,6 +82,8 @@ __all__ = [
     "Column",
     "Probe",
     "Recorder",
+    "channel_drift",
+    "channels",
     "compare",
     "convert",
     "drift",
@@ -86,6 +94,7 @@ __all__ = [
     "gradient_concentration",
     "histogram_density",
     "histograms",
+    "inspect",
     "layers",
     "metric",
     "parameters",

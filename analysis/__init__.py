@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from analysis.gallery.figure import figure as figure
     from analysis.reading.run_table import runs as runs
     from analysis.reading.run_table import with_settings as with_settings
+    from analysis.reading.tables import channels as channels
     from analysis.reading.tables import fields as fields
     from analysis.reading.tables import histograms as histograms
     from analysis.reading.tables import layers as layers
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
     from analysis.reading.tables import steps as steps
     from analysis.summaries.densities import histogram_density as histogram_density
     from analysis.summaries.gradient_concentration import gradient_concentration as gradient_concentration
+    from analysis.summaries.nonlinearities.channel_drift import channel_drift as channel_drift
     from analysis.summaries.scaled_drift import with_scaled_drift as with_scaled_drift
     from analysis.summaries.transforms import compare as compare
     from analysis.summaries.transforms import drift as drift
 
 _HOMES = {
     "FIGURES": "analysis.figures",
+    "channel_drift": "analysis.summaries.nonlinearities.channel_drift",
+    "channels": "analysis.reading.tables",
     "compare": "analysis.summaries.transforms",
     "drift": "analysis.summaries.transforms",
     "fields": "analysis.reading.tables",
@@ -45,6 +49,8 @@ _HOMES = {
 }
 __all__ = [
     "FIGURES",
+    "channel_drift",
+    "channels",
     "compare",
     "drift",
     "fields",

@@ -15,6 +15,7 @@ COMMANDS = (  # each has a typer app named `app`
     "dynamics.authors_checkpoints.commands",
     "analysis.commands",
     "probes.commands",
+    "probes.checkpoints.commands",
 )
 USAGE, INTERRUPTED = 2, 130  # exit statuses: a mistake of the caller; ended by Ctrl-C, as a shell counts it
 

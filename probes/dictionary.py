@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from probes.metrics import METRICS
 from probes.schema import (
+    CHANNEL_COLUMNS,
+    CHANNELS,
     HISTOGRAM_COLUMNS,
     HISTOGRAMS,
     KEYS,
@@ -27,6 +29,7 @@ def columns_by_table() -> dict[str, tuple[Column, ...]]:
     own = {
         LAYERS: _measured(LAYERS),
         PARAMETERS: _measured(PARAMETERS),
+        CHANNELS: CHANNEL_COLUMNS,
         HISTOGRAMS: HISTOGRAM_COLUMNS,
         SPECTRA: SPECTRA_COLUMNS,
         STEPS: (*STEPS_COLUMNS, *NETWORK_COLUMNS),

@@ -19,8 +19,10 @@ from probes.measuring.measurement import State
 from probes.measuring.plan import EVERY, Cadence, Plan
 from probes.measuring.sources import check_sources
 from probes.metrics import Metric
+from probes.mirrors.mirrors import mirrors_of
 from probes.model.parameters import parameters_of
 from probes.model.selection import Pattern, select_layers
+from probes.probe_pass.batch import ProbeBatch
 from probes.ranks import Ranks
 from probes.recording.open_run import OpenRun
 from probes.recording.opening.open_probes import OPEN_PROBES
@@ -28,6 +30,7 @@ from probes.recording.opening.opening import Opening, checked_step
 from probes.recording.step import StepInProgress
 from probes.recording.step_rows import StepRows
 from probes.recording.tables.arrow_tables import Tables
+from probes.recording.writer import Observer
 from probes.step_cycle import StepCycle, offered_sources
 from probes.storage.run_start import HowToStart
 
@@ -79,6 +82,9 @@ class Probe:
         resume_step: int | None = None,
         overwrite: bool = False,
         distributed: bool | None = None,
+        probe_batch: Any = None,
+        observers: Sequence[Observer] = (),
+        mirror: Any = None,
         _limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         """Attach to a model.
@@ -106,6 +112,11 @@ class Probe:
                 process that still writes the run is closed first.
             distributed: Work with the other ranks of the process group; None: if there are several. Every rank then
                 makes the same probe, and rank 0 writes.
+            probe_batch: A batch, or a function of the model that passes one, for table ``channels``: see
+                :class:`probes.probe_pass.batch.ProbeBatch` and docs/mean_drift.md.
+            observers: Called with the tables of each block of records, `observer({"layers": table, ...})`, in the
+                writer's thread of rank 0; one that raises is a gap.
+            mirror: Where scalars and histograms are shown too: "wandb", "tensorboard" or a `SummaryWriter`.
 
         Raises:
             ValueError: The run exists, or is to go on at a step and does not exist; the id is not allowed, a pattern,
@@ -115,7 +126,8 @@ class Probe:
         self._epoch: int | None = None
         self._evaluation = evaluation
         self._optimizers = as_optimizers(optimizer)
-        self._plan = Plan(metrics, every)
+        self._batch = None if probe_batch is None else ProbeBatch(probe_batch)
+        self._plan = Plan(metrics, every, probe_batch=self._batch is not None)
         self._ranks = Ranks(distributed=distributed)
         check_sources(self._plan.metrics, offered_sources(self._ranks))
         self._selection = select_layers(model, include=include, exclude=exclude)
@@ -130,6 +142,7 @@ class Probe:
             gaps=self._gaps,
             budget=self._budget,
             ranks=self._ranks,
+            observers=(*observers, *mirrors_of(mirror, store=store)),
         )
         self.run = self._run.name
         self._rows = StepRows(self._run.put_row)
@@ -271,6 +284,7 @@ class Probe:
             state=self._state,
             budget=self._budget if self._ranks.count == 1 else None,
             evaluation=self._evaluation,
+            batch=self._batch,
             finished=self._hand_on,
         )
 

@@ -13,7 +13,7 @@ from probes.hooks.convolutions import CONVOLUTION
 from probes.hooks.gradient_hooks import MICRO_BATCHES, GradientHooks
 from probes.hooks.optimizers.grad_scaler import loss_scale
 from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
-from probes.hooks.optimizers.optimizer_steps import OptimizerSteps
+from probes.hooks.optimizers.optimizer_steps import OptimizerSteps, Updated
 from probes.hooks.optimizers.optimizers_inside import stepping_optimizers
 from probes.hooks.optimizers.unseen_steps import UnseenSteps
 from probes.hooks.outputs import OutputHooks
@@ -25,14 +25,17 @@ from probes.measuring.plan import Plan
 from probes.measuring.pricing import SpectraSchedule
 from probes.measuring.sources import DERIVED, in_turns, parameter_sources
 from probes.metrics import Metric
-from probes.model.layer import Layer
+from probes.metrics.channels import PROBE_BATCH
 from probes.model.new_modules import NewModules
 from probes.model.parameters import Parameter
 from probes.model.selection import Selection
+from probes.probe_pass.batch import ProbeBatch
+from probes.probe_pass.probe_pass import ProbePass
 from probes.ranks import Ranks
 from probes.recording.step import StepInProgress
+from probes.schema import FEEDS
 
-_OF_SHAPES = {CONVOLUTION, "spectra"}
+_OF_SHAPES = {CONVOLUTION, "spectra", PROBE_BATCH.reads, FEEDS}  # and what else needs hooks without a reducer
 _OF_GRADIENTS = {"gradient", "gradient_histogram", "parameter_gradient"}
 
 
@@ -42,7 +45,8 @@ def offered_sources(ranks: Ranks) -> list[str]:
     Those of layers are in ``probes.measuring.sources``, those of parameters in ``probes.measuring.parameter_values``,
     the others beside their hooks in ``probes.hooks``.
     """
-    return [*parameter_sources(ranks), *parameter_value_sources(ranks), *DERIVED, GROUP_LR, CONVOLUTION, MICRO_BATCHES]
+    of_hooks = [GROUP_LR, CONVOLUTION, MICRO_BATCHES, PROBE_BATCH.reads, FEEDS]
+    return [*parameter_sources(ranks), *parameter_value_sources(ranks), *DERIVED, *of_hooks]
 
 
 class StepCycle:
@@ -66,6 +70,7 @@ class StepCycle:
         state: State,
         budget: Budget | None,
         evaluation: bool,
+        batch: ProbeBatch | None,
         finished: Callable[[StepInProgress], None],
     ) -> None:
         """Attach the hooks and begin with a step.
@@ -81,22 +86,22 @@ class StepCycle:
             state: The tensors that metrics keep from one record to the next.
             budget: Pays for metrics that are computed in the background; without it none are.
             evaluation: Count passes in eval mode or under no_grad as well.
+            batch: The probe batch, or None.
             finished: Called at the end of each step that is measured.
         """
         self.step = self.first_step = step
-        self._layers, self._parameters = selection.layers, parameters
+        self._everything = Updated(selection.layers, parameters)
         self._plan, self._ranks, self._gaps = plan, ranks, gaps
         self._state, self._budget = state, budget
         self._finished = finished
         self._stepping = stepping_optimizers(optimizers)
-        self._several_optimizers = len(self._stepping) > 1
         self._unseen_steps = UnseenSteps(
             [parameter.value for parameter in parameters if parameter.value is not None], self._step_seen, gaps
         )
         self._passes = TrainingPasses(selection.root, self._pass_begins)
         self._outputs = OutputHooks(
             selection.root,
-            self._layers,
+            selection.layers,
             {metric.reads: metric.reducer for metric in plan.metrics if metric.reducer is not None},
             ranks=ranks,
             shapes=any(metric.reads in _OF_SHAPES for metric in plan.metrics),
@@ -107,13 +112,14 @@ class StepCycle:
         self._gradients = GradientHooks(parameters, ranks=ranks, report=self._fail)
         self._optimizer_steps = OptimizerSteps(
             self._stepping,
-            self._layers,
+            self._everything,
             before=self._before_update,
             after=self._after_update,
             over=self.finish_step,
             report=self._fail,
         )
-        self._spectra_schedule = SpectraSchedule(self._layers, plan.spectra_interval, gaps.note)
+        self._spectra_schedule = SpectraSchedule(selection.layers, plan.spectra_interval, gaps.note)
+        self._probe_pass = ProbePass(selection, batch, ranks=ranks, interval=plan.passes_interval, note=gaps.note)
         self._new_modules = NewModules(selection.root)
         self._captured = False
         self._observations: list[Observation] = []
@@ -137,12 +143,12 @@ class StepCycle:
 
     def observe(self) -> None:
         """Measure before the update, for a loop whose optimizer has no hooks."""
-        self._before_update(self._layers, None, None)
+        self._before_update(self._everything, None)
 
     def capture(self) -> None:
         """Measure before the update now, and not when the optimizer is about to step."""
         if not self._captured:
-            self._before_update(self._layers, None, None)
+            self._before_update(self._everything, None)
             self._captured = True
 
     def finish_step(self, *, late: bool = False) -> None:
@@ -188,26 +194,25 @@ class StepCycle:
         return StepInProgress(
             self.step,
             due,
-            layers=self._layers,
-            parameters=len(self._parameters),
+            layers=self._everything.layers,
+            parameters=len(self._everything.parameters),
             state=self._state,
             gaps=self._gaps,
             budget=self._budget,
         )
 
-    def _before_update(self, layers: Sequence[Layer], optimizer: Any, gradient_scale: Tensor | None) -> None:
+    def _before_update(self, updated: Updated, gradient_scale: Tensor | None) -> None:
         """Measure what is there before the update.
 
         Args:
-            layers: The layers that are about to be updated, and those that no optimizer updates.
-            optimizer: What is about to step; None where that is not known.
+            updated: What is about to be updated, and what no optimizer updates.
             gradient_scale: The factor on the gradients that the optimizer will divide by.
         """
         if self._measured is None or self._captured:
             return
         try:
             self._new_modules.look(self._gaps)
-            observation = self._observation(layers, optimizer, gradient_scale)
+            observation = self._observation(updated, gradient_scale)
             self._note_unclipped(observation)
             self._measured.measure(observation)
             self._tell_missing_gradients(observation)
@@ -220,7 +225,7 @@ class StepCycle:
         self._outputs.pause(paused=True)
         self._gradients.pause(paused=True)
 
-    def _observation(self, layers: Sequence[Layer], optimizer: Any, gradient_scale: Tensor | None) -> Observation:
+    def _observation(self, updated: Updated, gradient_scale: Tensor | None) -> Observation:
         solved = self._spectra_schedule.solved_at(self.step, self._outputs.shapes)
         sources = {
             **parameter_sources(self._ranks, gradient_scale=gradient_scale),
@@ -230,18 +235,12 @@ class StepCycle:
             **self._outputs.sources(),
             **self._gradients.sources(),
             GROUP_LR: learning_rate_source(self._stepping),
+            **self._probe_pass.sources(self._outputs.shapes),
         }
         there = self._new_modules.holds
-        parameters = {one.index: one for one in self._updated_by(optimizer) if there(one.module)}
-        return Observation(
-            self.step, {layer.index: layer for layer in layers if there(layer.module)}, sources, parameters
-        )
-
-    def _updated_by(self, optimizer: Any) -> Sequence[Parameter]:
-        if optimizer is None or not self._several_optimizers:
-            return self._parameters
-        own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        return [one for one in self._parameters if id(one.value) in own]
+        layers = {layer.index: layer for layer in updated.layers if there(layer.module)}
+        parameters = {one.index: one for one in updated.parameters if there(one.module)}
+        return Observation(self.step, layers, sources, parameters)
 
     def _note_unclipped(self, observation: Observation) -> None:
         assert self._measured is not None
@@ -265,7 +264,7 @@ class StepCycle:
     def _after_update(self) -> None:
         self._outputs.pause(paused=False)
         self._gradients.pause(paused=False)
-        if self._several_optimizers:
+        if len(self._stepping) > 1:
             self._outputs.end_of_optimizer_step()
         if self._measured is None:
             return

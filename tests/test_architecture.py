@@ -57,8 +57,10 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "model": {"gaps"},
         "measuring": {"metrics", "model", "ranks", "schedule", "schema"},
         "hooks": {"measuring", "metrics", "model", "gaps", "ranks"},
+        "probe_pass": {"hooks", "measuring", "metrics", "model", "ranks"},
         "background": {"measuring", "metrics"},
-        "storage": {"arrow_arrays", "schema"},
+        "mirrors": {"schema"},
+        "storage": {"arrow_arrays", "mirrors", "schema"},
         "recording": {
             "arrow_arrays",
             "background",
@@ -70,6 +72,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
             "schema",
             "storage",
         },
+        "checkpoints": {"measuring", "metrics", "model", "ranks", "recording", "schema", "storage"},
         "integrations": {"probe", "recording"},
     },
     "analysis": {
@@ -78,6 +81,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "findings": {"reading", "summaries"},
         "plotting": {"reading", "summaries"},
         "figures": {"plotting", "reading", "summaries"},
+        "inference": {"reading", "summaries"},
         "gallery": {"figures", "plotting", "reading", "summaries", "whole_file"},
         "paper": {"reading", "summaries", "whole_file"},
         "report": {"findings", "plotting", "reading", "summaries", "whole_file"},
@@ -90,10 +94,10 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "bounds": {"norms"},
         "landscape": {"norms"},
         "runtime": {"norms"},
-        "classifier": {"bounds", "data", "landscape", "models", "norms", "runtime"},
+        "classifier": {"bounds", "data", "landscape", "models", "norms", "runtime", "source_commit"},
         "authors_checkpoints": {"classifier", "data", "models"},
         "gan": {"bounds", "data", "models", "norms", "runtime"},
-        "sweeps": {"classifier", "gan", "norms", "runtime"},
+        "sweeps": {"classifier", "data", "gan", "norms", "runtime"},
     },
 }
 """For each inner folder, the folders and modules of the same package that it may import."""

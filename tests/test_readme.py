@@ -33,6 +33,7 @@ REGISTRIES = {
     "a finding": "analysis/findings",
     "a norm": "dynamics/norms",
     "an integration": "probes/integrations",
+    "a mirror": "probes/mirrors",
 }
 """Where something of a kind is added."""
 

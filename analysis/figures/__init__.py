@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from analysis.figures.accuracy import Accuracy
 from analysis.figures.accuracy_time import AccuracyTime
-from analysis.figures.activation_drift import ActivationDrift
+from analysis.figures.channels import Channels
 from analysis.figures.dead_fraction import DeadFraction
+from analysis.figures.drift_by_depth import DriftByDepth
+from analysis.figures.drift_map import DriftMap
 from analysis.figures.gan_bounds import GanBounds
 from analysis.figures.gan_gradients import GanGradients
 from analysis.figures.gan_losses import GanLosses
@@ -18,9 +20,12 @@ from analysis.figures.gan_samples import GanSamples
 from analysis.figures.gan_scores import GanScores
 from analysis.figures.gradient_histogram_map import GradientHistogramMap
 from analysis.figures.gradient_histograms import GradientHistograms
+from analysis.figures.gradient_mass import GradientMass
 from analysis.figures.gradient_norm import GradientNorm
 from analysis.figures.gradient_sparsity import GradientSparsity
 from analysis.figures.gradient_variance import GradientVariance
+from analysis.figures.landscape import Landscape
+from analysis.figures.layer_means import LayerMeans
 from analysis.figures.learning_rates import LearningRates
 from analysis.figures.lipschitz import Lipschitz
 from analysis.figures.mean_drift import MeanDrift
@@ -30,20 +35,23 @@ from analysis.figures.singular_value_map import SingularValueMap
 from analysis.figures.singular_values import SingularValues
 from analysis.figures.spectrum import Spectrum
 from analysis.figures.update_size import UpdateSize
-from analysis.figures.weight_mean import WeightMean
 from analysis.plotting.figure_spec import FigureSpec
 
 _ALL: tuple[type[FigureSpec], ...] = (
     GradientSparsity,
     Accuracy,
-    WeightMean,
+    LayerMeans,
     MeanDrift,
     GradientHistograms,
     SingularValues,
-    ActivationDrift,
+    DriftMap,
+    DriftByDepth,
+    Channels,
     DeadFraction,
     NormsByLayer,
     Lipschitz,
+    Landscape,
+    GradientMass,
     GradientVariance,
     GradientNorm,
     GradientHistogramMap,

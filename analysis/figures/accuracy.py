@@ -5,28 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from analysis.plotting.axes.corner_note import write_in_corner
-from analysis.plotting.column_words import axis_label, definition, with_smoothing
+from analysis.plotting.column_words import axis_label, with_smoothing
 from analysis.plotting.figure_spec import FigureSpec, Prepared
+from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_quantity import draw_by_quantity
-from analysis.plotting.panels.panel_text import PanelText
+from analysis.reading.tables import records
 from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
-from analysis.summaries.transforms import MEAN, block_means, over_runs, smooth
+from analysis.summaries.transforms import RUNS, block_means, over_runs, smooth
 from probes.schema import RUN, SPLIT, STEP, STEPS
 
 COLUMN = "accuracy"
+BEST, BEST_SPREAD = "best", "best_spread"
 MOST_RECORDS = 200  # a line
 MOST_NAMED = 6  # of more arms only the best of each norm is named
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy(FigureSpec):
-    """Accuracy over steps; one panel per split, one line per norm, the best value of each in the corner.
+    """Accuracy over steps; one panel per split, one line per norm. The message names the best accuracy of each.
 
+    The best of an arm is the mean over its runs of each run's best record, which is not the best of their mean.
     The accuracy of single batches is noisy. A split of more than 200 records is drawn as means of blocks of records;
     the title of its panel gives their size.
 
@@ -43,14 +44,19 @@ class Accuracy(FigureSpec):
     across_models = True
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the accuracy over runs, a row for each arm, split and step; ``block`` is the records in each mean."""
+        """Return the accuracy over runs, a row for each arm, split and step.
+
+        ``block`` is the number of records in each mean. ``best`` and ``best_spread`` are mean and standard deviation
+        over the runs of each run's best record of the split, as recorded.
+        """
         rows = rows.sort_values(STEP, kind="stable")
+        best = _best(rows)
         rows = rows.assign(**{COLUMN: smooth(rows, column=COLUMN, window=self.smooth, by=[RUN, SPLIT])})
         parts = []
         for split in _in_order(rows):
             of_split, size = block_means(rows[rows[SPLIT] == split], column=COLUMN, by=[RUN], most=MOST_RECORDS)
             parts.append(over_runs(of_split, column=COLUMN, by=(SPLIT, STEP)).assign(block=size))
-        return pd.concat(parts, ignore_index=True)
+        return pd.concat(parts, ignore_index=True).merge(best, on=[ARM, SPLIT], how="left")
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per split, test data first."""
@@ -59,11 +65,18 @@ class Accuracy(FigureSpec):
         grid = draw_by_quantity(
             figure,
             {_title(table[table[SPLIT] == split]): table[table[SPLIT] == split] for split in splits},
-            PanelText(self.title, with_smoothing(definition(column), self.smooth), axis_label(column)),
+            PanelText(
+                self.title, with_smoothing(_message(table[table[SPLIT] == splits[0]]), self.smooth), axis_label(column)
+            ),
         )
         for axes in grid:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        _write_best(grid[0], table[table[SPLIT] == splits[0]])
+
+
+def _best(rows: pd.DataFrame) -> pd.DataFrame:
+    by_run = rows.groupby([ARM, RUN, SPLIT], observed=True)[COLUMN].max().reset_index()
+    arms = by_run.groupby([ARM, SPLIT], observed=True)[COLUMN]
+    return pd.DataFrame({BEST: arms.mean(), BEST_SPREAD: arms.std(ddof=1).fillna(0.0)}).reset_index()
 
 
 def _in_order(table: pd.DataFrame) -> list[str]:
@@ -76,9 +89,13 @@ def _title(rows: pd.DataFrame) -> str:
     return f"{rows[SPLIT].iloc[0]} data" + (f", means of {size} records" if size > 1 else "")
 
 
-def _write_best(axes: Axes, table: pd.DataFrame) -> None:
-    best = table.groupby([ARM_ORDER, ARM, NORM], observed=True)[MEAN].max().reset_index()
+def _message(table: pd.DataFrame) -> str:
+    """Return the best accuracy of each arm, with the deviation over its runs where it has several."""
+    best = table.groupby([ARM_ORDER, ARM, NORM], observed=True)[[BEST, BEST_SPREAD, RUNS]].max().reset_index()
     if len(best) > MOST_NAMED:
-        best = best.sort_values(MEAN).drop_duplicates(NORM, keep="last").sort_values(ARM_ORDER)
-    lines = [f"{arm}  {100 * value:.2f} %" for arm, value in zip(best[ARM], best[MEAN], strict=True)]
-    write_in_corner(axes, ["best", *lines[:MOST_NAMED]])
+        best = best.sort_values(BEST).drop_duplicates(NORM, keep="last").sort_values(ARM_ORDER)
+    named = [
+        f"{row[ARM]} {100 * row[BEST]:.2f}" + (f" ± {100 * row[BEST_SPREAD]:.2f}" if row[RUNS] > 1 else "") + " %"
+        for row in records(best.head(MOST_NAMED))
+    ]
+    return f"Best {table[SPLIT].iloc[0]} record of a run: {', '.join(named)}"

@@ -11,8 +11,8 @@ from matplotlib.ticker import PercentFormatter
 from analysis.plotting.axes.corner_note import write_in_corner
 from analysis.plotting.column_words import axis_label
 from analysis.plotting.figure_spec import FigureSpec, Prepared
+from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_quantity import draw_by_quantity
-from analysis.plotting.panels.panel_text import PanelText
 from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from analysis.summaries.subsets import having
 from analysis.summaries.transforms import over_runs

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plotting.figure_spec import FigureSpec, Prepared
+from analysis.plotting.page import PanelText
 from analysis.plotting.panels.gan_curves import QUANTITY, by_quantity, draw_quantities
-from analysis.plotting.panels.panel_text import PanelText
 from analysis.plotting.style import GREY
 from analysis.summaries.transforms import MEAN
 from probes.schema import SPLIT, STEPS

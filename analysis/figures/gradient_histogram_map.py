@@ -11,10 +11,11 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from analysis.figures.overview import set_cell_steps, step_edges
+from analysis.plotting.axes.cells import step_edges
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import color_bar, write_title
 from analysis.plotting.panel_grid import layer_arm_panels
+from analysis.plotting.panels.heat_maps import set_cell_steps
 from analysis.plotting.style import ALARM
 from analysis.plotting.tick_labels import power_of_ten, scientific
 from analysis.reading.tables import records

@@ -7,27 +7,34 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.column_words import axis_label, definition, with_smoothing
+from analysis.plotting.column_words import axis_label, mathtext, meaning, with_smoothing
 from analysis.plotting.figure_spec import FigureSpec, Prepared
+from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_layer import draw_by_layer
-from analysis.plotting.panels.panel_text import PanelText
-from analysis.summaries.layer_choice import readable, weight_layers, with_choice
+from analysis.summaries.layer_choice import FEW_LAYERS, readable, weight_layers, with_choice
 from analysis.summaries.transforms import over_runs, smoothed
+
+EXACT, NEAR = "grad_sparsity", "grad_near_sparsity"
+COLUMN = "column"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientSparsity(FigureSpec):
     """How sparse the gradient that the optimizer uses is; one panel per layer, one line per norm.
 
+    Under LeakyReLU no entry is exactly zero, short of underflow: where every record is 0, the share of entries that are
+    nearly zero is drawn in the place of empty panels, and the message says so.
+
     Attributes:
         column: ``grad_sparsity``, exact zeros, or ``grad_near_sparsity``, entries far below the typical magnitude.
         smooth: Number of records a trailing mean takes; 1 smooths nothing.
     """
 
-    column: str = "grad_sparsity"
+    column: str = EXACT
     smooth: int = 1
     name = "gradient_sparsity"
     title = "Sparsity of the gradient"
+    patterns = (EXACT, NEAR)
     paper = "Fig. 1"
     published_convolutions = (44, 56)
 
@@ -36,13 +43,22 @@ class GradientSparsity(FigureSpec):
         return (self.column,)
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the sparsity over runs, a row for each arm, layer and step."""
-        rows = readable(weight_layers(rows, self.layers), self.layers, most=6)
-        return over_runs(smoothed(rows, self.column, window=self.smooth), column=self.column)
+        """Return the sparsity over runs, a row for each arm, layer and step; ``column`` names what is in it."""
+        rows = readable(weight_layers(rows, self.layers), self.layers, most=6, all_up_to=FEW_LAYERS)
+        never = self.column == EXACT and NEAR in rows and rows[NEAR].notna().any() and (rows[EXACT] == 0).all()
+        column = NEAR if never else self.column
+        table = over_runs(smoothed(rows, column, window=self.smooth), column=column)
+        return table.assign(**{COLUMN: column})
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per layer."""
-        column = prepared.columns[self.column]
-        note = with_smoothing(definition(column), self.smooth)
-        note = with_choice(note, prepared.table, of=prepared.of_layers)
-        draw_by_layer(figure, prepared.table, PanelText(self.title, note, axis_label(column)))
+        table = prepared.table
+        column = prepared.columns[str(table[COLUMN].iloc[0])]
+        note = meaning(column)
+        note = f"{note[:1].upper()}{note[1:]}"
+        if column.name != self.column:
+            note = f"No entry is exactly zero in any record. {note}"
+        note += "; each panel has its own scale"
+        note = with_choice(with_smoothing(note, self.smooth), table, of=prepared.of_layers)
+        text = PanelText(self.title, note, axis_label(column), formula=mathtext(column))
+        draw_by_layer(figure, table, text, sharey=False)

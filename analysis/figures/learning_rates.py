@@ -7,24 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from analysis.plotting.axes.limits import robust_limits
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import legend_entries, write_title
 from analysis.plotting.panel_grid import panels
-from analysis.plotting.panels.arm_curves import arm_appearances, band_note
-from analysis.summaries.comparison_arms import ARM
+from analysis.plotting.panels.arm_curves import EXTRA_WIDTH, arm_appearances, band_note
+from analysis.reading.tables import records
+from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.subsets import having
 from analysis.summaries.transforms import MEAN, SPREAD, over_runs
 from probes.schema import RUN, SPLIT, STEPS
 
 RATE, ACCURACY = "learning_rate", "accuracy"
+MOST_NAMED = 4  # arms in the message
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningRates(FigureSpec):
-    """Best accuracy of each run against its learning rate, one line per norm.
+    """Best accuracy of each run against its learning rate, one line per norm; the rates stand side by side.
 
     Attributes:
         split: ``"test"`` or ``"train"``.
@@ -53,25 +55,41 @@ class LearningRates(FigureSpec):
         return over_runs(best, column=ACCURACY, by=(RATE,))
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw one panel with a line and error bars an arm."""
+        """Draw one panel with a line and error bars an arm; a rate is a place, for what lies between was not tried."""
         table = prepared.table
-        (axes,) = panels(figure, 1, height=2.0)
+        (axes,) = panels(figure, 1, height=1.8)
         rates = sorted(table[RATE].unique())
         appearances = arm_appearances(table)
         for place, (arm, (color, dashes, marker)) in enumerate(appearances.items()):
             mine = table[table[ARM] == arm].sort_values(RATE)
-            aside = 10 ** (0.03 * (place - (len(appearances) - 1) / 2))  # beside each other, not over each other
-            x = mine[RATE].to_numpy("float64") * aside
+            width = 1.2 + EXTRA_WIDTH * (len(appearances) - 1 - place) / max(len(appearances) - 1, 1)
             axes.errorbar(
-                x, mine[MEAN], yerr=mine[SPREAD], color=color, linestyle=dashes, marker=marker, markersize=4, capsize=2
+                [rates.index(rate) for rate in mine[RATE]],
+                mine[MEAN],
+                yerr=mine[SPREAD],
+                color=color,
+                linestyle=dashes,
+                linewidth=width,
+                marker=marker,
+                markersize=5,
+                capsize=3,
             )
-        axes.set_xscale("log")
-        axes.set_xticks(rates, labels=[f"{rate:g}" for rate in rates])
-        axes.xaxis.set_minor_locator(NullLocator())
-        limits = robust_limits(np.concatenate([table[MEAN] - table[SPREAD], table[MEAN] + table[SPREAD]]))
+        axes.set_xticks(range(len(rates)), labels=[f"{rate:g}" for rate in rates])
+        axes.set_xlim(-0.3, len(rates) - 0.7)
+        limits = robust_limits(np.concatenate([table[MEAN] - table[SPREAD], table[MEAN] + table[SPREAD]]), cut=False)
         axes.set_ylim(*(limits or (0, 1)))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        axes.set_xlabel("learning rate")
+        axes.set_xlabel("learning rate (only these were tried)")
         axes.set_ylabel(f"best {self.split} accuracy")
-        note = band_note(f"best record of each run on {self.split} data", table)
+        note = band_note(f"{_message(table)}Best record of each run on {self.split} data", table)
         write_title(figure, self.title, note, legend_entries(appearances))
+
+
+def _message(table: pd.DataFrame) -> str:
+    """Return how far each arm's best accuracy falls from its best to its worst rate."""
+    arms = records(arms_of(table))
+    spans = [table.loc[table[ARM] == arm[ARM], MEAN] for arm in arms]
+    if len(arms) > MOST_NAMED:
+        return ""
+    named = [f"{arm[ARM]} {100 * (span.max() - span.min()):.2f}" for arm, span in zip(arms, spans, strict=True)]
+    return f"From the best to the worst rate: {', '.join(named)} points. "

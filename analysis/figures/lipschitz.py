@@ -1,74 +1,124 @@
-"""Product of the layers' operator norms, and the complexity of Neyshabur et al., from the layers' norms."""
+"""The bracket around the network's Lipschitz constant: an upper bound, a measured lower bound, the paper's product."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.plotting.axes.curves import Curve
+from analysis.plotting.axes.nan_marks import mark_nan, runs_with_nan
 from analysis.plotting.figure_spec import FigureSpec, Prepared
-from analysis.plotting.panels.by_quantity import draw_by_quantity
-from analysis.plotting.panels.panel_text import PanelText
-from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
-from analysis.summaries.layer_choice import weight_layers
-from analysis.summaries.operator_norms import with_operator_norms
-from analysis.summaries.transforms import over_runs
-from probes.schema import RUN, STEP
+from analysis.plotting.page import legend_entry, write_title
+from analysis.plotting.panels.arm_curves import arm_appearances, arm_curve, band_note
+from analysis.plotting.panels.curve_panels import draw_panels, set_steps
+from analysis.plotting.style import INK, Appearance, Dashes
+from analysis.plotting.tick_labels import scientific
+from analysis.reading.tables import records
+from analysis.summaries.comparison_arms import ARM, arms_of
+from analysis.summaries.transforms import MEAN, end_together, over_runs
+from probes.schema import STEP, STEPS
 
-PRODUCT, COMPLEXITY, QUANTITY = "operator_norm_product", "neyshabur_complexity", "quantity"
-_TITLES = {PRODUCT: "product of operator norms", COMPLEXITY: "Neyshabur complexity"}
+QUANTITY = "quantity"
+UPPER, PRODUCT, LOWER = "lipschitz_bound", "unfolded_product", "jacobian_norm"
+_LINES: dict[str, tuple[str, Dashes]] = {
+    UPPER: ("upper bound: product of operator norms", (0, ())),
+    PRODUCT: ("product of the matrices' norms: no bound", (0, (1, 1.5))),
+    LOWER: ("lower bound: steepest measured at test images", (0, (5, 1.5))),
+}
+FORMULA = (
+    r"$\max_x \sigma_1(\partial f/\partial x) \leq L \leq \prod_l \max_x |W_l * x|/|x|$,  norms folded in;"
+    r"   $\prod_l \sigma_1(W_l)$"
+)
+MOST_NAMED = 4  # arms in the message
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lipschitz(FigureSpec):
-    """Products over the layers, as powers of ten; one panel per quantity, one line per norm.
+    """Upper bound, measured lower bound and the paper's product over training; one panel per norm, on one scale.
 
-    What normalisation layers scale by is in neither. Product of operator norms: of the layers with a weight matrix; it
-    bounds the network's Lipschitz constant only where the layers are a chain without batch norm, and table ``steps``
-    has the bound of the whole network as ``lipschitz_bound``. Neyshabur complexity: the product of the spectral norms
-    times the root of the summed stable ranks, which the bound of Neyshabur et al. (2018) grows with; the paper's Eq. 4,
-    column ``spectral_complexity`` of table ``steps``, has another sum beside the product.
+    The network's Lipschitz constant lies between the bounds. The product of the spectral norms of the unfolded matrices
+    is what the paper calls the Lipschitz constant; it bounds nothing where there are convolutions. A network without a
+    known upper bound has the lower one alone.
     """
 
     name = "lipschitz"
-    title = "Products of the layers' norms"
-    columns = ("spectral_norm", "stable_rank")
-    patterns = ("operator_norm", "spectral_norm")  # a network without convolutions has no operator norms of its own
+    title = "How far the network can stretch its input"
+    reads = STEPS
+    columns = (LOWER,)
+    patterns = (UPPER, PRODUCT, LOWER)
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return log10 of both over runs, a row for each arm, ``quantity`` and step."""
-        rows = with_operator_norms(weight_layers(rows, self.layers))
-        logs = rows[[RUN, ARM, ARM_ORDER, NORM, STEP]].copy()
-        logs["operator"] = log10(rows["operator_norm"])
-        logs["spectral"] = log10(rows["spectral_norm"])
-        logs["rank"] = rows["stable_rank"].astype("float64")
-        sums = logs.groupby([RUN, ARM_ORDER, ARM, NORM, STEP], observed=True).sum(min_count=1).reset_index()
-        whole = logs.isna().groupby([rows[RUN], rows[STEP]], observed=True).any().any(axis="columns")
-        broken = whole.reindex(pd.MultiIndex.from_frame(sums[[RUN, STEP]])).to_numpy()
-        values = {PRODUCT: sums["operator"], COMPLEXITY: sums["spectral"] + 0.5 * log10(sums["rank"])}
-        parts = [
-            over_runs(sums.assign(value=value.mask(broken)), column="value", by=(STEP,)).assign(**{QUANTITY: name})
-            for name, value in values.items()
-        ]
+        """Return the three over runs, a row for each arm, ``quantity`` and step; one that no run has is left out."""
+        parts = []
+        for column in _LINES:
+            measured = rows[rows[column].notna() | (column == LOWER)] if column in rows else rows.iloc[:0]
+            if len(measured):
+                parts.append(over_runs(measured, column=column, by=(STEP,)).assign(**{QUANTITY: column}))
         return pd.concat(parts, ignore_index=True)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw one panel per quantity."""
+        """Draw one panel per arm, the bracket shaded."""
         table = prepared.table
-        draw_by_quantity(
+        appearances = arm_appearances(table)
+        tables = {str(arm): table[table[ARM] == arm] for arm in arms_of(table)[ARM]}
+        curves = {arm: _curves(mine, appearances[arm]) for arm, mine in tables.items()}
+        grid = draw_panels(
+            figure, {arm: list(by.values()) for arm, by in curves.items()}, height=2.6, log=True, level=1.0
+        )
+        set_steps(grid, table)
+        for axes, (arm, mine) in zip(grid, tables.items(), strict=True):
+            _shade(axes, curves[arm])
+            mark_nan(axes, mine, runs_with_nan(mine), x=STEP, curves=list(curves[arm].values()))
+        drawn = set(table[QUANTITY])
+        legend = [legend_entry(words, INK, dashes) for name, (words, dashes) in _LINES.items() if name in drawn]
+        note = f"{_message(table)}The Lipschitz constant lies in the shaded range"
+        note += "" if UPPER in drawn else " above the line: this network has no known upper bound"
+        note += "; grey: 1"
+        write_title(
             figure,
-            {title: table[table[QUANTITY] == name] for name, title in _TITLES.items()},
-            PanelText(
-                self.title,
-                "left: ∏ operator norm; right: ∏ spectral norm · √(Σ stable rank); normalisation layers not counted",
-                "log₁₀",
-            ),
+            self.title,
+            band_note(note, table),
+            legend,
+            formula=FORMULA,
+            xlabel="step",
+            ylabel="[logits / pixel]",
         )
 
 
-def log10(values: pd.Series) -> pd.Series:
-    """Return the decimal logarithm in double precision: NaN of NaN, minus infinity of zero."""
-    with np.errstate(divide="ignore"):
-        return values.astype("float64").map(np.log10)
+def _curves(rows: pd.DataFrame, appearance: Appearance) -> dict[str, Curve]:
+    by_quantity = {name: rows[rows[QUANTITY] == name] for name in _LINES}
+    return {
+        name: replace(arm_curve(mine, appearance), dashes=_LINES[name][1])
+        for name, mine in by_quantity.items()
+        if len(mine)
+    }
+
+
+def _shade(axes: Axes, curves: dict[str, Curve]) -> None:
+    """Shade the range between the bounds at the steps that have both."""
+    if UPPER not in curves:
+        return
+    pair = pd.concat([pd.Series(curves[name].y, index=curves[name].x) for name in (LOWER, UPPER)], axis=1).dropna()
+    color = curves[UPPER].color
+    axes.fill_between(pair.index.to_numpy("float64"), pair[0], pair[1], color=color, alpha=0.12, linewidth=0, zorder=0)
+
+
+def _message(table: pd.DataFrame) -> str:
+    """Return the bracket of each arm at its last record."""
+    arms = records(arms_of(table))
+    if len(arms) > MOST_NAMED or not end_together(table) or UPPER not in set(table[QUANTITY]):
+        return ""
+    said = []
+    for arm in arms:
+        mine = table[table[ARM] == arm[ARM]].sort_values(STEP).groupby(QUANTITY)[MEAN].last()
+        if {LOWER, UPPER} <= set(mine.dropna().index):
+            low, high = (_number(mine[name]) for name in (LOWER, UPPER))
+            said.append(f"{arm[ARM]} {low} to {high}")
+    return f"At the end: {'; '.join(said)}. " if said else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}" if 0.01 <= value < 99.5 else scientific(float(f"{value:.1e}"))

@@ -8,19 +8,22 @@ from types import MappingProxyType
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.column_words import axis_label, definition, with_smoothing
+from analysis.plotting.column_words import axis_label, mathtext, meaning, with_smoothing
 from analysis.plotting.figure_spec import FigureSpec, Prepared
+from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_layer import draw_by_layer
-from analysis.plotting.panels.panel_text import PanelText
-from analysis.summaries.layer_choice import readable, weight_layers, with_choice
-from analysis.summaries.transforms import drift, over_runs, smoothed
+from analysis.summaries.comparison_arms import ARM, ARM_ORDER
+from analysis.summaries.layer_choice import FEW_LAYERS, readable, weight_layers, with_choice
+from analysis.summaries.transforms import MEAN, drift, end_together, last_value, over_runs, smoothed
+from probes.schema import LAYER
 
 COLUMN = "weight_mean"
+MOST_NAMED = 4  # arms in the message
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeanDrift(FigureSpec):
-    """Drift of the weight mean from its first record; one panel per layer, one line per norm.
+    """Drift of the weight mean from its first record; one panel per layer, one line per norm, each its own scale.
 
     Attributes:
         smooth: Number of records a trailing mean takes; 1 smooths nothing.
@@ -38,7 +41,7 @@ class MeanDrift(FigureSpec):
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the drift over runs, a row for each arm, layer and step."""
-        rows = readable(weight_layers(rows, self.layers), self.layers, most=6)
+        rows = readable(weight_layers(rows, self.layers), self.layers, most=6, all_up_to=FEW_LAYERS)
         if self.from_start:
             rows = rows.assign(**{COLUMN: drift(rows, column=COLUMN)})
         return over_runs(smoothed(rows, COLUMN, window=self.smooth), column=COLUMN)
@@ -46,7 +49,19 @@ class MeanDrift(FigureSpec):
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per layer, with the line of zero."""
         column = prepared.columns[COLUMN]
-        since, what = (", minus its value at the first record", "drift of the ") if self.from_start else ("", "")
-        note = with_smoothing(definition(column) + since, self.smooth)
-        note = with_choice(note, prepared.table, of=prepared.of_layers)
-        draw_by_layer(figure, prepared.table, PanelText(self.title, note, what + axis_label(column), level=0.0))
+        since, what = (", less its value at the first record", "drift of the ") if self.from_start else ("", "")
+        note = f"{_message(prepared.table, drift=self.from_start)}The {meaning(column)}{since}"
+        note += "; each panel has its own scale"
+        note = with_choice(with_smoothing(note, self.smooth), prepared.table, of=prepared.of_layers)
+        text = PanelText(self.title, note, what + axis_label(column), level=0.0, formula=mathtext(column))
+        draw_by_layer(figure, prepared.table, text, sharey=False)
+
+
+def _message(table: pd.DataFrame, *, drift: bool) -> str:
+    """Return in how many layers the mean has fallen under each arm."""
+    last = last_value(table)
+    arms = [arm for _, arm in last.groupby([ARM_ORDER, ARM], observed=True)]
+    if not drift or len(arms) > MOST_NAMED or not end_together(table):
+        return ""
+    counts = [f"{arm[ARM].iloc[0]} {int((arm[MEAN] < 0).sum())} of {arm[LAYER].nunique()}" for arm in arms]
+    return f"At the end the mean has fallen in: {', '.join(counts)} layers. "

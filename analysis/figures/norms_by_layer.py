@@ -21,15 +21,18 @@ from analysis.reading.tables import records
 from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.layer_choice import in_depth_order, weight_layers
 from analysis.summaries.operator_norms import OPERATOR, SPECTRAL, with_operator_norms
-from analysis.summaries.transforms import MEAN, NAN_RUNS, SPREAD, SURVIVORS, last_record, over_runs
+from analysis.summaries.subsets import at_last_common_step
+from analysis.summaries.transforms import MEAN, NAN_RUNS, SPREAD, SURVIVORS, over_runs
 from probes.schema import LAYER, STEP
 
+FORMULA = r"$\sigma_1(W)$ of the matrix;   $\max_x |W * x|\,/\,|x|$ of the layer"
+MOST_NAMED = 4  # arms in the message
 COMPARED = (SPECTRAL, OPERATOR)  # columns of table `layers`
 
 
 @dataclass(frozen=True, kw_only=True)
 class NormsByLayer(FigureSpec):
-    """Spectral norm of the unfolded matrix and operator norm of the convolution, by depth, at the last record."""
+    """Spectral norm of the unfolded matrix and operator norm of the convolution, at the last step of all runs."""
 
     name = "norms_by_layer"
     title = "Spectral norm of the matrix against operator norm of the layer"
@@ -37,14 +40,18 @@ class NormsByLayer(FigureSpec):
     patterns = (OPERATOR, SPECTRAL)  # a network without convolutions has no operator norms of its own
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return both norms for each arm and layer, averaged over the finite runs; ``nan_runs`` are not finite."""
-        last = last_record(with_operator_norms(weight_layers(rows, self.layers)))
-        steps = last.groupby(ARM, observed=True)[STEP].max()
+        """Return both norms for each arm and layer, averaged over the finite runs; ``nan_runs`` are not finite.
+
+        Raises:
+            ValueError: The runs have no step after the first in common.
+        """
+        measured = with_operator_norms(weight_layers(rows, self.layers))
+        last = at_last_common_step(measured, what="operator norms")
         tables = [over_runs(last, column=column, by=(LAYER,)).set_index([ARM, LAYER]) for column in COMPARED]
         table = tables[0].drop(columns=[MEAN, SPREAD, SURVIVORS])
         for column, each in zip(COMPARED, tables, strict=True):
             table[column] = each[SURVIVORS]
-        return table.reset_index().assign(step=lambda frame: frame[ARM].map(steps))
+        return table.reset_index().assign(step=int(last[STEP].iloc[0]))
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per arm, the layers from input to output."""
@@ -68,7 +75,18 @@ class NormsByLayer(FigureSpec):
                 "operator norm, padding and stride included", INK, "", marker="^", markersize=5, fillstyle="none"
             ),
         ]
-        write_title(figure, self.title, f"last record of each run, up to step {step}; grey: 1", legend, ylabel="norm")
+        note = f"At step {step}, of all runs. {_message(table)}The grey line is 1, where spectral norm holds the matrix"
+        write_title(figure, self.title, note, legend, formula=FORMULA, ylabel="norm")
+
+
+def _message(table: pd.DataFrame) -> str:
+    """Return by how much the convolutions stretch beyond what their matrices say, in the layer where it is most."""
+    ratio = (table[OPERATOR] / table[SPECTRAL]).groupby(table[ARM], observed=True).max()
+    arms = [arm[ARM] for arm in records(arms_of(table))]
+    if len(arms) > MOST_NAMED or not np.isfinite(ratio).all() or not (ratio > 1.01).any():
+        return ""
+    named = ", ".join(f"{arm} {ratio[arm]:.1f}" for arm in arms)
+    return f"The layer stretches by more than its matrix, at most: {named} times. "
 
 
 def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], color: ColorType) -> None:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.summaries.layer_choice import NETWORKS_OF_A_GAN
 from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE, SPLIT, STEP
-
-_NETWORKS_OF_A_GAN = ("critic", "discriminator", "generator")
 
 
 @dataclass(frozen=True)
@@ -143,8 +142,8 @@ class RunRecords:
     def networks(self) -> list[np.ndarray]:
         """Return the places of the layers of each network: of critic and generator where a GAN is observed, or all."""
         first = np.array([name.partition(".")[0] for name in self.layers])
-        named = [np.flatnonzero(first == name) for name in _NETWORKS_OF_A_GAN if name in first]
-        rest = np.flatnonzero(~np.isin(first, _NETWORKS_OF_A_GAN))
+        named = [np.flatnonzero(first == name) for name in NETWORKS_OF_A_GAN if name in first]
+        rest = np.flatnonzero(~np.isin(first, NETWORKS_OF_A_GAN))
         return [*named, rest] if len(rest) else named
 
     def of_network_outputs(self) -> np.ndarray:

@@ -17,7 +17,8 @@ from analysis.reading.selection import Patterns, abbreviated
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import Steps
 from analysis.summaries.comparison_arms import arms
-from analysis.summaries.layer_choice import in_depth_order, weight_layers
+from analysis.summaries.layer_choice import CONVOLUTIONS, convolutions, in_depth_order, published_layers, weight_layers
+from analysis.summaries.nonlinearities.layers_before import with_feeds
 from probes import schema
 from probes.schema import Column
 
@@ -60,14 +61,15 @@ def prepare(
 ) -> Prepared:
     """Return a figure's numbers; arguments and errors as :func:`figure`."""
     spec, opened = choose(name, **options), Store.open(store)
-    run_table = read_runs(opened, runs=runs)
+    run_table, shown = read_runs(opened, runs=runs), ""
     if paper:
-        spec = _as_published(spec, opened, list(run_table[schema.RUN]), options)
+        spec, shown = _as_published(spec, opened, list(run_table[schema.RUN]), options)
     if not spec.across_models:
         _one_model(spec, run_table)
     rows, columns = _read(spec, opened, run_table, steps)
+    run_table = run_table[run_table[schema.RUN].isin(rows[schema.RUN].unique())].reset_index(drop=True)
     of_layers = len(in_depth_order(weight_layers(rows, spec.layers))) if schema.LAYER in rows else 0
-    return Prepared(spec, spec.prepare(rows), columns, run_table, of_layers, opened)
+    return Prepared(spec, spec.prepare(rows), columns, run_table, of_layers, shown, opened)
 
 
 def choose(name: str, **options: Any) -> FigureSpec:
@@ -85,24 +87,21 @@ def choose(name: str, **options: Any) -> FigureSpec:
     return FIGURES[name](**options)
 
 
-def _as_published(spec: FigureSpec, store: Store, runs: list[str], given: dict[str, Any]) -> FigureSpec:
+def _as_published(spec: FigureSpec, store: Store, runs: list[str], given: dict[str, Any]) -> tuple[FigureSpec, str]:
+    """Return the figure with its published options, and which published layers it shows, in words."""
     preset = {key: value for key, value in spec.published.items() if key not in given}
-    if spec.published_convolutions and spec.layers is None:
-        preset["layers"] = _convolutions(spec, store, runs)
-    return replace(spec, **preset)
+    numbers = spec.published_convolutions or preset.get("places", ())
+    if not numbers or spec.layers is not None:
+        return replace(spec, **preset), ""
+    names = _convolutions(store, runs)
+    if spec.published_convolutions:
+        preset["layers"] = published_layers(names, numbers)
+    shown = f"layers {', '.join(map(str, numbers))} as published" if len(names) == CONVOLUTIONS else ""
+    return replace(spec, **preset), shown
 
 
-def _convolutions(spec: FigureSpec, store: Store, runs: list[str]) -> list[str]:
-    rows = tables.layers(store, columns=[], runs=runs)
-    rows = rows[rows[schema.LAYER_TYPE].astype(str).str.startswith("Conv")]
-    depth = rows.groupby(schema.LAYER, observed=True)[schema.LAYER_INDEX].min().sort_values(kind="stable")
-    wanted = spec.published_convolutions
-    if len(depth) <= max(wanted):
-        raise ValueError(
-            f"figure {spec.name!r} as published shows convolutions {', '.join(map(str, wanted))} of "
-            f"DenseNet-BC, counted from 0; this network has {len(depth)}: choose with layers="
-        )
-    return [str(depth.index[number]) for number in wanted]
+def _convolutions(store: Store, runs: list[str]) -> list[str]:
+    return in_depth_order(convolutions(tables.layers(store, columns=[], runs=runs)))
 
 
 def _one_model(spec: FigureSpec, runs: pd.DataFrame) -> None:
@@ -128,11 +127,13 @@ def _read(spec: FigureSpec, store: Store, runs: pd.DataFrame, steps: Steps) -> t
         runs=chosen,
         layers=spec.layers if has_layers else None,
         steps=steps,
-        measured=needed,
+        measured=() if spec.keeps_unmeasured else needed,
     )
     if rows.empty:
         raise ValueError(f"figure {spec.name!r}: no row of table {table!r} has {', '.join(needed)} measured")
     rows = rows.astype({schema.RUN: str}).merge(_arms(spec, runs), on=schema.RUN, how="left")
+    if spec.before_nonlinearity:
+        rows = with_feeds(rows, store)
     return rows, {name: described[name] for name in (*needed, *further)}
 
 

@@ -1,4 +1,4 @@
-"""Names, units and formulas of columns, as a figure writes them."""
+"""Names, units, meanings and formulas of columns, as a figure writes them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,41 @@ _WORDS = {
     "var": "variance",
     "l2": "L2",
     "lr": "learning rate",
+}
+# For people: what the schema says in the words of a program. Formulas are mathtext.
+_MEANINGS = {
+    "accuracy": ("share of right answers", ""),
+    "loss": ("mean cross-entropy", ""),
+    "weight_mean": ("mean of a layer's weights", r"$\sum_i w_i\,/\,n$"),
+    "weight_var": ("variance of a layer's weights", r"$\sum_i (w_i-\bar w)^2\,/\,n$"),
+    "activation_mean": ("mean of a layer's output over batch, channels and places", r"$\sum_i x_i\,/\,n$"),
+    "activation_var": ("variance of a layer's output", r"$\sum_i (x_i-\bar x)^2\,/\,n$"),
+    "grad_mean": ("mean of the gradient's entries", r"$\sum_i g_i\,/\,n$"),
+    "grad_var": ("variance of the gradient's entries", r"$\sum_i (g_i-\bar g)^2\,/\,n$"),
+    "grad_l2_norm": ("length of the gradient", r"$(\sum_i g_i^2)^{1/2}$"),
+    "grad_sparsity": ("share of the gradient's entries that are exactly zero", r"$\#\{i: g_i=0\}\,/\,n$"),
+    "grad_near_sparsity": (
+        "share of the gradient's entries a thousand times smaller than their root mean square",
+        r"$\#\{i: |g_i| < 2^{\lfloor \log_2 \mathrm{rms}\rfloor-10}\}\,/\,n$",
+    ),
+    "update_ratio": ("length of the step relative to the length of the weight", r"$|W'-W|\,/\,|W|$"),
+    "update_angle": ("angle by which the step turns the weight", r"$\angle(W, W')$"),
+    "singular_value_mean": (
+        "mean singular value of the weight as a matrix, outputs by all else",
+        r"$(\sigma_1+\ldots+\sigma_r)\,/\,r$ of $W$ unfolded to $(out,\ in\,k_h k_w)$",
+    ),
+    "kernel_singular_value_mean": (
+        "largest singular value of each kernel slice, averaged",
+        r"mean over $o, i$ of $\sigma_1(W_{o,i,:,:})$",
+    ),
+    "spectral_norm": ("largest singular value of the weight as a matrix", r"$\sigma_1(W)$"),
+    "operator_norm": ("largest factor by which the layer lengthens an input", r"$\max_x |W * x|\,/\,|x|$"),
+    "stable_rank": ("stable rank of the weight as a matrix", r"$\sum_i \sigma_i^2\,/\,\sigma_1^2$"),
+    "effective_rank": ("effective rank of the weight as a matrix", r"$\exp H(\sigma / \sum_i\sigma_i)$"),
+    "dead_fraction": (
+        "share of channels that are nowhere positive in the batch",
+        r"$\#\{c: \max_{n,h,w} x_{nchw} \leq 0\}\,/\,C$",
+    ),
 }
 
 
@@ -27,6 +62,16 @@ def definition(column: Column) -> str:
     """Return the formula and the tensor of a column, as the store gives them."""
     tensor = f"  ({column.tensor})" if column.tensor else ""
     return f"{column.formula}{tensor}" if column.formula else in_words(column.name)
+
+
+def meaning(column: Column) -> str:
+    """Return what a column is, in words; its name for a column that this project does not define."""
+    return _MEANINGS.get(column.name, (in_words(column.name), ""))[0]
+
+
+def mathtext(column: Column) -> str:
+    """Return a column's formula as mathtext; nothing for a column that this project does not define."""
+    return _MEANINGS.get(column.name, ("", ""))[1]
 
 
 def with_smoothing(note: str, window: int) -> str:

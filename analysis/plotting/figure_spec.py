@@ -12,6 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plotting.ligatures import turn_off_ligatures
+from analysis.plotting.page import write_setting
+from analysis.plotting.setting import setting_line
 from analysis.plotting.style import house_style
 from analysis.plotting.tick_labels import write_plainly
 from analysis.reading.selection import Patterns
@@ -31,13 +33,15 @@ class FigureSpec(ABC):
         name: The figure's name on the command line and of its files.
         title: Title of the figure.
         reads: The store's table it reads.
-        columns: The columns it reads; rows in which one was not measured are dropped.
+        columns: The columns it reads; rows in which one was not measured are dropped, unless ``keeps_unmeasured``.
         patterns: Shell patterns of further columns, of which the store must have one; a row may lack any of them.
+        keeps_unmeasured: Whether rows stay in which one of ``columns`` was not measured.
         paper: Number of the published figure, ``"Fig. 4"``; empty if the paper has none.
         published: Options that give the published figure.
         published_convolutions: Published layers, by their place among the convolutions counted from 0.
         settings: Settings of the runs that are an axis of the figure: columns of the rows, and no part of the arm.
         across_models: Whether runs of different networks may stand in one figure.
+        before_nonlinearity: Whether it shows layers before a nonlinearity: rows carry ``feeds_nonlinearity``.
         of_gans: Whether only GAN trainings have its columns.
     """
 
@@ -47,11 +51,13 @@ class FigureSpec(ABC):
     reads: ClassVar[str] = schema.LAYERS
     columns: ClassVar[tuple[str, ...]] = ()
     patterns: ClassVar[tuple[str, ...]] = ()
+    keeps_unmeasured: ClassVar[bool] = False
     paper: ClassVar[str] = ""
     published: ClassVar[Mapping[str, Any]] = NO_OPTIONS
     published_convolutions: ClassVar[tuple[int, ...]] = ()
     settings: ClassVar[tuple[str, ...]] = ()
     across_models: ClassVar[bool] = False
+    before_nonlinearity: ClassVar[bool] = False
     of_gans: ClassVar[bool] = False
 
     def needed(self) -> tuple[str, ...]:
@@ -84,6 +90,7 @@ class Prepared:
         columns: Unit, formula and reference of the columns it was made from, as the store describes them.
         runs: :func:`analysis.runs` of the runs in it.
         of_layers: Number of layers that a readable choice was made from.
+        shown: Published layers that it shows, in words.
         store: The store, for a figure that shows files beside the tables.
     """
 
@@ -92,6 +99,7 @@ class Prepared:
     columns: Mapping[str, Column]
     runs: pd.DataFrame
     of_layers: int = 0
+    shown: str = ""
     store: AnyStore = ""
 
     def draw(self) -> Figure:
@@ -99,6 +107,7 @@ class Prepared:
         with house_style():
             figure = Figure()
             self.spec.draw(figure, self)
+            write_setting(figure, " · ".join(part for part in (setting_line(self.runs), self.shown) if part))
             for axes in figure.axes:
                 write_plainly(axes)
             turn_off_ligatures(figure)

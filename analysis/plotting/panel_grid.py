@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from analysis.plotting.style import WIDTH
 
 MOST_PANELS, MOST_COLUMNS = 24, 4
+SMALL = 6.6  # points of a title that would not fit otherwise
 
 
 def panels(
@@ -69,10 +70,14 @@ def name_panel(axes: Axes, name: str, *, arm: str = "") -> None:
     """
     spec = axes.get_subplotspec()
     across = spec.get_gridspec().ncols if spec is not None else 1
-    most = int((WIDTH - 0.9) / across / 0.082)  # inches a bold letter of 8.5 points
+    room = (WIDTH - 0.9) / across
+    most, most_small = int(room / 0.082), int(room / 0.064)  # inches a bold letter of 8.5 points, and of 6.6
     together = f"{arm}: {name}" if arm else name
     if arm and len(together) > most:
-        axes.set_title(f"{shortened(arm, most)}\n{shortened(name, most)}")
+        size = SMALL if len(arm) > most else None
+        axes.set_title(f"{shortened(arm, most_small)}\n{shortened(name, most_small if size else most)}", fontsize=size)
+    elif len(together) > most and " " in together:  # words, not the name of a layer
+        axes.set_title(shortened(together, most_small), fontsize=SMALL)
     else:
         axes.set_title(shortened(together, most))
 

@@ -66,7 +66,7 @@ def write_plainly(axes: Axes) -> None:
     """Give both axes labels of plain text, unless they were given labels of their own; their scales must be set."""
     for axis in (axes.xaxis, axes.yaxis):
         labels = axis.get_major_formatter()
-        if isinstance(labels, LogFormatterSciNotation):
+        if isinstance(labels, LogFormatterSciNotation) and min(axis.get_view_interval()) > 0:
             _write_decades(axis)
         elif isinstance(labels, ScalarFormatter):
             axis.set_major_formatter(Plain())

@@ -92,6 +92,21 @@ def parameters(
     return load(store, schema.PARAMETERS, columns=columns, runs=runs, layers=parameters, steps=steps, measured=measured)
 
 
+def channels(
+    store: AnyStore,
+    *,
+    columns: Sequence[str] | None = None,
+    runs: Patterns = None,
+    layers: Patterns = None,
+    steps: Steps = None,
+) -> pd.DataFrame:
+    """Return what each nonlinearity sees of the probe batch, a row per (run, step, layer, channel).
+
+    Arguments as :func:`layers`. A store without this table is refused: only a Probe with ``probe_batch`` makes it.
+    """
+    return load(store, schema.CHANNELS, columns=columns, runs=runs, layers=layers, steps=steps)
+
+
 def steps(
     store: AnyStore,
     *,

@@ -22,6 +22,7 @@ class ChartColumn:
         title: The chart's title.
         log: Whether its axis is logarithmic at first.
         from_start: Whether the first recorded value is subtracted at first.
+        before_nonlinearity: Whether it has lines of the layers before a nonlinearity alone.
     """
 
     table: str
@@ -29,6 +30,7 @@ class ChartColumn:
     title: str
     log: bool = False
     from_start: bool = False
+    before_nonlinearity: bool = False
 
     @property
     def key(self) -> str:
@@ -42,8 +44,8 @@ DEFAULTS = (
     ChartColumn(LAYERS, "weight_mean", "Drift of the weight mean", from_start=True),
     ChartColumn(LAYERS, "spectral_norm", "Spectral norm of the weight"),
     ChartColumn(LAYERS, "activation_var", "Variance of the output", log=True),
-    ChartColumn(LAYERS, "activation_drift", "Drift of the channel means"),
-    ChartColumn(LAYERS, "dead_fraction", "Dead channels"),
+    ChartColumn(LAYERS, "activation_drift", "Drift of the channel means", before_nonlinearity=True),
+    ChartColumn(LAYERS, "dead_fraction", "Dead channels", before_nonlinearity=True),
     ChartColumn(LAYERS, "grad_sparsity", "Sparsity of the gradient"),
 )
 NETWORK = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,10 +63,10 @@ class RunTable:
         self.steps, self._records_of = np.unique(rows[STEP].to_numpy(), return_inverse=True)
         self._always = np.isin(self.steps, np.asarray(always, dtype=np.int64))
 
-    def lines(self, column: str, *, most: int) -> Lines:
+    def lines(self, column: str, *, most: int, only: Collection[str] | None = None) -> Lines:
         """Return a column as lines of about ``most`` points.
 
-        A column that the rows lack gives lines without points.
+        A column that the rows lack gives lines without points, and so do layers that are not among ``only``.
         """
         shape = len(self.steps), len(self.names)
         values, measured = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
@@ -76,6 +76,8 @@ class RunTable:
             where = self._records_of[valid], self._columns_of[valid]
             values[where] = stored.drop_null().cast(pa.float64(), safe=False).to_numpy()
             measured[where] = True
+        if only is not None:
+            measured[:, [name not in only for name in self.names]] = False
         kept = kept_records(values, measured, most=most, always=self._always)
         lines, records = np.nonzero(kept.T)
         counts = np.bincount(lines, minlength=len(self.names))

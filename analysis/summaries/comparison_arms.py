@@ -20,7 +20,8 @@ ARM, NORM, ARM_ORDER = "arm", "norm", "arm_order"
 # Settings of how or where a run was made, not of the computation.
 NOT_COMPARED = {
     *("seed", "run", "store", "device", "config_device", "data_dir", "every", "include", "exclude"),
-    *("bracket_every", "landscape_every", "not_measured"),
+    *("probe_images", "bracket_every", "landscape_every", "not_measured"),
+    *("records", "save_means", "commit"),
 }
 
 

@@ -106,6 +106,14 @@ def density(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
     return np.asarray(inside / ((histogram.n or np.nan) * np.diff(edges)))
 
 
+def root_mean_square(histogram: Histogram) -> float:
+    """Return the root mean square of the finite elements, spread evenly over their bins; NaN without one."""
+    low, high, total = histogram.edges[:-1], histogram.edges[1:], histogram.counts.sum()
+    if not total:
+        return float("nan")
+    return float(np.sqrt(histogram.counts @ ((low**2 + low * high + high**2) / 3) / total))
+
+
 def central_range(rows: pd.DataFrame, *, share: float) -> float:
     """Return the least bin edge r such that each row has at least ``share`` of its finite elements in [-r, r].
 

@@ -90,6 +90,25 @@ def gradient_concentration(rows: pd.DataFrame, *, tensor: str = "gradient") -> p
     return pd.concat([keys, pd.DataFrame(measured, index=chosen.index)], axis="columns")
 
 
+def mass_curve(row: pd.DataFrame, shares: np.ndarray) -> np.ndarray:
+    """Return the share of the entries, largest first, that holds each share of the squared length.
+
+    Entries are spread evenly over their bins.
+
+    Args:
+        row: One row of :func:`analysis.histograms`.
+        shares: Of the squared length, from 0 to 1.
+
+    Returns:
+        As many numbers; NaN where the tensor has a NaN or infinite entry, no entry, or zeros alone.
+    """
+    histogram = pooled(row)
+    magnitudes = magnitudes_of(histogram)
+    if histogram.n_nonfinite or not len(magnitudes.counts):
+        return np.full(len(shares), np.nan)
+    return np.array([_even_entries(magnitudes, share) / magnitudes.n if share else 0.0 for share in shares])
+
+
 def entries_for_share(magnitudes: Magnitudes, share: float) -> Interval:
     """Return how many of the largest entries hold a share of the squared length.
 

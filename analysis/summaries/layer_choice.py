@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pandas as pd
 
 from analysis.reading.selection import Patterns, spread_over
-from analysis.summaries.comparison_arms import ARM
 from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE
 
+CONVOLUTIONS = 99  # of the paper's DenseNet-BC-100, whose layers it shows by number
+FEW_LAYERS = 8  # a network with no more is shown whole
+NETWORKS_OF_A_GAN = ("critic", "discriminator", "generator")
 _NORMALISATION = re.compile(r"norm|cent(er|r)", re.IGNORECASE)
 
 
@@ -41,33 +44,42 @@ def weight_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
     return kept if len(kept) else table
 
 
-def readable(table: pd.DataFrame, asked: Patterns, *, most: int) -> pd.DataFrame:
-    """Return the rows of at most ``most`` layers, evenly spaced in depth, or all if layers were asked for by name."""
-    if asked is not None:
+def readable(table: pd.DataFrame, asked: Patterns, *, most: int, all_up_to: int = 0) -> pd.DataFrame:
+    """Return the rows of at most ``most`` layers, evenly spaced in depth.
+
+    All rows where layers were asked for by name, or there are no more than ``all_up_to``.
+    """
+    names = in_depth_order(table)
+    if asked is not None or len(names) <= all_up_to:
         return table
-    return table[table[LAYER].astype(str).isin(spread_over(in_depth_order(table), most=most))]
+    return table[table[LAYER].astype(str).isin(spread_over(names, most=most))]
+
+
+def convolutions(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the convolutions; of all layers with a weight matrix in a network that has none."""
+    kinds = [name for name in table[LAYER_TYPE].unique() if str(name).startswith("Conv")]
+    found = table[table[LAYER_TYPE].isin(kinds)]
+    return found if len(found) else weight_layers(table, None)
+
+
+def published_layers(layers: Sequence[str], published: Sequence[int]) -> list[str]:
+    """Return the layers in the places of the published ones.
+
+    In DenseNet-BC-100 they are the published layers. A network with another number of convolutions has those of the
+    same relative depth; one with a few has all.
+
+    >>> published_layers(["a", "b", "c"], [44])
+    ['a', 'b', 'c']
+    >>> published_layers([str(i) for i in range(99)], [44, 56]), published_layers([str(i) for i in range(50)], [44, 56])
+    (['44', '56'], ['22', '28'])
+    """
+    if len(layers) <= FEW_LAYERS:
+        return list(layers)
+    scale = (len(layers) - 1) / (CONVOLUTIONS - 1)
+    return [layers[place] for place in dict.fromkeys(round(number * scale) for number in published)]
 
 
 def with_choice(note: str, table: pd.DataFrame, *, of: int) -> str:
     """Return a note with the number of layers that a figure shows, if it does not show all."""
     shown = table[LAYER].nunique()
     return f"{note}; {shown} of {of} layers" if shown < of else note
-
-
-def pre_activation_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
-    """Return the rows of the layers before a nonlinearity, or all rows if layers were asked for by name.
-
-    In an arm that normalises activations these are its normalisation layers, in any other those with a weight matrix.
-    The last layer, whose output is the network's, is left out where there are others. ``layer_index`` is counted anew
-    within each arm, so that the first such layer of every arm has the same depth.
-    """
-    if asked is not None:
-        return table
-    inner = table[table[LAYER_INDEX] < table.groupby(ARM, observed=True)[LAYER_INDEX].transform("max")]
-    inner = inner if len(inner) else table
-    types = inner[LAYER_TYPE].astype(str)
-    normalises = types.map({name: is_normalisation(name) for name in types.unique()}).astype(bool)
-    arm_normalises = normalises.groupby(inner[ARM], observed=True).transform("any")
-    chosen = inner[normalises | ~arm_normalises]
-    depth = chosen.groupby(ARM, observed=True)[LAYER_INDEX].rank(method="dense").astype("int64") - 1
-    return chosen.assign(**{LAYER_INDEX: depth})

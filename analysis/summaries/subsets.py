@@ -1,8 +1,11 @@
-"""The rows of one split, tensor or view."""
+"""The rows of one split, tensor or view, and of the steps that all runs have."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+
+from probes.schema import RUN, STEP
 
 
 def having(rows: pd.DataFrame, column: str, value: str, *, what: str) -> pd.DataFrame:
@@ -22,3 +25,30 @@ def having(rows: pd.DataFrame, column: str, value: str, *, what: str) -> pd.Data
         names = ", ".join(sorted(rows[column].astype(str).unique())) or "none"
         raise ValueError(f"no {what} {value!r}; the store has: {names}")
     return found
+
+
+def common_steps(rows: pd.DataFrame, *, what: str) -> np.ndarray:
+    """Return the steps at which every run has a row, ascending: records of different steps do not compare.
+
+    Args:
+        rows: A table with ``run`` and ``step``.
+        what: What the rows hold, for the message: ``"operator norms"``.
+
+    Raises:
+        ValueError: There is none, or the first record of a run that has others is the only one.
+    """
+    steps = {str(run): set(of_run[STEP]) for run, of_run in rows.groupby(RUN, observed=True)}
+    common = np.sort(np.array(list(set.intersection(*steps.values())) if steps else [], dtype="int64"))
+    first, last = int(rows[STEP].min()), int(rows[STEP].max())
+    if not len(common) or (common[-1] == first and last > first):
+        ends = ", ".join(f"{run} at {min(of_run)} to {max(of_run)}" for run, of_run in sorted(steps.items()))
+        raise ValueError(
+            f"the runs have no step after the first in common at which {what} were recorded ({ends}): "
+            f"records of different steps do not compare; choose runs of one schedule with runs="
+        )
+    return common
+
+
+def at_last_common_step(rows: pd.DataFrame, *, what: str) -> pd.DataFrame:
+    """Return the rows of the last step that every run has; arguments and errors as :func:`common_steps`."""
+    return rows[rows[STEP] == common_steps(rows, what=what)[-1]]

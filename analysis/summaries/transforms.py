@@ -149,6 +149,16 @@ def last_record(table: pd.DataFrame) -> pd.DataFrame:
     return table[table[STEP] == table.groupby([RUN, LAYER], observed=True)[STEP].transform("max")]
 
 
+def last_value(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of each arm's and layer's largest step, of a table of :func:`over_runs`."""
+    return table[table[STEP] == table.groupby([ARM, LAYER], observed=True)[STEP].transform("max")]
+
+
+def end_together(table: pd.DataFrame) -> bool:
+    """Tell whether all arms have their last record at the same step: only then their ends compare."""
+    return table.groupby(ARM, observed=True)[STEP].max().nunique() <= 1
+
+
 def require(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raise if a table lacks one of the columns.
 

@@ -33,7 +33,9 @@ class GanConfig:
         ValueError: A setting outside its range; the message says what came and what was expected.
     """
 
-    may_change: ClassVar[frozenset[str]] = frozenset({"steps", "every", "device", "sample_every", "score_every"})
+    may_change: ClassVar[frozenset[str]] = frozenset(
+        {"steps", "every", "device", "probe_images", "sample_every", "score_every"}
+    )
     length: ClassVar[str] = "steps"
     cores: ClassVar[int] = 1
 
@@ -58,6 +60,9 @@ class GanConfig:
     seed: int = setting(0, TRAINING, "Seed of weights, order and noise.")
     device: str = setting("auto", TRAINING, "cpu, cuda, ...; auto: a GPU where there is one.")
     every: int = setting(50, RECORDS, "Generator steps between two records of the probe; expensive metrics less often.")
+    probe_images: int = setting(
+        64, RECORDS, "Fixed real images and noises whose way through both networks fills table channels; 0: none."
+    )
     sample_every: int = setting(500, RECORDS, "Generator steps between two sample grids and checkpoints.")
     score_every: int = setting(1000, RECORDS, "Generator steps between two scores.")
     draws: int = setting(5, RECORDS, "Draws that the last score is the mean of; earlier scores are of one draw.")
@@ -79,7 +84,12 @@ class GanConfig:
             "score_every",
             "draws",
         ]
-        for name, least in (*((name, 1) for name in least_one), ("draw_images", 2), ("reference_images", 0)):
+        for name, least in (
+            *((name, 1) for name in least_one),
+            ("draw_images", 2),
+            ("reference_images", 0),
+            ("probe_images", 0),
+        ):
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} {value}: expected {least} or more.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):

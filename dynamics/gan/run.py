@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dynamics.data.batches import standardize
+from dynamics.data.images import evenly_spaced
 from dynamics.data.seeding import seed_everything
 from dynamics.data.sources import load_data
 from dynamics.gan.images import padded
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from dynamics.data.images import DataSet
     from dynamics.gan.config import GanConfig
+    from dynamics.gan.train_state import Pair
 
 REAL, TEST = "real", "test"  # splits of table `steps`: scores of real images, and of generated ones
 STATE = "players"  # key in a checkpoint, kept so that runs stopped under earlier versions go on
@@ -90,6 +93,7 @@ def run(
         config={**config.to_dict(), **measuring.description()},
         resume_step=None if saved is None else start,
         overwrite=overwrite,
+        probe_batch=probe_batch(data, config, device),
     )
     with probe, deferred_interrupt() as interrupted:
         session = _Session(name, config, state, probe, measuring, place, grids, watch, interrupted)
@@ -154,6 +158,21 @@ class _Session:
         self.probe.flush()  # a resumed run supersedes only what is later than its checkpoint: the rest must be there
         states = {STATE: self.state.state_dict(), "probe": self.probe.state_dict()}
         save_checkpoint(self.checkpoint, {"config": self.config.to_dict(), "step": step, **states})
+
+
+def probe_batch(data: DataSet, config: GanConfig, device: torch.device) -> Callable[[Pair], None] | None:
+    """Return the pass of fixed noises through the generator, and of fixed real images through the critic; or None."""
+    if not config.probe_images:
+        return None
+    half = (0.5,) * data.in_channels
+    real = standardize(evenly_spaced(data.train, most=config.probe_images).pixels, half, half)
+    z = noise(config.probe_images, config.latent, seed=config.seed, use="probe").to(device)
+
+    def pass_through(pair: Pair) -> None:
+        pair.generator(z)
+        pair.critic(real)
+
+    return pass_through
 
 
 def _worth_telling(scores: dict[str, float]) -> dict[str, float]:

@@ -13,11 +13,13 @@ from torch.utils.hooks import RemovableHandle
 from probes.gaps import Gaps
 from probes.hooks.compiled import CompiledPasses, GraphTap
 from probes.hooks.convolutions import CONVOLUTION, Shapes, called_convolutions
+from probes.hooks.graph.layers_before import LayersBefore
 from probes.hooks.module_hooks import ModuleHook
 from probes.hooks.seen_tensor import first_tensor, why_not_seen, with_channels
 from probes.hooks.torch_internals import HookGuards, in_backward, is_exporting
 from probes.hooks.training_passes import TrainingPasses
 from probes.measuring.observation import Observation, Reading, Source, read_each, without_frames
+from probes.metrics.feeds_nonlinearity import FEEDS_NONLINEARITY
 from probes.metrics.reducer import Reducer
 from probes.model.layer import Layer
 from probes.ranks import Ranks
@@ -81,17 +83,20 @@ class OutputHooks:
         self.shapes: Shapes = {}
         self.fired = False
         self.compiled = CompiledPasses()
+        self._before = LayersBefore(ranks)
         self._taps: list[GraphTap] = []
         self._guards = HookGuards()
-        hooked = [layer for layer in layers if layer.observes_output] if reducers or shapes else []
         self._handles: list[RemovableHandle] = []
-        for layer in hooked:
+        for layer in [layer for layer in layers if layer.observes_output] if reducers or shapes else []:
             self._attach(layer)
 
     def sources(self) -> dict[str, Source]:
-        """Return the sources that these hooks offer: one for each reducer, and the convolutions with their inputs."""
-        reduced = {name: partial(self._read, name) for name in self._reducers}
-        return {**reduced, CONVOLUTION: partial(called_convolutions, self.shapes)}
+        """Return the sources that these hooks offer: one for each reducer, and those that follow from the calls."""
+        of_calls: dict[str, Source] = {
+            CONVOLUTION: partial(called_convolutions, self.shapes),
+            FEEDS_NONLINEARITY.reads: self._before.read,
+        }
+        return {name: partial(self._read, name) for name in self._reducers} | of_calls
 
     def start_step(self, sources: Collection[str], *, keep_passes_since_optimizer: bool = False) -> None:
         """Forget the vectors of the last step and collect those of these sources.
@@ -108,6 +113,7 @@ class OutputHooks:
         if keep_passes_since_optimizer:
             self._finish_pending()
         self._unfinished.clear()
+        self._before.start_step(wanted=FEEDS_NONLINEARITY.reads in sources)
         kept = self._since_optimizer() if keep_passes_since_optimizer else {}
         self._wanted = [(name, reducer) for name, reducer in self._reducers.items() if name in sources]
         self._looks = bool(self._wanted) or (self._notes_shapes and bool(sources))
@@ -235,6 +241,7 @@ class OutputHooks:
             return
         assert tensor is not None
         self.shapes[layer.index] = None if given is None else given.shape, tensor.shape
+        self._before.note(layer.index, tensor)
         self._collect(layer, tensor, self._of_output)
         if self._of_gradient and tensor.requires_grad:
             # A hook on the tensor, not a backward hook of the module: those forbid in-place operations on the output.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
+
+_NO_BACKWARD = -1
 
 
 def in_backward() -> bool:
@@ -13,8 +17,16 @@ def in_backward() -> bool:
 
     Without ``_current_graph_task_id``: False, so that the second forward of activation checkpointing counts too.
     """
+    return running_backward() != _NO_BACKWARD
+
+
+def running_backward() -> int:
+    """Return a number for the backward pass that is running in this thread: -1 for none.
+
+    Without ``_current_graph_task_id``: -1 always.
+    """
     current = getattr(torch._C, "_current_graph_task_id", None)
-    return current is not None and bool(current() != -1)
+    return _NO_BACKWARD if current is None else int(current())
 
 
 def at_end_of_backward(call: Callable[[], None]) -> bool:
@@ -101,3 +113,71 @@ def version_of(tensor: torch.Tensor) -> int:
         return int(tensor._version)
     except (AttributeError, RuntimeError):  # inference tensors have none
         return 0
+
+
+def watched_operators(see: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> AbstractContextManager[Any]:
+    """Have every operator that this thread runs in a block go through ``see(operator, args, kwargs)``.
+
+    ``see`` calls the operator and returns what it returns. Without ``TorchDispatchMode``: ImportError.
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            del types
+            return see(func, args, kwargs or {})
+
+    return Watch()
+
+
+def written_arguments(operator: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the positions and the names of the arguments that an operator writes to. Without ``_schema``: none.
+
+    Batch norms do not say that they write to their running statistics.
+    """
+    if "batch_norm" in str(operator):
+        return (3, 4), ("running_mean", "running_var")
+    arguments = getattr(getattr(operator, "_schema", None), "arguments", ())
+    written = [
+        (place, each.name)
+        for place, each in enumerate(arguments)
+        if each.alias_info is not None and each.alias_info.is_write
+    ]
+    return tuple(place for place, _ in written), tuple(name for _, name in written)
+
+
+def quiet_attributes(module: torch.nn.Module) -> dict[str, Any]:
+    """Return attributes that leave a module without hooks of its user's, and uncompiled.
+
+    Hooks that torch itself has defined stay: they compute weights (spectral norm, pruning). Without the names: the
+    hooks are called, and a compiled module is compiled for evaluation too.
+    """
+    kept: dict[str, Any] = {}
+    for name in ("_forward_hooks", "_forward_pre_hooks"):
+        hooks = vars(module).get(name)
+        if hooks:
+            kept[name] = OrderedDict((number, hook) for number, hook in hooks.items() if _is_torchs_own(hook))
+    if vars(module).get("_compiled_call_impl") is not None:
+        kept["_compiled_call_impl"] = None
+    return kept
+
+
+@contextmanager
+def without_global_hooks() -> Iterator[None]:
+    """Keep the hooks that are registered for all modules from being called. Without their names: they are."""
+    names = ("_global_forward_hooks", "_global_forward_pre_hooks")
+    found = [hooks for name in names if (hooks := getattr(torch.nn.modules.module, name, None))]
+    kept = [dict(hooks) for hooks in found]
+    try:
+        for hooks in found:
+            hooks.clear()
+        yield
+    finally:
+        for hooks, content in zip(found, kept, strict=True):
+            hooks.update(content)
+
+
+def _is_torchs_own(hook: Any) -> bool:
+    function = getattr(hook, "func", hook)  # of a partial
+    home = getattr(function, "__module__", None) or type(function).__module__
+    return str(home).partition(".")[0] == "torch"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from probes import schema
 from probes.measuring.pricing import LEAST_INTERVAL
 from probes.metrics import METRICS, Metric
+from probes.metrics.channels import PROBE_BATCH
 from probes.schedule import Schedule, as_schedule, every
 
 EVERY = 100
@@ -21,9 +22,16 @@ class Plan:
     Attributes:
         spectra_interval: The steps between two records, where spectra may cost only a share of training
             (:mod:`probes.measuring.pricing`); None where the caller has asked for all of them.
+        passes_interval: The same for passes of the probe batch.
     """
 
-    def __init__(self, metrics: Sequence[str | Metric] | None = None, cadence: Cadence = EVERY) -> None:
+    def __init__(
+        self,
+        metrics: Sequence[str | Metric] | None = None,
+        cadence: Cadence = EVERY,
+        *,
+        probe_batch: bool = False,
+    ) -> None:
         """Choose metrics and schedules.
 
         Args:
@@ -33,11 +41,13 @@ class Plan:
                 matrices in turns. A schedule: all metrics follow it. A mapping
                 from metric or group to either: those follow it exactly, and all others are recorded as under
                 ``every=100``.
+            probe_batch: Whether there is a batch, from which ``channels`` are recorded.
 
         Raises:
-            ValueError: A metric or group is unknown, two metrics fill the same column, or a step count is not positive.
+            ValueError: A metric or group is unknown, or needs a batch that is not there, two metrics fill the same
+                column, or a step count is not positive.
         """
-        self.metrics = tuple(_chosen(metrics))
+        self.metrics = tuple(_chosen(metrics, probe_batch=probe_batch))
         _check_columns(self.metrics)
         asked = _asked(self.metrics, metrics, cadence)
         self.asks_for_gradients_of_outputs = any(m.reducer and m.reducer.of == "output_gradient" for m in asked)
@@ -46,20 +56,23 @@ class Plan:
         named = isinstance(cadence, Mapping) and any(n in cadence for n in ("singular_values", "spectra", "spectrum"))
         interval = cadence if isinstance(cadence, int) else EVERY
         self.spectra_interval = None if callable(cadence) or named or interval < LEAST_INTERVAL else interval
+        exactly = callable(cadence) or (isinstance(cadence, Mapping) and PROBE_BATCH.name in cadence)
+        self.passes_interval = None if exactly else interval
 
     def due(self, step: int) -> list[Metric]:
         """Return the metrics to record at a step."""
         return [] if step % self._every else [metric for metric, schedule in self._schedules if schedule(step)]
 
 
-def _chosen(metrics: Sequence[str | Metric] | None) -> list[Metric]:
+def _chosen(metrics: Sequence[str | Metric] | None, *, probe_batch: bool) -> list[Metric]:
+    known = [*METRICS.values(), *([PROBE_BATCH] if probe_batch else [])]
     if metrics is None:
-        return list(METRICS.values())
+        return known
     chosen: dict[str, Metric] = {}
     for entry in [metrics] if isinstance(metrics, (str, Metric)) else metrics:
         if not isinstance(entry, (str, Metric)):
             raise ValueError(f"metrics: {entry!r} is neither a name nor a metric: make one with probes.metrics.metric.")
-        for metric in [entry] if isinstance(entry, Metric) else _named(entry, METRICS.values(), "metrics"):
+        for metric in [entry] if isinstance(entry, Metric) else _named(entry, known, "metrics"):
             chosen[metric.name] = metric
     return list(chosen.values())
 
@@ -73,6 +86,8 @@ def _asked(chosen: Sequence[Metric], metrics: Sequence[str | Metric] | None, cad
 def _named(name: str, among: Iterable[Metric], argument: str) -> list[Metric]:
     among = list(among)
     found = [metric for metric in among if name in (metric.name, metric.group)]
+    if not found and name == PROBE_BATCH.name:
+        raise ValueError(f"{argument}: {name!r} are recorded from a batch: give Probe(..., probe_batch=x).")
     if not found:
         groups = ", ".join(dict.fromkeys(metric.group for metric in among))
         names = ", ".join(metric.name for metric in among)

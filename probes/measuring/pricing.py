@@ -160,3 +160,56 @@ class SpectraSchedule:
                 shape = parameter.shape if parameter.ndim != 3 or convolution else parameter.shape[1:]
                 one = spectrum_flops(shape[0], math.prod(shape[1:]))
                 yield index, one * (parameter.numel() // math.prod(shape))
+
+
+PASS_SHARE = 0.002  # of training, for the passes of the probe batch
+_PASS = 0.9  # training steps that a pass of a batch of the same size takes: a third forward, as much to reduce what is
+# seen, and the calls of Python between; measured by ``python tests/benchmarks/probe_pass.py``
+_LEAST_PASS = 0.35  # training steps that a pass of a small batch takes all the same: calls
+_UNKNOWN_PASS = 1.0
+
+
+def pass_price(samples: int, shapes: Shapes) -> float:
+    """Return what a pass of the probe batch costs, in training steps.
+
+    Args:
+        samples: Samples in the batch; 0 where that is not known.
+        shapes: The shapes of a training pass; none of the batch.
+    """
+    trained = next((output[0] for _, output in shapes.values() if output), 0)
+    return max(_LEAST_PASS, _PASS * samples / trained) if samples and trained else _UNKNOWN_PASS
+
+
+class PassSchedule:
+    """Decides at a run's first record at which records the probe batch is passed through the model."""
+
+    def __init__(self, samples: int, interval: int | None, note: Callable[..., None]) -> None:
+        """Prepare to decide.
+
+        Args:
+            samples: Samples in the batch.
+            interval: Steps between two records; None passes the batch at each.
+            note: Told, by keywords, how often a pass is made: see :meth:`probes.gaps.Gaps.note`.
+        """
+        self._samples, self._interval, self._note = samples, interval, note
+        self._steps_between = 0
+
+    def due(self, step: int, shapes: Shapes) -> bool:
+        """Return whether a pass is due at a step at which a record is.
+
+        Args:
+            step: The step.
+            shapes: The shapes of the pass before it.
+        """
+        if self._interval is None:
+            return True
+        if not self._steps_between:
+            records = math.ceil(pass_price(self._samples, shapes) / (PASS_SHARE * self._interval))
+            self._steps_between = records * self._interval
+            self._note(
+                what="probe batch",
+                why="is passed through the model at this interval in steps, so that the passes cost a fixed share of"
+                " training. Name channels in every= to choose another",
+                interval=self._steps_between,
+            )
+        return step % self._steps_between == 0

@@ -9,6 +9,7 @@ from probes.metrics.activation_gradient import ACTIVATION_GRADIENT
 from probes.metrics.activation_moments import ACTIVATION_MOMENTS
 from probes.metrics.activation_range import ACTIVATION_RANGE
 from probes.metrics.dead_channels import DEAD_CHANNELS
+from probes.metrics.feeds_nonlinearity import FEEDS_NONLINEARITY
 from probes.metrics.gradient_noise import GRADIENT_NOISE
 from probes.metrics.histogram import (
     ACTIVATION_HISTOGRAM,
@@ -49,6 +50,7 @@ METRICS: dict[str, Metric] = {
         ACTIVATION_MOMENTS,
         ACTIVATION_DRIFT,
         DEAD_CHANNELS,
+        FEEDS_NONLINEARITY,
         ACTIVATION_RANGE,
         ACTIVATION_HISTOGRAM,
         ACTIVATION_GRADIENT,

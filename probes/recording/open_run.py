@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +15,7 @@ from probes.ranks import Ranks
 from probes.recording.opening.opening import Opening
 from probes.recording.record import Record
 from probes.recording.tables.arrow_tables import Tables
-from probes.recording.writer import Writer
+from probes.recording.writer import Observer, Writer
 from probes.storage.recorder import Recorder
 
 
@@ -29,6 +29,8 @@ class OpenRun:
         gaps: The values that could not be recorded; kept in the run's row.
         budget: Pays for metrics that are computed in the background.
         ranks: The ranks that record together; the first of them writes.
+        observers: Given the tables that are written; one that has methods `begin`, which takes
+            the id of the run, and `close` is told of both.
 
     Attributes:
         name: The run's id, on every rank.
@@ -37,16 +39,27 @@ class OpenRun:
     """
 
     def __init__(
-        self, opening: Opening, model: nn.Module, *, tables: Tables, gaps: Gaps, budget: Budget, ranks: Ranks
+        self,
+        opening: Opening,
+        model: nn.Module,
+        *,
+        tables: Tables,
+        gaps: Gaps,
+        budget: Budget,
+        ranks: Ranks,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._tables = tables
         self._gaps = gaps
         self._budget = budget
+        self._observers = observers
         self._recorder: Recorder | None = None
         self._writer: Writer | None = None
         opening.take_over()
         self.name, self.step = ranks.share(lambda: self._open(opening.open(model)))
         self.place = opening.place(self.name)
+        for observer in observers:
+            getattr(observer, "begin", lambda _: None)(self.name)
 
     def put(self, record: Record) -> None:
         """Take a record."""
@@ -93,7 +106,7 @@ class OpenRun:
             self._tell(self._writer, raises=True)
             self._recorder.rewind(step)
         finally:
-            self._writer = Writer(self._recorder, self._tables, self._budget)
+            self._writer = Writer(self._recorder, self._tables, self._budget, self._observers)
 
     def close(self, status: str) -> None:
         """Hand over what is waiting and close the run with a status; closing again does nothing.
@@ -105,6 +118,7 @@ class OpenRun:
         writer, self._writer = self._writer, None
         raises = status == "finished"
         writer.close()
+        self._close_observers()
         try:
             self._tell(writer, raises=raises)
         finally:
@@ -114,7 +128,7 @@ class OpenRun:
 
     def _open(self, recorder: Recorder) -> tuple[str, int]:
         self._recorder = recorder
-        self._writer = Writer(recorder, self._tables, self._budget)
+        self._writer = Writer(recorder, self._tables, self._budget, self._observers)
         return recorder.run, recorder.step
 
     def _tell(self, writer: Writer, *, raises: bool) -> None:
@@ -125,6 +139,13 @@ class OpenRun:
             self._gaps.warn(what="rows that neither the store nor the spool took are lost", **asdict(lost))
         elif failure is not None and not isinstance(failure, OSError):
             self._gaps.fail("the last block of records", failure, -1, raises=raises)
+
+    def _close_observers(self) -> None:
+        for observer in self._observers:
+            try:
+                getattr(observer, "close", lambda: None)()
+            except Exception as failure:
+                self._gaps.fail(f"the end of {observer!r}", failure, -1, raises=False)
 
     def _close_recorder(self, recorder: Recorder, status: str, *, raises: bool) -> None:
         try:

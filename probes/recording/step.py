@@ -17,6 +17,7 @@ from probes.measuring.observation import Observation
 from probes.measuring.result import Result
 from probes.metrics import Metric
 from probes.metrics.histogram import SLOTS
+from probes.metrics.parameters import PARAMETER_GRADIENT_MOMENTS
 from probes.metrics.singular_values import PADDING
 from probes.model.layer import Layer, raw_parameter
 from probes.ranks import Ranks
@@ -24,7 +25,7 @@ from probes.recording.gradient_norms import GradientNorms
 from probes.recording.record import Record
 from probes.recording.tables.dense_table import finished
 from probes.recording.to_host import arrival, to_host
-from probes.schema import DENSE_TABLES, HISTOGRAMS, PARAMETERS, SPECTRA
+from probes.schema import CHANNELS, DENSE_TABLES, HISTOGRAMS, PARAMETERS, SPECTRA
 
 
 class StepInProgress:
@@ -92,7 +93,8 @@ class StepInProgress:
         results = self._record.results if ranks.count == 1 else self._summed(ranks)
         if ranks.rank != 0:
             return None
-        self.scalars = self.gradient_norms.scalars(results)
+        of_parameters = [result for result in results if result.metric.name == PARAMETER_GRADIENT_MOMENTS.name]
+        self.scalars = self.gradient_norms.scalars(of_parameters)
         devices = {result.values.device for result in results}
         moved = [r if r.values.device.type == "cpu" else replace(r, values=to_host(r.values)) for r in results]
         events = [arrival(device) for device in devices]
@@ -100,9 +102,13 @@ class StepInProgress:
         return Record(self._record.step, epoch, moved, ready, self._record.snapshots)
 
     def _summed(self, ranks: Ranks) -> list[Result]:
-        """Add up the ranks' results: dense over all layers, with a mark where there is one."""
+        """Add up the ranks' results: dense over all layers, with a mark where there is one.
+
+        Those of the probe batch, which one rank alone has, stay as they are.
+        """
         parts: list[Tensor] = []
-        for metric in self.due:
+        shared = [metric for metric in self.due if metric.table != CHANNELS]
+        for metric in shared:
             rows = self._parameters if metric.table == PARAMETERS else len(self._layers)
             dense = torch.zeros(rows, self._width(metric) + 1, dtype=torch.float64, device=ranks.device)
             for result in self._record.results:
@@ -110,9 +116,10 @@ class StepInProgress:
                     dense[result.indices, :-1] += _rows(result, self._width(metric)).to(ranks.device)
                     dense[result.indices, -1] = 1
             parts.append(dense)
-        sums = zip(self.due, ranks.add(parts), strict=True)
+        sums = zip(shared, ranks.add(parts), strict=True)
         results = [_sparse(metric, self._record.step, dense.cpu()) for metric, dense in sums]
-        return [result for result in results if result.indices]
+        own = [result for result in self._record.results if result.metric.table == CHANNELS]
+        return [result for result in results if result.indices] + own
 
     def _width(self, metric: Metric) -> int:
         if metric.table in DENSE_TABLES:

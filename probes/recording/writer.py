@@ -9,7 +9,10 @@ import threading
 import time
 import warnings
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from probes.background.budget import Budget
 from probes.background.snapshot import compute
@@ -18,9 +21,10 @@ from probes.recording.backlog import Backlog, Lost, Sink
 from probes.recording.record import Record
 from probes.recording.step_rows import steps_batch
 from probes.recording.tables.arrow_tables import Tables
-from probes.schema import STEPS
+from probes.schema import STEP, STEPS
 
 Failure = tuple[str, Exception, int, dict[str, Any]]  # metric, exception, step and place
+Observer = Callable[[dict[str, pa.Table]], None]
 
 
 class Writer:
@@ -32,9 +36,10 @@ class Writer:
     ``max_refused`` bytes.
     """
 
-    def __init__(self, sink: Sink, tables: Tables, budget: Budget) -> None:
+    def __init__(self, sink: Sink, tables: Tables, budget: Budget, observers: Sequence[Observer] = ()) -> None:
         self._tables = tables
         self._budget, self._limits = budget, budget.limits
+        self._observers = observers
         self._backlog = Backlog(sink)
         self._records: deque[Record] = deque()
         self._rows: deque[dict[str, Any]] = deque()
@@ -142,13 +147,28 @@ class Writer:
                 records = [self._records.popleft() for _ in range(complete)]
                 rows = [self._rows.popleft() for _ in range(len(self._rows))]
             self._backlog.write()  # what was refused first: it makes room
+            made: list[tuple[str, pa.RecordBatch]] = []
             try:
-                self._backlog.add(list(self._tables.batches(records)) if records else [])
-                self._backlog.add([(STEPS, steps_batch(rows))] if rows else [])
+                made += self._tables.batches(records) if records else []
+                made += [(STEPS, steps_batch(rows))] if rows else []
             except Exception as failure:
                 self._failure = failure
+            self._backlog.add(made)
             self._backlog.write()
             self._backlog.spill(most=self._limits.max_refused)
             with self._room:
                 self._bytes = sum(record.nbytes for record in self._records)
                 self._room.notify_all()
+            self._show(made)
+
+    def _show(self, made: list[tuple[str, pa.RecordBatch]]) -> None:
+        """Give the tables of a block to the observers; one that raises is a gap."""
+        if not made or not self._observers:
+            return
+        tables = {name: pa.Table.from_batches([b for table, b in made if table == name]) for name, _ in made}
+        step = max(max(table[STEP].to_numpy()) for table in tables.values())
+        for observer in self._observers:
+            try:
+                observer(tables)
+            except Exception as failure:
+                self._note_failure(f"what {observer!r} shows", failure, step)

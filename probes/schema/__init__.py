@@ -21,6 +21,8 @@ from urllib.request import url2pathname
 
 import pyarrow as pa
 
+from probes.schema.channel_columns import CHANNEL_COLUMNS as CHANNEL_COLUMNS
+from probes.schema.channel_columns import CHANNEL_NUMBERS as CHANNEL_NUMBERS
 from probes.schema.column import Column
 from probes.schema.file_names import part_name as part_name
 from probes.schema.file_names import part_range as part_range
@@ -36,18 +38,23 @@ LAYERS = "layers"
 HISTOGRAMS = "histograms"
 SPECTRA = "spectra"
 PARAMETERS = "parameters"
+CHANNELS = "channels"
 STEPS = "steps"
 RUNS = "runs"
-TABLES = (LAYERS, HISTOGRAMS, SPECTRA, PARAMETERS, STEPS, RUNS)
+TABLES = (LAYERS, HISTOGRAMS, SPECTRA, PARAMETERS, CHANNELS, STEPS, RUNS)
 DENSE_TABLES = (LAYERS, PARAMETERS)  # metrics fill their columns; the other tables have columns of their own
 
 WRITERS = "_writers"  # begins with "_": readers of a Parquet folder pass over it
 SAMPLES = "samples"  # beside the tables: grids of generated images, run=<id>/step-<step>.png
+TENSORBOARD = "tensorboard"  # likewise: event files of a mirror
+BESIDE = (SAMPLES, TENSORBOARD)
 MAX_SEGMENT_BYTES = 256 << 20  # a reader holds a segment in memory; a writer ends one at 16 MiB
 
 RUN, STEP, EPOCH = "run", "step", "epoch"
 LAYER, LAYER_INDEX, LAYER_TYPE = "layer", "layer_index", "layer_type"
 PARAMETER, PARAMETER_INDEX = "parameter", "parameter_index"
+CHANNEL = "channel"
+FEEDS = "feeds_nonlinearity"
 TENSOR, VIEW, SPLIT = "tensor", "view", "split"
 TRAIN = "train"  # the split of the training steps themselves
 
@@ -77,6 +84,7 @@ KEYS: dict[str, tuple[Column, ...]] = {
         Column(PARAMETER, "", 'dotted name of the parameter, without "parametrizations"', type=_WORD),
         Column(PARAMETER_INDEX, "1", "position among the model's parameters, from 0", type=pa.int32()),
     ),
+    CHANNELS: (*LAYER_KEYS, Column(CHANNEL, "1", "position among the channels, from 0", type=pa.int32())),
     STEPS: (*STEP_KEYS, Column(SPLIT, "", "train, test, or what log(split=...) named", type=_WORD)),
     RUNS: (),
 }

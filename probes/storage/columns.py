@@ -17,6 +17,7 @@ _DECLARED = {
         schema.HISTOGRAMS: schema.HISTOGRAM_COLUMNS,
         schema.SPECTRA: schema.SPECTRA_COLUMNS,
         schema.PARAMETERS: (),
+        schema.CHANNELS: schema.CHANNEL_COLUMNS,
         schema.STEPS: schema.STEPS_COLUMNS,
     }.items()
 }
@@ -34,7 +35,15 @@ def key_names(table: str) -> list[str]:
     return [column.name for column in schema.KEYS[table] if column.name in _IDENTITY]
 
 
-_IDENTITY = {schema.STEP, schema.LAYER, schema.PARAMETER, schema.TENSOR, schema.VIEW, schema.SPLIT}
+_IDENTITY = {
+    schema.STEP,
+    schema.LAYER,
+    schema.PARAMETER,
+    schema.CHANNEL,
+    schema.TENSOR,
+    schema.VIEW,
+    schema.SPLIT,
+}
 
 
 def log_schema(table: str, given: pa.Schema) -> pa.Schema:

@@ -30,7 +30,7 @@ log = logging.getLogger("meandrift")
 DAMAGED = "damaged-"
 HELD = "held-"
 UNDER_WAY = tuple(
-    f"{prefix}{table}" for prefix in ("compacted-", "deleted-") for table in (*schema.TABLES, schema.SAMPLES)
+    f"{prefix}{table}" for prefix in ("compacted-", "deleted-") for table in (*schema.TABLES, *schema.BESIDE)
 )
 
 

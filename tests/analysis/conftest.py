@@ -110,13 +110,15 @@ def layers_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> d
     for name, values in columns.items():
         values[is_norm & np.full(rows, name.startswith(OF_A_MATRIX))] = np.inf  # replaced by null below
     is_linear = np.tile([kind == "Linear" for _, kind in named], records)
-    # A matrix's operator norm is its spectral norm: null, as a probe has it.
+    # A matrix's operator norm is its spectral norm: null, as a probe has it. The last layer feeds nobody knows what.
     columns["operator_norm"][is_linear] = np.inf
+    columns[schema.FEEDS] = np.where(is_linear, np.inf, is_norm == (norm in NORM_LAYER))
     if run in spec.nan_from:
         bad = np.repeat(np.arange(records), count) >= spec.nan_from[run]
         for name, values in columns.items():
             values[bad] = 0 if name in counts else np.nan
-        columns["weight_nonfinite"][bad] = 100
+        for name in ("weight_nonfinite", "activation_nonfinite"):
+            columns[name][bad] = 100
     if records > 1 and norm != "none":
         # Every fifth record measures the operator norm; the others leave it null.
         columns["operator_norm"][np.repeat(np.arange(records) % 5 != 0, count)] = np.inf
@@ -230,6 +232,7 @@ def steps_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> di
             accuracy = best - 0.85 * np.exp(-7 * t) + 0.004 * noise.normal()
             rows.append((record * spec.every, "test", loss + 0.1, accuracy, None, seconds))
     step, split, loss_, accuracy_, lr_, seconds_ = zip(*rows, strict=True)
+    tested = np.array([name == "test" for name in split])
     return {
         schema.STEP: pa.array(step, pa.int64()),
         schema.EPOCH: pa.array([s // (10 * spec.every) for s in step], pa.int32()),
@@ -238,7 +241,17 @@ def steps_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> di
         "accuracy": pa.array(accuracy_, pa.float64()),
         "lr": pa.array(lr_, pa.float64()),
         "seconds": pa.array(seconds_, pa.float64()),
+        **network_values(np.array(step, float), tested, wide={"bn": 40.0}.get(norm, 2.0)),
     }
+
+
+def network_values(step: np.ndarray, tested: np.ndarray, *, wide: float) -> dict[str, pa.Array]:
+    """Return bounds and landscape, measured where the network is tested: a lower bound below an upper one."""
+    growth = 1 + step / 1000
+    values = {column.name: wide * growth for column in schema.NETWORK_COLUMNS}
+    values |= {"lipschitz_bound": 20 * wide * growth, "unfolded_product": growth}
+    values |= {name: np.zeros(len(step)) for name in values if name.endswith("_min")}
+    return {name: pa.array(value, pa.float64(), mask=~tested) for name, value in values.items()}
 
 
 def runs_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dict[str, Any]:
@@ -258,18 +271,45 @@ def runs_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dic
     }
 
 
+def channel_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dict[str, Any]:
+    """Return four channels of what each nonlinearity sees, whose means move apart as training goes on."""
+    named = layer_list(spec.model, norm)
+    normalises = any(kind in NORM_LAYER.values() for _, kind in named)
+    seen = [(i, n, k) for i, (n, k) in enumerate(named[:-1]) if (k in NORM_LAYER.values()) == normalises]
+    records = spec.stop_after.get(run, spec.records)
+    rows = [(r, i, n, k, c) for r in range(records) for i, n, k in seen for c in range(4)]
+    t = np.array([r / max(spec.records - 1, 1) for r, *_ in rows])
+    place = np.array([c - 1.0 + i for _, i, _, _, c in rows])
+    mean = np.where(np.array([r for r, *_ in rows]) >= spec.nan_from.get(run, records), np.nan, t * place)
+    numbers = {name: pa.array(mean.astype(np.float32)) for name in ("mean", "maximum", "input_mean", "running_mean")}
+    ones = pa.array(np.ones(len(rows), np.float32))
+    return {
+        schema.STEP: pa.array([r * spec.every for r, *_ in rows], pa.int64()),
+        schema.EPOCH: pa.array([0] * len(rows), pa.int32()),
+        schema.LAYER: words([n for _, _, n, _, _ in rows]),
+        schema.LAYER_INDEX: pa.array([i for _, i, _, _, _ in rows], pa.int16()),
+        schema.LAYER_TYPE: words([k for *_, k, _ in rows]),
+        schema.CHANNEL: pa.array([c for *_, c in rows], pa.int32()),
+        "nonlinearity": words(["relu"] * len(rows)),
+        **{column.name: numbers.get(column.name, ones) for column in schema.CHANNEL_NUMBERS},
+    }
+
+
 TABLES: dict[str, tuple[Callable[..., dict[str, Any]], Sequence[Column]]] = {
     schema.LAYERS: (layers_rows, LAYERS_COLUMNS),
     schema.HISTOGRAMS: (histogram_rows, schema.HISTOGRAM_COLUMNS),
     schema.SPECTRA: (spectra_rows, schema.SPECTRA_COLUMNS),
-    schema.STEPS: (steps_rows, schema.STEPS_COLUMNS),
+    schema.CHANNELS: (channel_rows, schema.CHANNEL_COLUMNS),
+    schema.STEPS: (steps_rows, (*schema.STEPS_COLUMNS, *schema.NETWORK_COLUMNS)),
     schema.RUNS: (runs_rows, schema.RUNS_COLUMNS),
 }
 
 
 def write_part(store: Path, table: str, run: str, rows: dict[str, Any], columns: Sequence[Column]) -> None:
     fields = {column.name: column.arrow_field() for column in (*schema.KEYS[table], *columns)}
-    part = pa.table(list(rows.values()), schema=pa.schema([fields[key] for key in rows]))
+    part = pa.table(
+        [rows[key] for key in rows if key in fields], schema=pa.schema([fields[key] for key in rows if key in fields])
+    )
     folder = store / table / f"run={run}"
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(part, folder / "part-0.parquet")

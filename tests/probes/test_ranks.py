@@ -110,6 +110,17 @@ def test_ranks_that_share_no_gradient_have_no_noise_between_them(folder):
     assert rows(folder, "layers", "noise-unshared")["grad_noise"].isna().all()
 
 
+def test_the_first_rank_alone_passes_the_probe_batch(folder):
+    script = runpy.run_path(str(SCRIPT))
+    model, batch = script["make_model"](), script["make_batches"]()[0]
+    with torch.no_grad():
+        first = model[0](batch)
+        second = model[2](first.relu())
+    found = rows(folder, "channels", "ddp-seldom")
+    assert found["layer"].tolist() == ["0"] * 24 + ["2"] * 20
+    np.testing.assert_allclose(found["mean"], torch.cat([first.mean(0), second.mean(0)]), rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_histograms_count_every_element_once(way, folder):
     single, several = rows(folder, "histograms", WAYS[way]), rows(folder, "histograms", way)

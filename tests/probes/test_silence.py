@@ -18,7 +18,7 @@ from probes.background.budget import Limits
 
 NORMS = ["none", "bn", "sn", "msn", "released_sn", "released_msn", "wn", "torch_sn"]
 MODES = ["accumulation", "amp", "checkpoint", "reentrant checkpoint", "compiled"]
-EVERYTHING = {"spectrum": 1, "operator_norm": 2, "weight_histogram": 1, "activation_histogram": 1}
+EVERYTHING = {"channels": 1, "spectrum": 1, "operator_norm": 2, "weight_histogram": 1, "activation_histogram": 1}
 
 
 class Network(nn.Module):
@@ -91,7 +91,8 @@ def probing(store, request):
     """Return a probe that computes all metrics at once, or some of them while training goes on."""
     limits = Limits(idle=lambda: request.param, wake_copied=1)
     every = {**dict.fromkeys(GROUPS, 1), **EVERYTHING}
-    return partial(Probe, store=store, run="probed", every=every, strict=True, _limits=limits)
+    batch = torch.randn(3, 1, 8, 8)
+    return partial(Probe, store=store, run="probed", every=every, strict=True, probe_batch=batch, _limits=limits)
 
 
 GROUPS = [
@@ -133,7 +134,7 @@ def test_a_probe_changes_no_bit_in_other_ways_of_training(norm, mode, probing):
 def test_a_probe_that_records_now_and_then_changes_no_bit(mode, store):
     bare = train("msn", mode=mode, steps=7)
     torch.compiler.reset()
-    seldom = partial(Probe, store=store, run="probed", every=3, strict=True)
+    seldom = partial(Probe, store=store, run="probed", every=3, strict=True, probe_batch=torch.randn(3, 1, 8, 8))
     assert bare.differences(train("msn", seldom, mode=mode, steps=7)) == []
 
 

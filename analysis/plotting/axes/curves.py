@@ -30,6 +30,8 @@ class Curve:
         width: In points.
         marker: Of points without a neighbour.
         half_band: Half-height of the band around the line, or None.
+        edges: Lower and upper edge of a band that is not symmetric, or None.
+        outlined: Whether the band has lines at its edges, so that one of two that overlap hides nothing.
         survivors: Drawn thin and dotted where ``y`` is not finite but this is.
     """
 
@@ -40,7 +42,16 @@ class Curve:
     width: float = 1.3
     marker: str = "o"
     half_band: np.ndarray | None = None
+    edges: tuple[np.ndarray, np.ndarray] | None = None
+    outlined: bool = False
     survivors: np.ndarray | None = None
+
+    @property
+    def band(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Lower and upper edge of the band; None without one."""
+        if self.edges is not None or self.half_band is None:
+            return self.edges
+        return self.y - self.half_band, self.y + self.half_band
 
 
 def stretches(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
@@ -80,21 +91,26 @@ def extent(curves: Sequence[Curve], *, log: bool = False) -> np.ndarray:
         parts.append(curve.y)
         if curve.survivors is not None:
             parts.append(curve.survivors)
-        if curve.half_band is not None and not log:
-            parts += [curve.y - curve.half_band, curve.y + curve.half_band]
+        if curve.band is not None and not log:
+            parts += list(curve.band)
     return np.concatenate(parts)
 
 
 def _draw_band(axes: Axes, curve: Curve, *, log: bool) -> None:
-    if curve.half_band is None or not np.nanmax(curve.half_band, initial=0.0) > 0:
+    if curve.band is None or not np.nanmax(curve.band[1] - curve.band[0], initial=0.0) > 0:
         return
-    lower, upper = curve.y - curve.half_band, curve.y + curve.half_band
-    if log:  # a band that reaches zero has no lower edge on a logarithmic axis: let it run out of the panel
-        lower = np.maximum(lower, np.nanmin(np.where(curve.y > 0, curve.y, np.nan), initial=np.inf) * 1e-6)
+    lower, upper = curve.band
+    if log:  # as far below the line as above it, in decades: the difference may be negative, which has no place here
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lower = curve.y**2 / upper if curve.edges is None else lower
     if len(curve.x) == 1:
         axes.vlines(curve.x, lower, upper, color=[curve.color], alpha=0.5, linewidth=2)
         return
-    axes.fill_between(curve.x, lower, upper, where=np.isfinite(curve.y), color=curve.color, alpha=0.18, linewidth=0)
+    shade = 0.06 if curve.outlined else 0.18
+    axes.fill_between(curve.x, lower, upper, where=np.isfinite(curve.y), color=curve.color, alpha=shade, linewidth=0)
+    if curve.outlined:
+        for edge in (lower, upper):
+            axes.plot(curve.x, edge, color=curve.color, linestyle=curve.dashes, linewidth=0.6)
 
 
 def _draw_lines(axes: Axes, pieces: Iterable[tuple[np.ndarray, Curve]]) -> None:

@@ -11,12 +11,12 @@ from analysis.plotting.axes.curves import LINES, Curve, extent
 from analysis.plotting.style import GREY
 
 
-def robust_limits(values: np.ndarray, *, log: bool = False) -> tuple[float, float] | None:
+def robust_limits(values: np.ndarray, *, log: bool = False, cut: bool = True) -> tuple[float, float] | None:
     """Return axis limits that a few outliers do not stretch; None without a finite value.
 
     The limits hold every value, unless the whole range is more than six times that between the 2nd and the 98th
     percentile: then they hold that range and half of it more on the side that is cut. On a logarithmic axis
-    all of this is meant in decades and only positive values count.
+    all of this is meant in decades and only positive values count. Without ``cut`` the limits hold every value.
     """
     usable = values[np.isfinite(values) & ((values > 0) if log else True)].astype("float64")
     if not usable.size:
@@ -25,20 +25,22 @@ def robust_limits(values: np.ndarray, *, log: bool = False) -> tuple[float, floa
     low, high = float(scaled.min()), float(scaled.max())
     inner_low, inner_high = (float(q) for q in np.percentile(scaled, [2, 98]))
     inner = inner_high - inner_low
-    if inner > 0 and high - low > 6 * inner:
+    if cut and inner > 0 and high - low > 6 * inner:
         low, high = max(low, inner_low - inner / 2), min(high, inner_high + inner / 2)
     margin = 0.05 * (high - low) or abs(high) * 0.05 or 0.05
     low, high = low - margin, high + margin
     return (10**low, 10**high) if log else (low, high)
 
 
-def limits_of(curves: Sequence[Curve], *, log: bool = False, signed: bool = False) -> tuple[float, float] | None:
+def limits_of(
+    curves: Sequence[Curve], *, log: bool = False, signed: bool = False, cut: bool = True
+) -> tuple[float, float] | None:
     """Return the limits of curves with their bands.
 
     Where no curve is negative the limits do not go below 0, even with a margin or a band: shares and norms have no
     negative values. A ``signed`` quantity has limits on both sides.
     """
-    limits = robust_limits(extent(curves, log=log), log=log)
+    limits = robust_limits(extent(curves, log=log), log=log, cut=cut)
     lines = np.concatenate([np.array([]), *(y for c in curves for y in (c.y, c.survivors) if y is not None)])
     if log or signed or limits is None or (lines < 0).any():
         return limits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from analysis.plotting.axes.curves import Curve
@@ -12,6 +14,7 @@ from analysis.summaries.transforms import MEAN, NAN_RUNS, RUNS, SPREAD, SURVIVOR
 from probes.schema import STEP
 
 MANY_RECORDS = 150  # a noisy line of more is drawn thinner
+EXTRA_WIDTH = 0.7  # points by which the lowest of several lines is wider than the topmost
 
 
 def arm_appearances(table: pd.DataFrame) -> dict[str, Appearance]:
@@ -32,7 +35,14 @@ def arm_appearances(table: pd.DataFrame) -> dict[str, Appearance]:
 def arm_curves(table: pd.DataFrame, appearances: dict[str, Appearance], *, x: str = STEP) -> list[Curve]:
     """Return the curves of the arms that a panel's table has, in drawing order."""
     by_arm = dict(list(table.groupby(ARM, observed=True)))
-    return [arm_curve(by_arm[arm], appearance, x=x) for arm, appearance in appearances.items() if arm in by_arm]
+    drawn = [(by_arm[arm], appearance) for arm, appearance in appearances.items() if arm in by_arm]
+    # Each line is thinner than the one below it, so that none hides another where they coincide.
+    extra = [EXTRA_WIDTH * (len(drawn) - 1 - place) / max(len(drawn) - 1, 1) for place in range(len(drawn))]
+    return [
+        replace(curve, width=curve.width + more)
+        for more, (rows, appearance) in zip(extra, drawn, strict=True)
+        for curve in [arm_curve(rows, appearance, x=x)]
+    ]
 
 
 def arm_curve(rows: pd.DataFrame, appearance: Appearance, *, x: str = STEP) -> Curve:

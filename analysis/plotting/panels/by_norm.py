@@ -1,27 +1,25 @@
-"""One panel per arm, one line per layer, coloured by depth."""
+"""One panel per arm, one line per layer or per third of the depth."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.plotting.axes.curves import Curve
 from analysis.plotting.axes.nan_marks import mark_nan, runs_with_nan
-from analysis.plotting.page import legend_entries, write_title
+from analysis.plotting.page import PanelText, legend_entries, write_title
 from analysis.plotting.panels.arm_curves import band_note
 from analysis.plotting.panels.curve_panels import are_lone, draw_panels, set_steps
-from analysis.plotting.panels.panel_text import PanelText
-from analysis.plotting.style import Appearance, depth_colormap, depth_colors, depth_dashes, marker
+from analysis.plotting.style import Appearance, depth_colors, depth_dashes, marker
 from analysis.summaries.comparison_arms import ARM, ARM_ORDER
-from analysis.summaries.layer_choice import in_depth_order
+from analysis.summaries.layer_choice import FEW_LAYERS, in_depth_order
 from analysis.summaries.transforms import MEAN, NAN_RUNS, SPREAD, SURVIVORS
 from probes.schema import LAYER, STEP
 
-MOST_NAMED = 8  # more layers than these have a colour bar in place of a legend
+THIRDS = ("first", "middle", "last")
+QUANTILES = (0.1, 0.9)  # over the layers of a third
 
 
 def draw_by_norm(
@@ -30,33 +28,48 @@ def draw_by_norm(
     text: PanelText,
     *,
     log: bool = False,
-    band: str = SPREAD,
-    band_text: str | None = None,
+    cut: bool = True,
 ) -> None:
-    """Draw one panel per arm, with one line per layer.
+    """Draw one panel per arm, with one line per layer, or per third of the depth where there are many layers.
 
     Args:
         figure: An empty figure.
         table: :func:`analysis.summaries.transforms.over_runs`, a row for each arm, layer and step.
         text: Title, note, axis labels and line of reference.
         log: Whether the quantity spans decades.
-        band: Column with half the height of the band; drawn for few layers only.
-        band_text: Meaning of the band; None is the spread over runs.
+        cut: Whether a few outliers may lie outside the limits, marked at the edge.
     """
     names = in_depth_order(table)
-    few = len(names) <= MOST_NAMED
-    appearances = layer_appearances(names)
+    few = len(names) <= FEW_LAYERS
+    groups = {name: [name] for name in names} if few else thirds(names)
+    appearances = layer_appearances(list(groups))
     arms = list(table.sort_values(ARM_ORDER)[ARM].unique())
-    curves = {arm: layer_curves(table[table[ARM] == arm], appearances, band=band if few else None) for arm in arms}
-    grid = draw_panels(figure, curves, height=2.3, log=log, level=text.level)
+    curves = {
+        arm: layer_curves(mine, appearances) if few else third_curves(mine, appearances, groups)
+        for arm in arms
+        for mine in [table[table[ARM] == arm]]
+    }
+    grid = draw_panels(figure, curves, height=2.3, log=log, level=text.level, cut=cut)
     set_steps(grid, table)
     mark_broken(grid, curves, table)
-    if not few:
-        depth_bar(figure, grid, names)
-    own_band = band_text is not None and few
-    note = f"{text.note}; {band_text}" if own_band else band_note(text.note, table, band=few)
-    legend = legend_entries(appearances, lone=are_lone(curves)) if few else ()
-    write_title(figure, text.title, note, legend, xlabel=text.xlabel, ylabel=text.ylabel)
+    note = band_note(text.note, table) if few else band_note(f"{text.note}; {_third_note(groups)}", table, band=False)
+    legend = legend_entries(appearances, lone=are_lone(curves))
+    write_title(figure, text.title, note, legend, formula=text.formula, xlabel=text.xlabel, ylabel=text.ylabel)
+
+
+def thirds(names: list[str]) -> dict[str, list[str]]:
+    """Return the layers of the first, the middle and the last third of the depth.
+
+    >>> {words: len(layers) for words, layers in thirds([f"layer {i}" for i in range(10)]).items()}
+    {'first 3 layers': 3, 'middle 4 layers': 4, 'last 3 layers': 3}
+    """
+    one = len(names) // 3
+    parts = (names[:one], names[one : len(names) - one], names[len(names) - one :])
+    return {f"{word} {len(part)} layers": part for word, part in zip(THIRDS, parts, strict=True)}
+
+
+def _third_note(groups: dict[str, list[str]]) -> str:
+    return f"line: median over {' / '.join(groups)}, band: 10 % to 90 % of them"
 
 
 def layer_appearances(names: list[str]) -> dict[str, Appearance]:
@@ -65,9 +78,8 @@ def layer_appearances(names: list[str]) -> dict[str, Appearance]:
     return {name: Appearance(*parts) for name, parts in zip(names, each, strict=True)}
 
 
-def layer_curves(rows: pd.DataFrame, appearances: dict[str, Appearance], *, band: str | None) -> list[Curve]:
-    """Return one curve per layer of one arm."""
-    width = 1.3 if len(appearances) <= MOST_NAMED else 0.7
+def layer_curves(rows: pd.DataFrame, appearances: dict[str, Appearance]) -> list[Curve]:
+    """Return one curve per layer of one arm, with the spread over its runs as band."""
     by_layer = dict(list(rows.sort_values(STEP).groupby(LAYER, observed=True)))
     return [
         Curve(
@@ -75,14 +87,38 @@ def layer_curves(rows: pd.DataFrame, appearances: dict[str, Appearance], *, band
             y=by_layer[name][MEAN].to_numpy("float64"),
             color=appearance.color,
             dashes=appearance.dashes,
-            width=width,
             marker=appearance.marker,
-            half_band=None if band is None else by_layer[name][band].to_numpy("float64"),
+            half_band=by_layer[name][SPREAD].to_numpy("float64"),
             survivors=by_layer[name][SURVIVORS].to_numpy("float64"),
         )
         for name, appearance in appearances.items()
         if name in by_layer
     ]
+
+
+def third_curves(rows: pd.DataFrame, appearances: dict[str, Appearance], groups: dict[str, list[str]]) -> list[Curve]:
+    """Return one curve per third of the depth: the median over its layers, NaN where one of them is not finite."""
+    curves = []
+    for name, appearance in appearances.items():
+        values = rows[rows[LAYER].isin(groups[name])].groupby(STEP)
+        if not len(values):
+            continue
+        finite = values[SURVIVORS]
+        whole = (values[NAN_RUNS].sum() == 0).to_numpy()
+        low, median, high = (finite.quantile(q).to_numpy("float64") for q in (QUANTILES[0], 0.5, QUANTILES[1]))
+        edges = (np.where(whole, low, np.nan), np.where(whole, high, np.nan))
+        curves.append(
+            Curve(
+                x=finite.median().index.to_numpy("float64"),
+                y=np.where(whole, median, np.nan),
+                color=appearance.color,
+                dashes=appearance.dashes,
+                marker=appearance.marker,
+                edges=edges,
+                survivors=median,
+            )
+        )
+    return curves
 
 
 def mark_broken(grid: list[Axes], curves: dict[str, list[Curve]], table: pd.DataFrame) -> None:
@@ -91,15 +127,3 @@ def mark_broken(grid: list[Axes], curves: dict[str, list[Curve]], table: pd.Data
         mine = table[table[ARM] == arm]
         layers = f"{mine.loc[mine[NAN_RUNS] > 0, LAYER].nunique()} of {mine[LAYER].nunique()} layers"
         mark_nan(axes, mine, f"{runs_with_nan(mine)}\n{layers}", x=STEP, curves=drawn)
-
-
-def depth_bar(figure: Figure, grid: list[Axes], names: list[str]) -> None:
-    """Add a slim colour bar that names five layers from input to output."""
-    places = np.unique(np.linspace(0, len(names) - 1, 5).round().astype(int))
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(0, len(names) - 1), depth_colormap()), ax=grid, aspect=35, pad=0.015, fraction=0.03
-    )
-    bar.set_ticks(list(places), labels=[names[place] for place in places])
-    bar.ax.tick_params(length=0, labelsize=6.5)
-    bar.ax.set_title("depth", fontsize=7, fontweight="normal", pad=9)
-    bar.outline.set_visible(False)

@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plotting.axes.nan_marks import mark_nan
-from analysis.plotting.page import legend_entries, write_title
+from analysis.plotting.page import PanelText, legend_entries, write_title
 from analysis.plotting.panels.arm_curves import arm_appearances, arm_curves, band_note, whose_nan
 from analysis.plotting.panels.curve_panels import are_lone, draw_panels, set_steps
-from analysis.plotting.panels.panel_text import PanelText
 from probes.schema import STEP
 
 
@@ -24,6 +23,7 @@ def draw_by_quantity(
     log: bool = False,
     sharey: bool = False,
     x: str = STEP,
+    height: float = 2.6,
 ) -> list[Axes]:
     """Draw one panel per table, with one line and one band per arm.
 
@@ -34,6 +34,7 @@ def draw_by_quantity(
         log: Whether the quantity spans decades.
         sharey: Whether the panels compare: one quantity, one unit.
         x: Column of the abscissa.
+        height: Of a row of panels, in inches.
 
     Returns:
         The panels, in the order of ``tables``.
@@ -41,11 +42,11 @@ def draw_by_quantity(
     together = pd.concat(tables.values(), ignore_index=True)
     appearances = arm_appearances(together)
     curves = {name: arm_curves(table, appearances, x=x) for name, table in tables.items()}
-    grid = draw_panels(figure, curves, height=2.6, log=log, level=text.level, sharey=sharey)
+    grid = draw_panels(figure, curves, height=height, log=log, level=text.level, sharey=sharey)
     set_steps(grid, together, x=x)
     for axes, (name, table) in zip(grid, tables.items(), strict=True):
         mark_nan(axes, table, whose_nan(table), x=x, curves=curves[name])
     legend = legend_entries(appearances, lone=are_lone(curves))
     note = band_note(text.note, together)
-    write_title(figure, text.title, note, legend, xlabel=text.xlabel, ylabel=text.ylabel)
+    write_title(figure, text.title, note, legend, formula=text.formula, xlabel=text.xlabel, ylabel=text.ylabel)
     return grid

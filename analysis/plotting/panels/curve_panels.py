@@ -26,7 +26,9 @@ def draw_panels(
     height: float,
     log: bool = False,
     level: float | None = None,
+    sharex: bool = True,
     sharey: bool = True,
+    cut: bool = True,
 ) -> list[Axes]:
     """Draw a panel for each named group of curves.
 
@@ -37,19 +39,21 @@ def draw_panels(
         log: Whether the quantity spans decades.
         level: Value of the line of reference, or None. A line at 0 marks a quantity with both signs. Without it the
             limits of values that are never negative do not go below 0.
+        sharex: Whether all panels have the same abscissa.
         sharey: Whether all panels have the same limits, or each its own.
+        cut: Whether a few outliers may lie outside the limits, marked at the edge.
 
     Returns:
         The panels, in the order of ``curves``.
     """
-    grid = panels(figure, len(curves), height=height, sharey=sharey)
+    grid = panels(figure, len(curves), height=height, sharex=sharex, sharey=sharey)
     together = [curve for group in curves.values() for curve in group]
     for axes, (name, group) in zip(grid, curves.items(), strict=True):
         name_panel(axes, name)
         if level is not None:
             axes.axhline(level, color="#9a9a9a", linewidth=0.7, zorder=1)
         draw_curves(axes, group, log=log)
-        set_limits(axes, limits_of(together if sharey else group, log=log, signed=level == 0), group)
+        set_limits(axes, limits_of(together if sharey else group, log=log, signed=level == 0, cut=cut), group)
         _say_if_zero(axes, group)
     return grid
 

@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from analysis.plotting.axes.nan_marks import mark_nan
 from analysis.plotting.column_words import with_smoothing
 from analysis.plotting.figure_spec import FigureSpec, Prepared
-from analysis.plotting.page import legend_entries, write_title
+from analysis.plotting.page import PanelText, legend_entries, write_title
 from analysis.plotting.panels.arm_curves import arm_curve, band_note, whose_nan
 from analysis.plotting.panels.by_quantity import draw_by_quantity
 from analysis.plotting.panels.curve_panels import are_lone, draw_panels, set_steps
-from analysis.plotting.panels.panel_text import PanelText
 from analysis.plotting.style import GREY, INK, Appearance
 from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.transforms import over_runs, smooth
@@ -121,8 +120,9 @@ def draw_networks(figure: Figure, table: pd.DataFrame, lines: Mapping[str, str],
         arm: [arm_curve(mine[mine[QUANTITY] == name], appearance) for name, appearance in appearances.items()]
         for arm, mine in tables.items()
     }
-    grid = draw_panels(figure, curves, height=2.4, sharey=False)
-    set_steps(grid, table)
+    grid = draw_panels(figure, curves, height=2.4, sharex=False, sharey=False)
+    for axes, mine in zip(grid, tables.values(), strict=True):
+        set_steps([axes], mine)  # trainings of different lengths: none stands in an empty panel
     for axes, (arm, mine) in zip(grid, tables.items(), strict=True):
         mark_nan(axes, mine, whose_nan(mine), x=STEP, curves=curves[arm])
     legend = legend_entries(

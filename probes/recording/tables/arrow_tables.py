@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,18 @@ from probes.metrics.singular_values import PADDING
 from probes.model.layer import Layer
 from probes.model.parameters import Parameter
 from probes.recording.record import Record
+from probes.recording.tables.channel_rows import channel_batch
 from probes.recording.tables.dense_table import DenseTable, finished
-from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYERS, PARAMETERS, SPECTRA, SPECTRA_COLUMNS, arrow_schema
+from probes.schema import (
+    CHANNELS,
+    HISTOGRAM_COLUMNS,
+    HISTOGRAMS,
+    LAYERS,
+    PARAMETERS,
+    SPECTRA,
+    SPECTRA_COLUMNS,
+    arrow_schema,
+)
 
 COUNTS_AT_ONCE = 1 << 17  # turned into rows at a time, 1 MB: on the way they take many times that
 
@@ -29,7 +40,9 @@ class Tables:
         self, layers: Sequence[Layer], metrics: Sequence[Metric], parameters: Sequence[Parameter] = ()
     ) -> None:
         self._names = word_array([layer.name for layer in layers])
-        self._kinds = word_array([layer.kind for layer in layers])
+        kinds = list(dict.fromkeys(layer.kind for layer in layers))  # each once, as pandas wants categories
+        self._kinds = word_array(kinds)
+        self._kind_of = np.array([kinds.index(layer.kind) for layer in layers], dtype=np.int32)
         self._parameters = word_array([parameter.name for parameter in parameters])
         self._metrics = {metric.name: place for place, metric in enumerate(metrics)}
         self._dense = {
@@ -45,6 +58,7 @@ class Tables:
         parts = [
             *((name, table.batch(records)) for name, table in self._dense.items()),
             (SPECTRA, self._spectra(records)),
+            (CHANNELS, channel_batch(_of_table(CHANNELS, records), partial(self._keys, records))),
         ]
         yield from ((table, batch) for table, batch in parts if batch is not None and batch.num_rows)
         found = _of_table(HISTOGRAMS, records)
@@ -96,7 +110,7 @@ class Tables:
             *_step_keys(records, rows),
             pa.DictionaryArray.from_arrays(index, self._names),
             number_array(layers, pa.int16()),
-            pa.DictionaryArray.from_arrays(index, self._kinds),
+            pa.DictionaryArray.from_arrays(number_array(self._kind_of[layers], pa.int32()), self._kinds),
         ]
 
     def _parameter_keys(self, records: Sequence[Record], rows: np.ndarray, parameters: np.ndarray) -> list[pa.Array]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from analysis.gallery.figure import figure, prepare
 
@@ -20,15 +21,27 @@ def test_accuracy_is_averaged_over_seeds_by_split_and_step(seeds_store: Path) ->
     np.testing.assert_allclose(table["spread"], expected["std"])
 
 
-def test_test_data_come_first_and_the_best_stand_in_the_corner(small_store: Path, read: Any) -> None:
-    panels = read.panels(figure("accuracy", small_store))
-    assert list(panels) == ["test data", "train data"]
+def words(picture: Figure) -> str:
+    return " ".join(text.get_text() for text in picture.texts)
+
+
+def test_test_data_come_first_and_the_message_names_the_best(small_store: Path, read: Any) -> None:
+    picture = figure("accuracy", small_store)
+    assert list(read.panels(picture)) == ["test data", "train data"]
     best = pd.read_parquet(small_store / "steps").query("split == 'test'").groupby("run")["accuracy"].max()
-    (note,) = read.texts(panels["test data"])
-    assert note.splitlines() == [
-        "best",
-        *(f"{norm.upper()}  {100 * best[f'{norm}-s0']:.2f} %" for norm in ("bn", "sn", "msn")),
-    ]
+    named = ", ".join(f"{norm.upper()} {100 * best[f'{norm}-s0']:.2f} %" for norm in ("bn", "sn", "msn"))
+    assert f"Best test record of a run: {named}" in words(picture)
+
+
+def test_the_best_is_the_mean_of_the_bests_and_not_the_best_of_the_mean(seeds_store: Path) -> None:
+    rows = pd.read_parquet(seeds_store / "steps").query("split == 'test'").astype({"run": str})
+    best = rows[rows["run"].str.startswith("msn-")].groupby("run")["accuracy"].max()
+    prepared = prepare("accuracy", seeds_store, runs="msn-*")
+    table = prepared.table[prepared.table["split"] == "test"]
+    np.testing.assert_allclose(table["best"], best.mean())
+    np.testing.assert_allclose(table["best_spread"], best.std(ddof=1))
+    assert best.mean() > table["mean"].max() + 1e-4
+    assert f"MSN {100 * best.mean():.2f} ± {100 * best.std(ddof=1):.2f} %" in words(prepared.draw())
 
 
 def test_the_axis_is_in_per_cent(small_store: Path, read: Any) -> None:
@@ -43,8 +56,8 @@ def test_the_axis_is_in_per_cent(small_store: Path, read: Any) -> None:
 
 def test_of_many_arms_the_best_of_each_norm_is_named(make_store: Any, read: Any) -> None:
     store = make_store(learning_rates=(0.1, 0.01, 0.001), records=6)
-    (note,) = read.texts(read.panels(figure("accuracy", store))["test data"])
-    assert [line.split(",")[0] for line in note.splitlines()] == ["best", "BN", "SN", "MSN"]
+    note = words(figure("accuracy", store)).partition("Best test record of a run: ")[2]
+    assert [note.count(f"{norm}, learning rate") for norm in ("BN", " SN", "MSN")] == [1, 1, 1]
     assert len(read.legend(figure("accuracy", store))) == 9
 
 

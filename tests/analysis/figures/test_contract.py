@@ -98,7 +98,7 @@ def check_legible(figure: Figure) -> None:
     check_no_overlap(figure)
 
 
-@pytest.mark.parametrize("name", ["spectrum", "gradient_histogram_map", "weight_mean", "norms_by_layer", "overview"])
+@pytest.mark.parametrize("name", ["spectrum", "gradient_histogram_map", "layer_means", "norms_by_layer", "overview"])
 def test_a_figure_of_six_arms_names_each_and_is_legible(name: str, make_store: Callable[..., Path]) -> None:
     figure = drawn(name, make_store(learning_rates=(0.01, 0.001), records=4))
     check_legible(figure)

@@ -26,11 +26,11 @@ def naive_density(row: pd.Series, edges: np.ndarray) -> np.ndarray:
     return total / (row["n"] * np.diff(edges))
 
 
-def test_the_density_is_that_of_the_last_record(small_store: Path, plain: Plain) -> None:
+def test_the_density_is_that_of_the_first_and_of_the_last_record(small_store: Path, plain: Plain) -> None:
     table = prepare("gradient_histograms", small_store, layers="classifier", bins=11).table
-    for norm, bins in table.groupby("norm"):
-        row = plain(small_store, "histograms", run=f"{norm}-s0", layer="classifier").iloc[-1]
-        assert (bins["step"] == row["step"]).all()
+    assert table["step"].unique().tolist() == [0, 1500]
+    for (norm, step), bins in table.groupby(["norm", "step"]):
+        row = plain(small_store, "histograms", run=f"{norm}-s0", layer="classifier", step=step).iloc[0]
         edges = np.append(bins["left"], bins["right"].iloc[-1])
         np.testing.assert_allclose(bins["density"], naive_density(row, edges), rtol=1e-9)
         assert (bins["share_zero"] == row["n_zero"] / row["n"]).all()
@@ -45,16 +45,17 @@ def test_runs_of_a_norm_add_up(seeds_store: Path, plain: Plain) -> None:
     np.testing.assert_allclose(bins["density"], together, rtol=1e-9)
 
 
-def test_the_paper_has_twenty_bins_of_the_first_record(deep_store: Path, read: Any) -> None:
+def test_the_paper_has_twenty_bins_of_two_layers_first_and_late(deep_store: Path, read: Any) -> None:
     prepared = prepare("gradient_histograms", deep_store, paper=True)
-    assert prepared.table.groupby(["norm", "layer"]).size().unique().tolist() == [20]
-    assert (prepared.table["step"] == 0).all()
-    assert list(read.panels(prepared.draw())) == ["block2.5.conv1", "block3.4.conv1"]
+    assert prepared.table.groupby(["norm", "layer", "step"]).size().unique().tolist() == [20]
+    panels = list(read.panels(prepared.draw()))
+    assert panels[0] == "step 0: block2.5.conv1"
+    assert [title.split(":")[0] for title in panels] == ["step 0", "step 450"] * 2
 
 
 def test_the_stairs_are_the_prepared_numbers(small_store: Path, read: Any) -> None:
-    table = prepare("gradient_histograms", small_store, log=False).table
-    axes = read.panels(figure("gradient_histograms", small_store, log=False))["block1.conv"]
+    table = prepare("gradient_histograms", small_store, log=False, at="first").table
+    axes = read.panels(figure("gradient_histograms", small_store, log=False, at="first"))["step 0: block1.conv"]
     stairs = [patch for patch in axes.patches if isinstance(patch, StepPatch) and not patch.get_fill()]
     for norm, patch in zip(("bn", "sn", "msn"), stairs, strict=True):
         rows = table[(table["norm"] == norm) & (table["layer"] == "block1.conv")]
@@ -64,9 +65,25 @@ def test_the_stairs_are_the_prepared_numbers(small_store: Path, read: Any) -> No
 def test_nan_entries_are_named_in_the_panel(make_store: Callable[..., Path], read: Any) -> None:
     store = make_store(norms=["bn", "sn"], records=8, nan_from={"sn-s0": 4})
     table = prepare("gradient_histograms", store).table
-    assert set(table[table["norm"] == "sn"]["share_nonfinite"]) == {1.0}
-    for axes in read.panels(figure("gradient_histograms", store)).values():
-        assert read.texts(axes) == ["SN: 100 % NaN"]
+    assert set(table[(table["norm"] == "sn") & (table["step"] > 0)]["share_nonfinite"]) == {1.0}
+    panels = read.panels(figure("gradient_histograms", store))
+    assert all(("SN: 100 % NaN" in read.texts(axes)) == (title[:7] != "step 0:") for title, axes in panels.items())
+
+
+def test_late_records_are_added_up_and_all_runs_show_the_same_steps(make_store: Callable[..., Path]) -> None:
+    store = make_store(norms=["bn", "sn"], records=3, stop_after={"sn-s0": 2})  # a histogram at every record
+    table = prepare("gradient_histograms", store, at="late").table
+    assert table.groupby("norm")["step"].unique().map(list).to_dict() == {"bn": [50], "sn": [50]}
+    with pytest.raises(ValueError, match=r"no step after the first in common .*of different steps do not compare"):
+        prepare("gradient_histograms", make_store("short", norms=["bn", "sn"], records=3, stop_after={"sn-s0": 1}))
+
+
+def test_the_root_mean_square_of_the_entries_stands_in_the_panel(small_store: Path, plain: Plain) -> None:
+    table = prepare("gradient_histograms", small_store, layers="classifier", runs="sn-s0", at="first").table
+    row = plain(small_store, "histograms", run="sn-s0", layer="classifier", step=0).iloc[0]
+    edges = bin_edges(row["first_bin"], len(row["counts"]), mantissa_bits=row["mantissa_bits"])
+    middles = (edges[1:] + edges[:-1]) / 2
+    assert table["rms"].iloc[0] == pytest.approx(np.sqrt((row["counts"] * middles**2).sum() / row["n"]), rel=0.01)
 
 
 def test_a_recorded_step_can_be_chosen(small_store: Path) -> None:
@@ -75,7 +92,7 @@ def test_a_recorded_step_can_be_chosen(small_store: Path) -> None:
 
 def test_a_step_without_histogram_raises(small_store: Path) -> None:
     with pytest.raises(
-        ValueError, match="no histogram at step 7; expected 'first', 'last' or a recorded step from 0 to"
+        ValueError, match="no histogram of all runs at step 7; expected 'both', 'first', 'late' or a recorded"
     ):
         prepare("gradient_histograms", small_store, at=7)
 

@@ -34,11 +34,10 @@ def test_there_is_a_line_a_norm_with_a_point_a_rate(store: Path, read: Any) -> N
     picture = figure("learning_rates", store)
     assert read.legend(picture) == ["BN", "SN", "MSN"]
     (axes,) = (axes for axes in picture.axes if axes.get_visible())
-    assert axes.get_xscale() == "log"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.0001", "0.001", "0.1"]
     assert [len(container.lines[0].get_xdata()) for container in axes.containers] == [3, 3, 3]
     middle = np.asarray(axes.containers[1].lines[0].get_xdata(), float)
-    np.testing.assert_allclose(middle, sorted(RATES))
+    np.testing.assert_allclose(middle, [0, 1, 2])
 
 
 def test_one_learning_rate_is_nothing_to_compare(small_store: Path) -> None:

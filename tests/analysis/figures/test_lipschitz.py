@@ -6,48 +6,43 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
+from matplotlib.collections import PolyCollection
 
 from analysis.gallery.figure import figure, prepare
 
-LAYERS = ["block1.conv", "block2.conv", "block3.conv", "classifier"]
+NO_BOUND = ["lipschitz_bound", "unfolded_product"]
 
 
-def test_the_bound_is_the_product_of_operator_norms_and_complexity_that_of_spectral_ones_times_the_rank(
-    small_store: Path, plain: Callable[..., pd.DataFrame]
-) -> None:
+def test_the_three_lines_are_the_recorded_columns(small_store: Path, plain: Callable[..., pd.DataFrame]) -> None:
     table = prepare("lipschitz", small_store).table
-    rows = plain(small_store, run="bn-s0")
-    rows = rows[rows["layer"].isin(LAYERS) & (rows["step"] % 250 == 0)]
-    rows = rows.astype({"operator_norm": float, "spectral_norm": float, "stable_rank": float})
-    matrix = rows["layer"] == "classifier"
-    rows["operator_norm"] = rows["operator_norm"].mask(matrix, rows["spectral_norm"])
-    groups = rows.groupby("step")
-    bound = np.log10(groups["operator_norm"].prod())
-    complexity = np.log10(groups["spectral_norm"].prod() * np.sqrt(groups["stable_rank"].sum()))
-    ours = table[table["norm"] == "bn"].pivot(index="step", columns="quantity", values="mean")
-    np.testing.assert_allclose(ours["operator_norm_product"], bound)
-    np.testing.assert_allclose(ours["neyshabur_complexity"], complexity)
+    rows = pd.read_parquet(small_store / "steps" / "run=sn-s0").query("split == 'test'").sort_values("step")
+    for column in ("lipschitz_bound", "unfolded_product", "jacobian_norm"):
+        mine = table[(table["norm"] == "sn") & (table["quantity"] == column)]
+        np.testing.assert_allclose(mine["mean"], rows[column])
 
 
-def test_one_nan_layer_makes_the_networks_bound_nan(make_store: Callable[..., Path]) -> None:
-    table = prepare("lipschitz", make_store(norms=["sn"], records=20, nan_from={"sn-s0": 10})).table
-    assert table[table["step"] >= 500]["mean"].isna().all()
-    assert table[table["step"] < 500]["mean"].notna().all()
+def test_each_norm_has_a_panel_with_the_bracket_shaded(small_store: Path, read: Any) -> None:
+    picture = figure("lipschitz", small_store)
+    panels = read.panels(picture)
+    assert list(panels) == ["BN", "SN", "MSN"]
+    for axes in panels.values():
+        assert len(read.lines(axes)) == 3
+        (shade,) = (c for c in axes.collections if isinstance(c, PolyCollection))
+        table = prepare("lipschitz", small_store).table
+        assert shade.get_paths()[0].vertices[:, 1].max() <= table["mean"].max()
+        assert axes.get_yscale() == "log"
+    assert "At the end: BN 1.2×10² to 2.4×10³" in " ".join(text.get_text() for text in picture.texts)
 
 
-def test_a_hundred_layers_do_not_overflow(deep_store: Path) -> None:
-    table = prepare("lipschitz", deep_store).table
-    assert np.isfinite(table["mean"]).all()
-    assert table["mean"].max() > 20
+def test_a_network_without_a_known_bound_has_its_lower_one_alone(make_store: Callable[..., Path], read: Any) -> None:
+    picture = figure("lipschitz", make_store(norms=["none"], records=10, without_columns=NO_BOUND))
+    (axes,) = read.panels(picture).values()
+    assert len(read.lines(axes)) == 1
+    assert "no known upper bound" in " ".join(text.get_text() for text in picture.texts)
 
 
-def test_a_layer_of_norm_zero_is_named_as_not_finite(small_store: Path) -> None:
-    from analysis.figures.lipschitz import log10
-
-    assert log10(pd.Series([0.0, 10.0, np.nan])).tolist()[:2] == [-np.inf, 1.0]
-
-
-def test_each_quantity_has_a_panel_with_a_line_a_norm(small_store: Path, read: Any) -> None:
-    panels = read.panels(figure("lipschitz", small_store))
-    assert list(panels) == ["product of operator norms", "Neyshabur complexity"]
-    assert [len(read.lines(axes)) for axes in panels.values()] == [3, 3]
+def test_a_store_of_before_the_bracket_is_refused(make_store: Callable[..., Path]) -> None:
+    store = make_store(norms=["sn"], records=3, without_columns=[*NO_BOUND, "jacobian_norm"])
+    with pytest.raises(ValueError, match="figure 'lipschitz' needs jacobian_norm in table 'steps'"):
+        figure("lipschitz", store)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from analysis.gallery.figure import figure, prepare
@@ -26,14 +27,21 @@ def test_both_norms_are_those_of_the_last_step_at_which_both_were_measured(
         )
 
 
+def test_records_of_different_steps_never_stand_in_one_picture(make_store: Callable[..., Path]) -> None:
+    store = make_store(norms=["bn", "sn"], records=8, stop_after={"sn-s0": 3})  # BN's last is at step 250, SN's at 0
+    with pytest.raises(ValueError, match=r"no step after the first in common .*bn-s0 at 0 to 250, sn-s0 at 0 to 0"):
+        prepare("norms_by_layer", store)
+    store = make_store("longer", norms=["bn", "sn"], records=11, stop_after={"sn-s0": 6})
+    assert set(prepare("norms_by_layer", store).table["step"]) == {250}
+
+
 def test_a_nan_run_is_named_and_the_others_are_drawn(seeds_store: Path, read: Any) -> None:
-    prepared = prepare("norms_by_layer", seeds_store)
-    sn = prepared.table[prepared.table["norm"] == "sn"]
+    prepared = prepare("norms_by_layer", seeds_store, runs="s*")  # BN has a run that ends before the NaN
+    sn = prepared.table
     assert set(sn["nan_runs"]) == {1}
     assert sn["operator_norm"].notna().all()
     panels = read.panels(prepared.draw())
     assert read.texts(panels["SN"]) == ["NaN in 1 of 10 runs"]
-    assert read.texts(panels["MSN"]) == []
 
 
 def test_few_layers_are_all_named_and_many_five_of_them(small_store: Path, deep_store: Path, read: Any) -> None:

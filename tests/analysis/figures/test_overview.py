@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PolyCollection, QuadMesh
-from matplotlib.colors import LogNorm, TwoSlopeNorm
+from matplotlib.colors import LogNorm, SymLogNorm, TwoSlopeNorm, to_hex
 
-from analysis.figures.overview import color_scale, step_edges
 from analysis.gallery.figure import figure, prepare
+from analysis.plotting.axes.cells import color_scale, diverging, step_edges
+from analysis.plotting.style import PALE
 
 
 def cells(axes: Any) -> list[np.ma.MaskedArray]:
@@ -51,24 +52,20 @@ def test_nan_cells_are_hatched_for_greyscale(make_store: Callable[..., Path], re
     axes = read.panels(picture)["SN"]
     (hatched,) = (c for c in axes.collections if isinstance(c, PolyCollection) and c.get_hatch() == "////")
     boxes = [path.get_extents() for path in hatched.get_paths()]
-    assert [(box.x0, box.x1, box.y0, box.y1) for box in boxes] == [(275, 475, i - 0.5, i + 0.5) for i in range(4)]
+    assert [(box.x0, box.x1, box.y0, box.y1) for box in boxes] == [(275, 450, i - 0.5, i + 0.5) for i in range(4)]
 
 
-def test_negative_cells_are_dotted_for_greyscale(make_store: Callable[..., Path], read: Any) -> None:
-    store = make_store(norms=["sn"], records=10)  # its means are negative and grow
-    picture = figure("overview", store)
-    axes = read.panels(picture)["SN"]
-    (mesh,) = (mesh for mesh in axes.collections if isinstance(mesh, QuadMesh))
-    assert isinstance(mesh.norm, TwoSlopeNorm)
-    (dotted,) = (c for c in axes.collections if isinstance(c, PolyCollection) and c.get_hatch() == "......")
-    cells, edges = mesh.get_array().reshape(4, 10), mesh.get_coordinates()[0, :, 0]
-    covered = np.zeros((4, 10), bool)
-    for box in (path.get_extents() for path in dotted.get_paths()):
-        covered[int(box.y0 + 0.5), np.searchsorted(edges, box.x0) : np.searchsorted(edges, box.x1)] = True
-    assert (covered == (cells < 0.2 * mesh.norm.vmin)).all()
-    assert covered.any()
-    assert not covered.all()
-    assert any("; dotted: clearly negative" in text.get_text() for text in picture.texts)
+def test_one_layer_does_not_own_the_colours(make_store: Callable[..., Path], read: Any) -> None:
+    values = np.concatenate([np.full(30, 0.01), np.full(30, -0.01), np.full(4, 5.0)])
+    norm, _ = color_scale(values)
+    assert norm(0.01) - norm(-0.01) > 0.2  # the layers of small values are told apart
+    linear, _ = color_scale(values, signed=True)
+    assert linear(0.01) - linear(-0.01) < 0.01
+
+
+def test_what_was_not_measured_is_grey(small_store: Path, read: Any) -> None:
+    axes = read.panels(figure("overview", small_store))["SN"]
+    assert to_hex(axes.get_facecolor()) == PALE
 
 
 def test_the_cells_fill_their_panel(small_store: Path, read: Any) -> None:
@@ -82,8 +79,10 @@ def test_the_cells_fill_their_panel(small_store: Path, read: Any) -> None:
     ("values", "kind", "colors"),
     [
         ([1e-6, 1e-3, 1.0], LogNorm, "viridis"),
-        ([-1.0, 0.0, 3.0], TwoSlopeNorm, "PuOr_r"),
-        ([1.0, 2.0, 3.0], None, "viridis"),
+        ([-1.0, 0.0, 3.0], TwoSlopeNorm, "vlag"),
+        ([1.0, 2.0, 2.9], None, "viridis"),
+        ([1.0, 1.0, 1.0, 7.0], LogNorm, "viridis"),
+        ([-1.0, 0.5, 1.0, 100.0], SymLogNorm, "vlag"),
         ([-3.0, -2.0, -1.0], None, "viridis_r"),
         ([np.nan, np.inf], None, "viridis"),
         ([0.0, 0.0], None, "viridis_r"),
@@ -92,16 +91,16 @@ def test_the_cells_fill_their_panel(small_store: Path, read: Any) -> None:
 def test_the_scale_of_colours_follows_the_values(values: list[float], kind: type | None, colors: str) -> None:
     norm, colormap = color_scale(np.array(values))
     assert kind is None or type(norm) is kind
-    assert colormap == colors
+    assert (colormap == diverging()) if colors == "vlag" else (colormap == colors)
     assert norm.vmin < norm.vmax
 
 
 def test_the_middle_of_two_hues_is_zero() -> None:
-    norm, _ = color_scale(np.array([-1.0, 0.0, 3.0]))
+    norm, _ = color_scale(np.array([-1.0, 0.0, 3.0]), signed=True)
     assert norm(0.0) == 0.5
     assert norm.vmax == -norm.vmin
 
 
-def test_cells_reach_half_way_to_their_neighbours() -> None:
-    np.testing.assert_allclose(step_edges(np.array([0.0, 10.0, 30.0])), [-5.0, 5.0, 20.0, 40.0])
+def test_cells_reach_half_way_to_their_neighbours_and_not_beyond_the_records() -> None:
+    np.testing.assert_allclose(step_edges(np.array([0.0, 10.0, 30.0])), [0.0, 5.0, 20.0, 30.0])
     np.testing.assert_allclose(step_edges(np.array([7.0])), [6.5, 7.5])

@@ -6,7 +6,6 @@ import pytest
 from analysis.summaries.layer_choice import (
     in_depth_order,
     is_normalisation,
-    pre_activation_layers,
     readable,
     weight_layers,
     with_choice,
@@ -48,8 +47,7 @@ def test_weight_layers_are_those_that_do_not_normalise() -> None:
 
 
 def test_layers_asked_for_are_all_kept() -> None:
-    for choose in (weight_layers, pre_activation_layers):
-        pd.testing.assert_frame_equal(choose(BN, "bn*"), BN)
+    pd.testing.assert_frame_equal(weight_layers(BN, "bn*"), BN)
     pd.testing.assert_frame_equal(readable(BN, "bn*", most=1), BN)
 
 
@@ -60,17 +58,6 @@ def test_a_network_of_nothing_but_norms_is_kept_whole() -> None:
 
 def test_a_readable_choice_keeps_input_and_output() -> None:
     assert readable(BN, None, most=2)["layer"].tolist() == ["conv1", "fc"]
-
-
-def test_the_nonlinearity_sees_norms_where_there_are_some_and_no_output() -> None:
-    chosen = pre_activation_layers(pd.concat([BN, SN], ignore_index=True), None)
-    assert chosen[chosen["arm"] == "A"]["layer"].tolist() == ["bn1", "bn2"]
-    assert chosen[chosen["arm"] == "B"]["layer"].tolist() == ["conv1", "conv2"]
-    assert chosen["layer_index"].tolist() == [0, 1, 0, 1]
-
-
-def test_a_single_layer_is_not_left_out() -> None:
-    assert len(pre_activation_layers(table(("fc", "Linear")), None)) == 1
 
 
 def test_a_choice_says_how_many_it_leaves_out() -> None:

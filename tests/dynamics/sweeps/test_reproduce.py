@@ -17,7 +17,7 @@ from dynamics.sweeps.results import results
 PAPER_FIGURES = {
     "gradient_sparsity",
     "accuracy",
-    "weight_mean",
+    "layer_means",
     "mean_drift",
     "gradient_histograms",
     "singular_values",

@@ -24,7 +24,7 @@ from probes.model.parameters import parameters_of
 from probes.model.selection import select_layers
 from probes.ranks import Ranks
 from probes.recording.tables.dense_table import finished
-from probes.schema import DENSE_TABLES, LAYERS, Column
+from probes.schema import DENSE_TABLES, FEEDS, LAYERS, Column
 
 VICTIM_WIDTH = 7  # channels of the layer that fails, and of no other
 REDUCED = {name: metric for name, metric in METRICS.items() if metric.reducer is not None}
@@ -65,7 +65,7 @@ def observe(metrics=METRICS, *, solved=range(4)) -> Observation:
     micro_batches = GradientHooks(parameters, ranks=ranks, report=report)
     groups = [{"params": [each], "lr": 0.001 * (1 + place)} for place, each in enumerate(network.parameters())]
     optimizer = torch.optim.SGD(groups)
-    outputs.start_step(set(reducers))
+    outputs.start_step({*reducers, FEEDS})
     micro_batches.start_step(measured=True)
     for _ in range(2):
         network(torch.randn(6, 1, 6, 6)).square().sum().backward()
@@ -294,6 +294,7 @@ def test_alone_a_metric_gives_the_numbers_that_it_gives_among_all(name, everythi
             own = dict.fromkeys(c.name for metric in recorded if metric.table == table for c in metric.columns)
             columns = ["step", "layer" if table == LAYERS else "parameter", *own]
             among = among[columns].dropna(how="all", subset=columns[2:])
+            among = among.astype({name: alone[name].dtype for name in own})  # a count is a float beside a null
         else:
             column = "tensor" if table == "histograms" else "view"
             labels = {metric.label for metric in recorded}

@@ -84,8 +84,17 @@ def test_a_band_is_drawn_around_its_line_alone() -> None:
     assert paths[1].vertices[:, 1].max() == 4.5
 
 
-def test_a_band_below_zero_runs_out_of_a_logarithmic_panel() -> None:
+def test_a_band_on_a_logarithmic_axis_reaches_as_far_below_the_line_as_above_it() -> None:
     axes = Figure().subplots()
-    draw_curves(axes, [Curve(np.arange(3.0), np.full(3, 0.1), "k", half_band=np.full(3, 1.0))], log=True)
-    lowest = axes.collections[0].get_paths()[0].vertices[:, 1].min()
-    assert 0 < lowest < 1e-6
+    draw_curves(axes, [Curve(np.arange(3.0), np.full(3, 0.1), "k", half_band=np.full(3, 0.9))], log=True)
+    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([heights.min(), heights.max()], [0.01, 1.0])
+
+
+def test_a_band_of_its_own_edges_is_drawn_as_it_is() -> None:
+    axes = Figure().subplots()
+    edges = (np.array([0.0, 1.0]), np.array([5.0, 6.0]))
+    draw_curves(axes, [Curve(np.arange(2.0), np.array([1.0, 2.0]), "k", edges=edges, outlined=True)])
+    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (0.0, 6.0)
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[0.0, 1.0], [5.0, 6.0]]

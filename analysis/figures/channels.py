@@ -1,0 +1,97 @@
+"""Drift of what each nonlinearity sees of a fixed batch in evaluation, which centring does not define away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.plotting.column_words import in_words
+from analysis.plotting.figure_spec import FigureSpec, Prepared
+from analysis.plotting.page import PanelText
+from analysis.plotting.panels.by_norm import draw_by_norm
+from analysis.plotting.panels.layer_lines import by_depth
+from analysis.reading.tables import records
+from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM, arms_of
+from analysis.summaries.nonlinearities.channel_drift import (
+    DEAD_SHARE,
+    POSITIVE_SHARE,
+    RUNNING_GAP,
+    SEEN_DRIFT,
+    UNLEARNED_DRIFT,
+    UNLEARNED_MEAN,
+    channel_drift,
+)
+from analysis.summaries.transforms import MEAN, end_together, last_value, over_runs
+from probes.schema import CHANNEL_COLUMNS, CHANNELS, LAYER_INDEX, RUN, STEP
+
+_WORDS = {
+    SEEN_DRIFT: (
+        "Change of the channel means on a fixed batch in evaluation",
+        "drift [deviations]",
+    ),
+    UNLEARNED_DRIFT: ("The part of the drift that no beta, m or bias of the layer has learned", "drift [deviations]"),
+    UNLEARNED_MEAN: ("Channel means that nothing has taken away or learned", "mean [deviations]"),
+    RUNNING_GAP: ("Running mean against the mean of the fixed batch", "gap [deviations]"),
+    DEAD_SHARE: ("Share of channels that no image of the fixed batch turns on", "share of channels"),
+    POSITIVE_SHARE: ("Share of positive entries", "share of entries"),
+}
+_FORMULAS = {
+    SEEN_DRIFT: r"$(\mathrm{mean}_c\,(\mu_c-\mu_c^{ref})^2)^{1/2}\,/\,\sigma$",
+    UNLEARNED_DRIFT: r"the same of $\mu_c-b_c$, $b$: beta, m or bias",
+    UNLEARNED_MEAN: r"$(\mathrm{mean}_c\,(\mu_c-b_c)^2)^{1/2}\,/\,\sigma$",
+}
+MOST_NAMED = 4  # arms in the message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channels(FigureSpec):
+    """One measure of what the nonlinearities see of the probe batch; one panel per norm, one line per layer.
+
+    Attributes:
+        measure: Of :func:`analysis.channel_drift`: ``unlearned_drift``, ``seen_drift``, ``unlearned_mean``,
+            ``running_gap``, ``dead_share`` or ``positive_share``.
+        since: Step from which drift counts: running statistics take some 50 steps to arrive. Shorter runs show their
+            last record alone.
+    """
+
+    measure: str = UNLEARNED_DRIFT
+    since: int = 50
+    name = "channels"
+    title = "What each nonlinearity sees of a fixed batch"
+    reads = CHANNELS
+    columns = tuple(column.name for column in CHANNEL_COLUMNS)
+    keeps_unmeasured = True  # a layer without running statistics has none
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the measure over runs, a row for each arm, layer and step; ``layer_index`` is the depth in the arm.
+
+        Raises:
+            ValueError: No such measure.
+        """
+        if self.measure not in _WORDS:
+            raise ValueError(f"figure {self.name!r}: measure {self.measure!r}; expected one of {', '.join(_WORDS)}")
+        arms = rows[[RUN, ARM, ARM_ORDER, NORM]].drop_duplicates()
+        since = min(self.since, int(rows[STEP].max()))
+        found = channel_drift(rows.astype({RUN: str}), since=since).merge(arms, on=RUN)
+        found = found[found[STEP] >= since]
+        place = found.groupby(ARM, observed=True)[LAYER_INDEX].rank(method="dense").astype("int64") - 1
+        return over_runs(found.assign(**{LAYER_INDEX: place}), column=self.measure)
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw one panel per norm."""
+        words, label = _WORDS[self.measure]
+        note = f"{_message(prepared.table)}{words}; from step {int(prepared.table[STEP].min())} on"
+        formula = _FORMULAS.get(self.measure, "")
+        title = f"{self.title}: {in_words(self.measure)}"
+        draw_by_norm(figure, by_depth(prepared.table), PanelText(title, note, label, formula=formula), cut=False)
+
+
+def _message(table: pd.DataFrame) -> str:
+    """Return the largest value of a layer at the end, by arm."""
+    last, arms = last_value(table), records(arms_of(table))
+    most = last.groupby(ARM, observed=True)[MEAN].max()
+    if len(arms) > MOST_NAMED or not most.notna().all() or not end_together(table):
+        return ""
+    return f"Most in a layer at the end: {', '.join(f'{arm[ARM]} {most[arm[ARM]]:.2g}' for arm in arms)}. "

@@ -1,0 +1,72 @@
+"""The loss around the weights during training: its range and its gradient's along the gradient, and its curvature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.plotting.figure_spec import FigureSpec, Prepared
+from analysis.plotting.page import PanelText
+from analysis.plotting.panels.by_quantity import draw_by_quantity
+from analysis.summaries.transforms import over_runs
+from probes.schema import STEP, STEPS
+
+QUANTITY = "quantity"
+LOSS, CHANGE = "loss_along_gradient", "gradient_change"
+SMOOTHNESS, EIGENVALUE = "effective_smoothness", "hessian_top_eigenvalue"
+SHIFT, COSINE = "covariate_shift_l2", "covariate_shift_cosine"
+_PANELS = {
+    LOSS: "range of the loss",
+    CHANGE: "gradient change",
+    SMOOTHNESS: "effective smoothness",
+    EIGENVALUE: "Hessian eigenvalue",
+    SHIFT: "shift: length",
+    COSINE: "shift: cosine",
+}
+FORMULA = (
+    r"along $w-\eta\,g$, 8 $\eta$ from 0.005 to 0.64:   $\max_\eta L-\min_\eta L$;   $\max_\eta|g_\eta-g|$;"
+    r"   $\max_\eta |g_\eta-g|/(\eta|g|)$"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landscape(FigureSpec):
+    """Santurkar et al.'s measures of the loss landscape and of internal covariate shift; a panel each, one line a norm.
+
+    Smooth means small: the loss and its gradient change little along a gradient step. The range of the loss is its
+    largest less its least value over eight step lengths.
+    """
+
+    name = "landscape"
+    title = "How smooth the loss is around the weights"
+    reads = STEPS
+    columns = (f"{LOSS}_min", f"{LOSS}_max")
+    patterns = (f"{LOSS}_min", f"{CHANGE}_max", SMOOTHNESS, EIGENVALUE, SHIFT, COSINE)
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the measures over runs, a row for each arm, ``quantity`` and step; those not recorded are left out."""
+        values = {LOSS: rows[f"{LOSS}_max"] - rows[f"{LOSS}_min"]}
+        for name in _PANELS:
+            column = f"{CHANGE}_max" if name == CHANGE else name
+            if name != LOSS and column in rows:
+                values[name] = rows[column]
+        parts = []
+        for name, value in values.items():
+            # Rows are those with the loss measured: a null beside it is a measure that this run did not make.
+            measured = rows.assign(value=value)[value.notna() | (name == LOSS)]
+            if len(measured):
+                parts.append(over_runs(measured, column="value", by=(STEP,)).assign(**{QUANTITY: name}))
+        return pd.concat(parts, ignore_index=True)
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw one panel per measure, each on its own scale."""
+        table = prepared.table
+        tables = {
+            words: table[table[QUANTITY] == name] for name, words in _PANELS.items() if (table[QUANTITY] == name).any()
+        }
+        note = "Small is smooth. Right of the loss: how far its gradient turns on the way. Each panel has its own scale"
+        if {SHIFT, COSINE} & set(table[QUANTITY]):
+            note += ". Covariate shift: a layer's gradient before and after the layers below it were updated"
+        draw_by_quantity(figure, tables, PanelText(self.title, note, formula=FORMULA), height=1.9)

@@ -1,0 +1,126 @@
+"""Draw every picture of this folder anew from the stores beside it.
+
+    python figures/redraw.py                    # all, about two minutes
+    python figures/redraw.py densenet released  # some folders
+
+Each entry below is a folder: the runs that stand in its pictures, the figures, and their options. A figure whose
+columns were not recorded is left out, and the reason is printed in one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analysis.gallery.gallery import write_figures
+
+HERE = Path(__file__).parent
+THREE = ("bn", "sn", "msn")
+CNN3 = [f"cnn3-mnist-{norm}-lr0.001-s{seed}" for norm in THREE for seed in (0, 1, 2)]
+CNN3_ONE = [f"cnn3-mnist-{norm}-lr0.001-s0" for norm in THREE]
+RELEASED = [f"cnn3-mnist-{norm}-released-lr0.001-s0" for norm in THREE]
+VGG7 = [f"vgg7-cifar10-{norm}-lr0.001-s0" for norm in THREE]
+DENSENET = [f"densenet_bc-cifar10-{norm}-lr0.001-s0" for norm in ("bn-released_scope", "sn", "msn")]
+PAPER = ("gradient_sparsity", "accuracy", "layer_means", "mean_drift", "gradient_histograms", "singular_values")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The pictures of one folder.
+
+    Attributes:
+        runs: Run ids.
+        only: Names of figures.
+        options: Of the figures that have them.
+        paper: Whether in the published layers, smoothing and bands.
+        store: Folder of the store.
+        formats: Of png, pdf and svg.
+        layers: Layers, for all figures of the folder.
+    """
+
+    runs: Sequence[str]
+    only: Sequence[str]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    paper: bool = False
+    store: str = "store"
+    formats: Sequence[str] = ("png",)
+    layers: str | None = None
+
+
+FOLDERS = {
+    "paper/cnn3": Folder(CNN3, PAPER, paper=True),
+    "paper/vgg7": Folder(VGG7, PAPER, paper=True),
+    "paper/densenet": Folder(DENSENET, PAPER, paper=True),
+    "cnn3": Folder(
+        CNN3,
+        (
+            *PAPER,
+            *("drift_map", "drift_by_depth", "dead_fraction", "norms_by_layer", "lipschitz", "landscape", "channels"),
+            *("gradient_mass", "gradient_variance", "gradient_norm", "gradient_histogram_map", "singular_value_map"),
+            *("spectrum", "update_size", "overview"),
+        ),
+        formats=("png", "pdf"),
+    ),
+    "vgg7": Folder(
+        VGG7,
+        (
+            *PAPER,
+            *("drift_map", "drift_by_depth", "dead_fraction", "norms_by_layer", "lipschitz", "landscape", "channels"),
+            *("gradient_mass", "gradient_variance", "overview"),
+        ),
+    ),
+    "densenet": Folder(
+        DENSENET,
+        (
+            *("accuracy", "drift_map", "drift_by_depth", "dead_fraction", "lipschitz", "landscape", "channels"),
+            *("gradient_mass", "gradient_variance", "overview"),
+        ),
+    ),
+    "released": Folder(
+        RELEASED,
+        (
+            *("accuracy", "drift_map", "drift_by_depth", "gradient_mass", "gradient_variance"),
+            *("norms_by_layer", "singular_values", "spectrum"),
+        ),
+    ),
+    "learning_rates": Folder(
+        [f"cnn3-mnist-{norm}-lr{rate}-s0" for norm in THREE for rate in ("0.1", "0.001", "0.0001")], ("learning_rates",)
+    ),
+    "released/learning_rates": Folder(
+        [f"cnn3-mnist-{norm}-released-lr{rate}-s0" for norm in THREE for rate in ("0.1", "0.001", "0.0001")],
+        ("learning_rates",),
+    ),
+    "weight_norm": Folder([*CNN3_ONE, "cnn3-mnist-wn-lr0.001-s0"], ("singular_values", "spectrum")),
+    "gan": Folder([], ("gan_*",), store="gan/store"),
+    "gan/critic": Folder([], ("singular_values", "mean_drift"), store="gan/store", layers="critic.*conv"),
+    "gan/critic/drift": Folder([], ("drift_map",), store="gan/store", layers="critic.*"),
+    "gan/generator/drift": Folder([], ("drift_map",), store="gan/store", layers="generator.*"),
+    "gan/generator": Folder([], ("singular_values", "mean_drift"), store="gan/store", layers="generator.*conv"),
+}
+
+
+def draw(name: str) -> None:
+    """Draw one folder and print what is left out."""
+    folder = FOLDERS[name]
+    gallery = write_figures(
+        HERE / folder.store,
+        HERE / name,
+        only=list(folder.only),
+        runs=list(folder.runs) or None,
+        layers=folder.layers,
+        paper=folder.paper,
+        formats=folder.formats,
+        options=folder.options,
+    )
+    for stem, reason in gallery.refused.items():
+        print(f"{name}: {stem} left out: {reason[:160]}")
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("folders", nargs="*", help=f"of {', '.join(FOLDERS)}")
+    for wanted in arguments.parse_args().folders or FOLDERS:
+        draw(wanted)

@@ -1,0 +1,1 @@
+"""Reading the autograd graph of a training pass."""

@@ -1,0 +1,111 @@
+"""The layers before a nonlinearity, read from the autograd graph of a training pass.
+
+The graph names each operator (``GeluBackward0``) and its arguments, so that modules, functions, methods and fused
+layers are alike, and nothing runs for it in the forward. The nodes of outputs are kept from the pass to the step, at
+those rare steps at which the column is due.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probes.measuring.observation import Observation, Reading
+from probes.metrics.nonlinearities import NONLINEARITIES
+from probes.ranks import Ranks
+
+_ENDING = re.compile(r"Backward\d*$")
+_NONLINEAR = {"".join(part.capitalize() for part in name.split("_")) for name in NONLINEARITIES}
+_NONLINEAR |= {"PreluKernel", "RreluWithNoise"}
+# A layer's output is still what the nonlinearity is given behind sums, products, casts, views, pooling and dropout.
+_PASSING = re.compile(
+    r"Add|Sub|Rsub|Mul|Div|Neg|Pow|.*View|ReshapeAlias|Permute|Transpose|T|Mt|Clone|ToCopy|Squeeze|Unsqueeze|Expand|"
+    r"Slice|Select|Split.*|Unbind|Cat|Stack|ConstantPadNd|Alias|AsStrided|NativeDropout|.*Pool.*|Mean|Sum|Amax|Upsample.*"
+)
+_HIDING = {"CompiledFunction", "CheckpointFunction", "CopySlices"}  # what happens in them is not in the graph
+
+
+class LayersBefore:
+    """Collects the nodes of layers' outputs during the passes of a step.
+
+    Args:
+        ranks: The ranks that record together; the first alone reads the graph, which is the same on all.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._nodes: dict[Any, int] = {}
+        self._reads, self._wanted = ranks.rank == 0, False
+
+    def start_step(self, *, wanted: bool) -> None:
+        """Forget the nodes of the last step; collect those of this one if they are wanted."""
+        self._wanted = wanted and self._reads
+        self._nodes.clear()
+
+    def note(self, layer: int, output: Tensor) -> None:
+        """Note the output of a layer, by its index."""
+        if self._wanted and output.grad_fn is not None:
+            self._nodes[output.grad_fn] = layer
+
+    def read(self, observation: Observation) -> Reading:
+        """Return the source ``feeds_nonlinearity``: 1 for each layer whose output a nonlinearity is given, else 0.
+
+        Left out are layers behind which no other layer is, unless a nonlinearity inside them is seen: the graph ends
+        there. Empty where no graph was seen, or where a part of it hides what happens: a compiled function, a
+        checkpoint. The nodes are forgotten.
+        """
+        nodes, self._nodes = self._nodes, {}
+        known = {layer: before for layer, before in _layers_before(nodes).items() if layer in observation.layers}
+        return Reading(list(known), [torch.tensor(float(before)) for before in known.values()])
+
+
+def _layers_before(nodes: Mapping[Any, int]) -> dict[int, bool]:
+    found: set[int] = set()
+    reached: set[int] = set()  # from another layer
+    for node in nodes:
+        if _name(node) in _NONLINEAR:  # of a layer that ends in one: its own norm, or, of PReLU, the layer before
+            found |= _origins(node, nodes) or {nodes[node]}
+    seen: set[Any] = set()
+    waiting = [each for node in nodes for each in _inputs(node)]
+    while waiting:
+        node = waiting.pop()
+        if node in nodes:
+            reached.add(nodes[node])
+        if node in seen or node in nodes:
+            continue
+        seen.add(node)
+        name = _name(node)
+        if name in _HIDING:
+            return {}
+        if name in _NONLINEAR:
+            found |= _origins(node, nodes)
+        waiting += _inputs(node)
+    return {layer: layer in found for layer in sorted(found | reached)}
+
+
+def _origins(node: Any, nodes: Mapping[Any, int]) -> set[int]:
+    """Return the layers whose outputs a nonlinearity is given."""
+    found: set[int] = set()
+    seen: set[Any] = set()
+    waiting = list(_inputs(node))
+    while waiting:
+        each = waiting.pop()
+        if each in seen:
+            continue
+        seen.add(each)
+        if each in nodes:
+            found.add(nodes[each])
+        elif _PASSING.fullmatch(_name(each)):
+            waiting += _inputs(each)
+    return found
+
+
+def _inputs(node: Any) -> Iterator[Any]:
+    return (each for each, _ in node.next_functions if each is not None)
+
+
+def _name(node: Any) -> str:
+    return _ENDING.sub("", node.name())
