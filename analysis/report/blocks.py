@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from analysis.reading.rows_by_run import rows_by_run
 from analysis.reading.store import Store
@@ -13,8 +14,8 @@ from analysis.report.columns import ChartColumn
 from analysis.report.lines import Lines, RunTable
 from analysis.report.packing import as_deltas, deflated, rounded
 from analysis.report.thinning import points_a_line
-from analysis.summaries.nonlinearities.layers_before import layers_before
-from probes.schema import LAYERS, STEPS
+from analysis.summaries.nonlinearities.layers_before import guessed, recorded
+from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE, LAYERS, RUN, STEPS
 
 _LEAST_POINTS = 12
 _SLACK = 1.5  # NaN and the steps of findings come on top
@@ -112,8 +113,7 @@ class _Reading:
         self.names: dict[str, dict[str, list[str]]] = {}
         self.types: dict[str, list[str]] = {}
         self.thinned = False
-        asked = any(column.before_nonlinearity for column in wanted.columns)
-        self._before = layers_before(store, list(wanted.runs)) if asked else {}
+        self._known = recorded(store, list(wanted.runs)) if store.runs_of(LAYERS) else {}
 
     def first_layers(self) -> list[str]:
         for _, rows in rows_by_run(self.store, LAYERS, columns=(), runs=self.wanted.runs[:1]):
@@ -132,11 +132,20 @@ class _Reading:
                 self.thinned |= len(arranged.steps) > most
                 if table == LAYERS:
                     self.types[run] = arranged.types
-                mine = [column for column in columns if run in self._runs_of(column)]
-                for column in mine:
-                    only = self._before.get(run) if column.before_nonlinearity else None
-                    found[run][column.key] = arranged.lines(column.name, most=most, only=only)
+                before = self._before_nonlinearities(run, arranged) if table == LAYERS else None
+                for column in columns:
+                    if run in self._runs_of(column):
+                        only = before if column.before_nonlinearity else None
+                        found[run][column.key] = arranged.lines(column.name, most=most, only=only)
         return found
+
+    def _before_nonlinearities(self, run: str, arranged: RunTable) -> set[str] | None:
+        """Return the layers before a nonlinearity, guessed where the run does not say; None if there are none."""
+        if run not in self._known:
+            rows = pd.DataFrame({LAYER: arranged.names, LAYER_TYPE: arranged.types}).assign(**{RUN: run})
+            rows[LAYER_INDEX] = range(len(rows))
+            self._known[run] = set(rows.loc[guessed(rows), LAYER]) if len(rows) else set()
+        return self._known[run] or None
 
     def _runs_of(self, column: ChartColumn) -> Sequence[str] | set[str]:
         return self.wanted.runs_of.get(column.key, self.wanted.runs)

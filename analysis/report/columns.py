@@ -22,7 +22,7 @@ class ChartColumn:
         title: The chart's title.
         log: Whether its axis is logarithmic at first.
         from_start: Whether the first recorded value is subtracted at first.
-        before_nonlinearity: Whether only layers have a line whose output a nonlinearity is given.
+        before_nonlinearity: Whether it has lines of the layers before a nonlinearity alone.
     """
 
     table: str

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from analysis.report.thinning import kept_records
 from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE, SPLIT, STEP
@@ -43,8 +44,10 @@ class RunTable:
             rows: With the table's keys, in any order. Of rows with the same keys the last that measured counts.
             always: Steps at which all points stay, whatever the thinning.
         """
-        self._rows = rows
         by = LAYER if LAYER in rows.column_names else SPLIT
+        if rows[by].null_count or rows[STEP].null_count:  # of no layer, or at no step: in no line
+            rows = rows.filter(pc.and_(rows[by].is_valid(), rows[STEP].is_valid()))
+        self._rows = rows
         word = _without_dictionary(rows[by])
         encoded = (
             word.combine_chunks().dictionary_encode() if len(word) else pa.array([], pa.string()).dictionary_encode()
@@ -63,12 +66,7 @@ class RunTable:
     def lines(self, column: str, *, most: int, only: Collection[str] | None = None) -> Lines:
         """Return a column as lines of about ``most`` points.
 
-        A column that the rows lack gives lines without points.
-
-        Args:
-            column: The column.
-            most: About as many points a line.
-            only: The names whose lines have points; None, or none of the table's: all.
+        A column that the rows lack gives lines without points, and so do layers that are not among ``only``.
         """
         shape = len(self.steps), len(self.names)
         values, measured = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
@@ -78,9 +76,8 @@ class RunTable:
             where = self._records_of[valid], self._columns_of[valid]
             values[where] = stored.drop_null().cast(pa.float64(), safe=False).to_numpy()
             measured[where] = True
-        chosen = np.array([only is None or name in only for name in self.names], dtype=bool)
-        if chosen.any():
-            measured &= chosen
+        if only is not None:
+            measured[:, [name not in only for name in self.names]] = False
         kept = kept_records(values, measured, most=most, always=self._always)
         lines, records = np.nonzero(kept.T)
         counts = np.bincount(lines, minlength=len(self.names))
@@ -95,9 +92,9 @@ def _without_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _forward_order(rows: pa.Table, codes: np.ndarray, found: list[str]) -> list[int]:
     depth = np.zeros(len(found))
     if LAYER_INDEX in rows.column_names:
-        index = rows[LAYER_INDEX].to_numpy()
+        index = rows[LAYER_INDEX].to_numpy()  # NaN where null: such a layer comes last
         depth[codes[::-1]] = index[::-1]  # a layer's first row is assigned last
-    return sorted(range(len(found)), key=lambda i: (depth[i], found[i]))
+    return sorted(range(len(found)), key=lambda i: (np.isnan(depth[i]), depth[i], found[i]))
 
 
 def _types(rows: pa.Table, codes: np.ndarray, order: Sequence[int]) -> list[str]:

@@ -15,6 +15,7 @@ from analysis.reading.store import Store
 from analysis.report.blocks import Wanted, blocks
 from analysis.report.columns import DEFAULTS
 from analysis.report.data import as_page, report_data
+from analysis.report.lines import RunTable
 from probes.schema import LAYERS, STEPS
 
 
@@ -88,6 +89,13 @@ def test_rows_of_one_step_that_measure_different_columns_are_both_read(tmp_path:
     data = report_data(tmp_path / "runs")
     assert lines_in(data, "steps.loss")["r", "train"][1] == [1.0]
     assert lines_in(data, "steps.accuracy")["r", "train"][1] == [0.5]
+
+
+def test_rows_of_no_layer_are_in_no_line() -> None:
+    keys = {"step": [0, 0, 0], "layer": ["b", None, "a"], "layer_index": pa.array([None, 1, 0], pa.int16())}
+    table = RunTable(pa.table({**keys, "layer_type": ["x", "y", None], "spectral_norm": [1.0, 2.0, 3.0]}))
+    assert table.names == ["a", "b"]
+    assert table.lines("spectral_norm", most=50).values.tolist() == [3.0, 1.0]
 
 
 @pytest.mark.slow
