@@ -10,7 +10,7 @@ from analysis.gallery.figure import choose, prepare
 
 
 def test_an_unknown_figure_raises_and_lists_those_there_are(small_store: Path) -> None:
-    with pytest.raises(ValueError, match="no figure 'mean-drift'; there are: gradient_sparsity, accuracy, weight_mean"):
+    with pytest.raises(ValueError, match="no figure 'mean-drift'; there are: gradient_sparsity, accuracy, layer_means"):
         analysis.figure("mean-drift", small_store)
 
 
@@ -59,5 +59,8 @@ def test_public_names_are_what_they_say_whatever_was_imported_first() -> None:
 
 
 def test_an_unknown_public_name_raises() -> None:
-    with pytest.raises(AttributeError, match="module 'analysis' has no attribute 'layer'; it has FIGURES, compare"):
+    with pytest.raises(
+        AttributeError,
+        match="module 'analysis' has no attribute 'layer'; it has FIGURES, channel_drift, channels, compare",
+    ):
         _ = analysis.layer
