@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.figures import FIGURES as FIGURES
+    from analysis.gallery.column_figure import plot as plot
+    from analysis.gallery.column_figure import weight_histograms as weight_histograms
     from analysis.gallery.figure import figure as figure
+    from analysis.reading.layer_tables import join as join
+    from analysis.reading.layer_tables import top_layers as top_layers
     from analysis.reading.run_table import runs as runs
     from analysis.reading.run_table import with_settings as with_settings
     from analysis.reading.tables import channels as channels
@@ -39,11 +43,15 @@ _HOMES = {
     "gradient_concentration": "analysis.summaries.gradient_concentration",
     "histogram_density": "analysis.summaries.densities",
     "histograms": "analysis.reading.tables",
+    "join": "analysis.reading.layer_tables",
     "layers": "analysis.reading.tables",
     "parameters": "analysis.reading.tables",
+    "plot": "analysis.gallery.column_figure",
     "runs": "analysis.reading.run_table",
     "spectra": "analysis.reading.tables",
     "steps": "analysis.reading.tables",
+    "top_layers": "analysis.reading.layer_tables",
+    "weight_histograms": "analysis.gallery.column_figure",
     "with_scaled_drift": "analysis.summaries.scaled_drift",
     "with_settings": "analysis.reading.run_table",
 }
@@ -58,11 +66,15 @@ __all__ = [
     "gradient_concentration",
     "histogram_density",
     "histograms",
+    "join",
     "layers",
     "parameters",
+    "plot",
     "runs",
     "spectra",
     "steps",
+    "top_layers",
+    "weight_histograms",
     "with_scaled_drift",
     "with_settings",
 ]

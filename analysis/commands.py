@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,15 +93,29 @@ def report(
     *,
     runs: Runs = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("report.html"),
+    live: Annotated[bool, typer.Option("--live", help="Serve a page that refreshes while trainings write.")] = False,
+    port: Annotated[int, typer.Option(help="With --live: port on 127.0.0.1; 0 takes any that is free.")] = 0,
 ) -> None:
-    """Write one self-contained HTML page: runs, their differing settings, interactive figures, findings.
+    """Write one self-contained HTML page: findings, runs, layers, charts. With --live, serve it on 127.0.0.1.
 
     Example: `meandrift report runs -o report.html`
     """
+    if live:
+        _serve(store, runs, port)
+        return
     from analysis.report.report import write_report
 
     written = write_report(store, out, runs=runs)
     typer.echo(f"{written}  ({written.stat().st_size / 1e6:.1f} MB)")
+
+
+def _serve(store: str, runs: str | None, port: int) -> None:
+    from analysis.report.live import live_server
+
+    with live_server(store, runs=runs, port=port) as server:
+        typer.echo(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends)")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 @app.command()
@@ -134,7 +149,7 @@ def watch(
     every: Annotated[float, typer.Option(help="Seconds between looks.", min=0.2)] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
 ) -> None:
-    """Watch a run in progress: losses, a sparkline a layer, warnings.
+    """Watch a run in progress: findings, losses, a sparkline a layer.
 
     Example: `meandrift watch runs --column spectral_norm`
     """

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -15,6 +17,7 @@ COMMANDS = (  # each has a typer app named `app`
     "dynamics.authors_checkpoints.commands",
     "analysis.commands",
     "probes.commands",
+    "probes.checkpoints.commands",
 )
 USAGE, INTERRUPTED = 2, 130  # exit statuses: a mistake of the caller; ended by Ctrl-C, as a shell counts it
 
@@ -22,16 +25,30 @@ USAGE, INTERRUPTED = 2, 130  # exit statuses: a mistake of the caller; ended by 
 def make_app() -> typer.Typer:
     """Return the whole command line."""
     app = typer.Typer(
-        help="Train under probes, read everything back as a DataFrame and as the paper's figures.",
         no_args_is_help=True,
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
-        add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_options_of_all)
     for module in COMMANDS:
         app.registered_commands.extend(import_module(module).app.registered_commands)
     return app
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"meandrift {version('meandrift')}")
+        raise typer.Exit
+
+
+def _options_of_all(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train under probes, read everything back as a DataFrame and as the paper's figures."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

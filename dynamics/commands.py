@@ -26,6 +26,10 @@ Workers = Annotated[
         rich_help_panel="Machine",
     ),
 ]
+PlanOption = Annotated[
+    str, typer.Option(help="Arms and seeds of this TOML file, or shipped plan: docs/experiments.md.")
+]
+Estimate = Annotated[bool, typer.Option("--estimate", help="Say how long the plan will take, and train nothing.")]
 Protocol = Annotated[str, typer.Option(help="Settings of the paper's text (paper) or scripts (released).")]
 
 
@@ -85,6 +89,8 @@ def train(
 def sweep(
     settings: dict[str, str],
     *,
+    plan: PlanOption = "",
+    estimate: Estimate = False,
     protocol: Protocol = "",
     workers: Workers = 0,
     cluster: Annotated[
@@ -102,6 +108,8 @@ def sweep(
     """Train every combination of the values given: each option takes several, commas between.
 
     Runs are named after what tells them apart. Run again, it trains what is missing and goes on with what has stopped.
+    With --plan the arms and seeds are those of a file, options given go before its settings, and an estimate of the
+    time comes first.
 
     Example: `meandrift sweep --norm bn,sn,msn --learning-rate 0.1,0.001,0.0001 --seed 0,1`
     """
@@ -110,9 +118,22 @@ def sweep(
     from dynamics.sweeps.task import task_for
 
     axes = parse_axes(settings)
-    first = {name: values[0] for name, values in axes.items()}
-    base = requested_config(first, store=store, protocol_name=protocol)
-    tasks = [task_for(store, run, config, overwrite=overwrite) for run, config in grid(base, axes).items()]
+    if estimate and not plan:
+        raise ValueError("--estimate: expected --plan FILE.toml with it.")
+    if plan:
+        from dynamics.sweeps.plans.planned import planned_configs
+
+        if protocol:
+            raise ValueError("--plan and --protocol were given: expected one source of settings.")
+        configs = planned_configs([plan], axes)
+    else:
+        first = {name: values[0] for name, values in axes.items()}
+        configs = grid(requested_config(first, store=store, protocol_name=protocol), axes)
+    tasks = [task_for(store, run, config, overwrite=overwrite) for run, config in configs.items()]
+    if plan:
+        tasks = _estimated(tasks, store=store, workers=workers, data_dir=data_dir, download=download)
+        if estimate:
+            return
     go_on = f"the same command{' without --overwrite' if overwrite else ''}"
     if not cluster:
         _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, go_on=go_on)
@@ -134,7 +155,8 @@ def reproduce(
     experiment: Annotated[
         str,
         typer.Option(
-            help="cnn3-subset (shipped), cnn3-mnist, vgg7-svhn, vgg7-cifar10, densenet-cifar10, gan-cifar10, all."
+            help="cnn3-subset (shipped), cnn3-mnist, vgg7-svhn, vgg7-cifar10, densenet-cifar10, gan-cifar10, all; "
+            "or causes, the interventions of docs/experiments.md."
         ),
     ] = "cnn3-subset",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer epochs, for a machine without a GPU.")] = False,
@@ -165,10 +187,13 @@ def reproduce(
     chosen = experiments_named(experiment)
     configs = {run: config for one in chosen.values() for run, config in one.runs(quick=quick).items()}
     tasks = [task_for(store, run, config, overwrite=overwrite, extractor=extractor) for run, config in configs.items()]
+    if experiment == "causes":
+        tasks = _estimated(tasks, store=store, workers=workers, data_dir=data_dir, download=download)
     place = f"--store {quote(store)} --data-dir {quote(str(data_dir))}"
     go_on = f"meandrift reproduce --experiment {experiment}{' --quick' * quick} {place}"
     _train_side_by_side(tasks, store=store, workers=workers, data_dir=data_dir, download=download, go_on=go_on)
-    drawn = draw(store, list(configs), out=out or (local_folder(store) or Path(store)) / "figures")
+    pictured = [run for one in chosen.values() if one.pictured for run in one.runs(quick=quick)]
+    drawn = draw(store, pictured, out=out or (local_folder(store) or Path(store)) / "figures")
     console = Console(soft_wrap=True)
     for name, one in chosen.items():
         console.print(as_text(one.results(store, quick=quick), title=f"{name}: {one.title}"))
@@ -180,7 +205,11 @@ def reproduce(
 
 
 @app.command()
-def params(*, formats: Annotated[str, typer.Option("--format", help="table or csv.")] = "table") -> None:
+def params(
+    *,
+    formats: Annotated[str, typer.Option("--format", help="table or csv.")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Count the parameters of the paper's networks beside its Table III, with the reason of each difference.
 
     Example: `meandrift params --format csv`
@@ -193,6 +222,9 @@ def params(*, formats: Annotated[str, typer.Option("--format", help="table or cs
     if formats not in ("table", "csv"):
         raise ValueError(f"format {formats!r}: expected table or csv.")
     counts = table3()
+    if as_json:
+        typer.echo(counts.to_json(orient="records", indent=2))
+        return
     if formats == "csv":
         typer.echo(counts.to_csv(index=False), nl=False)
         return
@@ -202,6 +234,20 @@ def params(*, formats: Annotated[str, typer.Option("--format", help="table or cs
     for row in counts.itertuples(index=False):
         shown.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
     Console().print(shown)
+
+
+def _estimated(tasks: Sequence[Task], *, store: str, workers: int, data_dir: Path, download: bool) -> list[Task]:
+    """Say how long the tasks will take; return them in the order in which few cores idle."""
+    from rich.console import Console
+
+    from dynamics.sweeps.plans.estimate import estimate_sweep, longest_first
+    from dynamics.sweeps.plans.planned import as_table
+    from dynamics.sweeps.task import check
+
+    check(tasks, data_dir=data_dir, download=download)
+    found = estimate_sweep(tasks, store=store, data_dir=data_dir)
+    Console(soft_wrap=True).print(as_table(tasks, found, workers=workers))
+    return longest_first(tasks, found)
 
 
 def _train_side_by_side(

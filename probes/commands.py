@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 Store = Annotated[str, typer.Option(help="Folder or URL of the store.", show_default=True)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Take runs of other machines too: their writers are dead.")]
 
 
@@ -29,31 +32,59 @@ def _open(store: str) -> StoreFiles:
 @app.command()
 def runs(
     store: Annotated[str, typer.Argument(help="Folder or URL of the store.", show_default=True)] = "runs",
+    *,
+    as_json: Json = False,
 ) -> None:
     """List the runs of a store, those of killed writers with the rows that they left in their logs.
 
     Example: `meandrift runs runs`
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from probes.storage.listing import KILLED, list_runs
     from probes.storage.strangers import strangers
 
     files = _open(store)
     rows = list(list_runs(files))
-    listed = Table("run", "status", "started", "updated", "last step", "device", "rows", "size", box=None)
-    listed.columns[0].min_width = max(len(row[0]) for row in rows)  # an id cut short could not be used
-    for row in rows:
-        listed.add_row(*row)
-    Console().print(listed)
-    if any(row[1] == KILLED for row in rows):
+    if as_json:
+        typer.echo(json.dumps([row.plain() for row in rows], indent=2))
+        return
+    _print_table([row.words() for row in rows])
+    if any(row.status == KILLED for row in rows):
         typer.echo(
             f"note: `meandrift recover --store {quote(store)}` brings what killed writers left into the tables",
             err=True,
         )
     for path, problem in strangers(files):
         typer.echo(f"left out: {path} {problem}", err=True)
+
+
+def _print_table(rows: list[dict[str, str]]) -> None:
+    """Print rows without a wrapped or cut word: columns that a narrow terminal has no room for are named below."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+
+    def table(left_out: Sequence[str]) -> Table:
+        shown = [name for name in rows[0] if name not in left_out]
+        made = Table(box=None)
+        for name in shown:
+            made.add_column(name, no_wrap=True, justify="right" if name in ("last step", "rows", "size") else "left")
+        for row in rows:
+            made.add_row(*(row[name] for name in shown))
+        return made
+
+    for count in range(len(_LEAVES) + 1):
+        made = table(_LEAVES[:count])
+        needed = console.measure(made, options=console.options.update(width=10_000)).maximum
+        if needed <= console.width:
+            break
+    console.print(made, width=needed, crop=False)
+    if count:
+        typer.echo(f"no room for {', '.join(_LEAVES[:count])}: see --json", err=True)
+
+
+_LEAVES = ("started", "device", "size", "rows", "last step")
+"""The columns of ``runs`` that a narrow terminal has no room for, the first to go first."""
 
 
 @app.command()
@@ -91,6 +122,7 @@ def compact(
     Example: `meandrift compact --store runs`
     """
     from probes.storage.compaction import compact_run
+    from probes.storage.counting import counted
     from probes.storage.recovery import recover_dead
     from probes.storage.writer_lock import RunIsOwnedError, WriterLock
 
@@ -105,7 +137,7 @@ def compact(
             continue
         try:
             for table in compact_run(files, name):
-                typer.echo(f"{name}/{table.table}: {table.before} parts -> {table.after}")
+                typer.echo(f"{name}/{table.table}: {counted(table.before, 'part')} -> {table.after}")
         finally:
             owner.release()
 
@@ -135,19 +167,28 @@ def verify(
     run: Annotated[list[str] | None, typer.Argument(help="Runs to verify; none means all.")] = None,
     *,
     store: Store = "runs",
+    as_json: Json = False,
 ) -> None:
     """Read every file and check it; name the bad ones and exit with status 1 if there are any.
 
     Example: `meandrift verify --store runs`
     """
+    from probes.storage.counting import counted
     from probes.storage.verify import verify as verify_store
 
     found = verify_store(_open(store), run)
-    for fault in found.faults:
-        typer.echo(f"BAD {fault.path}: {fault.problem}")
-    for note in found.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"{found.files} files, {found.rows} rows, {len(found.faults)} faults")
+    if as_json:
+        faults = [fault._asdict() for fault in found.faults]
+        typer.echo(
+            json.dumps({"files": found.files, "rows": found.rows, "faults": faults, "notes": found.notes}, indent=2)
+        )
+    else:
+        for fault in found.faults:
+            typer.echo(f"BAD {fault.path}: {fault.problem}")
+        for note in found.notes:
+            typer.echo(f"note: {note}")
+        counts = ((found.files, "file"), (found.rows, "row"), (len(found.faults), "fault"))
+        typer.echo(", ".join(counted(count, word) for count, word in counts))
     if found.faults:
         raise typer.Exit(1)
 
@@ -167,8 +208,9 @@ def export(
 
     Example: `meandrift export layers.csv --table layers --run bn-s0`
     """
+    from probes.storage.counting import counted
     from probes.storage.export import export as export_table
 
     kind = kind or destination.suffix.removeprefix(".") or "tensorboard"
     rows = export_table(_open(store), destination, table=table, kind=kind, runs=run)
-    typer.echo(f"{rows} rows of {table} -> {destination}")
+    typer.echo(f"{counted(rows, 'row')} of {table} -> {destination}")

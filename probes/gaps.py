@@ -93,6 +93,11 @@ class Gaps:
             raise failure
         warnings.warn(f"probe: {failure}.", RuntimeWarning, stacklevel=3)
 
+    @property
+    def count(self) -> int:
+        """Number of different gaps and notes."""
+        return len(self._entries)
+
     def entries(self) -> list[dict[str, Any]]:
         """Return all gaps, and mark them as seen."""
         with self._lock:

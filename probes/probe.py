@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from torch import nn
 from torch.optim import Optimizer
 
 from probes.background.budget import Budget, Limits
 from probes.gaps import Gaps
+from probes.hooks.optimizers.attach_checks import check_parameters
 from probes.hooks.optimizers.optimizers_inside import as_optimizers, first_learning_rate
 from probes.measuring.measurement import State
 from probes.measuring.plan import EVERY, Cadence, Plan
 from probes.measuring.sources import check_sources
 from probes.metrics import Metric
+from probes.mirrors.mirrors import mirrors_of
 from probes.model.parameters import parameters_of
 from probes.model.selection import Pattern, select_layers
 from probes.probe_pass.batch import ProbeBatch
@@ -27,8 +28,9 @@ from probes.recording.open_run import OpenRun
 from probes.recording.opening.open_probes import OPEN_PROBES
 from probes.recording.opening.opening import Opening, checked_step
 from probes.recording.step import StepInProgress
-from probes.recording.step_rows import StepRows
+from probes.recording.step_rows import StepRows, checked_epoch
 from probes.recording.tables.arrow_tables import Tables
+from probes.recording.tables.observers import Observer
 from probes.step_cycle import StepCycle, offered_sources
 from probes.storage.run_start import HowToStart
 
@@ -76,11 +78,13 @@ class Probe:
         config: Any = None,
         evaluation: bool = False,
         strict: bool = False,
+        observers: Sequence[Observer] = (),
         resume: Literal["auto"] | None = None,
         resume_step: int | None = None,
         overwrite: bool = False,
         distributed: bool | None = None,
         probe_batch: Any = None,
+        mirror: Any = None,
         _limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         """Attach to a model.
@@ -99,6 +103,8 @@ class Probe:
             config: The run's configuration, kept with the run: a mapping, namespace, dataclass or anything else.
             evaluation: Count forward passes in eval mode or under no_grad as well.
             strict: Raise failures of the probe instead of keeping them as gaps.
+            observers: Functions given each record's rows by table, as Arrow tables, in a thread of their own and about
+                a second later. One that raises is a gap.
             resume: ``"auto"`` begins the run if it is not there, else goes on with it: at ``resume_step`` if given,
                 else after its last recorded step, until :meth:`load_state_dict` says otherwise. A job that trains from
                 the start again, having no checkpoint yet, gives ``resume_step=0`` beside it.
@@ -110,6 +116,7 @@ class Probe:
                 makes the same probe, and rank 0 writes.
             probe_batch: A batch, or a function of the model that passes one, for table ``channels``: see
                 :class:`probes.probe_pass.batch.ProbeBatch` and docs/mean_drift.md.
+            mirror: Where scalars and histograms are shown too: "wandb", "tensorboard" or a `SummaryWriter`.
 
         Raises:
             ValueError: The run exists, or is to go on at a step and does not exist; the id is not allowed, a pattern,
@@ -135,10 +142,13 @@ class Probe:
             gaps=self._gaps,
             budget=self._budget,
             ranks=self._ranks,
+            observers=(*observers, *mirrors_of(mirror, store=store)),
         )
         self.run = self._run.name
         self._rows = StepRows(self._run.put_row)
         self._closed = False
+        observed = [layer.module for layer in self._selection.layers]
+        check_parameters(self._parameters, self._optimizers, self._gaps, of=observed)
         self._cycle = self._new_cycle(self._run.step)
         OPEN_PROBES.add(self, self._run, self._run.place)
 
@@ -153,13 +163,7 @@ class Probe:
 
     @epoch.setter
     def epoch(self, epoch: int | None) -> None:
-        try:
-            number = None if epoch is None else operator.index(epoch)
-        except TypeError:
-            raise ValueError(f"epoch {epoch!r}: expected a whole number, or None.") from None
-        if number is not None and not -(2**31) <= number < 2**31:
-            raise ValueError(f"epoch {epoch!r}: expected a number below 2^31.")
-        self._epoch = number
+        self._epoch = checked_epoch(epoch)
 
     def log(self, *, split: str = "train", **scalars: Any) -> None:
         """Record numbers of the training loop: ``loss=``, ``accuracy=`` (0 to 1), anything else that is a number.
@@ -174,7 +178,9 @@ class Probe:
         """
         training = split == "train"
         step = self._cycle.step - (training and self._cycle.just_stepped)
-        self._rows.add(step, self.epoch, split, {**(self._lr() if training else {}), **scalars})
+        on_host = self._rows.add(step, self.epoch, split, {**(self._lr() if training else {}), **scalars})
+        if training:
+            self._cycle.nonfinite.note_loss(step, scalars, on_host)
 
     def step(self) -> None:
         """Observe now and count a step: where no optimizer was given, call this before each update of the weights."""
@@ -253,7 +259,7 @@ class Probe:
         for failure in failures:
             self._gaps.fail("the end of the run", failure, self._cycle.step, raises=status == "finished")
 
-    def __enter__(self) -> Probe:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -10,10 +10,11 @@ from torch import Tensor
 from probes.background.budget import Budget
 from probes.gaps import Gaps
 from probes.hooks.convolutions import CONVOLUTION
-from probes.hooks.gradient_hooks import MICRO_BATCHES, GradientHooks
+from probes.hooks.gradient_hooks import CARRIED, MICRO_BATCHES, GradientHooks, tell_missing_gradients
 from probes.hooks.optimizers.grad_scaler import loss_scale
+from probes.hooks.optimizers.layer_state import LAYER_STATE, layer_state_source
 from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
-from probes.hooks.optimizers.optimizer_steps import OptimizerSteps
+from probes.hooks.optimizers.optimizer_steps import OptimizerSteps, Updated
 from probes.hooks.optimizers.optimizers_inside import stepping_optimizers
 from probes.hooks.optimizers.unseen_steps import UnseenSteps
 from probes.hooks.outputs import OutputHooks
@@ -26,17 +27,19 @@ from probes.measuring.pricing import SpectraSchedule
 from probes.measuring.sources import DERIVED, in_turns, parameter_sources
 from probes.metrics import Metric
 from probes.metrics.channels import PROBE_BATCH
-from probes.model.layer import Layer
 from probes.model.new_modules import NewModules
 from probes.model.parameters import Parameter
 from probes.model.selection import Selection
+from probes.model.training_mode import TrainingMode
 from probes.probe_pass.batch import ProbeBatch
 from probes.probe_pass.probe_pass import ProbePass
 from probes.ranks import Ranks
+from probes.recording.nonfinite import NonfiniteWatch
 from probes.recording.step import StepInProgress
 from probes.schema import FEEDS
 
 _OF_SHAPES = {CONVOLUTION, "spectra", PROBE_BATCH.reads, FEEDS}  # and what else needs hooks without a reducer
+_OF_HOOKS = {MICRO_BATCHES, CARRIED, "parameter_gradient"}
 _OF_GRADIENTS = {"gradient", "gradient_histogram", "parameter_gradient"}
 
 
@@ -46,8 +49,9 @@ def offered_sources(ranks: Ranks) -> list[str]:
     Those of layers are in ``probes.measuring.sources``, those of parameters in ``probes.measuring.parameter_values``,
     the others beside their hooks in ``probes.hooks``.
     """
-    of_hooks = [GROUP_LR, CONVOLUTION, MICRO_BATCHES, PROBE_BATCH.reads, FEEDS]
-    return [*parameter_sources(ranks), *parameter_value_sources(ranks), *DERIVED, *of_hooks]
+    of_parameters = [*parameter_sources(ranks), *parameter_value_sources(ranks)]
+    of_hooks = [GROUP_LR, LAYER_STATE, CONVOLUTION, MICRO_BATCHES, CARRIED, PROBE_BATCH.reads, FEEDS]
+    return [*of_parameters, *DERIVED, *of_hooks]
 
 
 class StepCycle:
@@ -56,6 +60,7 @@ class StepCycle:
     Attributes:
         step: Optimizer steps finished.
         first_step: The step at which the hooks were attached.
+        nonfinite: Looks for the first gradient or logged loss that is not finite.
     """
 
     def __init__(
@@ -91,19 +96,18 @@ class StepCycle:
             finished: Called at the end of each step that is measured.
         """
         self.step = self.first_step = step
-        self._layers, self._parameters = selection.layers, parameters
+        self._everything = Updated(selection.layers, parameters, None)
         self._plan, self._ranks, self._gaps = plan, ranks, gaps
         self._state, self._budget = state, budget
         self._finished = finished
         self._stepping = stepping_optimizers(optimizers)
-        self._several_optimizers = len(self._stepping) > 1
         self._unseen_steps = UnseenSteps(
             [parameter.value for parameter in parameters if parameter.value is not None], self._step_seen, gaps
         )
         self._passes = TrainingPasses(selection.root, self._pass_begins)
         self._outputs = OutputHooks(
             selection.root,
-            self._layers,
+            selection.layers,
             {metric.reads: metric.reducer for metric in plan.metrics if metric.reducer is not None},
             ranks=ranks,
             shapes=any(metric.reads in _OF_SHAPES for metric in plan.metrics),
@@ -114,15 +118,17 @@ class StepCycle:
         self._gradients = GradientHooks(parameters, ranks=ranks, report=self._fail)
         self._optimizer_steps = OptimizerSteps(
             self._stepping,
-            self._layers,
+            self._everything,
             before=self._before_update,
             after=self._after_update,
             over=self.finish_step,
             report=self._fail,
         )
-        self._spectra_schedule = SpectraSchedule(self._layers, plan.spectra_interval, gaps.note)
+        self._spectra_schedule = SpectraSchedule(selection.layers, plan.spectra_interval, gaps.note)
         self._probe_pass = ProbePass(selection, batch, ranks=ranks, interval=plan.passes_interval, note=gaps.note)
         self._new_modules = NewModules(selection.root)
+        self._training_mode = TrainingMode(selection.root, evaluation=evaluation)
+        self.nonfinite = NonfiniteWatch(plan.metrics, gaps, active=ranks.count == 1)
         self._captured = False
         self._observations: list[Observation] = []
         self._measured: StepInProgress | None = None
@@ -145,12 +151,12 @@ class StepCycle:
 
     def observe(self) -> None:
         """Measure before the update, for a loop whose optimizer has no hooks."""
-        self._before_update(self._layers, None, None)
+        self._before_update(self._everything, None)
 
     def capture(self) -> None:
         """Measure before the update now, and not when the optimizer is about to step."""
         if not self._captured:
-            self._before_update(self._layers, None, None)
+            self._before_update(self._everything, None)
             self._captured = True
 
     def finish_step(self, *, late: bool = False) -> None:
@@ -177,10 +183,10 @@ class StepCycle:
         return self.step > self.first_step or self._captured or self._optimizer_steps.seen
 
     def _start_step(self, *, late: bool = False) -> None:
-        due = self._due()
+        due = self.nonfinite.due(self._due())
         sources = {metric.reads for metric in due}
         self._outputs.start_step(sources, keep_passes_since_optimizer=late)
-        self._gradients.start_step(measured=bool(sources & {MICRO_BATCHES, "parameter_gradient"}))
+        self._gradients.start_step(measured=bool(sources & _OF_HOOKS))
         self._captured = False
         self._observations = []
         self._measured = self._new_record(due) if due else None
@@ -196,26 +202,29 @@ class StepCycle:
         return StepInProgress(
             self.step,
             due,
-            layers=self._layers,
-            parameters=len(self._parameters),
+            layers=self._everything.layers,
+            parameters=len(self._everything.parameters),
             state=self._state,
             gaps=self._gaps,
             budget=self._budget,
         )
 
-    def _before_update(self, layers: Sequence[Layer], optimizer: Any, gradient_scale: Tensor | None) -> None:
+    def _before_update(self, updated: Updated, gradient_scale: Tensor | None) -> None:
         """Measure what is there before the update.
 
         Args:
-            layers: The layers that are about to be updated, and those that no optimizer updates.
-            optimizer: What is about to step; None where that is not known.
+            updated: What is about to be updated, and what no optimizer updates.
             gradient_scale: The factor on the gradients that the optimizer will divide by.
         """
+        if not self._captured:
+            self._look_for_nonfinite(updated, scaled=gradient_scale is not None)
         if self._measured is None or self._captured:
             return
         try:
             self._new_modules.look(self._gaps)
-            observation = self._observation(layers, optimizer, gradient_scale)
+            if updated.optimizer is not None:
+                self._training_mode.look(self._gaps)
+            observation = self._observation(updated, gradient_scale)
             self._note_unclipped(observation)
             self._measured.measure(observation)
             self._tell_missing_gradients(observation)
@@ -228,7 +237,19 @@ class StepCycle:
         self._outputs.pause(paused=True)
         self._gradients.pause(paused=True)
 
-    def _observation(self, layers: Sequence[Layer], optimizer: Any, gradient_scale: Tensor | None) -> Observation:
+    def _look_for_nonfinite(self, updated: Updated, *, scaled: bool) -> None:
+        """Record at this step, whatever the schedule, if it is the first whose gradient or loss is not finite."""
+        try:
+            found = self.nonfinite.look(self.step, updated.optimizer, updated.parameters, scaled=scaled)
+        except Exception as failure:
+            self._fail("the look for values that are not finite", failure)
+            return
+        if found and self._measured is None:
+            self._measured = self._new_record(found)
+        elif found and self._measured is not None:
+            self._measured.add(found)
+
+    def _observation(self, updated: Updated, gradient_scale: Tensor | None) -> Observation:
         solved = self._spectra_schedule.solved_at(self.step, self._outputs.shapes)
         sources = {
             **parameter_sources(self._ranks, gradient_scale=gradient_scale),
@@ -237,44 +258,30 @@ class StepCycle:
             **({} if solved is None else in_turns(solved)),
             **self._outputs.sources(),
             **self._gradients.sources(),
-            GROUP_LR: learning_rate_source(self._stepping),
+            GROUP_LR: learning_rate_source(self._stepping, self._ranks),
+            LAYER_STATE: layer_state_source(self._stepping, self._ranks),
             **self._probe_pass.sources(self._outputs.shapes),
         }
         there = self._new_modules.holds
-        parameters = {one.index: one for one in self._updated_by(optimizer) if there(one.module)}
-        return Observation(
-            self.step, {layer.index: layer for layer in layers if there(layer.module)}, sources, parameters
-        )
-
-    def _updated_by(self, optimizer: Any) -> Sequence[Parameter]:
-        if optimizer is None or not self._several_optimizers:
-            return self._parameters
-        own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        return [one for one in self._parameters if id(one.value) in own]
+        layers = {layer.index: layer for layer in updated.layers if there(layer.module)}
+        parameters = {one.index: one for one in updated.parameters if there(one.module)}
+        return Observation(self.step, layers, sources, parameters)
 
     def _note_unclipped(self, observation: Observation) -> None:
         assert self._measured is not None
         if any(metric.reads == "parameter_gradient" for metric in self._measured.due):
-            square = self._gradients.squared_length(_trained(observation))
+            square = self._gradients.squared_length(observation.trained())
             self._measured.gradient_norms.add_unclipped(square, loss_scale())
 
     def _tell_missing_gradients(self, observation: Observation) -> None:
-        """Tell of a step at which gradients are due and no trained parameter has one."""
         assert self._measured is not None
-        if not self._passes.passed or not any(metric.reads in _OF_GRADIENTS for metric in self._measured.due):
-            return
-        trained = _trained(observation)
-        if trained and all(parameter.grad is None for parameter in trained):
-            self._gaps.warn(
-                what="gradients",
-                why="no parameter had one when the optimizer stepped: they were freed before, or no backward pass"
-                " reached the parameters. They are null at such steps",
-            )
+        if self._passes.passed and any(metric.reads in _OF_GRADIENTS for metric in self._measured.due):
+            tell_missing_gradients(observation.trained(), self._gaps)
 
     def _after_update(self) -> None:
         self._outputs.pause(paused=False)
         self._gradients.pause(paused=False)
-        if self._several_optimizers:
+        if len(self._stepping) > 1:
             self._outputs.end_of_optimizer_step()
         if self._measured is None:
             return
@@ -287,9 +294,3 @@ class StepCycle:
 
     def _fail(self, what: str, failure: Exception) -> None:
         self._gaps.fail(what, failure, self.step)
-
-
-def _trained(observation: Observation) -> list[Tensor]:
-    """Return the parameters of an observation that are not frozen."""
-    values = (one.value for one in observation.parameters.values())
-    return [value for value in values if value is not None and value.requires_grad]

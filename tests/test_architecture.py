@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("dynamics", "probes", "analysis")
+PACKAGES = ("dynamics", "probes", "analysis", "meandrift")
 
 FORBIDDEN = {
-    "analysis": {"torch", "torchvision", "dynamics"},
-    "probes": {"dynamics", "analysis"},
+    "analysis": {"torch", "torchvision", "dynamics", "meandrift"},
+    "probes": {"dynamics", "analysis", "meandrift"},
+    "dynamics": {"meandrift"},
 }
 
 
@@ -59,7 +60,8 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "hooks": {"measuring", "metrics", "model", "gaps", "ranks"},
         "probe_pass": {"hooks", "measuring", "metrics", "model", "ranks"},
         "background": {"measuring", "metrics"},
-        "storage": {"arrow_arrays", "schema"},
+        "mirrors": {"schema"},
+        "storage": {"arrow_arrays", "mirrors", "schema"},
         "recording": {
             "arrow_arrays",
             "background",
@@ -71,6 +73,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
             "schema",
             "storage",
         },
+        "checkpoints": {"measuring", "metrics", "model", "ranks", "recording", "schema", "storage"},
         "integrations": {"probe", "recording"},
     },
     "analysis": {
@@ -79,6 +82,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "findings": {"reading", "summaries"},
         "plotting": {"reading", "summaries"},
         "figures": {"plotting", "reading", "summaries"},
+        "inference": {"reading", "summaries"},
         "gallery": {"figures", "plotting", "reading", "summaries", "whole_file"},
         "paper": {"reading", "summaries", "whole_file"},
         "report": {"findings", "plotting", "reading", "summaries", "whole_file"},
@@ -91,10 +95,10 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "bounds": {"norms"},
         "landscape": {"norms"},
         "runtime": {"norms"},
-        "classifier": {"bounds", "data", "landscape", "models", "norms", "runtime"},
+        "classifier": {"bounds", "data", "landscape", "models", "norms", "runtime", "source_commit"},
         "authors_checkpoints": {"classifier", "data", "models"},
         "gan": {"bounds", "data", "models", "norms", "runtime"},
-        "sweeps": {"classifier", "gan", "norms", "runtime"},
+        "sweeps": {"classifier", "data", "gan", "norms", "runtime"},
     },
 }
 """For each inner folder, the folders and modules of the same package that it may import."""

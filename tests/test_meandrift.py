@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import subprocess
 import sys
@@ -33,6 +35,20 @@ if __name__ == "__main__":
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         print(pool.map(train, ["runs"])[0])
 """
+
+
+SICK = """
+import torch
+model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+with md.Probe(model, optimizer, store="runs", run="sick", every=2, warn=True) as probe:
+    for step in range(8):
+        inputs = torch.randn(4, 3) * (float("nan") if step == 5 else 1)
+        optimizer.zero_grad()
+        model(inputs).square().mean().backward()
+        optimizer.step()
+"""
+PLOT = "probe.plot('weight_l2_norm')"
 
 
 @pytest.fixture
@@ -75,13 +91,22 @@ def test_a_notebook_kernel(folder: Path) -> None:
     manager, client = jupyter.start_new_kernel(cwd=str(folder), env=environment)
     printed = []
     try:
-        for cell in (USE, "print(train('runs'))"):
+        for cell in (USE, "print(train('runs'))", SICK, "probe", "probe.findings()", "md.runs('runs')", PLOT):
             reply = client.execute_interactive(cell, timeout=120, output_hook=printed.append)
             assert reply["content"]["status"] == "ok", reply["content"]
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    assert [m["content"]["text"] for m in printed if m["msg_type"] == "stream"] == ["1\n"]
+    streams = [m["content"] for m in printed if m["msg_type"] == "stream"]
+    assert [one["text"] for one in streams if one["name"] == "stdout"] == ["1\n"]
+    assert "grave finding in run sick: NaN: 0: " in "".join(one["text"] for one in streams if one["name"] == "stderr")
+    shown = [m["content"]["data"] for m in printed if m["msg_type"] == "execute_result"]
+    assert "\x1b" not in json.dumps([*streams, *shown], ensure_ascii=False)
+    probe, findings, runs, figure = shown
+    assert "run <code>sick</code>" in probe["text/html"]
+    assert "grave: NaN</b>" in findings["text/html"]
+    assert "<td>sick</td>" in runs["text/html"]
+    assert base64.b64decode(figure["image/png"]).startswith(b"\x89PNG")
 
 
 def test_a_foreign_module_that_is_loaded_already_is_named(folder: Path) -> None:
@@ -94,7 +119,8 @@ def test_a_foreign_module_that_is_loaded_already_is_named(folder: Path) -> None:
 
 
 def test_our_packages_loaded_before_are_taken_as_they_are() -> None:
-    assert md.Probe is probes.Probe
+    assert issubclass(md.Probe, probes.Probe)
+    assert md.Recorder is probes.Recorder
     assert md.layers is analysis.layers
 
 

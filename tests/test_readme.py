@@ -20,7 +20,7 @@ import typer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PACKAGES = ("dynamics", "probes", "analysis")
+PACKAGES = ("dynamics", "probes", "analysis", "meandrift")
 BESIDE = {
     "docs": "Pages for users.",
     "notes": "Notes for developers: measurements that decisions rest on.",
@@ -33,6 +33,7 @@ REGISTRIES = {
     "a finding": "analysis/findings",
     "a norm": "dynamics/norms",
     "an integration": "probes/integrations",
+    "a mirror": "probes/mirrors",
 }
 """Where something of a kind is added."""
 

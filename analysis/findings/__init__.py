@@ -11,7 +11,7 @@ One file a finding. To add one:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -61,9 +61,9 @@ from analysis.findings.finding import Finding as Finding
 from analysis.findings.finding import as_table
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds as Thresholds
+from analysis.reading.rows_by_run import rows_by_run
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore, Store
-from analysis.reading.tables import fields_if_any, load
 from probes.schema import LAYERS, RUN, STEPS
 
 _ALL = (
@@ -103,7 +103,7 @@ def findings(store: AnyStore, *, runs: Patterns = None, thresholds: Thresholds |
     order, empty if it is about no layer), ``layers`` (how many have it), ``from_step`` and ``to_step``, ``value`` (the
     number there) and ``limit``, ``message``, ``cause``, ``remedy``, ``column`` (read from) and ``affected`` (layers).
 
-    Only the columns that findings need are read, run by run.
+    Only the columns that findings need are read, a few runs at a time.
 
     Args:
         store: The store's folder or URL, or an open Store.
@@ -116,7 +116,7 @@ def findings(store: AnyStore, *, runs: Patterns = None, thresholds: Thresholds |
     """
     opened = Store.open(store)
     names = sorted({rows.run for table in (LAYERS, STEPS) for rows in opened.rows(table, runs)})
-    return _ordered([row for name in names for row in _rows(_records(opened, name), thresholds)])
+    return _ordered([row for run in _recorded(opened, names) for row in _rows(run, thresholds)])
 
 
 findings_of = findings  # its name in version 0.1
@@ -137,22 +137,23 @@ def findings_in(layers: pd.DataFrame, steps: pd.DataFrame, *, thresholds: Thresh
     return _ordered([row for run in recorded for row in _rows(run, thresholds)])
 
 
+def columns_read(table: str) -> tuple[str, ...]:
+    """Return the columns of a table that findings read, without its keys."""
+    return tuple(dict.fromkeys(name for finding in _ALL for name in finding.reads.get(table, ())))
+
+
 def _by_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     if RUN not in table:
         return {}
     return {str(run): rows for run, rows in table.groupby(RUN, observed=True, sort=False)}
 
 
-def _records(store: Store, run: str) -> RunRecords:
-    tables = {}
-    for table in (LAYERS, STEPS):
-        present = fields_if_any(store, table, runs=run)
-        needed = dict.fromkeys(name for finding in _ALL for name in finding.reads.get(table, ()))
-        wanted = [name for name in needed if name in present]
+def _recorded(store: Store, runs: Sequence[str]) -> Iterator[RunRecords]:
+    tables = [rows_by_run(store, table, columns=columns_read(table), runs=runs) for table in (LAYERS, STEPS)]
+    for (run, layers), (_, steps) in zip(*tables, strict=True):
         # A loss that was not measured is null, one that diverged is NaN: only the latter is a finding.
-        measured = [name for name in ("loss",) if table == STEPS and name in wanted]
-        tables[table] = load(store, table, columns=wanted, runs=run, measured=measured) if wanted else pd.DataFrame()
-    return RunRecords(run, tables[LAYERS], tables[STEPS])
+        logged = steps.filter(steps["loss"].is_valid()) if "loss" in steps.column_names else steps
+        yield RunRecords(run, layers.to_pandas(), logged.to_pandas())
 
 
 def _rows(run: RunRecords, thresholds: Thresholds | None) -> Iterator[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Finding "accumulated gradient": the gradient grows like a sum over steps, as without ``zero_grad``."""
+"""Finding "accumulated gradient": gradients are not set to 0 between steps, as without ``zero_grad``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.findings.finding import GRAVE, Evidence, Finding
-from analysis.findings.history import ever
+from analysis.findings.history import ever, lasting
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS, STEPS
 
 _KIND, _COLUMN, _LOSS = "accumulated gradient", "grad_l2_norm", "loss"
+_CARRIED = "grad_carried"
+_CAUSE = "gradients are never set to 0 between steps: optimizer.zero_grad() is missing, or comes at the wrong place"
+_REMEDY = "call optimizer.zero_grad() before each backward(), or once in each accumulation of micro-batches"
+_RECORDS = 2  # in a row
 _SHORTEST = 8  # records of a rise
 _DIP = 0.85  # share of the largest norm of a rise, below which the rise is over
 _JUMP = 1.2  # the first summand that is not taken away shows as a growth of sqrt(2) to 2
@@ -27,6 +31,39 @@ _LEARNED = 0.9  # share of the loss at the beginning of the rise, below which gr
 
 
 def accumulated_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
+    """Yield the records at which every layer's gradient was still there when the step's first backward pass came.
+
+    In a store that does not say, these are the records of a rise of the gradient norm that has the shape of a sum; the
+    number is then the growth, else the gradient norm. Of several networks, one may keep its gradient on purpose: the
+    critic's while the generator is trained.
+    """
+    if run.whole(_CARRIED) is not None:
+        yield from _carried_over(run)
+    else:
+        yield from _rises(run, limits)
+
+
+def _carried_over(run: RunRecords) -> Iterator[Evidence]:
+    if (records := run.take(_CARRIED, _COLUMN)) is None:
+        return
+    carried, norms = records[_CARRIED], records[_COLUMN]
+    has_gradient = ~np.isnan(norms) & ~np.isnan(carried)
+    everywhere = (has_gradient & (carried == 1)).any(axis=1) & ~(has_gradient & (carried == 0)).any(axis=1)
+    yield Evidence(
+        lasting(everywhere[:, None], records=_RECORDS) & has_gradient,
+        records.steps,
+        run.layers,
+        norms,
+        0.0,
+        _CARRIED,
+        GRAVE,
+        "the gradient of the step before is still there when the first backward pass of a step adds to it",
+        _CAUSE,
+        _REMEDY,
+    )
+
+
+def _rises(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the records of a rise of the gradient norm that has the shape of a sum; the number is the growth.
 
     Without ``zero_grad`` the gradient is the sum of the gradients of all steps so far. After n steps its norm is n
@@ -62,8 +99,8 @@ def accumulated_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Eviden
         GRAVE,
         "the gradient norm of every layer rises as a sum of gradients does: at the first record "
         "{value:.3g} times, and on",
-        "gradients are never set to 0 between steps: optimizer.zero_grad() is missing, or comes at the wrong place",
-        "call optimizer.zero_grad() before each backward(), or once in each accumulation of micro-batches",
+        _CAUSE,
+        _REMEDY,
     )
 
 
@@ -88,4 +125,4 @@ def _follows(growth: np.ndarray, summands: np.ndarray, *, below: float, above: f
     return np.asarray((growth >= np.sqrt(summands) / below) & (growth <= summands * above))
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN,), STEPS: (_LOSS,)}, accumulated_gradient)
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _CARRIED), STEPS: (_LOSS,)}, accumulated_gradient)

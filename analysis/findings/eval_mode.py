@@ -16,7 +16,7 @@ from probes.schema import LAYERS
 _KIND = "eval mode"
 _MEAN, _VARIANCE, _OUTPUTS = "activation_mean", "activation_var", "activation_nonfinite"
 _SCALE, _SCALES, _SHIFT, _SHIFTS = "weight_mean", "weight_var", "bias_mean", "bias_var"
-_GRADIENT = "grad_l2_norm"
+_GRADIENT, _TRAINING = "grad_l2_norm", "training"
 _BATCH_NORM = re.compile(r"(Sync|Lazy)?BatchNorm[123]?d?")
 _RECORDS = 2
 _SEEN = 5  # records with gradients and without a single activation
@@ -26,14 +26,39 @@ _FAR_FROM_EPSILON = 1e-3
 
 
 def eval_mode(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
-    """Yield batch norms that cannot have been normalised by their own batch, and runs without any activation.
+    """Yield batch norms in eval mode, and runs without any activation.
 
-    In train mode the output has the mean of the shifts, ``mean(beta)``, and the variance ``mean(gamma^2) + var(beta)``,
-    less where channels are constant. The number is the distance from that mean in standard deviations. A batch norm
+    Where the store has no modes, these are batch norms that cannot have been normalised by their own batch. In train
+    mode the output has the mean of the shifts, ``mean(beta)``, and the variance ``mean(gamma^2) + var(beta)``, less
+    where channels are constant. The number is then the distance from that mean in standard deviations. A batch norm
     whose weight has no gradient is frozen on purpose: a note.
     """
-    yield from _batch_norms(run)
+    yield from _batch_norms(run) if run.whole(_TRAINING) is None else _said_by_batch_norms(run)
     yield from _whole_network(run)
+
+
+def _said_by_batch_norms(run: RunRecords) -> Iterator[Evidence]:
+    records = run.take(_TRAINING)
+    if records is None:
+        return
+    normalises = np.array([bool(_BATCH_NORM.fullmatch(kind)) for kind in run.types], dtype=bool)
+    modes = records[_TRAINING]
+    others_train = (modes == 1).any(axis=1, keepdims=True)  # else it is the whole network, which is another finding
+    lasts = lasting((modes == 0) & normalises & others_train, records=_RECORDS)
+    frozen = ~_trained_so_far(run, records.steps)
+    for severity, where in ((WARNING, lasts & ~frozen), (NOTE, lasts & frozen)):
+        yield Evidence(
+            where,
+            records.steps,
+            run.layers,
+            modes,
+            0.0,
+            _TRAINING,
+            severity,
+            "the batch norm is in eval mode while the network is trained: it normalises by running statistics",
+            "its own eval() call, or an evaluation of this part without train() after it",
+            "call model.train() before each epoch; nothing if frozen statistics are meant",
+        )
 
 
 def _batch_norms(run: RunRecords) -> Iterator[Evidence]:
@@ -96,4 +121,6 @@ def _whole_network(run: RunRecords) -> Iterator[Evidence]:
     )
 
 
-FINDING = Finding(_KIND, {LAYERS: (_MEAN, _VARIANCE, _OUTPUTS, _SCALE, _SCALES, _SHIFT, _SHIFTS, _GRADIENT)}, eval_mode)
+FINDING = Finding(
+    _KIND, {LAYERS: (_MEAN, _VARIANCE, _OUTPUTS, _SCALE, _SCALES, _SHIFT, _SHIFTS, _GRADIENT, _TRAINING)}, eval_mode
+)

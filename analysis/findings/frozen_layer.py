@@ -1,4 +1,4 @@
-"""Finding "frozen": the gradient passes through a layer, and its weight gets none."""
+"""Finding "frozen": a weight that requires no gradient, or gets none though one passes through its layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KIND, _COLUMN = "frozen", "grad_l2_norm"
 
 
 def frozen_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
-    """Yield the layers whose weight has no gradient though one arrives at their output.
+    """Yield the layers whose weight is frozen: it says so, or has no gradient though one arrives at the output.
 
     A layer that was never trained is a note: fine-tuning and LoRA freeze on purpose. The number is the count of layers
     with a gradient at the record.
@@ -22,9 +22,9 @@ def frozen_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # 
     if (flow := gradient_flow(run)) is None:
         return
     for severity, where, text in silences(flow):
-        passes, _, _ = decided(flow, where)
+        frozen, _, _ = decided(flow, where)
         yield Evidence(
-            passes,
+            frozen,
             flow.steps,
             run.layers,
             trained_layers(flow),

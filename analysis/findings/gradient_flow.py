@@ -12,7 +12,8 @@ from analysis.findings.history import always_before, count_before, ever, lasting
 from analysis.findings.run_records import RunRecords
 
 WEIGHT, GRADIENT, ACTIVATION, ARRIVING = "weight_mean", "grad_nonfinite", "activation_nonfinite", "activation_grad_var"
-READS = (WEIGHT, "grad_l2_norm", GRADIENT, "activation_mean", ACTIVATION, ARRIVING)
+REQUIRES_GRAD, GROUP = "requires_grad", "optimizer_group"
+READS = (WEIGHT, "grad_l2_norm", GRADIENT, "activation_mean", ACTIVATION, ARRIVING, REQUIRES_GRAD, GROUP)
 _IN_A_ROW, _BEFORE = 3, 5  # records: of the silence, and of what was there at every record before it
 
 
@@ -28,6 +29,8 @@ class Flow:
         unused: Whether the layer has a weight and neither gradient nor activation.
         asked: At which records it is known whether a gradient arrives at outputs, ``(records, 1)``.
         arrives: Whether one does.
+        frozen: Whether the weight is known to require no gradient; False everywhere in stores that do not say.
+        meant: Whether the weight is known to be meant to be trained: it requires a gradient and an optimizer holds it.
     """
 
     steps: np.ndarray
@@ -37,6 +40,8 @@ class Flow:
     unused: np.ndarray
     asked: np.ndarray
     arrives: np.ndarray
+    frozen: np.ndarray
+    meant: np.ndarray
 
 
 def gradient_flow(run: RunRecords) -> Flow | None:
@@ -64,7 +69,16 @@ def gradient_flow(run: RunRecords) -> Flow | None:
             arrives |= arrives[:, owners]
     missing = has_weight & ~gradient
     asked = np.asarray(arrives.any(axis=1, keepdims=True))
-    return Flow(run.steps[due], gradient, active, missing & active, missing & ~active, asked, arrives)
+    frozen, meant = _said_by_weights(run, np.asarray(due))
+    return Flow(run.steps[due], gradient, active, missing & active, missing & ~active, asked, arrives, frozen, meant)
+
+
+def _said_by_weights(run: RunRecords, due: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    required, group = run.whole(REQUIRES_GRAD), run.whole(GROUP)
+    nowhere = np.zeros((int(due.sum()), len(run.layers)), dtype=bool)
+    frozen = nowhere if required is None else required[due] == 0
+    meant = nowhere if required is None or group is None else (required[due] == 1) & ~np.isnan(group[due])
+    return frozen, meant
 
 
 def _measured(run: RunRecords, count: str, value: str) -> np.ndarray | None:
@@ -107,17 +121,20 @@ def later(mask: np.ndarray, before: np.ndarray) -> np.ndarray:
 
 
 def decided(flow: Flow, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Split a stretch of silence by layer: a gradient arrives at the output, none arrives, or nobody knows.
+    """Split a stretch of silence by layer: the weight is frozen, no gradient arrives at the output, or nobody knows.
 
-    Decided by the first record of the stretch at which it is known. A run that never records what arrives is the last
-    case; one that does, and has not yet, is none of the three.
+    Frozen is a weight that says so itself at the first record of the stretch, or one at whose output a gradient
+    arrives. That is decided by the first record of the stretch at which it is known. A run that never records what
+    arrives is the last case; one that does, and has not yet, is none of the three.
     """
+    layers = np.arange(where.shape[1])
+    says_so = flow.frozen[where.argmax(axis=0), layers]
     known = where & flow.asked
-    first = known.argmax(axis=0)
     any_known = ever(known)
-    arrives = flow.arrives[first, np.arange(where.shape[1])]
+    arrives = flow.arrives[known.argmax(axis=0), layers]
     recorded = bool(flow.asked.any())
-    return where & any_known & arrives, where & any_known & ~arrives, where & (not recorded)
+    frozen = says_so | (any_known & arrives)
+    return where & frozen, where & ~frozen & any_known, where & ~frozen & (not recorded)
 
 
 def silences(flow: Flow) -> Iterator[tuple[str, np.ndarray, str]]:

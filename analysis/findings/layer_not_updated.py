@@ -13,7 +13,9 @@ from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS
 
 _KIND, _UPDATE, _GRADIENT, _NORM = "no update", "update_ratio", "grad_l2_norm", "weight_l2_norm"
+_GROUP, _EPSILON = "optimizer_group", "weight_epsilon"
 _RECORDS = 2
+_COARSE = 1e-4  # epsilon of float16 and bfloat16, and not of float32
 _MOVES = 1e-6  # update ratio of the other layers that no rounding in float32 takes to 0
 _COMPARABLE = 1e-4  # share in the median gradient of the other layers above which an update of 0 is no rounding either
 
@@ -28,8 +30,9 @@ def layer_not_updated(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]
     typical_update = _median(updates, where=moves)
     typical_gradient = _median(gradients, where=moves)
     stuck = still & (gradients > _COMPARABLE * typical_gradient) & (typical_update > _MOVES)
+    where = lasting(stuck, records=_RECORDS)
     yield Evidence(
-        lasting(stuck, records=_RECORDS),
+        where,
         records.steps,
         run.layers,
         gradients,
@@ -37,10 +40,24 @@ def layer_not_updated(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]
         _UPDATE,
         GRAVE,
         "the weight has a gradient of norm {value:.3g} and is not updated, while other layers are",
-        "the weight is in no group of the optimizer (a layer made or replaced after it), in a group whose rate is 0, "
-        "or in a type too coarse for its update (bfloat16)",
+        _cause(run, where),
         "make the optimizer after the model is final, from model.parameters(); or requires_grad_(False) if it is meant",
     )
+
+
+def _cause(run: RunRecords, where: np.ndarray) -> str:
+    """Return the likely cause at the layer that is named; all causes where the store does not tell them apart."""
+    homeless = "the weight is in no group of the optimizer (a layer made or replaced after it)"
+    without_rate = "the optimizer's group of the weight has the rate 0"
+    coarse = "its type (float16, bfloat16) is too coarse for the update"
+    groups, epsilons = run.whole(_GROUP), run.whole(_EPSILON)
+    if groups is None or not where.any():
+        return f"{homeless}; or {without_rate}; or {coarse}"
+    layer = int(where[where.any(axis=1).argmax()].argmax())
+    if np.isnan(groups[:, layer]).all():
+        return homeless
+    is_coarse = epsilons is not None and np.nanmax(epsilons[:, layer], initial=0.0) > _COARSE
+    return f"{without_rate}; or {coarse}" if is_coarse else without_rate
 
 
 def _zero_weight_that_stays(run: RunRecords, steps: np.ndarray, updates: np.ndarray) -> np.ndarray:
@@ -57,4 +74,4 @@ def _median(values: np.ndarray, *, where: np.ndarray) -> np.ndarray:
     return np.ma.filled(np.ma.median(kept, axis=1), np.nan)[:, None]
 
 
-FINDING = Finding(_KIND, {LAYERS: (_UPDATE, _GRADIENT, _NORM)}, layer_not_updated)
+FINDING = Finding(_KIND, {LAYERS: (_UPDATE, _GRADIENT, _NORM, _GROUP, _EPSILON)}, layer_not_updated)

@@ -52,6 +52,7 @@ class RunRecords:
         self._steps = np.zeros(0, dtype=np.int64)
         self._matrices: dict[str, np.ndarray | None] = {}
         self._measured: dict[str, np.ndarray] = {}
+        self._logged: dict[tuple[str, str | None], tuple[np.ndarray, np.ndarray] | None] = {}
         if {LAYER, STEP} <= set(layers) and len(layers):
             self._arrange(layers)
 
@@ -117,6 +118,12 @@ class RunRecords:
             column: A column of table ``steps``.
             split: The split, or None for all.
         """
+        key = column, split
+        if key not in self._logged:
+            self._logged[key] = self._sorted_by_step(column, split)
+        return self._logged[key]
+
+    def _sorted_by_step(self, column: str, split: str | None) -> tuple[np.ndarray, np.ndarray] | None:
         table = self._steps_table
         if not {STEP, column} <= set(table):
             return None

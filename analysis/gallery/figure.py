@@ -61,9 +61,22 @@ def prepare(
 ) -> Prepared:
     """Return a figure's numbers; arguments and errors as :func:`figure`."""
     spec, opened = choose(name, **options), Store.open(store)
-    run_table, shown = read_runs(opened, runs=runs), ""
+    shown = ""
     if paper:
-        spec, shown = _as_published(spec, opened, list(run_table[schema.RUN]), options)
+        runs_shown = list(read_runs(opened, runs=runs)[schema.RUN])
+        spec, shown = _as_published(spec, opened, runs_shown, options)
+    return numbers_of(spec, opened, runs=runs, steps=steps, shown=shown)
+
+
+def numbers_of(
+    spec: FigureSpec, store: AnyStore, *, runs: Patterns = None, steps: Steps = None, shown: str = ""
+) -> Prepared:
+    """Return the numbers of a figure whose options are set; arguments and errors as :func:`figure`.
+
+    ``shown`` says what was chosen, for the line below the picture.
+    """
+    opened = Store.open(store)
+    run_table = read_runs(opened, runs=runs)
     if not spec.across_models:
         _one_model(spec, run_table)
     rows, columns = _read(spec, opened, run_table, steps)

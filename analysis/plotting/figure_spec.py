@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plotting.ligatures import turn_off_ligatures
+from analysis.plotting.notebook_figure import NotebookFigure
 from analysis.plotting.page import write_setting
 from analysis.plotting.setting import setting_line
 from analysis.plotting.style import house_style
@@ -105,7 +106,7 @@ class Prepared:
     def draw(self) -> Figure:
         """Return the matplotlib figure."""
         with house_style():
-            figure = Figure()
+            figure = NotebookFigure()
             self.spec.draw(figure, self)
             write_setting(figure, " · ".join(part for part in (setting_line(self.runs), self.shown) if part))
             for axes in figure.axes:

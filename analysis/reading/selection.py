@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+_WILDCARDS = frozenset("*?[")
 Patterns = str | int | Sequence[str | int] | None
 
 
@@ -45,6 +46,8 @@ def _as_list(patterns: str | int | Sequence[str | int]) -> list[str | int]:
 def _meant_by(pattern: str | int, names: Sequence[str]) -> list[str]:
     if isinstance(pattern, int):
         return [names[pattern]] if -len(names) <= pattern < len(names) else []
+    if not _WILDCARDS.intersection(pattern):  # a name: runs are read one by one, and there may be many
+        return [pattern] if pattern in names else []
     return [name for name in names if fnmatchcase(name, pattern)]
 
 

@@ -122,12 +122,20 @@ class Store:
         """
         key = table, tuple(self._chosen(table, runs))
         if key not in self._rows:
-            if self.folder is not None:
+            listed = self._listed_with(*key)
+            if listed is not None:  # once for many runs, and not anew for each
+                self._rows[key] = [rows for rows in listed if rows.run in key[1]]
+            elif self.folder is not None:
                 self._rows[key] = recorded_rows.find_rows(self.folder, *key)
             else:
                 found = remote_parts.parts_by_run(self._filesystem, f"{self._root}/{table}")
                 self._rows[key] = [RunRows(run, found[run], []) for run in key[1] if run in found]
         return self._rows[key]
+
+    def _listed_with(self, table: str, runs: tuple[str, ...]) -> list[RunRows] | None:
+        """Return what was listed of a table for these runs and others; None if nothing was."""
+        covering = (rows for (name, those), rows in self._rows.items() if name == table and {*runs} <= {*those})
+        return next(covering, None)
 
     def dataset(self, table: str, runs: Patterns = None) -> ds.Dataset:
         """Return a table with the column ``run`` and every column that a part or a log of the runs has.

@@ -47,7 +47,7 @@ def _parts(files: list[str], filesystem: pafs.FileSystem | None) -> ds.FileSyste
     dataset = ds.dataset(files, filesystem=filesystem, format="parquet", partitioning=BY_RUN, partition_base_dir=table)
     # A column that began to be recorded later is absent from earlier parts: take the union, absent means null.
     found = [fragment.physical_schema for fragment in dataset.get_fragments()]
-    return dataset.replace_schema(pa.unify_schemas([dataset.schema, *found], promote_options="permissive"))
+    return dataset.replace_schema(schema.unified([dataset.schema, *found]))
 
 
 def _as_in_a_part(segment: Segment, table: str) -> Segment:

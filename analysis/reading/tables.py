@@ -25,7 +25,7 @@ from probes.schema import Column
 
 Steps = tuple[int | None, int | None] | None
 # pyarrow's defaults read whole files ahead, 16 batches at a time: 60 MB for an answer of half a megabyte.
-_FRUGALLY: dict[str, Any] = {
+FRUGALLY: dict[str, Any] = {
     "fragment_scan_options": ds.ParquetFragmentScanOptions(pre_buffer=False),
     "batch_readahead": 2,
     "fragment_readahead": 1,
@@ -145,7 +145,7 @@ def fields(store: AnyStore, table: str, *, runs: Patterns = None) -> dict[str, C
     described = {}
     for field in opened.retrying(lambda: opened.dataset(table, runs)).schema:
         metadata = field.metadata or {}
-        if field.name not in keys:
+        if field.name not in keys and schema.is_recorded(field):
             facts = {key.decode(errors="replace"): text.decode(errors="replace") for key, text in metadata.items()}
             known = {name: facts.get(name, "") for name in ("unit", "formula", "tensor", "reference")}
             described[field.name] = Column(field.name, type=field.type, **known)
@@ -185,7 +185,7 @@ def _read(
 ) -> pd.DataFrame:
     wanted = _wanted_columns(dataset.schema, table, columns, measured)
     chosen = _row_filter(dataset, layers, steps, measured)
-    rows = dataset.to_table(columns=wanted, filter=chosen, **_FRUGALLY)
+    rows = dataset.to_table(columns=wanted, filter=chosen, **FRUGALLY)
     place = rows.schema.get_field_index(schema.RUN)
     rows = rows.set_column(place, schema.RUN, rows.column(place).dictionary_encode())
     ordered = {name: _by_depth(rows, name) for name, index in _INDEX.items() if {name, index} <= set(rows.column_names)}
@@ -201,8 +201,9 @@ def _keys(table: str) -> list[str]:
 
 def _wanted_columns(stored: pa.Schema, table: str, columns: Sequence[str] | None, measured: Sequence[str]) -> list[str]:
     keys = [key for key in _keys(table) if key in stored.names]
-    available = [name for name in stored.names if name not in keys]
-    missing = [name for name in dict.fromkeys((*(columns or ()), *measured)) if name not in stored.names]
+    recorded = [field.name for field in stored if schema.is_recorded(field)]
+    available = [name for name in recorded if name not in keys]
+    missing = [name for name in dict.fromkeys((*(columns or ()), *measured)) if name not in recorded]
     if missing:
         raise ValueError(
             f"table {table!r} has no column {', '.join(missing)}; it has: {abbreviated(available, most=60)}"
@@ -233,7 +234,7 @@ def _name_column(stored: pa.Schema) -> str:
 
 def _names_in_order(dataset: ds.Dataset) -> list[str]:
     name = _name_column(dataset.schema)
-    return _by_depth(dataset.to_table(columns=[name, _INDEX[name]], **_FRUGALLY), name)
+    return _by_depth(dataset.to_table(columns=[name, _INDEX[name]], **FRUGALLY), name)
 
 
 def _by_depth(rows: pa.Table, name: str) -> list[str]:

@@ -1,8 +1,11 @@
-"""The content of the report page as plain data: runs, settings, findings, charts."""
+"""The content of the report page as plain data: runs, settings, findings, columns, lines and distributions."""
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,11 +29,28 @@ from analysis.plotting.panels.arm_curves import arm_appearances
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore, Store
-from analysis.reading.tables import records
-from analysis.report.charts import charts, histograms
+from analysis.reading.tables import fields_if_any, records
+from analysis.report.blocks import Blocks, Wanted, blocks
+from analysis.report.columns import DEFAULT_KEYS, ChartColumn, chart_columns, described, missing_defaults
+from analysis.report.distributions import distributions
 from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM, arms
 from probes import schema
-from probes.schema import LAYER, RUN
+from probes.schema import HISTOGRAMS, LAYER, LAYERS, RUN, SPECTRA, STEPS
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a page says of a store before any line is read.
+
+    Attributes:
+        page: Runs, settings, findings and columns, ready for JSON.
+        runs: The runs' ids, in the order of the page.
+        columns: The columns that have a chart.
+    """
+
+    page: dict[str, Any]
+    runs: list[str]
+    columns: list[ChartColumn]
 
 
 def report_data(store: AnyStore, *, runs: Patterns = None) -> dict[str, Any]:
@@ -41,19 +61,63 @@ def report_data(store: AnyStore, *, runs: Patterns = None) -> dict[str, Any]:
         ValueError: The store is empty, or no run matches.
     """
     opened = Store.open(store)
-    table = read_runs(opened, runs=runs)
+    summary = summarised(opened, runs=runs)
+    read = blocks(opened, lines_of(summary, summary.columns))
+    return {**summary.page, **as_page(read), **_all_distributions(opened, summary)}
+
+
+def summarised(store: Store, *, runs: Patterns = None, every: bool = False) -> Summary:
+    """Return runs, settings, findings and columns: all numeric ones if ``every``, else the defaults and findings'."""
+    table = read_runs(store, runs=runs)
     chosen = list(table[RUN])
-    drawn, absent = charts(opened, chosen)
-    return {
-        "store": opened.name,
+    found = _findings(store, chosen)
+    present = {name: fields_if_any(store, name, runs=runs) for name in (LAYERS, STEPS)}
+    columns = chart_columns(present, {finding["column"] for finding in found}, every=every)
+    page = {
+        "store": store.name,
+        "live": False,
         "runs": _runs(table, arms(table)),
         "settings": settings_table(table),
-        "findings": _findings(opened, chosen),
+        "findings": found,
         "kinds": list(FINDINGS),
-        "charts": drawn,
-        "histograms": histograms(opened, chosen),
-        "absent": absent,
+        "columns": [described(column, present[column.table][column.name], store.name) for column in columns],
+        "absent": missing_defaults(present),
     }
+    return Summary(page, chosen, columns)
+
+
+def lines_of(summary: Summary, columns: Sequence[ChartColumn], **limits: int) -> Wanted:
+    """Return which lines of some columns are read; of a column that only findings asked for, those of their runs."""
+    found = summary.page["findings"]
+    runs_of = {
+        column.key: {finding["run"] for finding in found if finding["column"] == column.name}
+        for column in columns
+        if column.key not in DEFAULT_KEYS and not summary.page["live"]
+    }
+    kept: dict[str, list[int]] = {}
+    for finding in found:
+        kept.setdefault(finding["run"], []).extend((finding["from"], finding["to"]))
+    return Wanted(summary.runs, columns, runs_of, kept, **limits)
+
+
+def as_page(read: Blocks) -> dict[str, Any]:
+    """Return lines ready for JSON, with the names of each run's lines, and what thinning did to them."""
+    lists: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
+    of: dict[str, list[int]] = {LAYERS: [], STEPS: []}
+    for run, named in read.names.items():
+        for table, types in ((LAYERS, read.types[run]), (STEPS, [""] * len(named[STEPS]))):
+            of[table].append(lists.setdefault((tuple(named[table]), tuple(types)), len(lists)))
+    return {
+        "names": {"lists": [list(names) for names, _ in lists], "types": [list(types) for _, types in lists], "of": of},
+        "blocks": {key: base64.b64encode(block).decode() for key, block in read.columns.items()},
+        "thinning": {"points": read.most, "thinned": read.thinned, "exact": read.exact},
+    }
+
+
+def _all_distributions(store: Store, summary: Summary) -> dict[str, Any]:
+    found = summary.page["findings"]
+    first = [layer for finding in found for layer in (finding["layer"], *finding["affected"][:1])]
+    return {table: distributions(store, table, summary.runs, first=first) for table in (HISTOGRAMS, SPECTRA)}
 
 
 def settings_table(runs: pd.DataFrame) -> dict[str, Any]:

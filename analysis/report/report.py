@@ -14,7 +14,21 @@ from analysis.reading.store import AnyStore
 from analysis.report.data import report_data
 from analysis.whole_file import write_whole
 
-_SCRIPTS = ("series.js", "chart.js", "depth.js", "app.js")
+SCRIPTS = (
+    "vendor/echarts.min.js",
+    "elements.js",
+    "numbers.js",
+    "source.js",
+    "state.js",
+    "chart.js",
+    "lines.js",
+    "maps.js",
+    "distributions.js",
+    "findings.js",
+    "runs.js",
+    "layers.js",
+    "app.js",
+)
 
 
 def write_report(store: AnyStore, out: str | Path, *, runs: Patterns = None) -> Path:
@@ -24,20 +38,29 @@ def write_report(store: AnyStore, out: str | Path, *, runs: Patterns = None) -> 
         FileNotFoundError: There is no such store.
         ValueError: The store is empty, or no run matches.
     """
-    return write_whole(Path(out), page(report_data(store, runs=runs)).encode())
+    # Half a surrogate pair, which is no UTF-8, becomes its JSON escape.
+    return write_whole(Path(out), page(report_data(store, runs=runs)).encode(errors="backslashreplace"))
 
 
 def page(data: dict[str, Any]) -> str:
     """Return the page: the data as JSON inside, the scripts and the style too."""
     folder = files("analysis.report") / "page"
-    # "</" would end the script element early, whatever stands in a run's settings.
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
+    counted = f"{len(data['runs'])} {'run' if len(data['runs']) == 1 else 'runs'}"
     parts = {
-        "title": escape(f"{data['store']}: {len(data['runs'])} {'run' if len(data['runs']) == 1 else 'runs'}"),
+        "title": escape(f"{data['store']}: {counted}"),
         "style": (folder / "page.css").read_text(encoding="utf-8"),
-        "data": text,
-        "scripts": "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+        "connect": "'self'" if data["live"] else "'none'",
+        "data": json_in_html(data),
+        "scripts": "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS),
     }
     template = (folder / "page.html").read_text(encoding="utf-8")
     # One pass, because the inserted text may itself hold braces.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+
+
+def json_in_html(data: Any) -> str:
+    r"""Return JSON that may stand in a script element, whatever words it holds: ``<`` is written as ``\u003c``.
+
+    ``</script`` would end the element, and ``<!--<script`` would make the browser read on past its end.
+    """
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")

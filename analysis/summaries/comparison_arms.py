@@ -21,6 +21,7 @@ ARM, NORM, ARM_ORDER = "arm", "norm", "arm_order"
 NOT_COMPARED = {
     *("seed", "run", "store", "device", "config_device", "data_dir", "every", "include", "exclude"),
     *("probe_images", "bracket_every", "landscape_every", "not_measured"),
+    *("records", "save_means", "commit"),
 }
 
 

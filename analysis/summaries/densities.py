@@ -69,27 +69,41 @@ def histogram_density(rows: pd.DataFrame, edges: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: No rows, missing columns, or edges that do not ascend.
     """
-    return rebinned(pooled(rows), edges)["density"].to_numpy()
+    return density(pooled(rows), edges)
 
 
 def rebinned(histogram: Histogram, edges: np.ndarray) -> pd.DataFrame:
     """Return ``left``, ``right`` and ``density`` of each new bin, ``share_zero`` and ``share_nonfinite`` of all."""
+    edges = np.asarray(edges, "float64")
+    all_elements = histogram.n or np.nan
+    return pd.DataFrame(
+        {
+            "left": edges[:-1],
+            "right": edges[1:],
+            "density": density(histogram, edges),
+            "share_zero": histogram.n_zero / all_elements,
+            "share_nonfinite": histogram.n_nonfinite / all_elements,
+        }
+    )
+
+
+def density(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
+    """Return the density of each new bin; NaN where there are no elements.
+
+    Args:
+        histogram: The recorded bins.
+        edges: ``(bins + 1,)``, ascending.
+
+    Raises:
+        ValueError: The edges do not ascend.
+    """
     edges = np.asarray(edges, "float64")
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
         raise ValueError(f"edges must ascend and be at least 2, got {edges!r}")
     below = np.concatenate([[0], np.cumsum(histogram.counts)])
     # Interpolating the cumulative count shares each recorded bin out evenly.
     inside = np.diff(np.interp(edges, histogram.edges, below))
-    all_elements = histogram.n or np.nan
-    return pd.DataFrame(
-        {
-            "left": edges[:-1],
-            "right": edges[1:],
-            "density": inside / (all_elements * np.diff(edges)),
-            "share_zero": histogram.n_zero / all_elements,
-            "share_nonfinite": histogram.n_nonfinite / all_elements,
-        }
-    )
+    return np.asarray(inside / ((histogram.n or np.nan) * np.diff(edges)))
 
 
 def root_mean_square(histogram: Histogram) -> float:
@@ -105,10 +119,11 @@ def central_range(rows: pd.DataFrame, *, share: float) -> float:
 
     A row without a finite element asks for nothing; 1 if there is no other.
     """
-    return max((_half_width(pooled(rows.iloc[[place]]), share) for place in range(len(rows))), default=0.0) or 1.0
+    return max((half_width(pooled(rows.iloc[[place]]), share) for place in range(len(rows))), default=0.0) or 1.0
 
 
-def _half_width(histogram: Histogram, share: float) -> float:
+def half_width(histogram: Histogram, share: float) -> float:
+    """Return the least bin edge r such that ``share`` of the finite elements are in [-r, r]; 0 without any."""
     total = histogram.counts.sum()
     if not total:
         return 0.0

@@ -21,6 +21,11 @@ def as_line(row: dict[str, Any]) -> str:
     return f"{row[KIND]}: {row[LAYER] or row[RUN]}: {row[MESSAGE]}, from step {row[FROM_STEP]:,}{more}"
 
 
+def as_log(row: dict[str, Any]) -> str:
+    """Return a finding as a message in a training's log: what, the likely cause, and what to try."""
+    return f"{row[SEVERITY]} finding in run {row[RUN]}: {as_line(row)}. Likely cause: {row[CAUSE]}. Try: {row[REMEDY]}."
+
+
 def as_paragraphs(found: pd.DataFrame) -> str:
     """Return findings as paragraphs, in their order; none gives an empty text."""
     return "\n\n".join(_paragraph(row) for row in records(found))

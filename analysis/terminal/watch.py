@@ -1,9 +1,10 @@
-"""Display of a run in progress: losses, a sparkline per layer, findings."""
+"""Display of a run in progress: findings, losses, a sparkline per layer."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,12 +55,12 @@ def view(
     opened = Store.open(store)
     chosen = _chosen(opened, run)
     rows = load(opened, LAYERS, columns=[column], runs=chosen[RUN], layers=layers, measured=[column])
-    progress = _progress(chosen, _steps(opened, chosen[RUN]), width=width)
-    warnings = _warnings(findings(opened, runs=chosen[RUN]))
-    around = Console(width=width).render_lines(Group(progress, warnings))
+    progress = _progress(opened, chosen, width=width)
+    told = _findings(findings(opened, runs=chosen[RUN]))
+    around = Console(width=width).render_lines(Group(told, progress))
     room = MOST_LAYERS if height is None else height - len(around) - 2  # title and head of the table
     most = min(max(room, FEWEST_LAYERS), MOST_LAYERS)
-    return Group(progress, _layers(rows, column, asked=layers, most=most, width=width), warnings)
+    return Group(told, progress, _layers(rows, column, asked=layers, most=most, width=width))
 
 
 def _chosen(store: Store, run: str | None) -> pd.Series:
@@ -68,26 +69,33 @@ def _chosen(store: Store, run: str | None) -> pd.Series:
     return table[table[RUN] == names[-1]].iloc[0]
 
 
-def _steps(store: Store, run: str) -> pd.DataFrame:
-    if not fields_if_any(store, STEPS, runs=run):
-        return pd.DataFrame(columns=[RUN, STEP, SPLIT, "loss"])
-    return load(store, STEPS, runs=run)
-
-
-def _progress(run: pd.Series, steps: pd.DataFrame, *, width: int) -> RenderableType:
+def _progress(store: Store, run: pd.Series, *, width: int) -> RenderableType:
     line = Text.assemble((str(run[RUN]), "bold"), f"  {_state(run)}")
     table = Table("split", "step", "loss", "accuracy", "", box=None, padding=(0, 2, 0, 0))
-    for split, rows in steps.groupby(SPLIT, observed=True) if len(steps) else ():
-        last = rows.sort_values(STEP).iloc[-1]
-        loss = rows["loss"].dropna() if "loss" in rows else pd.Series(dtype=float)
+    columns = fields_if_any(store, STEPS, runs=run[RUN])
+    steps = load(store, STEPS, columns=[], runs=run[RUN]) if columns else pd.DataFrame(columns=[STEP, SPLIT])
+    logged = {name: _logged(store, run[RUN], name) for name in ("loss", "accuracy") if name in columns}
+    for split, rows in steps.groupby(SPLIT, observed=True):
+        loss, accuracy = (_of_split(logged.get(name), split) for name in ("loss", "accuracy"))
         table.add_row(
             str(split),
-            f"{last[STEP]:,}",
-            _number(loss.iloc[-1] if len(loss) else np.nan),
-            f"{last['accuracy']:.2%}" if "accuracy" in last and pd.notna(last["accuracy"]) else "",
-            sparkline(loss.to_numpy("float64"), width=max(width - 2 * BESIDE_SPARKLINE, LEAST_SPARKLINE)),
+            f"{rows[STEP].max():,}",
+            _number(loss[-1]) if len(loss) else "",
+            f"{accuracy[-1]:.2%}".replace("nan%", "NaN") if len(accuracy) else "",
+            sparkline(loss, width=max(width - 2 * BESIDE_SPARKLINE, LEAST_SPARKLINE)),
         )
     return Group(line, table)
+
+
+def _logged(store: Store, run: str, column: str) -> pd.DataFrame:
+    """Return the rows in which a number was logged: a NaN is one, a null is none."""
+    return load(store, STEPS, columns=[column], runs=run, measured=[column])
+
+
+def _of_split(rows: pd.DataFrame | None, split: Any) -> np.ndarray:
+    if rows is None:
+        return np.zeros(0)
+    return rows[rows[SPLIT] == split].sort_values(STEP, kind="stable").iloc[:, -1].to_numpy("float64")
 
 
 def _state(run: pd.Series) -> str:
@@ -108,12 +116,12 @@ def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, most: int, widt
     return table
 
 
-def _warnings(found: pd.DataFrame) -> RenderableType:
+def _findings(found: pd.DataFrame) -> RenderableType:
     told = found[found[SEVERITY] != NOTE]
     if told.empty:
-        return Text("no warnings", style="green")
-    lines = [as_line(row) for row in records(told)]
-    return Panel(Text("\n".join(lines)), title="warnings", title_align="left", border_style="red", expand=False)
+        return Text("no findings", style="green")
+    lines = [Text(f"{row[SEVERITY]} {as_line(row)}") for row in records(told)]
+    return Panel(Group(*lines), title="findings", title_align="left", border_style="red", expand=False)
 
 
 def _number(value: float) -> str:
@@ -139,6 +147,9 @@ def watch(
     """Show what ``draw`` returns, every few seconds, until stopped or interrupted.
 
     It waits for a store that is still empty.
+
+    Raises:
+        FileNotFoundError: There is no such store.
     """
     with Live(console=console, auto_refresh=False) as live:
         while True:
@@ -151,5 +162,5 @@ def watch(
 def _drawn(draw: Callable[[], RenderableType]) -> RenderableType:
     try:
         return draw()
-    except (ValueError, FileNotFoundError) as reason:
+    except ValueError as reason:
         return Text(f"waiting: {reason}", style="yellow")

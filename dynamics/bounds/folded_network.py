@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 
 from dynamics.bounds.complexity import layer_matrices
 from dynamics.bounds.lipschitz import REARRANGING, module_factor
+from dynamics.norms.interventions.centring import InterventionalCentring
 from dynamics.norms.released import ReleasedMeanCentring
 from dynamics.norms.surgery.fold import fold
 from dynamics.norms.surgery.traced_graph import trace
@@ -59,7 +60,8 @@ def _broken_link(node: fx.Node, modules: dict[str, nn.Module]) -> str:
             return f"its forward has the operation {name!r}"
     if node.op == "call_module":
         name, module = str(node.target), modules[str(node.target)]
-        unfolded = isinstance(module, BatchNorm | ReleasedMeanCentring)
+        scales = isinstance(module, InterventionalCentring) and module.weight is not None
+        unfolded = scales or isinstance(module, BatchNorm | ReleasedMeanCentring)
         if unfolded or not (isinstance(module, LAYERS) or module_factor(module) == 1.0):
             return f"{name!r}, a {type(module).__name__}, stands between its layers"
     return f"{node.name!r} is read {len(node.users)} times" if len(node.users) != 1 else ""

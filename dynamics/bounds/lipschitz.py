@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from dynamics.bounds.complexity import layer_matrices, spectral_norms
 from dynamics.norms.channel_bias import ChannelBias
+from dynamics.norms.interventions.centring import InterventionalCentring
 from dynamics.norms.mean_centring import MeanCentring
 from dynamics.norms.operator_norm_bound import input_shapes
 from dynamics.norms.released import ReleasedMeanCentring
@@ -145,8 +146,8 @@ def module_factor(module: nn.Module) -> float | None:
             return None
         stretch = (variance + module.eps).rsqrt() * (1 if scale is None else scale.detach().abs())
         return float(stretch.max())
-    if isinstance(module, ReleasedMeanCentring):
-        return float(module.weight.detach().abs().max())
+    if isinstance(module, ReleasedMeanCentring | InterventionalCentring):
+        return 1.0 if module.weight is None else float(module.weight.detach().abs().max())
     if isinstance(module, nn.LeakyReLU):
         return max(1.0, abs(module.negative_slope))
     if isinstance(module, MAXIMA):

@@ -13,12 +13,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from dynamics.runtime.options import setting
 
 if TYPE_CHECKING:
+    from dynamics.norms.interventions.intervention import Intervention
     from dynamics.runtime.events import Ended
 
 DIGITS = ("mnist", "mnist-subset", "svhn")  # their mirror images are not digits
 PRECISIONS = ("float32", "bfloat16", "float16")
 DEFINITIONS = ("paper", "released")
-AUTO = "auto"  # the augmentation that the data set calls for
+AUTO = "auto"  # the augmentation that the data set calls for, the activation that the definition does
+ACTIVATIONS = (AUTO, "leaky_relu", "relu")
+SCHEDULES = ("constant", "cosine", "decay")
+INTERVENTION = "Intervention"
+LEAST = {
+    **dict.fromkeys(("batch_size", "epochs", "accumulate", "every"), 1),
+    **dict.fromkeys(("train_images", "threads", "probe_images", "bracket_every", "landscape_every"), 0),
+    **dict.fromkeys(("depth", "growth", "records", "spectral_regularisation"), 0),
+}
+OBSERVING = frozenset({"every", "include", "exclude", "device", "probe_images", "bracket_every", "landscape_every"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +36,6 @@ class RunConfig:
     """The settings of one run. Two runs with equal settings give equal numbers on one machine.
 
     Attributes:
-        may_change: Settings that a resumed run may change: they alter no step already taken.
         length: The setting that says how long a run is.
 
     Raises:
@@ -34,9 +43,6 @@ class RunConfig:
             norms and data sets are checked where they are looked up.
     """
 
-    may_change: ClassVar[frozenset[str]] = frozenset(
-        {"epochs", "every", "include", "exclude", "device", "probe_images", "bracket_every", "landscape_every"}
-    )
     length: ClassVar[str] = "epochs"
 
     model: str = setting("cnn3", "Network", "Network: cnn3, vgg7 or densenet_bc.")
@@ -49,6 +55,28 @@ class RunConfig:
     scope: str = setting(
         "full", "Network", "Layers that get the norm: full, or those of the scripts, released (densenet_bc)."
     )
+    activation: str = setting(
+        AUTO, "Network", "Nonlinearity: leaky_relu, relu, or auto: that of the definition, leaky_relu as a rule."
+    )
+    depth: int = setting(0, "Network", "Layers of densenet_bc, 6n + 4; 0: 100, as in the paper.")
+    growth: int = setting(0, "Network", "Channels that a layer of densenet_bc adds; 0: 12, as in the paper.")
+    centring: str = setting(
+        "own", INTERVENTION, "Where the batch mean acts: own (the norm's), none, full, forward, backward or running."
+    )
+    centring_strength: float = setting(1.0, INTERVENTION, "Share of the mean that centring subtracts.")
+    centring_momentum: float = setting(
+        0.1, INTERVENTION, "Weight of the newest batch in the running mean, if centring, mean or scale is changed."
+    )
+    channel_mean: str = setting(
+        "own",
+        INTERVENTION,
+        "The mean m that each channel gets: own, zero, learned, fixed:VALUE, deviations:VALUE, walk:SIZE, replay:FILE.",
+    )
+    channel_scale: str = setting("own", INTERVENTION, "A scale of each channel: own, none or learned.")
+    sigma: float = setting(1.0, INTERVENTION, "Spectral norm that sn and msn give a weight; sn_beta: at most that.")
+    spectral_regularisation: float = setting(
+        0.0, INTERVENTION, "lambda of the loss term lambda / 2 * sum of sigma(W)^2, with norm none or bn."
+    )
     data: str = setting(
         "mnist-subset",
         "Data",
@@ -58,6 +86,9 @@ class RunConfig:
     learning_rate: float = setting(0.001, "Training", "Adam's learning rate.")
     batch_size: int = setting(64, "Training", "Images an optimizer step, over all processes.")
     epochs: int = setting(10, "Training", "Passes through the training images.")
+    schedule: str = setting(
+        "constant", "Training", "The rate: constant, cosine (to 0), or decay (to 0, linear, in the last third)."
+    )
     seed: int = setting(0, "Training", "Seed of weights, order and augmentation.")
     train_images: int = setting(0, "Data", "Use only the first so many training images of each class; 0: all.")
     accumulate: int = setting(1, "Training", "Micro-batches whose gradients add up to one optimizer step.")
@@ -68,6 +99,14 @@ class RunConfig:
         1, "Machine", "CPU threads of a run; the order of sums, so the last digits, depend on it. 0: all cores."
     )
     every: int = setting(50, "Probe", "Optimizer steps between two records of the probe; expensive metrics less often.")
+    records: int = setting(
+        0,
+        "Probe",
+        "Records in all, evenly spaced, spectra and histograms at three of them; 0: as --every says.",
+    )
+    save_means: str = setting(
+        "", "Probe", "Write the channel means every 10 steps into this .npz file, for --channel-mean replay:FILE."
+    )
     include: str = setting("", "Probe", "Observe only layers that match these patterns, commas between.")
     exclude: str = setting("", "Probe", "Do not observe layers that match these patterns, commas between.")
     probe_images: int = setting(
@@ -84,19 +123,11 @@ class RunConfig:
         from dynamics.data.augmentation import AUGMENTATIONS  # these import torch, the command line does not
         from dynamics.models.parts.scope import SCOPES
 
-        for name, least in (
-            ("batch_size", 1),
-            ("epochs", 1),
-            ("accumulate", 1),
-            ("every", 1),
-            ("train_images", 0),
-            ("threads", 0),
-            ("probe_images", 0),
-            ("bracket_every", 0),
-            ("landscape_every", 0),
-        ):
+        for name, least in LEAST.items():
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} {value}: expected {least} or more.")
+        if self.records in (1, 2):
+            raise ValueError(f"records {self.records}: expected 3 or more, or 0 to record as --every says.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"learning_rate {self.learning_rate}: expected a number above 0.")
         if self.batch_size % self.accumulate:
@@ -106,9 +137,32 @@ class RunConfig:
             ("definition", DEFINITIONS),
             ("scope", SCOPES),
             ("augmentation", (AUTO, *AUGMENTATIONS)),
+            ("activation", ACTIVATIONS),
+            ("schedule", SCHEDULES),
         ):
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}.")
+        _ = self.intervention  # refuses parts that there are not
+
+    @property
+    def intervention(self) -> Intervention:
+        """The changes of the norm's parts."""
+        from dynamics.norms.interventions.intervention import Intervention
+
+        return Intervention(
+            centring=self.centring,
+            strength=self.centring_strength,
+            momentum=self.centring_momentum,
+            mean=self.channel_mean,
+            scale=self.channel_scale,
+            sigma=self.sigma,
+        )
+
+    @property
+    def may_change(self) -> frozenset[str]:
+        """Settings that a resumed run may change: they alter no step already taken."""
+        # The rate of a schedule, and the steps of a fixed number of records, depend on the whole length.
+        return OBSERVING if self.schedule != "constant" or self.records else OBSERVING | {self.length}
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from dynamics.classifier.config import RunConfig, protocol
 from dynamics.runtime.stored_run import stored_run
 
-DERIVED = frozenset({"parameters", "not_measured"})  # stored with the settings of a run, and computed from them
+DERIVED = frozenset({"parameters", "not_measured", "commit"})  # stored with the settings of a run; no settings
 
 
 def requested_config(

@@ -14,17 +14,22 @@ from torch import Tensor
 
 from dynamics.classifier.config import RunConfig
 from dynamics.classifier.evaluation import evaluate
+from dynamics.classifier.learning_rate import scheduled_rate
+from dynamics.classifier.measures.mean_trajectories import MeanTrajectories
 from dynamics.classifier.measures.network_measures import NetworkMeasures
+from dynamics.classifier.measures.thinned_records import ThinnedLog, evenly_spaced_steps, thinned
 from dynamics.classifier.setup import Setup, set_up
-from dynamics.classifier.training import Step, train
+from dynamics.classifier.training import Observer, Step, train
 from dynamics.data.batches import in_order, standardize
 from dynamics.data.images import evenly_spaced
 from dynamics.models.parameter_counts import count_parameters
+from dynamics.norms.interventions.intervention import Intervention
 from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, restore_random_state, save_checkpoint
 from dynamics.runtime.events import Began, Ended, Refresh, Scored, Stepped, Watch, unwatched
 from dynamics.runtime.interruption import deferred_interrupt
 from dynamics.runtime.ranks import Ranks, environment, joined
 from dynamics.runtime.stored_run import check_new, check_store
+from dynamics.source_commit import source_commit
 from probes import Probe
 from probes.schema import check_run_id
 
@@ -82,7 +87,7 @@ def run(
             setup.optimizer,
             store=store,
             run=name,
-            every=config.every,
+            **_recorded(setup),
             include=_patterns(config.include),
             exclude=_patterns(config.exclude),
             config=config.to_dict() | derived_settings(setup, measures),
@@ -97,8 +102,9 @@ def run(
                 setup.load_state_dict(saved)
                 probe.load_state_dict(saved["probe"])
                 restore_random_state(saved["random"])
-            watch(Began(name, config.epochs, config.epochs * len(setup.batches), start))
-            session = _Session(name, setup, measures, probe, ranks, place, watch, interrupted)
+            watch(Began(name, config.epochs, setup.steps, start))
+            means = MeanTrajectories(setup.model, config.save_means, start=start) if config.save_means else None
+            session = _Session(name, setup, measures, probe, ranks, place, watch, interrupted, means)
             steps, diverged = session.follow(start)
     ended = Ended(name, steps, time.monotonic() - began, diverged)
     watch(ended)
@@ -117,6 +123,7 @@ class _Session:
     place: Path
     watch: Watch
     interrupted: Callable[[], bool]
+    means: MeanTrajectories | None
 
     def follow(self, start: int) -> tuple[int, bool]:
         """Train to the end, saving and testing after each epoch; return the steps taken, and whether it diverged."""
@@ -126,6 +133,8 @@ class _Session:
             self.test(epoch=start // per_epoch - 1)
         for step in self.train(start):
             done, epoch_is_over = step.step + 1, (step.step + 1) % per_epoch == 0
+            if self.means is not None:
+                self.means.follow(done)
             stop = self.ranks.any(self.interrupted(), device=self.setup.device)
             if refresh.due() or epoch_is_over:
                 self.watch(Stepped(self.run, done, step.epoch, float(step.loss)))
@@ -141,21 +150,30 @@ class _Session:
 
     def train(self, start: int) -> Iterator[Step]:
         """Return the steps from ``start`` on."""
-        setup = self.setup
-        if setup.config.compile:
+        setup, config = self.setup, self.setup.config
+        if config.compile:
             setup.model.compile()  # in place, and only now: hooks added to a compiled model never fire
         return train(
             self.ranks.wrap(setup.model),
             setup.optimizer,
             setup.batches,
-            epochs=setup.config.epochs,
+            epochs=config.epochs,
             start=start,
-            accumulate=setup.config.accumulate,
-            probe=self.probe,
+            accumulate=config.accumulate,
+            probe=self._listener(start),
             scaler=setup.scaler,
             autocast=setup.autocast,
             ranks=self.ranks,
+            rate=scheduled_rate(config.learning_rate, schedule=config.schedule, steps=setup.steps),
+            penalty=setup.penalty,
         )
+
+    def _listener(self, start: int) -> Observer:
+        """Return what is told each step's loss: the probe, or what hands on the recorded steps alone."""
+        if not self.setup.config.records:
+            return self.probe
+        kept = evenly_spaced_steps(self.setup.config.records, steps=self.setup.steps)
+        return ThinnedLog(self.probe, kept=kept, start=start)
 
     def save(self, step: int) -> None:
         """Write the checkpoint; the first of several processes does it for all."""
@@ -163,6 +181,8 @@ class _Session:
         state = {"config": self.setup.config.to_dict(), "step": step, "probe": self.probe.state_dict()}
         if self.ranks.first:
             save_checkpoint(self.place, state | self.setup.state_dict())
+        if self.means is not None:
+            self.means.write()
 
     def test(self, *, epoch: int) -> None:
         """Evaluate and record; the first of several processes does it, the others wait for it at their next step."""
@@ -187,22 +207,33 @@ def probe_batch(setup: Setup) -> Tensor | None:
 
 
 def derived_settings(setup: Setup, measures: NetworkMeasures) -> dict[str, Any]:
-    """Return what is kept with a run's settings and follows from them: see ``recipe.DERIVED``."""
-    missing = {"not_measured": measures.not_measured} if measures.not_measured else {}
-    return {"parameters": count_parameters(setup.model), **missing}
+    """Return what is kept with a run's settings and follows from them: see ``config_sources.DERIVED``."""
+    told = {"not_measured": measures.not_measured, "commit": source_commit()}
+    return {"parameters": count_parameters(setup.model), **{name: text for name, text in told.items() if text}}
 
 
 def check_shares(config: RunConfig, ranks: Ranks) -> None:
     """Refuse a batch that processes and micro-batches cannot share evenly.
 
     Raises:
-        ValueError: They cannot.
+        ValueError: They cannot, or the norm has an intervention, which knows of one process alone.
     """
+    alone = config.save_means or config.spectral_regularisation or config.intervention != Intervention()
+    if ranks.count > 1 and alone:
+        raise ValueError("interventions, spectral_regularisation and save_means: expected one process.")
     if config.batch_size % (ranks.count * config.accumulate):
         raise ValueError(
             f"batch_size {config.batch_size}: expected a multiple of {ranks.count} processes times {config.accumulate} "
             "micro-batches."
         )
+
+
+def _recorded(setup: Setup) -> dict[str, Any]:
+    """Return the probe's arguments that say what is recorded, and when."""
+    if not setup.config.records:
+        return {"every": setup.config.every}
+    schedules = thinned(setup.config.records, steps=setup.steps)
+    return {"every": schedules, "metrics": list(schedules)}
 
 
 def _patterns(commas: str) -> list[str] | None:

@@ -17,6 +17,7 @@ from dynamics.data.batches import TrainingBatches
 from dynamics.data.images import DataSet
 from dynamics.data.seeding import seed_everything
 from dynamics.data.sources import load_data
+from dynamics.norms.spectral_regularisation import SpectralRegularisation
 from dynamics.runtime.device import choose_device
 from dynamics.runtime.ranks import ALONE, Ranks
 
@@ -34,6 +35,7 @@ class Setup:
         batches: The training batches.
         model: Freshly initialised.
         optimizer: Adam on the model's parameters.
+        penalty: A term of the loss beside the cross-entropy, with buffers of its own; None for none.
         scaler: Scales the loss under float16, else does nothing.
         autocast: Type to compute in; None for the model's own.
     """
@@ -44,22 +46,32 @@ class Setup:
     batches: TrainingBatches
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    penalty: SpectralRegularisation | None
     scaler: torch.amp.GradScaler
     autocast: torch.dtype | None
 
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.config.epochs * len(self.batches)
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of model, optimizer and scaler."""
+        """Return the state of model, optimizer, scaler and penalty."""
+        penalty = {} if self.penalty is None else {"penalty": self.penalty.state_dict()}
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            **penalty,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put model, optimizer and scaler into a state of :meth:`state_dict`."""
+        """Put model, optimizer, scaler and penalty into a state of :meth:`state_dict`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        if self.penalty is not None:
+            self.penalty.load_state_dict(state["penalty"])
 
 
 def set_up(
@@ -96,9 +108,22 @@ def assemble(config: RunConfig, data: DataSet, *, ranks: Ranks = ALONE) -> Setup
         batches,
         model,
         optimizer=torch.optim.Adam(model.parameters(), lr=config.learning_rate),
+        penalty=regularisation(model, strength=config.spectral_regularisation),
         scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "float16"),
         autocast=AUTOCAST[config.precision],
     )
+
+
+def regularisation(model: nn.Module, *, strength: float) -> SpectralRegularisation | None:
+    """Return the spectral-norm regularisation of a model; None of strength 0. The global generator does not move.
+
+    Raises:
+        ValueError: The model's weights are reparametrised.
+    """
+    if strength == 0:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        return SpectralRegularisation(model, strength=strength).to(next(model.parameters()).device)
 
 
 def check(configs: Iterable[RunConfig], *, data_dir: str | os.PathLike[str] = "data", download: bool = False) -> None:

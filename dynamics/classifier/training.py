@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,8 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynamics.classifier.evaluation import number_right
+from dynamics.classifier.learning_rate import Rate
 from dynamics.data.batches import TrainingBatches
 from dynamics.runtime.ranks import ALONE, Ranks
+
+Penalty = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ def train(
     scaler: torch.amp.GradScaler | None = None,
     autocast: torch.dtype | None = None,
     ranks: Ranks = ALONE,
+    rate: Rate | None = None,
+    penalty: Penalty | None = None,
 ) -> Iterator[Step]:
     """Train by cross-entropy and yield after every optimizer step.
 
@@ -72,6 +77,8 @@ def train(
         scaler: Scales the loss, for float16.
         autocast: Type to compute in; None leaves everything in the model's own.
         ranks: The processes that share each batch; the model must then average gradients over them.
+        rate: The learning rate of each step, counted from 0; None leaves it as it is.
+        penalty: A term that is added to the loss once a step, and that the loss which is told does not contain.
     """
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     first_epoch, skipped = divmod(start, len(batches))
@@ -82,8 +89,13 @@ def train(
         for images, labels in batches.epoch(epoch, start=skip, rank=ranks.rank, ranks=ranks.count):
             if probe is not None:
                 probe.epoch = epoch
+            if rate is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate(step)
             optimizer.zero_grad(set_to_none=True)
-            loss, accuracy = _accumulate(model, images, labels, parts=accumulate, scaler=scaler, autocast=autocast)
+            loss, accuracy = _accumulate(
+                model, images, labels, parts=accumulate, scaler=scaler, autocast=autocast, penalty=penalty
+            )
             loss, accuracy = ranks.mean(loss, accuracy)
             if probe is not None:
                 probe.log(loss=loss, accuracy=accuracy)
@@ -101,8 +113,9 @@ def _accumulate(
     parts: int,
     scaler: torch.amp.GradScaler,
     autocast: torch.dtype | None,
+    penalty: Penalty | None,
 ) -> tuple[Tensor, Tensor]:
-    """Add the gradient of the batch's mean loss to the parameters; return that loss and the accuracy."""
+    """Add the gradient of the batch's mean loss and penalty to the parameters; return the loss and the accuracy."""
     loss = images.new_zeros(())
     right = labels.new_zeros(())
     pairs = list(zip(images.chunk(parts), labels.chunk(parts), strict=True))
@@ -112,8 +125,9 @@ def _accumulate(
                 logits = model(some_images)
                 # Each part weighs by its share of the batch, so that the sum is the mean over the batch.
                 part = F.cross_entropy(logits, some_labels) * (len(some_labels) / len(labels))
-            scaler.scale(part).backward()
-        loss += part.detach()
+            loss += part.detach()
+            whole = part + penalty() if penalty is not None and number == len(pairs) else part
+            scaler.scale(whole).backward()
         right += number_right(logits.detach(), some_labels)
     return loss, right / len(labels)
 

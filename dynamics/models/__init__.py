@@ -29,7 +29,13 @@ CLASSIFIERS = ("cnn3", "vgg7", "densenet_bc")
 
 
 def build(
-    model: str, norm: str, *, in_channels: int = 1, image_size: int = 28, num_classes: int = 10, **model_options: Any
+    model: str,
+    norm: str | Norm,
+    *,
+    in_channels: int = 1,
+    image_size: int = 28,
+    num_classes: int = 10,
+    **model_options: Any,
 ) -> nn.Module:
     """Return a freshly initialised network of the paper, normalised as asked.
 
@@ -37,7 +43,7 @@ def build(
 
     Args:
         model: One of ``MODELS``.
-        norm: One of ``dynamics.norms.NORMS``.
+        norm: One of ``dynamics.norms.NORMS`` by its name, or a norm that an intervention has changed.
         in_channels: Channels of the images.
         image_size: Height and width of the images.
         num_classes: Outputs of a classifier; the GAN's two networks have none.
@@ -48,7 +54,7 @@ def build(
     """
     if model not in MODELS:
         raise ValueError(f"no model {model!r}: expected one of {', '.join(MODELS)}")
-    kind = _drawing_aside(norm_named(norm))
+    kind = _drawing_aside(norm_named(norm) if isinstance(norm, str) else norm)
     if model in CLASSIFIERS:
         model_options["num_classes"] = num_classes
     network = MODELS[model](kind, in_channels=in_channels, image_size=image_size, **model_options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,25 +18,32 @@ from dynamics.norms.norm import Norm
 BLOCKS = 3
 
 Order = Callable[..., "OrderedDict[str, nn.Module]"]
+Activation = Callable[[], nn.Module]
 
 
-def _activated(norm: Norm, channels: int, number: str = "") -> OrderedDict[str, nn.Module]:
+def _activated(norm: Norm, activation: Activation, channels: int, number: str = "") -> OrderedDict[str, nn.Module]:
     """Return norm, if it is a module, and activation of some channels."""
     made: OrderedDict[str, nn.Module] = OrderedDict()
     if norm.module is not None:
         made[f"norm{number}"] = norm.module(channels, 2)
-    made[f"activation{number}"] = LeakyReLU()
+    made[f"activation{number}"] = activation()
     return made
 
 
-def _where_made(norm: Norm, conv: nn.Conv2d, number: str = "", **behind: nn.Module) -> OrderedDict[str, nn.Module]:
+def _where_made(
+    activation: Activation, norm: Norm, conv: nn.Conv2d, number: str = "", **behind: nn.Module
+) -> OrderedDict[str, nn.Module]:
     """Return conv, norm, activation: once for all layers that read the new channels (Eq. 7)."""
-    return OrderedDict({f"conv{number}": norm.weight(conv)}, **behind) | _activated(norm, conv.out_channels, number)
+    made = OrderedDict({f"conv{number}": norm.weight(conv)}, **behind)
+    return made | _activated(norm, activation, conv.out_channels, number)
 
 
-def _where_read(norm: Norm, conv: nn.Conv2d, number: str = "", **behind: nn.Module) -> OrderedDict[str, nn.Module]:
+def _where_read(
+    activation: Activation, norm: Norm, conv: nn.Conv2d, number: str = "", **behind: nn.Module
+) -> OrderedDict[str, nn.Module]:
     """Return norm, activation, conv: each layer has a norm of its own for the channels it reads (pre-activation)."""
-    return _activated(norm, conv.in_channels, number) | OrderedDict({f"conv{number}": norm.weight(conv)}, **behind)
+    read = _activated(norm, activation, conv.in_channels, number)
+    return read | OrderedDict({f"conv{number}": norm.weight(conv)}, **behind)
 
 
 class DenseLayer(nn.Sequential):
@@ -74,7 +82,7 @@ class DenseNetBC(nn.Module):
     convolution; behind the first two a transition, a 1x1 convolution and a 2x2 average; average over the image, linear.
     Convolutions have no bias.
 
-    Where norm and LeakyReLU(0.1) stand hangs on the norm. Batch norm's stand before each convolution but the first, and
+    Where norm and activation stand hangs on the norm. Batch norm's stand before each convolution but the first, and
     before the last average: each layer normalises anew what it reads. Mean, m and activation of Eq. 7 belong to the
     layer that makes a channel: a norm that acts ``once``, or has no module, stands behind each convolution (in a
     transition behind its average), and all layers read the same activations. Without a module both orders are one
@@ -88,6 +96,7 @@ class DenseNetBC(nn.Module):
         depth: Layers, 6n + 4; 100 in the paper.
         growth: Channels that a dense layer adds.
         compression: Share of channels that a transition keeps, 0 to 1; 0.8 in the paper.
+        activation: Makes the nonlinearity, LeakyReLU(0.1) unless told; the scripts have ReLU.
         scope: ``full`` normalises every layer, as the paper's text says. ``released`` is what the authors' scripts do:
             dense layers keep batch norm and plain convolutions, and every norm stands before the convolution; only the
             first convolution, the transitions, the last norm and, without centring, the classifier differ.
@@ -108,6 +117,7 @@ class DenseNetBC(nn.Module):
         growth: int = 12,
         compression: float = 0.8,
         scope: str = "full",
+        activation: Activation = LeakyReLU,
     ) -> None:
         super().__init__()
         _check(depth=depth, compression=compression, image_size=image_size)
@@ -115,12 +125,12 @@ class DenseNetBC(nn.Module):
         released = scope == "released"
         dense = BATCH_NORM if released else norm
         once = not released and (norm.once or norm.module is None)
-        order = _where_made if once else _where_read
+        order = partial(_where_made if once else _where_read, activation)
         channels = 2 * growth
         stem = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
         layers: OrderedDict[str, nn.Module] = OrderedDict(conv=norm.weight(stem))
         if once:
-            layers |= _activated(norm, channels, "0")
+            layers |= _activated(norm, activation, channels, "0")
         per_block = (depth - 4) // (2 * BLOCKS)
         for number in range(1, BLOCKS + 1):
             layers[f"block{number}"] = DenseBlock(dense, order, channels=channels, growth=growth, layers=per_block)
@@ -131,7 +141,7 @@ class DenseNetBC(nn.Module):
                 layers[f"transition{number}"] = nn.Sequential(order(norm, conv, pool=nn.AvgPool2d(2)))
                 channels = kept
         if not once:
-            layers |= _activated(norm, channels)
+            layers |= _activated(norm, activation, channels)
         self.features = nn.Sequential(layers)
         classifier = nn.Linear(channels, num_classes)
         self.classifier = classifier if released and norm.module is not None else norm.weight(classifier)

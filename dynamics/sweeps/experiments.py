@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dynamics.classifier.config import LEARNING_RATES, RunConfig, protocol
 from dynamics.gan.config import GanConfig, loss_settings
@@ -26,8 +26,10 @@ class Experiment:
         axes: The values of those that vary.
         quick: Settings of a shorter version, for a machine without a GPU.
         quick_axes: Axes of the shorter version that have fewer values.
+        pictured: The figures and tables of the paper are made of its runs.
     """
 
+    pictured: ClassVar[bool] = True
     title: str
     base: RunConfig
     axes: Mapping[str, tuple[Any, ...]]
@@ -55,8 +57,10 @@ class GanExperiment:
         title: What is compared, on what.
         base: The settings that all runs share.
         quick: Settings of a shorter version.
+        pictured: The figures and tables of the paper are made of its runs.
     """
 
+    pictured: ClassVar[bool] = True
     title: str
     base: GanConfig
     quick: Mapping[str, Any]
@@ -74,7 +78,38 @@ class GanExperiment:
         return score_table(store, runs=list(self.runs(quick=quick)))
 
 
-EXPERIMENTS: dict[str, Experiment | GanExperiment] = {
+@dataclass(frozen=True)
+class PlannedExperiment:
+    """Interventions: the arms of several plans.
+
+    Attributes:
+        title: What is asked.
+        plans: Names of shipped plans, in the order in which they are trained.
+        quick: Settings of a shorter version, which has one seed.
+        pictured: The paper's figures compare norms, not arms: ``figures/causes/tables.py`` has the tables of these.
+    """
+
+    pictured: ClassVar[bool] = False
+    title: str
+    plans: tuple[str, ...]
+    quick: Mapping[str, Any]
+
+    def runs(self, *, quick: bool = False) -> dict[str, RunConfig]:
+        """Return the configuration of each run by its id."""
+        from dynamics.sweeps.plans.planned import planned_configs
+
+        options = {name: [value] for name, value in {**self.quick, "seed": 0}.items()} if quick else {}
+        return planned_configs(self.plans, options)
+
+    def results(self, store: str, *, quick: bool = False) -> pd.DataFrame:
+        """Return a row an arm: its runs, and their last accuracy with its interval over seeds."""
+        from analysis.inference.arm_intervals import arm_intervals
+        from analysis.inference.run_scores import run_scores
+
+        return arm_intervals(run_scores(store, runs=list(self.runs(quick=quick))))
+
+
+EXPERIMENTS: dict[str, Experiment | GanExperiment | PlannedExperiment] = {
     "cnn3-subset": Experiment(
         "3-layer CNN, 5,000 training and 1,000 test digits of MNIST",
         RunConfig(epochs=10, every=6),
@@ -111,17 +146,24 @@ EXPERIMENTS: dict[str, Experiment | GanExperiment] = {
         GanConfig(data="cifar10", steps=100_000, sample_every=2000, score_every=5000),
         quick={"steps": 2000, "width": 16, "sample_every": 500, "score_every": 500, "reference_images": 10_000},
     ),
+    "causes": PlannedExperiment(
+        "interventions on spectral norm and its rivals",
+        ("c1-forward-backward", "c4-scale", "c6-controls", "c5-scripts", "c8-plateau"),
+        quick={"epochs": 1},
+    ),
 }
 
+NOT_THE_PAPERS = ("cnn3-subset", "causes")
 
-def experiments_named(name: str) -> dict[str, Experiment | GanExperiment]:
-    """Return the experiment of that name, or with ``all`` every one but the shipped subset's.
+
+def experiments_named(name: str) -> dict[str, Experiment | GanExperiment | PlannedExperiment]:
+    """Return the experiment of that name, or with ``all`` every one of the paper.
 
     Raises:
         ValueError: No such name; the message lists those there are.
     """
     if name == "all":
-        return {known: experiment for known, experiment in EXPERIMENTS.items() if known != "cnn3-subset"}
+        return {known: experiment for known, experiment in EXPERIMENTS.items() if known not in NOT_THE_PAPERS}
     if name not in EXPERIMENTS:
         raise ValueError(f"no experiment {name!r}: expected one of {', '.join(EXPERIMENTS)} or all.")
     return {name: EXPERIMENTS[name]}

@@ -44,6 +44,8 @@ def draw(store: str, runs: Sequence[str], *, out: Path) -> Reproduction:
 
     All except ``accuracy_time``: parallel runs share the machine, so their times do not compare.
     """
+    if not runs:
+        return Reproduction()
     gallery = write_figures(store, out, runs=runs, only=[name for name in FIGURES if name != "accuracy_time"])
     book = write_tables(store, runs=runs, formats=("md", "csv"), out=out)
     files = [*gallery.written.values(), *([path] for path in book.written)]

@@ -17,12 +17,14 @@ class Settings(Protocol):
     """The settings of one run of any kind, as RunConfig and GanConfig have them.
 
     Attributes:
-        may_change: Settings that a resumed run may change: they alter no step already taken.
         length: The setting that says how long a run is.
     """
 
-    may_change: ClassVar[frozenset[str]]
     length: ClassVar[str]
+
+    @property
+    def may_change(self) -> frozenset[str]:
+        """Settings that a resumed run may change: they alter no step already taken."""
 
     @property
     def cores(self) -> int:
@@ -121,11 +123,17 @@ def task_for(
 
 
 def differences(found: StoredRun, config: Settings) -> list[str]:
-    """Return the settings that keep a stored run from being the configuration's, each with both values."""
+    """Return the settings that keep a stored run from being the configuration's, each with both values.
+
+    A setting that a run of an older version lacks has its default there.
+    """
+    stored = found.settings
+    if {config.length, "seed"} <= set(stored):  # else another program's
+        stored = type(config)().to_dict() | stored
     return [
-        f"{name} {found.settings.get(name)!r}, not {value!r}"
+        f"{name} {stored.get(name)!r}, not {value!r}"
         for name, value in sorted(config.to_dict().items())
-        if name not in config.may_change and found.settings.get(name) != value
+        if name not in config.may_change and stored.get(name) != value
     ]
 
 

@@ -8,14 +8,18 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from probes.hooks.torch_internals import at_end_of_backward
+from probes.gaps import Gaps
+from probes.hooks.torch_internals import at_end_of_backward, running_backward
 from probes.measuring.observation import Observation, Reading, Source
+from probes.metrics.flat import first_entries
 from probes.metrics.l2_norm import l2_norms
 from probes.model.layer import raw_parameter
 from probes.model.parameters import Parameter
 from probes.ranks import Ranks
 
 _SAME = 1e-3  # relative difference of the norms of one gradient on two ranks that share it
+CARRIED = "carried_gradient"  # a source: 1 a layer whose gradient was not set to 0 before the step, else 0
+_LOOKED_AT = 4096  # entries of such a gradient
 MICRO_BATCHES = "micro_batches"  # a source: six numbers a layer, see GradientHooks.take
 
 
@@ -23,9 +27,9 @@ class GradientHooks:
     """Hooks on all parameters that measure each backward pass's contribution, and the sum after it.
 
     Hooks are attached only in measured steps: each call costs about 6 us in the backward pass. Contributions are
-    measured from the second pass of a step on, as one alone is the gradient. With several ranks the passes of each rank
-    contribute, and the gradient is the one that DDP has averaged by the end of the last backward pass. Sharded
-    parameters (FSDP2) get no hooks, and nothing is known of them here.
+    measured from the second pass of a step on, as one alone is the gradient. The sums are measured together at the end
+    of each backward pass, when DDP has averaged them. Sharded parameters (FSDP2) get no hooks, and nothing is known of
+    them here.
     """
 
     def __init__(
@@ -47,8 +51,8 @@ class GradientHooks:
         self._forget()
 
     def sources(self) -> dict[str, Source]:
-        """Return the source that these hooks offer."""
-        return {MICRO_BATCHES: self._read}
+        """Return the sources that these hooks offer."""
+        return {MICRO_BATCHES: self._read, CARRIED: self._read_carried}
 
     def start_step(self, *, measured: bool) -> None:
         """Forget the last step; measure the next one or not."""
@@ -68,12 +72,14 @@ class GradientHooks:
 
         None if one of them has a gradient that no hook saw: of a sharded parameter, or given by hand.
         """
+        self._measure_sums()
         places = self._places()
-        found = [self._whole.get(places.get(id(p), -1)) for p in trained if p.grad is not None]
-        if not found or any(square is None for square in found):
+        wanted = [places.get(id(parameter), -1) for parameter in trained if parameter.grad is not None]
+        if not wanted or not all(index in self._whole for index in wanted):
             return None
-        device = found[0].device  # type: ignore[union-attr]
-        return torch.stack([_on_device(square, device) for square in found if square is not None]).sum()
+        device = self._whole[wanted[0]].device
+        squares = [_on_device(self._whole[index], device) for index in wanted]
+        return torch.stack(squares).sum()
 
     def _places(self) -> dict[int, int]:
         return {id(one.value): one.index for one in self._parameters}
@@ -86,6 +92,12 @@ class GradientHooks:
         found = {index: taken[layers[index]] for index in gradients.indices if layers[index] in taken}
         return Reading(list(found), list(found.values()), gradients.failures)
 
+    def _read_carried(self, observation: Observation) -> Reading:
+        places = self._places()
+        layers = {index: places.get(id(raw_parameter(layer)), -1) for index, layer in observation.layers.items()}
+        found = {i: self._carried[p] for i, p in layers.items() if p in self._carried and self._ranks.owns(i)}
+        return Reading(list(found), list(found.values()))
+
     def take(self, gradients: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Return ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]`` of each parameter that had ``K >= 2`` contributions.
 
@@ -95,6 +107,7 @@ class GradientHooks:
         Args:
             gradients: The gradients as the optimizer will use them, by parameter.
         """
+        self._measure_sums()
         each, whole = self._each, self._whole
         agreed: dict[int, Tensor] = {}
         if self._ranks.count > 1:
@@ -131,26 +144,31 @@ class GradientHooks:
 
     def _forget(self) -> None:
         self._counts: dict[int, int] = {}
+        self._carried: dict[int, Tensor] = {}
         self._arriving: dict[int, Tensor] = {}  # |d_i|^2 of what is not yet added
         self._each: dict[int, Tensor] = {}  # sum |d_i|^2, of this rank
         self._whole: dict[int, Tensor] = {}  # |g|^2
-        self._grown: dict[int, Tensor] = {}  # parameters that this backward pass has given to
+        self._grown: dict[Parameter, Tensor] = {}  # those that got a contribution and are not measured since
+        self._measured_after: int | None = None  # the backward pass at whose end they will be
 
     def _guarded(
-        self, act: Callable[[int, Tensor, Tensor], None], one: Parameter, parameter: Tensor
+        self, act: Callable[[Parameter, Tensor, Tensor], None], one: Parameter, parameter: Tensor
     ) -> Callable[[Tensor], None]:
         def hook(given: Tensor) -> None:
             if self._measured and not self._paused and not torch.compiler.is_dynamo_compiling():
                 try:
                     with torch.no_grad():
-                        act(one.index, parameter, given.detach())
+                        act(one, parameter, given.detach())
                 except Exception as failure:
                     self._report(f"micro-batch gradient of {one.name!r}", failure)
 
         return hook
 
-    def _arrive(self, index: int, parameter: Tensor, contribution: Tensor) -> None:
+    def _arrive(self, one: Parameter, parameter: Tensor, contribution: Tensor) -> None:
         """Measure a contribution. Whether it will be added is not known yet: autograd.grad calls this hook too."""
+        index = one.index
+        if index not in self._carried:
+            self._carried[index] = _ZERO if parameter.grad is None else _is_not_zero(parameter.grad)
         if parameter.grad is None:  # the first, or the first since the gradient was dropped
             self._counts.pop(index, None)
             self._each.pop(index, None)
@@ -159,34 +177,42 @@ class GradientHooks:
         elif self._counts.get(index) and parameter.grad is not None:
             if index not in self._each:
                 self._each[index] = now = _square(parameter.grad)
-                if not now.is_cuda and not now and self._whole[index]:  # set to zero: the same
+                if not now.is_cuda and not now and self._whole.get(index):  # set to zero: the same
                     self._counts[index] = 0
             self._arriving[index] = _square(contribution)
 
-    def _add(self, index: int, parameter: Tensor, _: Tensor) -> None:
+    def _add(self, one: Parameter, parameter: Tensor, _: Tensor) -> None:
+        index = one.index
         self._counts[index] = self._counts.get(index, 0) + 1
         arrived = self._arriving.pop(index, None)
         if arrived is not None:
             self._each[index] = self._each[index] + arrived if index in self._each else arrived
             if self._counts[index] == 1 and self._ranks.count == 1:
                 del self._each[index]  # it is the only one so far
-        if parameter.grad is None:
-            return
-        if self._ranks.count == 1:
-            self._whole[index] = _square(parameter.grad)
-            return
-        if not self._grown and not at_end_of_backward(self._measure_averaged):
-            return
-        self._grown[index] = parameter
+        if parameter.grad is not None:
+            self._grown[one] = parameter
+            if self._measured_after is None or self._measured_after != running_backward():
+                self._measured_after = running_backward()
+                if not at_end_of_backward(self._measure_sums) and self._ranks.count == 1:
+                    self._measure_sums()
 
-    def _measure_averaged(self) -> None:
-        """Measure the gradients when the ranks have averaged them."""
-        try:
-            with torch.no_grad():
-                self._whole |= {i: _square(p.grad) for i, p in self._grown.items() if p.grad is not None}
-        except Exception as failure:
-            self._report("gradients at the end of the backward pass", failure)
-        self._grown = {}
+    def _measure_sums(self) -> None:
+        """Measure the gradients that have grown, in one call; one by one where that raises."""
+        grown, self._grown, self._measured_after = self._grown, {}, None
+        gradients = {one: parameter.grad.detach() for one, parameter in grown.items() if parameter.grad is not None}
+        with torch.no_grad():
+            for together in _by_device(gradients):
+                try:
+                    self._whole |= _squares(together)
+                except Exception:
+                    self._measure_alone(together)
+
+    def _measure_alone(self, gradients: Mapping[Parameter, Tensor]) -> None:
+        for one, gradient in gradients.items():
+            try:
+                self._whole |= _squares({one: gradient})
+            except Exception as failure:
+                self._report(f"micro-batch gradient of {one.name!r}", failure)
 
     def _summed_over_ranks(self) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         """Return over all ranks the sum of ``|d_i|^2``, and ``K``: NaN where the ranks do not agree."""
@@ -202,9 +228,45 @@ class GradientHooks:
         return {index: total[1, index] for index in self._each}, {index: count[index] for index in self._counts}
 
 
+_ZERO = torch.zeros((), dtype=torch.float64, device="cpu")
+
+
+def _is_not_zero(gradient: Tensor) -> Tensor:
+    """Return 1 if one of the first entries of a gradient is not 0, else 0."""
+    if gradient.layout != torch.strided:
+        return _ZERO
+    return first_entries(gradient.detach(), most=_LOOKED_AT).any().double()
+
+
 def _square(tensor: Tensor) -> Tensor:
-    return l2_norms([tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()])[0].square()
+    return l2_norms([_at_least_single(tensor)])[0].square()
+
+
+def _squares(gradients: Mapping[Parameter, Tensor]) -> dict[int, Tensor]:
+    squares = l2_norms([_at_least_single(gradient) for gradient in gradients.values()]).square()
+    return dict(zip((one.index for one in gradients), squares.unbind(), strict=True))
+
+
+def _at_least_single(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def _by_device(gradients: Mapping[Parameter, Tensor]) -> list[dict[Parameter, Tensor]]:
+    parts: dict[torch.device, dict[Parameter, Tensor]] = {}
+    for one, gradient in gradients.items():
+        parts.setdefault(gradient.device, {})[one] = gradient
+    return list(parts.values())
 
 
 def _on_device(number: Tensor, device: torch.device) -> Tensor:
     return number.to(device, non_blocking=True) if number.device != device else number
+
+
+def tell_missing_gradients(trained: Sequence[Tensor], gaps: Gaps) -> None:
+    """Tell of a step at which gradients are due and no trained parameter has one."""
+    if trained and all(parameter.grad is None for parameter in trained):
+        gaps.warn(
+            what="gradients",
+            why="no parameter had one when the optimizer stepped: they were freed before, or no backward pass"
+            " reached the parameters. They are null at such steps",
+        )

@@ -86,19 +86,17 @@ class OutputHooks:
         self._before = LayersBefore(ranks)
         self._taps: list[GraphTap] = []
         self._guards = HookGuards()
-        hooked = [layer for layer in layers if layer.observes_output] if reducers or shapes else []
         self._handles: list[RemovableHandle] = []
-        for layer in hooked:
+        for layer in [layer for layer in layers if layer.observes_output] if reducers or shapes else []:
             self._attach(layer)
 
     def sources(self) -> dict[str, Source]:
         """Return the sources that these hooks offer: one for each reducer, and those that follow from the calls."""
-        reduced = {name: partial(self._read, name) for name in self._reducers}
-        return {
-            **reduced,
+        of_calls: dict[str, Source] = {
             CONVOLUTION: partial(called_convolutions, self.shapes),
             FEEDS_NONLINEARITY.reads: self._before.read,
         }
+        return {name: partial(self._read, name) for name in self._reducers} | of_calls
 
     def start_step(self, sources: Collection[str], *, keep_passes_since_optimizer: bool = False) -> None:
         """Forget the vectors of the last step and collect those of these sources.

@@ -9,14 +9,24 @@ from typing import Any
 
 import torch
 
+_NO_BACKWARD = -1
+
 
 def in_backward() -> bool:
     """Return whether a backward pass is running in this thread.
 
     Without ``_current_graph_task_id``: False, so that the second forward of activation checkpointing counts too.
     """
+    return running_backward() != _NO_BACKWARD
+
+
+def running_backward() -> int:
+    """Return a number for the backward pass that is running in this thread: -1 for none.
+
+    Without ``_current_graph_task_id``: -1 always.
+    """
     current = getattr(torch._C, "_current_graph_task_id", None)
-    return current is not None and bool(current() != -1)
+    return _NO_BACKWARD if current is None else int(current())
 
 
 def at_end_of_backward(call: Callable[[], None]) -> bool:

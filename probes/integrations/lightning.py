@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from probes.integrations.logged_numbers import logged_numbers
+from probes.integrations.opening import open_probe
 from probes.probe import Probe
 
 
@@ -24,28 +25,44 @@ class MeandriftCallback(Callback):
         >>> trainer = pl.Trainer(callbacks=[MeandriftCallback(every=100)])  # doctest: +SKIP
     """
 
-    def __init__(self, *, run: str | None = None, store: str | os.PathLike[str] = "runs", **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        run: str | None = None,
+        store: str | os.PathLike[str] = "runs",
+        probe: Callable[..., Probe] = Probe,
+        **options: Any,
+    ) -> None:
         """Prepare a probe; it is attached when training begins.
 
         Args:
             run: The run's id in the store; None takes a new one, which ``self.probe.run`` then says.
             store: Folder or URL of the store.
-            options: Further arguments of :class:`probes.Probe`.
+            probe: What makes the probe: ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
+            options: Further arguments of :class:`probes.Probe`. With ``resume="auto"`` a job that its scheduler starts
+                again goes on with its run, from its newest checkpoint or, without one, from the start.
         """
         self._run, self._store, self._options = run, store, options
+        self._make_probe = probe
         self._resumed: dict[str, Any] | None = None
         self.probe: Probe | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Attach the probe."""
+        saved = self._resumed or {}
+        # Lightning counts the steps of all optimizers.
+        step = saved.get("step", trainer.global_step // max(1, len(trainer.optimizers)))
         options = {"config": dict(pl_module.hparams), **self._options}
-        run = self._run
-        if self._resumed is not None:
-            run = run or self._resumed["run"]
-            options["resume_step"] = self._resumed["step"]
-        self.probe = Probe(pl_module, trainer.optimizers, run=run, store=self._store, **options)
-        if self._resumed is not None:
-            self.probe.load_state_dict(self._resumed)
+        self.probe = open_probe(
+            pl_module,
+            trainer.optimizers,
+            run=self._run,
+            store=self._store,
+            step=step,
+            saved=saved,
+            options=options,
+            make=self._make_probe,
+        )
         self.probe.epoch = trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002

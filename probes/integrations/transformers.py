@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from probes.integrations.logged_numbers import logged_numbers
+from probes.integrations.opening import open_probe
 from probes.probe import Probe
 
 _STATE = "meandrift.pt"
@@ -27,15 +28,25 @@ class MeandriftCallback(TrainerCallback):
         >>> trainer = Trainer(model, args, callbacks=[MeandriftCallback(every=100)])  # doctest: +SKIP
     """
 
-    def __init__(self, *, run: str | None = None, store: str | os.PathLike[str] = "runs", **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        run: str | None = None,
+        store: str | os.PathLike[str] = "runs",
+        probe: Callable[..., Probe] = Probe,
+        **options: Any,
+    ) -> None:
         """Prepare a probe; it is attached when training begins.
 
         Args:
             run: The run's id in the store; None takes a new one, which ``self.probe.run`` then says.
             store: Folder or URL of the store.
-            options: Further arguments of :class:`probes.Probe`.
+            probe: What makes the probe: ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
+            options: Further arguments of :class:`probes.Probe`. With ``resume="auto"`` a job that its scheduler starts
+                again goes on with its run, from its newest checkpoint or, without one, from the start.
         """
         self._run, self._store, self._options = run, store, options
+        self._make_probe = probe
         self.probe: Probe | None = None
 
     def on_train_begin(
@@ -43,20 +54,19 @@ class MeandriftCallback(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,  # noqa: ARG002
-        *,
-        model: nn.Module,
-        optimizer: Any,
-        **_: Any,
+        **given: Any,
     ) -> None:
         """Attach the probe."""
-        options, run = {"config": args, **self._options}, self._run
-        saved = _saved(args, state.global_step)
-        if state.global_step:
-            options["resume_step"] = state.global_step
-            run = run or saved.get("run")
-        self.probe = Probe(model, optimizer, run=run, store=self._store, **options)
-        if saved:
-            self.probe.load_state_dict(saved)
+        self.probe = open_probe(
+            given["model"],
+            given["optimizer"],
+            run=self._run,
+            store=self._store,
+            step=state.global_step,
+            saved=_saved(args, state.global_step),
+            options={"config": args, **self._options},
+            make=self._make_probe,
+        )
         self.probe.epoch = int(state.epoch or 0)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
@@ -69,11 +79,10 @@ class MeandriftCallback(TrainerCallback):
         args: TrainingArguments,  # noqa: ARG002
         state: TrainerState,  # noqa: ARG002
         control: TrainerControl,  # noqa: ARG002
-        *,
-        logs: dict[str, Any],
-        **_: Any,
+        **given: Any,
     ) -> None:
         """Log what the Trainer logs."""
+        logs: dict[str, Any] = given["logs"]
         if self.probe is not None:
             split = "validation" if any(name.startswith("eval_") for name in logs) else "train"
             self.probe.log(split=split, **logged_numbers(logs))

@@ -115,6 +115,11 @@ class Observation:
             return {PARAMETER: self.parameters[index].name}
         return {LAYER: self.layers[index].name}
 
+    def trained(self) -> list[Tensor]:
+        """Return the parameters that are not frozen."""
+        values = (one.value for one in self.parameters.values())
+        return [value for value in values if value is not None and value.requires_grad]
+
     def read(self, source: str) -> Reading:
         """Return the tensors of a source; a later call returns the same ones."""
         if source not in self._readings:

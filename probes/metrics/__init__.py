@@ -8,6 +8,7 @@ from __future__ import annotations
 from probes.metrics.activation_gradient import ACTIVATION_GRADIENT
 from probes.metrics.activation_moments import ACTIVATION_MOMENTS
 from probes.metrics.activation_range import ACTIVATION_RANGE
+from probes.metrics.carried_gradient import CARRIED_GRADIENT
 from probes.metrics.dead_channels import DEAD_CHANNELS
 from probes.metrics.feeds_nonlinearity import FEEDS_NONLINEARITY
 from probes.metrics.gradient_noise import GRADIENT_NOISE
@@ -18,6 +19,7 @@ from probes.metrics.histogram import (
     WEIGHT_HISTOGRAM,
 )
 from probes.metrics.kernel_slices import KERNEL_SLICES
+from probes.metrics.layer_state import LAYER_STATE
 from probes.metrics.mean_drift import ACTIVATION_DRIFT
 from probes.metrics.metric import Metric, metric
 from probes.metrics.moments import BIAS_MOMENTS, GRADIENT_MOMENTS, RAW_WEIGHT_MOMENTS, WEIGHT_MOMENTS
@@ -46,6 +48,7 @@ METRICS: dict[str, Metric] = {
         GRADIENT_SPARSITIES,
         GRADIENT_HISTOGRAM,
         GRADIENT_NOISE,
+        CARRIED_GRADIENT,
         UPDATE,
         ACTIVATION_MOMENTS,
         ACTIVATION_DRIFT,
@@ -54,6 +57,7 @@ METRICS: dict[str, Metric] = {
         ACTIVATION_RANGE,
         ACTIVATION_HISTOGRAM,
         ACTIVATION_GRADIENT,
+        LAYER_STATE,
     )
 }
 

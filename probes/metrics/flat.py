@@ -29,3 +29,12 @@ def batches(sizes: Sequence[int], limit: int = PIECE) -> Iterator[tuple[int, int
         elements += size
     if sizes:
         yield first, len(sizes)
+
+
+def first_entries(tensor: Tensor, *, most: int) -> Tensor:
+    """Return a view of a tensor with at most so many entries: its first rows, or a part of the first row."""
+    part = tensor
+    while part.numel() > most:
+        rows = most * len(part) // part.numel()
+        part = part[:rows] if rows else part[0]
+    return part

@@ -49,20 +49,25 @@ def exponent_counts(tensors: list[Tensor]) -> Tensor:
 
 
 def exponent_histograms(tensors: list[Tensor]) -> Tensor:
-    """Return each tensor's :func:`exponent_counts`, then the octave of its rms: ``(layers, SLOTS + 2)`` int64.
+    """Return each tensor's :func:`exponent_counts`, then the bits of its l2 norm: ``(layers, SLOTS + 2)`` int64.
 
-    The octave is ``floor(log2 rms)`` with ``rms^2 = sum(x^2) / n``, ``_NO_OCTAVE`` where the rms is 0 or not finite.
+    The norm is a float64 that stands among integers as the integer of the same 64 bits; :func:`rms_octaves` reads it.
     """
-    return torch.cat([exponent_counts(tensors), _rms_octaves(tensors)[:, None]], dim=1)
+    return torch.cat([exponent_counts(tensors), l2_norms(tensors).view(torch.int64)[:, None]], dim=1)
 
 
-def _rms_octaves(tensors: list[Tensor]) -> Tensor:
-    n = torch.tensor([tensor.numel() for tensor in tensors], dtype=torch.float64, device="cpu")
-    lengths = l2_norms(tensors)
-    log2_rms = torch.log2(lengths.square() / n.to(lengths.device, non_blocking=True)) / 2
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")
+def rms_octaves(l2_norm_bits: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Return ``floor(log2 rms)``, with ``rms^2 = sum(x^2) / n``; ``_NO_OCTAVE`` where the rms is 0 or not finite.
+
+    Args:
+        l2_norm_bits: The last entry of :func:`exponent_histograms`, int64.
+        n: The number of elements, of the same shape.
+    """
+    lengths = np.ascontiguousarray(l2_norm_bits).view(np.float64)
     # Rounding may put the rms of equal powers of two just below themselves.
-    octaves = torch.floor(log2_rms + _ROUNDING)
-    return torch.nan_to_num(octaves, nan=_NO_OCTAVE, posinf=_NO_OCTAVE, neginf=_NO_OCTAVE).long()
+    octaves = np.floor(np.log2(lengths) - np.log2(n) / 2 + _ROUNDING)
+    return np.where(np.isfinite(octaves), octaves, _NO_OCTAVE).astype(np.int64)
 
 
 def _count(flats: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
@@ -122,7 +127,7 @@ def sparsities(histograms: np.ndarray) -> np.ndarray:
 
     Sparsity is the share of elements that are exactly 0. Near-sparsity is the share below ``2^(floor(log2 rms) - 10)``
     in magnitude, zeros included: about a thousandth of the root mean square, ``rms^2 = sum(x^2) / n``, whose octave is
-    the last entry of :func:`exponent_histograms`. With NaN or an infinity among the elements near-sparsity is NaN; no
+    :func:`rms_octaves`. With NaN or an infinity among the elements near-sparsity is NaN; no
     elements give NaN for both shares. All elements zero give 1.
     """
     bins = occupied_bins(histograms)
@@ -131,7 +136,7 @@ def sparsities(histograms: np.ndarray) -> np.ndarray:
     nonfinite = histograms[HALF - OCTAVE : HALF].sum(axis=0) + histograms[SLOTS - OCTAVE : SLOTS].sum(axis=0)
     n = octaves.sum(axis=0) + nonfinite
     with np.errstate(divide="ignore", invalid="ignore"):
-        near = np.where(nonfinite > 0, np.nan, _near(octaves, histograms[SLOTS + 1]) / n)
+        near = np.where(nonfinite > 0, np.nan, _near(octaves, rms_octaves(histograms[SLOTS + 1], n)) / n)
         return np.stack([histograms[SLOTS] / n, near, nonfinite])
 
 
@@ -167,8 +172,8 @@ def as_columns(histograms: Tensor | list[Tensor]) -> Tensor:
     return _table(histograms)[:, : SLOTS + 1].mT
 
 
-def with_octaves(histograms: Tensor | list[Tensor]) -> Tensor:
-    """Return histograms with the octave of the rms as columns of one table, ``(SLOTS + 2, layers)``."""
+def with_l2_norms(histograms: Tensor | list[Tensor]) -> Tensor:
+    """Return histograms with the l2 norms as columns of one table, ``(SLOTS + 2, layers)``."""
     return _table(histograms).mT
 
 
@@ -180,7 +185,7 @@ GRADIENT_SPARSITIES = Metric(
     "grad_sparsities",
     "gradients",
     "gradient_histogram",
-    with_octaves,
+    with_l2_norms,
     (
         Column("grad_sparsity", "1", "share of elements that are exactly 0", GRADIENT),
         Column("grad_near_sparsity", "1", "share with |g| < 2^(floor(log2 rms) - 10), rms^2 = sum(g^2) / n", GRADIENT),

@@ -38,7 +38,7 @@ class ProbeBatch:
     def move(self, device: torch.device) -> None:
         """Move the batch to a device, once."""
         if any(tensor.device != device for tensor in _tensors(self._given)):
-            self._given = _mapped(self._given, lambda tensor: tensor.to(device))
+            self._given = _mapped(self._given, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pass_through(self, model: nn.Module) -> None:
         """Call the model with the batch; whatever it returns is dropped."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -81,8 +81,7 @@ class ProbePass:
         if device is not None:
             batch.move(device)
         seeing = NonlinearityInputs(self._layers)
-        own = [*self._root.parameters(), *self._root.buffers(), *batch.tensors()]
-        written = WrittenTensors(own)
+        written = WrittenTensors([*_tensors_of(self._root), *batch.tensors()])
 
         def see(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             written.keep(operator, args, kwargs)
@@ -143,6 +142,13 @@ def _vector(layer: Layer, found: NonlinearityInputs) -> Tensor | None:
     )
     fitting = [None if column is None or column.shape != (channels,) else column for column in further]
     return channel_vector(seen.nonlinearity, seen.moments, *fitting)
+
+
+def _tensors_of(root: nn.Module) -> Iterator[Tensor]:
+    """Yield parameters, buffers and the tensors that modules keep as plain attributes."""
+    yield from root.parameters()
+    yield from root.buffers()
+    yield from (value for module in root.modules() for value in vars(module).values() if isinstance(value, Tensor))
 
 
 def _check(root: nn.Module) -> None:

@@ -35,9 +35,9 @@ class GradientNorms:
         """Return ``grad_norm`` and ``grad_norm_unclipped``, as far as they are known.
 
         Args:
-            results: All results of the step, of all ranks.
+            results: Those of metric ``PARAMETER_GRADIENT_MOMENTS`` at the step, of all ranks.
         """
-        used = [r.values[_L2].square().sum() for r in results if r.metric.name == PARAMETER_GRADIENT_MOMENTS.name]
+        used = [result.values[_L2].square().sum() for result in results]
         unclipped = [square for square in self._unclipped if square is not None]
         complete = bool(unclipped) and len(unclipped) == len(self._unclipped)
         found = {"grad_norm": used, "grad_norm_unclipped": unclipped if complete else []}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +15,7 @@ from probes.ranks import Ranks
 from probes.recording.opening.opening import Opening
 from probes.recording.record import Record
 from probes.recording.tables.arrow_tables import Tables
+from probes.recording.tables.observers import Observer, Observers
 from probes.recording.writer import Writer
 from probes.storage.recorder import Recorder
 
@@ -29,6 +30,7 @@ class OpenRun:
         gaps: The values that could not be recorded; kept in the run's row.
         budget: Pays for metrics that are computed in the background.
         ranks: The ranks that record together; the first of them writes.
+        observers: Given the rows on the rank that writes.
 
     Attributes:
         name: The run's id, on every rank.
@@ -37,7 +39,15 @@ class OpenRun:
     """
 
     def __init__(
-        self, opening: Opening, model: nn.Module, *, tables: Tables, gaps: Gaps, budget: Budget, ranks: Ranks
+        self,
+        opening: Opening,
+        model: nn.Module,
+        *,
+        tables: Tables,
+        gaps: Gaps,
+        budget: Budget,
+        ranks: Ranks,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._tables = tables
         self._gaps = gaps
@@ -45,8 +55,10 @@ class OpenRun:
         self._recorder: Recorder | None = None
         self._writer: Writer | None = None
         opening.take_over()
+        self._observers = Observers(observers if ranks.rank == 0 else ())
         self.name, self.step = ranks.share(lambda: self._open(opening.open(model)))
         self.place = opening.place(self.name)
+        self._observers.begin(self.name)
 
     def put(self, record: Record) -> None:
         """Take a record."""
@@ -64,6 +76,8 @@ class OpenRun:
             return
         for metric, why, when, place in self._writer.take_failures():
             self._gaps.fail(metric, why, when, **place)
+        for observer, why, when in self._observers.take_failures():
+            self._gaps.fail(observer, why, when)
         if (failure := self._writer.take_failure()) is not None:
             if isinstance(failure, OSError):
                 self._gaps.delay(failure)
@@ -93,7 +107,7 @@ class OpenRun:
             self._tell(self._writer, raises=True)
             self._recorder.rewind(step)
         finally:
-            self._writer = Writer(self._recorder, self._tables, self._budget)
+            self._writer = Writer(self._recorder, self._tables, self._budget, self._observers)
 
     def close(self, status: str) -> None:
         """Hand over what is waiting and close the run with a status; closing again does nothing.
@@ -105,6 +119,7 @@ class OpenRun:
         writer, self._writer = self._writer, None
         raises = status == "finished"
         writer.close()
+        self._observers.close()
         try:
             self._tell(writer, raises=raises)
         finally:
@@ -114,12 +129,14 @@ class OpenRun:
 
     def _open(self, recorder: Recorder) -> tuple[str, int]:
         self._recorder = recorder
-        self._writer = Writer(recorder, self._tables, self._budget)
+        self._writer = Writer(recorder, self._tables, self._budget, self._observers)
         return recorder.run, recorder.step
 
     def _tell(self, writer: Writer, *, raises: bool) -> None:
         for metric, why, when, place in writer.take_failures():
             self._gaps.fail(metric, why, when, raises=raises, **place)
+        for observer, why, when in self._observers.take_failures():
+            self._gaps.fail(observer, why, when, raises=raises)
         failure, lost = writer.take_failure(), writer.lost
         if lost is not None:
             self._gaps.warn(what="rows that neither the store nor the spool took are lost", **asdict(lost))

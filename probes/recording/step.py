@@ -17,6 +17,7 @@ from probes.measuring.observation import Observation
 from probes.measuring.result import Result
 from probes.metrics import Metric
 from probes.metrics.histogram import SLOTS
+from probes.metrics.parameters import PARAMETER_GRADIENT_MOMENTS
 from probes.metrics.singular_values import PADDING
 from probes.model.layer import Layer, raw_parameter
 from probes.ranks import Ranks
@@ -72,6 +73,10 @@ class StepInProgress:
         """Whether a metric is due that compares the parameters before and after the update."""
         return any(metric.after_update for metric in self.due)
 
+    def add(self, metrics: Sequence[Metric]) -> None:
+        """Compute these metrics too, from the next observation on."""
+        self.due = [*self.due, *(metric for metric in metrics if metric not in self.due)]
+
     def measure(self, observation: Observation, *, after_update: bool = False) -> None:
         """Compute the due metrics of an observation: those of before the optimizer's update, or those of after it."""
         metrics = [metric for metric in self.due if metric.after_update == after_update]
@@ -92,7 +97,8 @@ class StepInProgress:
         results = self._record.results if ranks.count == 1 else self._summed(ranks)
         if ranks.rank != 0:
             return None
-        self.scalars = self.gradient_norms.scalars(results)
+        of_parameters = [result for result in results if result.metric.name == PARAMETER_GRADIENT_MOMENTS.name]
+        self.scalars = self.gradient_norms.scalars(of_parameters)
         devices = {result.values.device for result in results}
         moved = [r if r.values.device.type == "cpu" else replace(r, values=to_host(r.values)) for r in results]
         events = [arrival(device) for device in devices]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -32,8 +33,10 @@ class StepRows:
         """Wall-clock time since the run began."""
         return time.monotonic() - self._began
 
-    def add(self, step: int, epoch: int | None, split: str, values: Mapping[str, Any]) -> None:
-        """Add values to the row of a step and split; a name given twice keeps the last value.
+    def add(self, step: int, epoch: int | None, split: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Add values to the row of a step and split, and return them on the host, or on their way there.
+
+        A name given twice keeps the last value.
 
         Raises:
             ValueError: A name is taken by a key column, a value is no single number, or the split is no word.
@@ -51,11 +54,27 @@ class StepRows:
         row.setdefault(_READY, []).extend(
             arrival(value.device) for value in values.values() if isinstance(value, Tensor) and value.is_cuda
         )
+        return checked
 
     def flush(self) -> None:
         """Hand over the rows held back."""
         for split in list(self._rows):
             self._put(self._rows.pop(split))
+
+
+def checked_epoch(epoch: Any) -> int | None:
+    """Return the number of an epoch; None is unknown.
+
+    Raises:
+        ValueError: It is no whole number, or beyond 32 bits.
+    """
+    try:
+        number = None if epoch is None else operator.index(epoch)
+    except TypeError:
+        raise ValueError(f"epoch {epoch!r}: expected a whole number, or None.") from None
+    if number is not None and not -(2**31) <= number < 2**31:
+        raise ValueError(f"epoch {epoch!r}: expected a number below 2^31.")
+    return number
 
 
 def _checked(name: str, value: Any) -> Any:

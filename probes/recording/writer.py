@@ -9,7 +9,10 @@ import threading
 import time
 import warnings
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
+
+import pyarrow as pa
 
 from probes.background.budget import Budget
 from probes.background.snapshot import compute
@@ -18,6 +21,7 @@ from probes.recording.backlog import Backlog, Lost, Sink
 from probes.recording.record import Record
 from probes.recording.step_rows import steps_batch
 from probes.recording.tables.arrow_tables import Tables
+from probes.recording.tables.observers import Observers
 from probes.schema import STEPS
 
 Failure = tuple[str, Exception, int, dict[str, Any]]  # metric, exception, step and place
@@ -32,8 +36,8 @@ class Writer:
     ``max_refused`` bytes.
     """
 
-    def __init__(self, sink: Sink, tables: Tables, budget: Budget) -> None:
-        self._tables = tables
+    def __init__(self, sink: Sink, tables: Tables, budget: Budget, observers: Observers | None = None) -> None:
+        self._tables, self._observers = tables, observers
         self._budget, self._limits = budget, budget.limits
         self._backlog = Backlog(sink)
         self._records: deque[Record] = deque()
@@ -143,8 +147,10 @@ class Writer:
                 rows = [self._rows.popleft() for _ in range(len(self._rows))]
             self._backlog.write()  # what was refused first: it makes room
             try:
-                self._backlog.add(list(self._tables.batches(records)) if records else [])
-                self._backlog.add([(STEPS, steps_batch(rows))] if rows else [])
+                for batches in self._batches(records, rows):
+                    self._backlog.add(batches)
+                    if self._observers is not None:
+                        self._observers.put(batches)
             except Exception as failure:
                 self._failure = failure
             self._backlog.write()
@@ -152,3 +158,9 @@ class Writer:
             with self._room:
                 self._bytes = sum(record.nbytes for record in self._records)
                 self._room.notify_all()
+
+    def _batches(self, records: list[Record], rows: list[dict[str, Any]]) -> Iterator[list[tuple[str, pa.RecordBatch]]]:
+        if records:
+            yield list(self._tables.batches(records))
+        if rows:
+            yield [(STEPS, steps_batch(rows))]

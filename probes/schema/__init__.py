@@ -31,6 +31,9 @@ from probes.schema.file_names import segment_name as segment_name
 from probes.schema.file_names import segment_number as segment_number
 from probes.schema.histogram_bins import bin_edges as bin_edges
 from probes.schema.network_columns import NETWORK_COLUMNS as NETWORK_COLUMNS
+from probes.schema.recorded import is_recorded as is_recorded
+from probes.schema.recorded import unified as unified
+from probes.schema.recorded import unrecorded as unrecorded
 
 SCHEMA_VERSION = 1
 
@@ -46,6 +49,8 @@ DENSE_TABLES = (LAYERS, PARAMETERS)  # metrics fill their columns; the other tab
 
 WRITERS = "_writers"  # begins with "_": readers of a Parquet folder pass over it
 SAMPLES = "samples"  # beside the tables: grids of generated images, run=<id>/step-<step>.png
+TENSORBOARD = "tensorboard"  # likewise: event files of a mirror
+BESIDE = (SAMPLES, TENSORBOARD)
 MAX_SEGMENT_BYTES = 256 << 20  # a reader holds a segment in memory; a writer ends one at 16 MiB
 
 RUN, STEP, EPOCH = "run", "step", "epoch"

@@ -68,8 +68,13 @@ def log_schema(table: str, given: pa.Schema) -> pa.Schema:
 
 
 def part_schema(table: str, logged: pa.Schema) -> pa.Schema:
-    """Return the schema of a part that holds rows logged under ``logged``: declared words are dictionaries again."""
-    return pa.schema([_DECLARED[table].get(column.name, column) for column in logged], metadata=_METADATA)
+    """Return the schema of a part that holds rows logged under ``logged``.
+
+    Declared words are dictionaries again. Table ``steps`` gets the columns of the whole network that were not logged.
+    """
+    held = [_DECLARED[table].get(column.name, column) for column in logged]
+    lacking = [one for one in schema.NETWORK_COLUMNS if table == schema.STEPS and one.name not in logged.names]
+    return pa.schema([*held, *(schema.unrecorded(one.arrow_field()) for one in lacking)], metadata=_METADATA)
 
 
 def _log_field(table: str, given: pa.Field) -> pa.Field:

@@ -89,7 +89,7 @@ def _joined_schema(source: _Source) -> pa.Schema:
         with source.open(name) as part:
             schemas.append(part.schema_arrow)
     try:
-        return pa.unify_schemas(schemas, promote_options="permissive")
+        return schema.unified(schemas)
     except pa.ArrowTypeError as error:
         raise OSError(f"parts in {source.folder} cannot be joined: {error}") from error
 

@@ -8,15 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
 from probes import schema
-from probes.schema import bin_edges
-from probes.storage.columns import key_names
 from probes.storage.files import StoreFiles
 from probes.storage.parts import fitted, write_parquet
 from probes.storage.recovery import RunRows, rows_of
@@ -86,6 +82,8 @@ def _export_tensorboard(files: StoreFiles, destination: Path, table: str, runs: 
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ValueError("export to TensorBoard needs its package: pip install tensorboard") from error
+    from probes.mirrors.tensorboard import add_row
+
     if table in {schema.RUNS, schema.SPECTRA}:
         raise ValueError(f"table {table!r} holds nothing TensorBoard draws; export layers, steps or histograms")
     joined = _joined_schema(files, table, runs)
@@ -94,36 +92,9 @@ def _export_tensorboard(files: StoreFiles, destination: Path, table: str, runs: 
         with SummaryWriter(str(destination / run)) as writer:
             for rows in _rows(files, table, {run: own}, joined):
                 for row in rows.to_pylist():
-                    _add_histogram(writer, row) if table == schema.HISTOGRAMS else _add_scalars(writer, table, row)
+                    add_row(writer, table, row)
                 written += rows.num_rows
     return written
-
-
-def _add_scalars(writer: Any, table: str, row: dict[str, Any]) -> None:
-    keys = {column.name for column in schema.KEYS[table]} | {schema.RUN}
-    prefix = "/".join(str(row[name]) for name in key_names(table) if name != schema.STEP)
-    for name, value in row.items():
-        if name not in keys and isinstance(value, (int, float)):
-            writer.add_scalar(f"{prefix}/{name}", value, row[schema.STEP])
-
-
-def _add_histogram(writer: Any, row: dict[str, Any]) -> None:
-    counts = np.asarray(row["counts"] or [], dtype=np.float64)
-    if not counts.size:
-        return
-    edges = bin_edges(row["first_bin"], counts.size, mantissa_bits=row["mantissa_bits"])
-    centres = (edges[1:] + edges[:-1]) / 2
-    writer.add_histogram_raw(
-        f"{row[schema.LAYER]}/{row[schema.TENSOR]}",
-        min=edges[0],
-        max=edges[-1],
-        num=counts.sum(),
-        sum=float(counts @ centres),
-        sum_squares=float(counts @ centres**2),
-        bucket_limits=edges[1:].tolist(),
-        bucket_counts=counts.tolist(),
-        global_step=row[schema.STEP],
-    )
 
 
 _WRITERS: dict[str, Callable[[StoreFiles, Path, str, dict[str, RunRows]], int]] = {
@@ -166,8 +137,8 @@ def _joined_schema(files: StoreFiles, table: str, runs: dict[str, RunRows]) -> p
         for name in own.parts:
             with files.open_part(table, run, name) as part:
                 schemas.append(part.schema_arrow)
-    joined = pa.unify_schemas(schemas, promote_options="permissive")
-    return pa.schema([pa.field(schema.RUN, pa.string()), *joined], metadata=joined.metadata)
+    joined = schema.unified(schemas)
+    return pa.schema([pa.field(schema.RUN, pa.string()), *filter(schema.is_recorded, joined)], metadata=joined.metadata)
 
 
 def _rows(files: StoreFiles, table: str, runs: dict[str, RunRows], joined: pa.Schema) -> Iterator[pa.Table]:

@@ -1,8 +1,9 @@
-"""List a store's runs, as text for a table on the terminal. Nothing is written."""
+"""The list of a store's runs, and its text on the terminal. Nothing is written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from probes import schema
@@ -15,24 +16,65 @@ from probes.storage.writer_lock import is_alive
 KILLED = "killed"
 
 
-def list_runs(files: StoreFiles) -> Iterator[tuple[str, ...]]:
-    """Yield, for each run: id, status, start, last update, last step, device, rows, size of the parts on disk.
+@dataclass(frozen=True)
+class ListedRun:
+    """One run of a store.
 
-    Rows in a log count. A run whose row says that it is running, and whose writer is dead, has the status ``killed``.
-    A part that cannot be read shows as ``?`` rows; ``meandrift verify`` says which and why.
+    Attributes:
+        run: Its id.
+        status: What its row says; ``killed`` where that is "running" and the writer is dead.
+        started: When it began, UTC.
+        updated: When its row was written last, UTC.
+        last_step: The largest step recorded.
+        device: The device of the model.
+        rows: Rows in all tables, those in its log among them; None where a part cannot be read.
+        size: Bytes of its parts.
     """
+
+    run: str
+    status: str
+    started: datetime | None
+    updated: datetime | None
+    last_step: int | None
+    device: str | None
+    rows: int | None
+    size: int
+
+    def words(self) -> dict[str, str]:
+        """Return the run as text, by the heading of each column."""
+        return {
+            "run": self.run,
+            "status": self.status,
+            "started": _time(self.started),
+            "updated": _time(self.updated),
+            "last step": "-" if self.last_step is None else f"{self.last_step:,}",
+            "device": self.device or "-",
+            "rows": "?" if self.rows is None else f"{self.rows:,}",
+            "size": _size(self.size),
+        }
+
+    def plain(self) -> dict[str, str | int | None]:
+        """Return the run for JSON: times in ISO 8601."""
+        times = {name: None if time is None else time.isoformat() for name, time in self._times()}
+        return {**vars(self), **times}
+
+    def _times(self) -> tuple[tuple[str, datetime | None], ...]:
+        return ("started", self.started), ("updated", self.updated)
+
+
+def list_runs(files: StoreFiles) -> Iterator[ListedRun]:
+    """Yield the runs of a store, sorted by id; ``meandrift verify`` says which parts cannot be read, and why."""
     for run in sorted({*files.runs(), *files.workspaces()}):
         row = read_run_row(files, run)
-        last_step = row.get("last_step")
-        yield (
+        yield ListedRun(
             run,
             _status(files, run, row.get("status")),
-            _time(row.get("started")),
-            _time(row.get("updated")),
-            "-" if last_step is None else f"{last_step:,}",
-            str(row.get("device") or "-"),
+            row.get("started"),
+            row.get("updated"),
+            row.get("last_step"),
+            row.get("device") or None,
             _count(files, run),
-            _size(sum(files.size(table, run) for table in schema.TABLES)),
+            sum(files.size(table, run) for table in schema.TABLES),
         )
 
 
@@ -42,7 +84,7 @@ def _status(files: StoreFiles, run: str, said: str | None) -> str:
     return str(said or "?")
 
 
-def _count(files: StoreFiles, run: str) -> str:
+def _count(files: StoreFiles, run: str) -> int | None:
     total = 0
     for table in RECORDED:
         rows = rows_of(files, table, run)
@@ -52,8 +94,8 @@ def _count(files: StoreFiles, run: str) -> str:
                 with files.open_part(table, run, name) as part:
                     total += part.metadata.num_rows
             except OSError:
-                return "?"
-    return f"{total:,}"
+                return None
+    return total
 
 
 def _time(moment: datetime | None) -> str:

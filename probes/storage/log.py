@@ -133,7 +133,7 @@ class TableLog:
                 batch = batch.set_column(position, column, _converted(batch.column(position), column, self.table))
         if batch.column(schema.STEP).null_count:
             raise ValueError(
-                f"table {self.table!r}: {batch.column(schema.STEP).null_count} rows have no step; give one"
+                f"table {self.table!r}: {batch.column(schema.STEP).null_count} of its rows have no step; give one"
             )
         return batch if batch.schema.equals(self._schema) else batch.select(self._schema.names)
 

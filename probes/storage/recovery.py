@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from probes import schema
 from probes.storage.columns import RECORDED, part_schema
+from probes.storage.counting import counted
 from probes.storage.files import UNFINISHED, StoreFiles
 from probes.storage.log import find_segments, read_segment
 from probes.storage.parts import fitted
@@ -30,7 +31,7 @@ log = logging.getLogger("meandrift")
 DAMAGED = "damaged-"
 HELD = "held-"
 UNDER_WAY = tuple(
-    f"{prefix}{table}" for prefix in ("compacted-", "deleted-") for table in (*schema.TABLES, schema.SAMPLES)
+    f"{prefix}{table}" for prefix in ("compacted-", "deleted-") for table in (*schema.TABLES, *schema.BESIDE)
 )
 
 
@@ -53,7 +54,10 @@ class Recovered:
     damaged: list[Path] = field(default_factory=list)
 
     def __str__(self) -> str:
-        rows = ", ".join(f"{count} rows of {table}" for table, count in self.rows.items()) or "nothing left to do"
+        rows = (
+            ", ".join(f"{counted(count, 'row')} of {table}" for table, count in self.rows.items())
+            or "nothing left to do"
+        )
         kept = "".join(
             f"; {path} was damaged and is kept: the rows before the damage are safe" for path in self.damaged
         )

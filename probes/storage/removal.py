@@ -11,7 +11,7 @@ from probes.storage.writer_lock import OWNER_FILE, WriterLock
 
 
 def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
-    """Delete all that a store holds of a run: its parts, its log, its row, its checkpoint and its samples.
+    """Delete all that a store holds of a run: its parts, its log, its row, its checkpoint, samples and event files.
 
     Raises:
         ValueError: The store has no such run, or a writer has it.
@@ -25,7 +25,7 @@ def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
 
 
 def erase(files: StoreFiles, run: str) -> None:
-    """Delete a run's log, refused rows and checkpoint, then its tables and samples, each in one visible step.
+    """Delete a run's log, refused rows and checkpoint, then its tables and what lies beside them, each at once.
 
     The caller owns the run.
     """
@@ -35,5 +35,5 @@ def erase(files: StoreFiles, run: str) -> None:
     with suppress(FileNotFoundError):
         remove(files.spilled(run))
     files.checkpoint(run).unlink(missing_ok=True)
-    for table in (*schema.TABLES, schema.SAMPLES):
+    for table in (*schema.TABLES, *schema.BESIDE):
         files.delete_run(table, run)

@@ -28,7 +28,7 @@ def strangers(files: StoreFiles) -> Iterator[Stranger]:
     """Yield the entries of a local store that are left out wherever it is read or written."""
     if not isinstance(files, LocalStoreFiles):
         return
-    for table in (*schema.TABLES, schema.SAMPLES):
+    for table in (*schema.TABLES, *schema.BESIDE):
         yield from _below(files.spool / table, prefix=f"{schema.RUN}=")
     yield from _below(files.spool / schema.WRITERS, prefix="")
     yield from _in_folder(files.spool / CHECKPOINTS)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from probes import schema
 from probes.storage.columns import RECORDED, declared_fields, key_names
+from probes.storage.counting import counted
 from probes.storage.files import StoreFiles
 from probes.storage.log import find_segments
 from probes.storage.run_row import RUN_FILE
@@ -69,7 +70,7 @@ def verify(files: StoreFiles, runs: Iterable[str] | None = None) -> Verified:
         waiting = [path.name for table in RECORDED for path in find_segments(files.workspace(run), table).values()]
         waiting += [path.name for table in RECORDED for path in find_segments(files.spilled(run), table).values()]
         if waiting:
-            found.notes.append(f"run {run!r}: {len(waiting)} log segments are not in parts yet")
+            found.notes.append(f"run {run!r}: {counted(len(waiting), 'log segment')} not in parts yet")
     return found
 
 
@@ -92,7 +93,9 @@ def _verify_table(files: StoreFiles, table: str, run: str, found: Verified) -> N
         found.files += 1
         found.rows += rows.num_rows
         if rows.num_rows != part.metadata.num_rows:
-            found.faults.append(Fault(path, f"says it has {part.metadata.num_rows} rows and has {rows.num_rows}"))
+            found.faults.append(
+                Fault(path, f"says it has {counted(part.metadata.num_rows, 'row')} and has {rows.num_rows}")
+            )
         found.faults += [Fault(path, problem) for problem in problems]
         if not problems:
             keys.append((path, _plain(rows.select(key_names(table)))))
@@ -131,7 +134,7 @@ def _key_faults(keys: list[tuple[str, pa.Table]]) -> Iterator[Fault]:
     previous: dict[str, tuple[int, str]] = {}
     for path, rows in keys:
         if rows[schema.STEP].null_count:
-            yield Fault(path, f"has {rows[schema.STEP].null_count} rows without a step")
+            yield Fault(path, f"has {counted(rows[schema.STEP].null_count, 'row')} without a step")
             continue
         yield from _backward_steps(path, rows, previous)
     if keys:
@@ -160,7 +163,7 @@ def _repeated_keys(keys: list[tuple[str, pa.Table]]) -> Iterator[Fault]:
     if repeated.num_rows:
         example = {name: repeated[name][0].as_py() for name in names}
         holders = [path for path, rows in keys if _has_row(rows, example)]
-        yield Fault(holders[-1], f"{repeated.num_rows} keys come more than once, {example} for one, in {holders}")
+        yield Fault(holders[-1], f"has repeated keys ({repeated.num_rows}): {example} is one, in {holders}")
 
 
 def _has_row(rows: pa.Table, key: dict[str, object]) -> bool:
@@ -182,7 +185,7 @@ def _verify_run_row(files: StoreFiles, run: str, found: Verified) -> None:
         return
     found.files, found.rows = found.files + 1, found.rows + len(rows)
     if len(rows) != 1:
-        found.faults.append(Fault(path, f"has {len(rows)} rows, expected one"))
+        found.faults.append(Fault(path, f"has {counted(len(rows), 'row')}, expected one"))
     for row in rows:
         found.faults += [Fault(path, problem) for problem in _row_problems(row)]
 

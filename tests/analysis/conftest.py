@@ -86,6 +86,8 @@ def layers_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> d
     rise = 1 - np.exp(-4 * t)
     sigma = np.where(norm in ("sn", "msn"), 1 + 0.002 * jitter, 0.6 + (1 + depth) * rise)
     shaped = {
+        "requires_grad": np.ones(rows),
+        "training": np.ones(rows),
         "weight_mean": -0.1 * pull * (0.3 + depth) * rise * (1 + seed_shift) + 0.004 * wobble,
         "weight_var": (0.05 - 0.03 * depth) ** 2 * (1 + pull * rise),
         "bias_mean": 0.02 * wobble,
@@ -110,8 +112,9 @@ def layers_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> d
     for name, values in columns.items():
         values[is_norm & np.full(rows, name.startswith(OF_A_MATRIX))] = np.inf  # replaced by null below
     is_linear = np.tile([kind == "Linear" for _, kind in named], records)
-    # A matrix's operator norm is its spectral norm: null, as a probe has it.
+    # A matrix's operator norm is its spectral norm: null, as a probe has it. The last layer feeds nobody knows what.
     columns["operator_norm"][is_linear] = np.inf
+    columns[schema.FEEDS] = np.where(is_linear, np.inf, is_norm == (norm in NORM_LAYER))
     if run in spec.nan_from:
         bad = np.repeat(np.arange(records), count) >= spec.nan_from[run]
         for name, values in columns.items():
@@ -341,6 +344,12 @@ def make_store(tmp_path: Path) -> Callable[..., Path]:
 def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of three runs, one a norm, of the 3-layer network. Read only."""
     return write_store(tmp_path_factory.mktemp("small") / "runs", Synthetic())
+
+
+@pytest.fixture(scope="session")
+def sick_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small store, but run ``sn-s0`` meets NaN at step 1,500. Read only."""
+    return write_store(tmp_path_factory.mktemp("sick") / "runs", Synthetic(nan_from={"sn-s0": 30}))
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@
 
 The entry is 0.8125, the only gradient of a layer with one weight. A file is on the way if a function of it is given the
 entry, or returns it. A form is the type of such an argument or result where it goes from one folder into another, or
-into the file; lists, tuples and dictionaries are not counted. Modules beside the folders (``arrow_arrays``) are no
-folder.
+into the file; lists, tuples and dictionaries are not counted. A folder inside another is a part of it; modules
+beside the folders (``arrow_arrays``) are in none.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ from probes import Probe
 ENTRY = 0.8125
 HOME = Path(probes.__file__).parent
 DEPTH = 6
+OF_A_LAYER = [
+    "grad_moments",
+    "grad_sparsities",
+    "gradient_histogram",
+]  # not those of table parameters, a way of its own
 
 
 def carries(value: Any, depth: int = DEPTH) -> bool:
@@ -94,14 +99,14 @@ def walk(store: Path) -> Way:
     way = Way()
     model = nn.Linear(1, 1, bias=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    probe = Probe(model, optimizer, store=store, run="a", every=1, metrics=["gradients"], strict=True)
+    threading.setprofile(way.trace)  # for the thread that the probe starts
+    probe = Probe(model, optimizer, store=store, run="a", every=1, metrics=OF_A_LAYER, strict=True)
     (model(torch.ones(1, 1)) * ENTRY).sum().backward()
-    threading.setprofile_all_threads(way.trace) if hasattr(threading, "setprofile_all_threads") else None
     sys.setprofile(way.trace)
     optimizer.step()
     probe.close()
     sys.setprofile(None)
-    threading.setprofile_all_threads(None) if hasattr(threading, "setprofile_all_threads") else None
+    threading.setprofile(None)
     return way
 
 
@@ -109,7 +114,7 @@ def main() -> None:
     """Print the way."""
     with tempfile.TemporaryDirectory() as folder:
         way = walk(Path(folder) / "runs")
-    folders = [str(Path(file).parent) for file in way.files if "/" in file]
+    folders = [Path(file).parts[0] for file in way.files if "/" in file]
     entered = [folder for place, folder in enumerate(folders) if place == 0 or folders[place - 1] != folder]
     print("\n".join(way.files))
     print(f"{len(way.files)} files")

@@ -89,7 +89,7 @@ def check_figures(place: str, out: Path) -> None:
 
 def check_storage(place: str, out: Path) -> None:
     files = open_store(place)
-    assert [row[:2] for row in list_runs(files)] == [("bn", "finished"), ("sn", "running")]
+    assert [(row.run, row.status) for row in list_runs(files)] == [("bn", "finished"), ("sn", "running")]
     for kind in ("parquet", "csv"):
         assert export(files, out / f"steps.{kind}", table="steps", kind=kind) == 2 * len(RATES)
     assert rows_by_run(pd.read_parquet(out / "steps.parquet"), "lr") == {"bn": RATES, "sn": RATES}

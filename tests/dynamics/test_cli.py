@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -198,3 +201,24 @@ def test_help_offers_every_setting_with_its_default(
     for setting in fields(RunConfig):
         assert f"--{setting.name.replace('_', '-')}" in text
     assert "Default: mnist-subset." in text
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"meandrift {version('meandrift')}\n"
+
+
+def test_a_shell_completes_commands() -> None:
+    program = "import sys; sys.argv = ['meandrift']; from dynamics.cli import main; main()"
+    asked = {"_MEANDRIFT_COMPLETE": "complete_bash", "COMP_WORDS": "meandrift co", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **asked}, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["compact"], done.stderr
+
+
+def test_params_prints_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["params", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"model", "norm", "count", "paper", "difference", "reason"} <= set(rows[0])
+    assert [row["paper"] for row in rows if row["model"] == "3-layer CNN"] == [103_562, 103_406, 103_486]

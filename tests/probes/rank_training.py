@@ -153,7 +153,8 @@ def main(folder: Path) -> None:
                 left[name] = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
             if rank == 0:
                 torch.save(left, folder / f"{way if run else way + '-bare'}.pt")
-    train(spread(make_model(), "ddp"), make_batches()[:, rank::count], folder, run="ddp-seldom", every=2)
+    seldom = {"run": "ddp-seldom", "every": 2, "probe_batch": make_batches()[0]}
+    train(spread(make_model(), "ddp"), make_batches()[:, rank::count], folder, **seldom)
     for passes in (1, 2):
         accumulate(spread(make_model(), "ddp"), folder, passes=passes, run=f"noise-{passes}")
     accumulate(make_model(), folder, passes=1, run="noise-unshared")

@@ -1,6 +1,8 @@
 """The store's commands, as a user types them."""
 
 import json
+import re
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +30,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def meandrift(*words: object, store: Path) -> Result:
-    told = [str(store)] if words == ("runs",) else ["--store", str(store)]
+    told = [str(store)] if words[0] == "runs" else ["--store", str(store)]
     return CliRunner().invoke(app, [*map(str, words), *told])
 
 
@@ -71,6 +73,31 @@ def test_runs_shows_a_question_mark_for_a_part_it_cannot_count(store, monkeypatc
     assert meandrift("runs", store=store).stdout.splitlines()[1].split()[-3] == "?"
 
 
+def test_runs_on_eighty_columns_wraps_and_cuts_nothing_and_names_what_it_leaves_out(store, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "a-long-name-of-a-run-with-settings-in-it"
+    with Recorder(store, name) as recorder:
+        recorder.write("steps", losses(0, 3))
+    listed = meandrift("runs", store=store)
+    lines = listed.stdout.splitlines()
+    assert len(lines) == 4
+    assert max(map(len, lines)) <= 80
+    assert "…" not in listed.stdout
+    assert name in listed.stdout
+    assert re.search(r"finished +\d{4}-\d\d-\d\d \d\d:\d\d", listed.stdout)
+    assert "no room for started, device" in listed.stderr
+
+
+def test_runs_and_verify_print_json_for_programs(store):
+    listed = {row["run"]: row for row in json.loads(meandrift("runs", "--json", store=store).stdout)}
+    assert (listed["a"]["status"], listed["a"]["rows"], listed["a"]["last_step"]) == ("finished", 3, 2)
+    assert listed["dead"]["status"] == "killed"
+    assert datetime.fromisoformat(listed["a"]["updated"]).tzinfo is not None
+    found = json.loads(meandrift("verify", "--json", store=store).stdout)
+    assert found["faults"] == []
+    assert found["notes"] == ["run 'dead': 1 log segment not in parts yet"]
+
+
 def test_recover_says_what_came_back_and_the_second_time_that_nothing_did(store):
     assert meandrift("recover", store=store).stdout == "recovered run 'dead': 5 rows of steps\n"
     assert meandrift("recover", store=store).stdout == "nothing to recover\n"
@@ -84,7 +111,7 @@ def test_recover_by_force_wants_a_run_named(store):
 
 def test_compact_joins_parts_and_recovers_first(store):
     result = meandrift("compact", store=store)
-    assert result.stdout == "a/steps: 1 parts -> 1\ndead/steps: 1 parts -> 1\n"
+    assert result.stdout == "a/steps: 1 part -> 1\ndead/steps: 1 part -> 1\n"
 
 
 def test_compact_joins_what_a_dead_writer_left_in_many_parts(tmp_path):
@@ -120,7 +147,7 @@ def test_rm_of_a_run_that_is_not_there_says_which_are(store):
 def test_verify_of_a_sound_store_ends_with_status_0(store):
     result = meandrift("verify", store=store)
     assert result.exit_code == 0
-    assert result.stdout == ("note: run 'dead': 1 log segments are not in parts yet\n3 files, 5 rows, 0 faults\n")
+    assert result.stdout == ("note: run 'dead': 1 log segment not in parts yet\n3 files, 5 rows, 0 faults\n")
 
 
 def test_verify_names_the_bad_file_and_ends_with_status_1(store):

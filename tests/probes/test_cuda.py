@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from contextlib import ExitStack, contextmanager, nullcontext
 
 import numpy as np
@@ -96,6 +97,23 @@ def test_the_gpu_gives_the_spectra_of_the_cpu(gpu, store, table):
 def test_no_recorded_step_waits_for_the_device(gpu, store, table):
     train(make(), gpu, store, "a", watched=waits_raise if gpu == "cuda" else nullcontext)
     assert table("layers", layer="0")["step"].tolist() == [0, 1, 2, 3]
+
+
+def test_a_gradient_that_is_not_finite_is_recorded_as_soon_as_it_is_known(gpu, store, table):
+    model = make().to(gpu)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with Probe(model, optimizer, store=store, run="a", every=100, strict=True):
+        for step in range(10):
+            x = torch.randn(5, 3, 16, 16, device=gpu) * (float("nan") if step == 5 else 1)
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+            if gpu == "cuda":
+                torch.cuda.synchronize()  # the loop's own: it is known at the next step then
+    steps = sorted(set(table("layers")["step"]))
+    assert steps == ([0, 6, 7] if gpu == "cuda" else [0, 5, 6])
+    (note,) = [gap for gap in json.loads(table("runs")["gaps"].item()) if "not finite" in gap["what"]]
+    assert note["first_step"] == 5
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")

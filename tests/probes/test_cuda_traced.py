@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from probes.hooks.optimizers.layer_state import LAYER_STATE, layer_state_source
 from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
 from probes.hooks.outputs import OutputHooks
 from probes.hooks.training_passes import TrainingPasses
@@ -33,7 +34,9 @@ CUDA = torch.device("cuda", 7)  # what caches keep by device may not serve a rea
 NO_VALUES = FakeTensorMode()  # one for all tests, as what caches keep belongs to it
 DRAWS = {"operator_norm", "power_iteration"}  # from a generator of the device, which cannot be had without one
 REDUCED_BACKWARD = {name for name, each in METRICS.items() if each.reducer and each.reducer.of != "output"}
-OF_LAYERS = [name for name in METRICS if name not in DRAWS | REDUCED_BACKWARD | {"grad_noise"}]
+HOOKED = {"grad_noise", "carried_gradient"}  # by hooks that a backward pass calls
+ON_HOST = {"layer_state"}  # of modules and groups, not of tensors
+OF_LAYERS = [name for name in METRICS if name not in DRAWS | REDUCED_BACKWARD | ON_HOST | HOOKED]
 
 
 def fail(name: str, failure: Exception, step: int, /, **place: str) -> None:
@@ -76,7 +79,8 @@ def observe(network: nn.Module, metrics: list) -> list:
             parameter.grad = torch.randn_like(parameter)
         sources = {**parameter_sources(ranks, gradient_scale=torch.ones(())), **DERIVED, **outputs.sources()}
         sources |= parameter_value_sources(ranks)
-        sources |= {GROUP_LR: learning_rate_source([optimizer])}
+        sources |= {GROUP_LR: learning_rate_source([optimizer], ranks)}
+        sources |= {LAYER_STATE: layer_state_source([optimizer], ranks)}
         if any(each.reads == "unsolved_matrices" for each in metrics):
             sources |= in_turns(())
         parameters = {one.index: one for one in parameters_of(network)}

@@ -56,6 +56,17 @@ def rows(folder, name, run):
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_rates_and_states_are_those_of_one_process_and_not_their_sum(way, folder):
+    for table, columns in {
+        "parameters": ["group_lr"],
+        "layers": ["requires_grad", "training", "optimizer_group", "weight_epsilon"],
+    }.items():
+        here, there = (rows(folder, table, run)[columns] for run in (WAYS[way], way))
+        assert here.notna().any().all()
+        pd.testing.assert_frame_equal(there, here)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_probe_changes_no_bit_on_several_ranks(way, folder):
     probed, bare = (torch.load(folder / f"{name}.pt") for name in (way, f"{way}-bare"))
     assert list(probed) == list(bare)
@@ -108,6 +119,17 @@ def test_steps_that_are_recorded_now_and_then_have_the_noise_of_those_recorded_a
 
 def test_ranks_that_share_no_gradient_have_no_noise_between_them(folder):
     assert rows(folder, "layers", "noise-unshared")["grad_noise"].isna().all()
+
+
+def test_the_first_rank_alone_passes_the_probe_batch(folder):
+    script = runpy.run_path(str(SCRIPT))
+    model, batch = script["make_model"](), script["make_batches"]()[0]
+    with torch.no_grad():
+        first = model[0](batch)
+        second = model[2](first.relu())
+    found = rows(folder, "channels", "ddp-seldom")
+    assert found["layer"].tolist() == ["0"] * 24 + ["2"] * 20
+    np.testing.assert_allclose(found["mean"], torch.cat([first.mean(0), second.mean(0)]), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -75,7 +75,7 @@ def fitting(segments: Iterable[Segment], stored: pa.Schema) -> tuple[list[Segmen
     kept = []
     for segment in segments:
         try:
-            stored = pa.unify_schemas([stored, segment.rows.schema], promote_options="permissive")
+            stored = schema.unified([stored, segment.rows.schema])
         except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
             left_out(segment.path, f"its columns contradict the rest of the table: {error}")
         else:

@@ -23,7 +23,13 @@ def with_feeds(rows: pd.DataFrame, store: Store) -> pd.DataFrame:
         rows: With ``run``, ``layer``, ``layer_index`` and ``layer_type``.
         store: The store that they are of.
     """
-    runs = list(rows[RUN].astype(str).unique())
+    known = layers_before(store, list(rows[RUN].astype(str).unique()))
+    pairs = zip(rows[RUN].astype(str), rows[LAYER].astype(str), strict=True)
+    return rows.assign(**{FEEDS: [layer in known.get(run, ()) for run, layer in pairs]})
+
+
+def layers_before(store: Store, runs: list[str]) -> dict[str, set[str]]:
+    """Return the layers before a nonlinearity, by run: recorded, or :func:`guessed` where there is no record."""
     known = recorded(store, runs)
     unknown = [run for run in runs if run not in known]
     if unknown:
@@ -31,8 +37,7 @@ def with_feeds(rows: pd.DataFrame, store: Store) -> pd.DataFrame:
         table = table.drop_duplicates([RUN, LAYER], ignore_index=True)
         before = table[guessed(table)]
         known |= {str(run): set(own[LAYER].astype(str)) for run, own in before.groupby(RUN, observed=True)}
-    pairs = zip(rows[RUN].astype(str), rows[LAYER].astype(str), strict=True)
-    return rows.assign(**{FEEDS: [layer in known.get(run, ()) for run, layer in pairs]})
+    return known
 
 
 def recorded(store: Store, runs: list[str]) -> dict[str, set[str]]:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from probes.measuring.observation import Observation, Reading, Source
+from probes.ranks import Ranks
 
 GROUP_LR = "group_lr"  # a source: one number a parameter
 
 
-def learning_rate_source(optimizers: Sequence[Any]) -> Source:
+def learning_rate_source(optimizers: Sequence[Any], ranks: Ranks) -> Source:
     """Return the source of the learning rates of these optimizers' groups; a group without ``lr`` has none."""
 
     def read(observation: Observation) -> Reading:
@@ -21,7 +22,7 @@ def learning_rate_source(optimizers: Sequence[Any]) -> Source:
         found = {
             index: rates[id(parameter.value)]
             for index, parameter in observation.parameters.items()
-            if id(parameter.value) in rates
+            if id(parameter.value) in rates and ranks.owns(index)
         }
         return Reading(list(found), list(found.values()))
 

@@ -7,15 +7,30 @@ for the first time: for optimizers that call it again (LBFGS), a record is of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from probes.hooks.optimizers.step_methods import Handle, observe_steps
 from probes.model.layer import Layer, raw_parameter
+from probes.model.parameters import Parameter
 
 Report = Callable[[str, Exception], None]
+
+
+class Updated(NamedTuple):
+    """What one step of an optimizer is about to update.
+
+    Attributes:
+        layers: The layers.
+        parameters: The parameters.
+        optimizer: The optimizer; None where it is not known.
+    """
+
+    layers: Sequence[Layer]
+    parameters: Sequence[Parameter]
+    optimizer: Any
 
 
 class OptimizerSteps:
@@ -31,9 +46,9 @@ class OptimizerSteps:
     def __init__(
         self,
         optimizers: Sequence[Any],
-        layers: Sequence[Layer],
+        everything: Updated,
         *,
-        before: Callable[[Sequence[Layer], Any, Tensor | None], None],
+        before: Callable[[Updated, Tensor | None], None],
         after: Callable[[], None],
         over: Callable[..., None],
         report: Report,
@@ -42,19 +57,19 @@ class OptimizerSteps:
 
         Args:
             optimizers: All optimizers that make steps; none is allowed.
-            layers: All observed layers.
-            before: Called when the gradients of an optimizer's step are there and nothing has moved yet, with the
-                layers it updates (in a round's first step also those that no optimizer updates), the optimizer, and the
-                factor on its gradients if it will divide by one.
+            everything: All observed layers and all parameters.
+            before: Called when the gradients of an optimizer's step are there and nothing has moved yet, with what it
+                updates (in a round's first step also what no optimizer updates), and the factor on its gradients if it
+                will divide by one.
             after: Called as it has stepped.
             over: Called at the end of a round; with ``late=True`` if it shows only as the next one is under way.
             report: Called with a description and the exception when something fails; training goes on.
         """
         self._optimizers = list(optimizers)
-        self._layers = layers
+        self._everything = everything
         self._before, self._after, self._over, self._report = before, after, over, report
         self._stepped: set[int] = set()
-        self._unread: dict[int, Sequence[Layer]] = {}  # by optimizer under way: layers whose gradients are to be read
+        self._unread: dict[int, Updated] = {}  # by optimizer under way: what has gradients that are to be read
         self._depth: dict[int, int] = {}  # by optimizer: calls of its step under way
         self._closures = 0  # under way
         self.seen = False
@@ -115,9 +130,9 @@ class OptimizerSteps:
         return evaluate
 
     def _read_gradients(self, optimizer: Any) -> None:
-        layers = self._unread.pop(id(optimizer), None)
-        if layers is not None:
-            self._before(layers, optimizer, getattr(optimizer, "grad_scale", None))
+        updated = self._unread.pop(id(optimizer), None)
+        if updated is not None:
+            self._before(updated, getattr(optimizer, "grad_scale", None))
 
     def _post(self, optimizer: Any, *_: Any) -> None:
         self._depth[id(optimizer)] = self._depth.get(id(optimizer), 1) - 1
@@ -135,12 +150,16 @@ class OptimizerSteps:
         self._unread.clear()
         self._over(late=late)
 
-    def _updated_by(self, optimizer: Any) -> Sequence[Layer]:
+    def _updated_by(self, optimizer: Any) -> Updated:
         if len(self._optimizers) == 1:
-            return self._layers
+            return self._everything._replace(optimizer=optimizer)
         owner = {id(p): each for each in self._optimizers for group in each.param_groups for p in group["params"]}
         homeless = None if self._stepped else optimizer
-        return [layer for layer in self._layers if owner.get(_identity(layer), homeless) is optimizer]
+        return Updated(
+            [layer for layer in self._everything.layers if owner.get(_identity(layer), homeless) is optimizer],
+            [one for one in self._everything.parameters if owner.get(id(one.value), homeless) is optimizer],
+            optimizer,
+        )
 
 
 def _identity(layer: Layer) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from probes.recording.exit_status import exit_status
+from probes.recording.opening.exit_status import exit_status
 
 
 class Closes(Protocol):

@@ -40,7 +40,9 @@ class Tables:
         self, layers: Sequence[Layer], metrics: Sequence[Metric], parameters: Sequence[Parameter] = ()
     ) -> None:
         self._names = word_array([layer.name for layer in layers])
-        self._kinds = word_array([layer.kind for layer in layers])
+        kinds = list(dict.fromkeys(layer.kind for layer in layers))  # each once, as pandas wants categories
+        self._kinds = word_array(kinds)
+        self._kind_of = np.array([kinds.index(layer.kind) for layer in layers], dtype=np.int32)
         self._parameters = word_array([parameter.name for parameter in parameters])
         self._metrics = {metric.name: place for place, metric in enumerate(metrics)}
         self._dense = {
@@ -108,7 +110,7 @@ class Tables:
             *_step_keys(records, rows),
             pa.DictionaryArray.from_arrays(index, self._names),
             number_array(layers, pa.int16()),
-            pa.DictionaryArray.from_arrays(index, self._kinds),
+            pa.DictionaryArray.from_arrays(number_array(self._kind_of[layers], pa.int32()), self._kinds),
         ]
 
     def _parameter_keys(self, records: Sequence[Record], rows: np.ndarray, parameters: np.ndarray) -> list[pa.Array]:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from probes.arrow_arrays import number_array
 from probes.measuring.result import Result
+from probes.metrics import METRICS
 from probes.metrics.metric import Metric
 from probes.recording.record import Record
-from probes.schema import Column, arrow_schema
+from probes.schema import Column, arrow_schema, unrecorded
 
 Keys = Callable[[Sequence[Record], np.ndarray, np.ndarray], list[pa.Array]]
 
 
 class DenseTable:
     """Turns the results of one table's metrics into record batches.
+
+    A batch has every column of the package's metrics, null where the metric was not chosen, and then the user's own: a
+    reader that takes the columns of a table from its first file misses none.
 
     Args:
         table: The table.
@@ -28,10 +32,12 @@ class DenseTable:
 
     def __init__(self, table: str, metrics: Sequence[Metric], count: int, keys: Keys) -> None:
         self._table, self._count, self._keys = table, count, keys
-        filled = (column for metric in metrics if metric.table == table for column in metric.columns)
-        self._columns = list({column.name: column for column in filled}.values())
+        self._columns = _columns_of(table, metrics)
         self._places = {column.name: place for place, column in enumerate(self._columns)}
-        self._schema = arrow_schema(table, self._columns)
+        every = {column.name: column for column in (*_columns_of(table, METRICS.values()), *self._columns)}
+        keys_first = arrow_schema(table, every.values())
+        fields = [f if f.name not in every or f.name in self._places else unrecorded(f) for f in keys_first]
+        self._schema = pa.schema(fields, metadata=keys_first.metadata)
 
     def batch(self, records: Sequence[Record]) -> pa.RecordBatch | None:
         """Return the rows of some records, without those that say nothing; None where no metric fills the table."""
@@ -46,8 +52,17 @@ class DenseTable:
         rows = np.flatnonzero(~missing.all(axis=0))
         keys = self._keys(records, rows // self._count, rows % self._count)
         flat_values, flat_missing = values.reshape(shape[0], -1)[:, rows], missing.reshape(shape[0], -1)[:, rows]
-        arrays = [_array(column, v, m) for column, v, m in zip(self._columns, flat_values, flat_missing, strict=True)]
-        return pa.RecordBatch.from_arrays([*keys, *arrays], schema=self._schema)
+        measured = zip(self._columns, flat_values, flat_missing, strict=True)
+        arrays = {column.name: _array(column, v, m) for column, v, m in measured}
+        fields = list(self._schema)[len(keys) :]
+        written = [arrays[f.name] if f.name in arrays else pa.nulls(len(rows), f.type) for f in fields]
+        return pa.RecordBatch.from_arrays([*keys, *written], schema=self._schema)
+
+
+def _columns_of(table: str, metrics: Iterable[Metric]) -> list[Column]:
+    """Return the columns that metrics fill in a table; two metrics may fill one column."""
+    columns = (column for metric in metrics if metric.table == table for column in metric.columns)
+    return list({column.name: column for column in columns}.values())
 
 
 def finished(result: Result) -> np.ndarray:

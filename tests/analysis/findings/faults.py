@@ -310,7 +310,7 @@ FAULTS = (
         "blocks.1.norm1",  # attention is all that uses it
     ),
     Fault("head missing in the optimizer", lambda: language(trained=without("head")), "no update", "head"),
-    Fault("embedding frozen", lambda: language(changes=frozen("embedding")), "no gradient", "embedding", START),
+    Fault("embedding frozen", lambda: language(changes=frozen("embedding")), "frozen", "embedding", START),
     Fault("transformer never updated", lambda: language(optimizer=adam(0.0)), "no training", "place"),
     Fault(
         "query weights infinite",

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import meandrift
-from analysis.findings import findings, findings_in
+from analysis.findings import findings_in
 
 NO_STEPS = pd.DataFrame()
 Rows = dict[str, Sequence[float]]
@@ -184,5 +183,71 @@ def test_a_warm_up_is_no_training_with_small_updates() -> None:
     assert [row[0] for row in told(rows, rates.assign(lr=1.0))] == ["small update"]
 
 
-def test_the_public_name_is_the_search_of_a_store() -> None:
-    assert meandrift.findings is findings
+def test_a_weight_that_says_so_is_frozen_even_where_no_gradient_arrives() -> None:
+    first = {**flow(False, arrives=False), "requires_grad": [0.0] * 5}
+    assert told(table(("a", "Linear", first), ("b", "Linear", {**TRAINED, "requires_grad": [1.0] * 5}))) == [
+        ("frozen", "note", "a", 0)
+    ]
+
+
+def test_the_cause_of_a_missing_gradient_says_nothing_of_frozen_weights_where_it_is_known_that_none_is() -> None:
+    first = {**flow(False, arrives=False), "requires_grad": [1.0] * 5}
+    found = findings_in(
+        table(("a", "Linear", first), ("b", "Linear", {**TRAINED, "requires_grad": [1.0] * 5})), NO_STEPS
+    )
+    assert found["kind"].tolist() == ["no gradient"]
+    assert "requires_grad" not in found["cause"][0] + found["remedy"][0]
+
+
+@pytest.mark.parametrize(
+    ("group", "epsilon", "cause"),
+    [
+        (np.nan, 1.2e-7, "the weight is in no group of the optimizer (a layer made or replaced after it)"),
+        (0.0, 1.2e-7, "the optimizer's group of the weight has the rate 0"),
+        (
+            0.0,
+            7.8e-3,
+            "the optimizer's group of the weight has the rate 0; or its type (float16, bfloat16) is too coarse",
+        ),
+    ],
+)
+def test_a_layer_that_is_not_moved_has_the_cause_that_its_group_and_type_leave(
+    group: float, epsilon: float, cause: str
+) -> None:
+    def state(moves: bool) -> Rows:
+        columns = {"update_ratio": float(moves) * 0.01, "grad_l2_norm": 1.0, "weight_epsilon": epsilon}
+        return {name: [value] * 3 for name, value in {**columns, "optimizer_group": 0.0 if moves else group}.items()}
+
+    found = findings_in(table(("a", "Linear", state(True)), ("b", "Linear", state(False))), NO_STEPS)
+    assert found[["kind", "layer"]].to_numpy().tolist() == [["no update", "b"]]
+    assert found["cause"][0].startswith(cause)
+
+
+@pytest.mark.parametrize(
+    ("mode", "gradient", "severity"), [(0.0, 1.0, "warning"), (0.0, np.nan, "note"), (1.0, 1.0, None)]
+)
+def test_a_batch_norm_that_says_it_is_in_eval_mode(mode: float, gradient: float, severity: str | None) -> None:
+    def layer(mode: float, gradient: float) -> Rows:
+        return {"training": [1.0, mode, mode], "grad_l2_norm": [gradient] * 3}
+
+    found = told(table(("a", "Conv2d", layer(1.0, 1.0)), ("b", "BatchNorm2d", layer(mode, gradient))))
+    assert found == ([("eval mode", severity, "b", 1)] if severity else [])
+
+
+def test_a_weight_that_an_optimizer_holds_is_not_cut_off_on_purpose() -> None:
+    held = {"requires_grad": [1.0] * 5, "optimizer_group": [0.0] * 5}
+    cut, trained = {**flow(False, arrives=False), **held}, {**TRAINED, **held}
+    rows = table(("a", "Linear", cut), ("b", "Linear", cut), ("c", "Linear", trained))
+    assert told(rows) == [("no gradient", "warning", "a", 0)]
+    assert "b is nearest to the loss" in findings_in(rows, NO_STEPS)["message"][0]
+    assert told(rows.assign(optimizer_group=np.nan)) == [("no gradient", "note", "a", 0)]
+
+
+def test_gradients_that_are_there_before_the_backward_pass_add_up_unless_one_network_is_without() -> None:
+    def kept(*flags: float) -> Rows:
+        return {"grad_carried": list(flags), "grad_l2_norm": [1.0] * len(flags)}
+
+    both = table(("a", "Linear", kept(0, 0, 1, 1, 1)), ("b", "Linear", kept(0, 0, 1, 1, 1)))
+    assert told(both) == [("accumulated gradient", "grave", "a", 2)]
+    assert told(table(("a", "Linear", kept(0, 0, 1, 0, 0)), ("b", "Linear", kept(0, 0, 1, 0, 0)))) == []
+    assert told(table(("critic.0", "Linear", kept(0, 1, 1, 1)), ("generator.0", "Linear", kept(0, 0, 0, 0)))) == []

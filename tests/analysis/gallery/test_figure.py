@@ -59,8 +59,5 @@ def test_public_names_are_what_they_say_whatever_was_imported_first() -> None:
 
 
 def test_an_unknown_public_name_raises() -> None:
-    with pytest.raises(
-        AttributeError,
-        match="module 'analysis' has no attribute 'layer'; it has FIGURES, channel_drift, channels, compare",
-    ):
+    with pytest.raises(AttributeError, match="module 'analysis' has no attribute 'layer'; it has FIGURES,"):
         _ = analysis.layer

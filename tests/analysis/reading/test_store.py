@@ -61,11 +61,11 @@ def test_a_gallery_opens_each_table_once(small_store: Path, tmp_path: Path, open
     assert sorted(opened) == ["layers", "runs", "spectra", "steps"]
 
 
-def test_a_report_opens_each_table_once_and_findings_once_a_run(small_store: Path, opened: list[str]) -> None:
-    runs = len(analysis.runs(small_store))
-    opened.clear()
-    report_data(small_store)  # findings read run by run: a store may be larger than memory
-    assert Counter(opened) == {"histograms": 1, "layers": 1 + runs, "runs": 1, "steps": 1 + runs}
+def test_a_report_opens_each_table_once_however_many_runs_there_are(small_store: Path, opened: list[str]) -> None:
+    report_data(small_store)
+    first_run = {"layers": 1}  # by which the points of a line are chosen
+    tables = ("layers", "steps", "runs", "histograms", "spectra")
+    assert Counter(opened) == Counter(dict.fromkeys(tables, 1)) + Counter(first_run)
 
 
 def test_an_open_store_serves_all_that_a_path_serves(small_store: Path, tmp_path: Path) -> None:
@@ -84,7 +84,8 @@ def test_a_url_serves_all_that_a_folder_serves(small_store: Path, url: str) -> N
     pd.testing.assert_frame_equal(analysis.layers(url, **chosen), analysis.layers(small_store, **chosen))
     drawn, local = prepare("mean_drift", url), prepare("mean_drift", small_store)
     pd.testing.assert_frame_equal(drawn.table, local.table)
-    assert {**report_data(url), "store": "", "charts": []} == {**report_data(small_store), "store": "", "charts": []}
+    named = {"store": "", "columns": []}  # the lines of pandas have the store's name
+    assert {**report_data(url), **named} == {**report_data(small_store), **named}
 
 
 def test_a_url_without_parts_or_images_is_told_as_such(url: str) -> None:

@@ -44,7 +44,8 @@ def test_findings_have_cause_remedy_and_layers(make_store: Callable[..., Path]) 
 def test_a_store_of_nothing_but_runs_gives_a_page(make_store: Callable[..., Path]) -> None:
     store = make_store(norms=["bn"], records=2, without_tables=["layers", "steps", "spectra", "histograms"])
     data = report_data(store)
-    assert data["charts"] == []
-    assert data["histograms"] is None
+    assert data["columns"] == []
+    assert data["histograms"] == []
+    assert data["spectra"] == []
     assert data["findings"] == []
     assert data["kinds"] == list(FINDINGS)

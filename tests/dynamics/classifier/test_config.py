@@ -32,6 +32,11 @@ def test_a_record_survives_the_store() -> None:
         ({"precision": "int8"}, "precision 'int8': expected one of float32, bfloat16, float16"),
         ({"definition": "mine"}, "definition 'mine': expected one of paper, released"),
         ({"scope": "half"}, "scope 'half': expected one of full, released"),
+        ({"activation": "gelu"}, "activation 'gelu': expected one of auto, leaky_relu, relu"),
+        ({"schedule": "step"}, "schedule 'step': expected one of constant, cosine, decay"),
+        ({"records": 2}, "records 2: expected 3 or more, or 0 to record as --every says"),
+        ({"centring": "half"}, "centring 'half': expected one of own, none, full, forward, backward, running"),
+        ({"spectral_regularisation": -1.0}, "spectral_regularisation -1.0: expected 0 or more"),
     ],
 )
 def test_a_setting_out_of_range_is_told(settings: dict[str, Any], message: str) -> None:
@@ -40,7 +45,7 @@ def test_a_setting_out_of_range_is_told(settings: dict[str, Any], message: str) 
 
 
 def test_a_setting_of_another_version_is_told() -> None:
-    with pytest.raises(ValueError, match="unknown settings momentum: expected only accumulate, augmentation"):
+    with pytest.raises(ValueError, match="unknown settings momentum: expected only accumulate, activation"):
         RunConfig.from_dict({"momentum": 0.9})
 
 

@@ -48,6 +48,14 @@ def test_what_observes_may_differ_and_what_trains_may_not(tmp_path: Path, config
         task_for(tmp_path, "bn", replace(config, seed=1))
 
 
+def test_a_setting_that_an_older_version_did_not_have_has_its_default(tmp_path: Path, config: RunConfig) -> None:
+    older = {name: value for name, value in config.to_dict().items() if name not in {"centring", "schedule"}}
+    record(tmp_path, older, status="finished")
+    assert task_for(tmp_path, "bn", config).done
+    with pytest.raises(ValueError, match="holds a run 'bn' with centring 'own', not 'none'"):
+        task_for(tmp_path, "bn", replace(config, centring="none"))
+
+
 def test_a_run_of_another_program_is_told_in_few_words(tmp_path: Path, config: RunConfig) -> None:
     record(tmp_path, {}, status="finished")
     with pytest.raises(ValueError, match=r"with accumulate None, not 1; .* and \d+ more: name another store"):

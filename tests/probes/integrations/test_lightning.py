@@ -104,3 +104,16 @@ def test_an_exception_closes_the_run_as_failed(store, table, tmp_path):
         fit(store, tmp_path, Lit(fails_at=3))
     assert table("runs")["status"].item() == "failed"
     assert table("layers", layer="net.0")["step"].tolist() == [0, 1, 2]
+
+
+def test_grave_findings_reach_the_logger_of_the_framework(store, tmp_path, caplog):
+    import meandrift as md
+
+    class Breaks(Lit):
+        def training_step(self, batch, index):
+            return super().training_step(batch, index) * (float("nan") if self.global_step == 3 else 1)
+
+    warn = logging.getLogger("lightning.pytorch").error
+    callback = MeandriftCallback(run="a", store=store, every=100, probe=md.Probe, warn=warn)
+    fit(store, tmp_path, Breaks(), callback=callback)
+    assert [text.partition(": net")[0] for text in caplog.messages] == ["grave finding in run a: NaN"]

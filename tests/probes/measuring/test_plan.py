@@ -46,6 +46,7 @@ def test_groups_and_metrics_are_chosen_by_name():
         "grad_sparsities",
         "gradient_histogram",
         "parameter_grad_moments",
+        "carried_gradient",
         "spectrum",
     }
 

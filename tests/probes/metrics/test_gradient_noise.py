@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from probes import Probe
 from probes.metrics.gradient_noise import gradient_noise
 
 
@@ -48,3 +49,16 @@ def test_passes_on_several_ranks_estimate_the_gradient_as_micro_batches_of_one_d
     found = gradient_noise([parts(single / 3, single.mean(axis=0), ranks=2)])
     assert found[0].item() == pytest.approx(single.var(axis=0, ddof=1).mean(), rel=1e-9)
     assert found[1].item() == 6
+
+
+def test_a_gradient_that_is_not_set_to_zero_is_told_at_each_step(store, table):
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Probe(model, optimizer, store=store, run="a", every=1):
+        for forget in (None, lambda: optimizer.zero_grad(set_to_none=False), optimizer.zero_grad, None, None):
+            if forget is not None:
+                forget()
+            for _ in range(2):  # micro-batches of one step are no such thing
+                model(torch.randn(4, 3)).square().mean().backward()
+            optimizer.step()
+    assert table("layers")["grad_carried"].tolist() == [0, 0, 0, 1, 1]

@@ -46,7 +46,7 @@ class Untidy(nn.Module):
         self.layer, self.last = nn.utils.spectral_norm(nn.Linear(3, 4)), nn.Linear(4, 2)
         self.register_buffer("moved", torch.zeros(4))
         self.register_buffer("replaced", torch.zeros(4))
-        self.calls, self.kept, self.named = 0, [], {}
+        self.calls, self.kept, self.named, self.plain = 0, [], {}, torch.zeros(4)
 
     def forward(self, x):
         x.add_(0.5)
@@ -56,6 +56,7 @@ class Untidy(nn.Module):
         self.named["last"] = self.hidden = h
         self.moved += h.detach().mean(0)
         self.replaced = self.replaced + self.moved
+        self.plain += 1
         self.last.weight.data.mul_(0.99)
         noise = torch.rand(()) + random.random() + np.random.rand()  # noqa: NPY002
         return self.last(F.relu(h + noise))
@@ -74,6 +75,7 @@ def test_a_forward_that_leaves_traces_leaves_none(store):
     assert (bare.calls, len(bare.kept)) == (probed.calls, len(probed.kept)) == (3, 3)
     assert all(torch.equal(one, other) for one, other in zip(bare.kept, probed.kept, strict=True))
     assert vars(bare).keys() == vars(probed).keys()
+    assert probed.plain.tolist() == [3.0] * 4
     assert probed.hidden is probed.named["last"]
     rows = pd.read_parquet(store / "channels")
     assert sorted(set(rows["step"])) == [0, 1, 2]

@@ -72,7 +72,7 @@ def test_a_key_that_comes_twice_is_named_with_its_file(store):
     first, second, _ = parts(store, "layers")
     second.write_bytes(first.read_bytes())
     problem = faults(store)[str(second)]
-    assert "2 keys come more than once, {'step': 0, 'layer': 'conv1'} for one" in problem
+    assert "has repeated keys (2): {'step': 0, 'layer': 'conv1'} is one" in problem
 
 
 def test_steps_that_fall_are_found_within_a_part_and_between_parts(store):
@@ -126,7 +126,7 @@ def test_a_part_of_a_newer_schema_is_named(store):
 def test_rows_without_a_step_are_named(store):
     first = parts(store, "steps")[0]
     rewrite(first, lambda rows: rows.set_column(0, rows.schema.field("step"), pa.nulls(rows.num_rows, pa.int64())))
-    assert faults(store)[str(first)] == "has 1 rows without a step"
+    assert faults(store)[str(first)] == "has 1 row without a step"
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_rows_that_wait_in_a_log_are_noted_and_no_fault(store):
     recorder.write("steps", pa.RecordBatch.from_pylist([{"step": 0, "split": "train"}]))
     found = verify(open_store(store))
     assert found.faults == []
-    assert found.notes == ["run 'live': 1 log segments are not in parts yet"]
+    assert found.notes == ["run 'live': 1 log segment not in parts yet"]
     recorder.close()
 
 

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 
 from analysis.gallery.figure import prepare
-from analysis.report.charts import charts
+from analysis.report.data import report_data
 from analysis.summaries.nonlinearities.layers_before import guessed, pre_activation_layers
 from probes import schema
 from tests.analysis.conftest import write_part
+from tests.analysis.report.pages import lines_in
 
 
 def table(*layers: tuple[str, str], arm: str = "A") -> pd.DataFrame:
@@ -52,6 +53,12 @@ def test_layers_that_are_asked_for_are_still_those_before_a_nonlinearity(name: s
         prepare(name, small_store, layers="classifier")
 
 
+def test_runs_that_say_nothing_of_it_are_guessed_by_all_of_their_layers(make_store: Any) -> None:
+    store = make_store(norms=["bn", "sn"], records=2, without_columns=["feeds_nonlinearity"])
+    asked = prepare("dead_fraction", store, layers="block1.*").table
+    assert asked.groupby("norm")["layer"].unique().map(list).to_dict() == {"bn": ["block1.norm"], "sn": ["block1.conv"]}
+
+
 def record_channels(store: Path, run: str, layers: list[tuple[int, str]]) -> None:
     count = len(layers)
     words = pa.array([name for _, name in layers]).dictionary_encode()
@@ -69,10 +76,12 @@ def record_channels(store: Path, run: str, layers: list[tuple[int, str]]) -> Non
 
 
 def test_table_channels_says_which_layers_are_shown_in_figure_and_report(make_store: Any) -> None:
-    store = make_store(norms=["bn", "sn"], records=4)
+    store = make_store(norms=["bn", "sn"], records=4, without_columns=["feeds_nonlinearity"])
     record_channels(store, "bn-s0", [(2, "block2.conv")])
     shown = prepare("drift_map", store).table.groupby("norm")["layer"].unique().map(list).to_dict()
     assert shown == {"bn": ["block2.conv"], "sn": ["block1.conv", "block2.conv", "block3.conv"]}
-    drawn, _ = charts(store, ["bn-s0"])
-    layers = {chart["name"]: chart["layers"] for chart in drawn}
-    assert layers["activation_drift"] == layers["dead_fraction"] == ["block2.conv"]
+    page = report_data(store)
+    for column in ("layers.activation_drift", "layers.dead_fraction"):
+        lines = set(lines_in(page, column))
+        assert {layer for run, layer in lines if run == "bn-s0"} == {"block2.conv"}
+        assert {layer for run, layer in lines if run == "sn-s0"} == {"block1.conv", "block2.conv", "block3.conv"}

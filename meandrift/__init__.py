@@ -7,8 +7,9 @@
     md.findings("runs")
     md.figure("mean_drift", "runs")
 
-The packages ``dynamics``, ``probes`` and ``analysis`` are loaded from beside this file, so that files of these names in
-the working folder hide nothing. Names are looked up on first use: importing this module loads no torch.
+``md.Probe`` is :class:`probes.Probe` with findings and figures of its run. The packages ``dynamics``, ``probes`` and
+``analysis`` are loaded from beside this one, so that files of these names in the working folder hide nothing. Names are
+looked up on first use: importing this module loads no torch.
 """
 
 from __future__ import annotations
@@ -32,25 +33,31 @@ if TYPE_CHECKING:
         gradient_concentration,
         histogram_density,
         histograms,
+        join,
         layers,
         parameters,
-        runs,
+        plot,
         spectra,
         steps,
+        top_layers,
+        weight_histograms,
         with_scaled_drift,
         with_settings,
     )
-    from analysis.findings import findings
     from analysis.query import query
     from dynamics.norms import convert, fold
-    from probes import Probe, Recorder
+    from meandrift.probe import Probe
+    from meandrift.tables import findings, runs
+    from probes import Recorder
+    from probes.checkpoints.inspection import inspect
     from probes.metrics import metric
     from probes.schema import Column
 
-_HERE = Path(__file__).resolve().parent
+_HERE = Path(__file__).resolve().parents[1]
 _HOMES = {
-    "Probe": "probes",
+    "Probe": "meandrift.probe",
     "Recorder": "probes",
+    "inspect": "probes.checkpoints.inspection",
     "metric": "probes.metrics",
     "Column": "probes.schema",
     "FIGURES": "analysis",
@@ -63,14 +70,18 @@ _HOMES = {
     "gradient_concentration": "analysis",
     "histogram_density": "analysis",
     "histograms": "analysis",
+    "join": "analysis",
     "layers": "analysis",
     "parameters": "analysis",
-    "runs": "analysis",
+    "plot": "analysis",
+    "runs": "meandrift.tables",
     "spectra": "analysis",
     "steps": "analysis",
+    "top_layers": "analysis",
+    "weight_histograms": "analysis",
     "with_scaled_drift": "analysis",
     "with_settings": "analysis",
-    "findings": "analysis.findings",
+    "findings": "meandrift.tables",
     "query": "analysis.query",
     "convert": "dynamics.norms",
     "fold": "dynamics.norms",
@@ -92,20 +103,25 @@ __all__ = [
     "gradient_concentration",
     "histogram_density",
     "histograms",
+    "inspect",
+    "join",
     "layers",
     "metric",
     "parameters",
+    "plot",
     "query",
     "runs",
     "spectra",
     "steps",
+    "top_layers",
+    "weight_histograms",
     "with_scaled_drift",
     "with_settings",
 ]
 
 
 def _load(name: str) -> None:
-    """Load a package from beside this file, whatever stands first in ``sys.path``.
+    """Load a package from beside this one, whatever stands first in ``sys.path``.
 
     Raises:
         ImportError: Another module of that name is loaded already.

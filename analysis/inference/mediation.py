@@ -1,0 +1,104 @@
+"""Regression of the accuracy on what may carry a norm's effect: between arms, and within them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import statsmodels.api as sm
+
+from analysis.inference.arm_intervals import LEVEL
+from analysis.inference.run_scores import ARM, SEED
+
+COLUMNS = ("mediator", "coefficient", "low", "high", "p", "inflation", "observations", "freedom")
+
+
+def between_arms(table: pd.DataFrame, *, outcome: str, mediators: Sequence[str], level: float = LEVEL) -> pd.DataFrame:
+    """Return the regression of the arms' mean outcome on their mean mediators, seeds as blocks.
+
+    A row a mediator: the change of the outcome for one standard deviation of the mediator over arms, the others held;
+    t interval and p (two-sided); ``inflation``, the factor by which the others' correlation with it widens the variance
+    (above 5 the two cannot be told apart); arms; degrees of freedom. What varies between arms is one number an arm, so
+    the arms are the observations, whatever the number of seeds: runs of one arm are no independent evidence. Every arm
+    has every seed, so that the seeds' own effects cancel; arms that lack one are left out.
+
+    It is a regression over chosen interventions, not a proof of a path: a mediator that was not measured, and moves
+    with a measured one, is in its coefficient.
+
+    Args:
+        table: A row a run: ``arm``, ``seed``, the outcome and the mediators.
+        outcome: Column of the accuracy.
+        mediators: Columns.
+        level: Of the intervals.
+
+    Raises:
+        ValueError: A value is not finite, a mediator is constant, or there are too few complete arms.
+    """
+    complete = _complete(table, [outcome, *mediators])
+    means = complete.groupby(ARM)[[outcome, *mediators]].mean().astype("float64")
+    constant = pd.DataFrame({"constant": 1.0}, index=means.index)
+    return _fitted(means[outcome], means[list(mediators)], constant, level=level)
+
+
+def within_arms(table: pd.DataFrame, *, outcome: str, mediators: Sequence[str], level: float = LEVEL) -> pd.DataFrame:
+    """Return the regression over the runs, with the effect of each arm and of each seed taken out.
+
+    As :func:`between_arms`, of what is left: whether of two runs of one arm the one with more drift, say, is the worse.
+    It is free of what else the arms differ in, and has little to go on: the scatter between seeds. One standard
+    deviation of a mediator is that of what is left of it.
+    """
+    complete = _complete(table, [outcome, *mediators]).set_index([ARM, SEED])
+    values = complete[list(mediators)].astype("float64")
+    left = values - values.groupby(ARM).transform("mean") - values.groupby(SEED).transform("mean") + values.mean()
+    blocks = complete.index.to_frame()
+    arms, seeds = pd.get_dummies(blocks[ARM]), pd.get_dummies(blocks[SEED]).iloc[:, 1:]
+    effects = pd.concat([arms, seeds], axis="columns").astype("float64")
+    return _fitted(complete[outcome].astype("float64"), left, effects, level=level)
+
+
+def _complete(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Return the rows of arms that have every seed."""
+    counts = table.groupby(ARM)[SEED].nunique()
+    complete = table[table[ARM].map(counts) == table[SEED].nunique()]
+    finite = np.isfinite(complete[names].to_numpy("float64")).all(axis=1)
+    bad = complete.loc[~finite, ARM].unique()
+    if len(bad):
+        raise ValueError(f"a value of {', '.join(bad)} is not finite: leave these arms out, and say so.")
+    return complete
+
+
+def _fitted(outcome: pd.Series, mediators: pd.DataFrame, effects: pd.DataFrame, *, level: float) -> pd.DataFrame:
+    """Return the table of a least-squares fit to standardised mediators.
+
+    Args:
+        outcome: One value a row.
+        mediators: Their values, with mean 0 within each effect but the constant.
+        effects: Columns that are fitted beside them: a constant, or one an arm and seed.
+        level: Of the intervals.
+    """
+    freedom = len(outcome) - effects.shape[1] - mediators.shape[1]
+    if freedom < 1:
+        raise ValueError(
+            f"{len(outcome)} rows, {mediators.shape[1]} mediators: expected one more arm or seed at least."
+        )
+    centred = mediators - mediators.mean()
+    spread = np.sqrt(centred.pow(2).sum() / (len(centred) - effects.shape[1]))
+    if constant := [str(name) for name in mediators if not spread[name] > 1e-12 * mediators[name].abs().max()]:
+        raise ValueError(f"{', '.join(constant)} is the same in all rows: leave it out.")
+    design = pd.concat([centred / spread, effects], axis="columns")
+    if np.linalg.matrix_rank(design.to_numpy()) < design.shape[1]:
+        raise ValueError(f"of {', '.join(centred.columns)} one follows from the others: leave it out.")
+    fit = sm.OLS(outcome, design).fit()
+    interval = fit.conf_int(alpha=1 - level)
+    rows = []
+    for name, inflation in zip(mediators, _inflation(centred), strict=True):
+        low, high = interval.loc[name]
+        found = (name, fit.params[name], low, high, fit.pvalues[name], inflation, len(outcome), freedom)
+        rows.append(dict(zip(COLUMNS, found, strict=True)))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _inflation(centred: pd.DataFrame) -> list[float]:
+    """Return the variance inflation of each column, ``1 / (1 - R^2)`` of its regression on the others."""
+    return np.diag(np.linalg.inv(np.atleast_2d(centred.corr().to_numpy()))).tolist()

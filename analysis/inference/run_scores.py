@@ -1,0 +1,89 @@
+"""The scores of each run of an experiment: accuracy at equal steps and at the plateau, by arm and seed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.reading.selection import Patterns
+from analysis.reading.store import AnyStore, Store
+from analysis.reading.tables import load, records
+from probes import schema
+
+ARM, SEED = "arm", "seed"
+EQUAL, PLATEAU, LAST, BEST, TRAIN = (
+    "equal_steps_accuracy",
+    "plateau_accuracy",
+    "last_accuracy",
+    "best_accuracy",
+    "train_accuracy",
+)
+PLATEAU_SHARE = 1 / 3  # of the steps, the last of which are the plateau
+
+
+def run_scores(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
+    """Return a row a finished run: ``run``, ``arm``, ``seed``, ``diverged``, ``steps`` and its accuracies, 0 to 1.
+
+    An arm is the run's id without ``-sSEED`` at its end. The accuracies, of the test images unless it says otherwise:
+
+    - ``equal_steps_accuracy``: of the last test that no run is too short for. A run that diverged is not trained on:
+      it keeps its last accuracy, and shortens nobody's;
+    - ``plateau_accuracy``: the mean of the tests in the last third of the run's steps;
+    - ``last_accuracy``: of the last test, chosen by nobody;
+    - ``best_accuracy``: of the best test, which is chosen by the test images;
+    - ``train_accuracy``: the mean of the recorded batches of the last third.
+
+    Args:
+        store: The store.
+        runs: Run ids or shell patterns.
+
+    Raises:
+        FileNotFoundError: There is no such store.
+        ValueError: No run matches, or none is finished and has been tested.
+    """
+    opened = Store.open(store)
+    rows = load(opened, schema.RUNS, runs=runs)
+    finished = [row for row in records(rows) if row["status"] == "finished"]
+    steps = load(opened, schema.STEPS, runs=runs).astype({schema.RUN: str})
+    tests = steps[steps["split"] == "test"]
+    if not finished or tests.empty:
+        raise ValueError("no run is finished and has been tested: there is nothing to compare.")
+    scored = [_scores(row, steps[steps[schema.RUN] == str(row[schema.RUN])]) for row in finished]
+    table = pd.DataFrame([row for row in scored if row])
+    lengths = table.loc[~table["diverged"], "steps"]
+    common = lengths.min() if len(lengths) else table["steps"].max()
+    early = tests[tests[schema.STEP] <= common].sort_values(schema.STEP, kind="stable")
+    table[EQUAL] = table[schema.RUN].map(early.groupby(schema.RUN)["accuracy"].last())
+    return table.sort_values([ARM, SEED], ignore_index=True)
+
+
+def of_prefix(scores: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """Return the rows of the arms of a plan's prefix, named without it."""
+    chosen = scores[scores[ARM].str.startswith(f"{prefix}-")]
+    return chosen.assign(**{ARM: chosen[ARM].str.removeprefix(f"{prefix}-")}).reset_index(drop=True)
+
+
+def _scores(row: dict[str, Any], steps: pd.DataFrame) -> dict[str, Any]:
+    """Return the row of one run; empty if it has not been tested."""
+    tests = steps[steps["split"] == "test"].sort_values(schema.STEP)
+    train = steps[steps["split"] == "train"].sort_values(schema.STEP)
+    if tests.empty:
+        return {}
+    run, seed = str(row[schema.RUN]), json.loads(row["config"] or "{}").get("seed", 0)
+    last = tests[schema.STEP].iloc[-1]
+    late = tests[tests[schema.STEP] > (1 - PLATEAU_SHARE) * last]
+    late_train = train[train[schema.STEP] >= (1 - PLATEAU_SHARE) * last]
+    return {
+        schema.RUN: run,
+        ARM: run.removesuffix(f"-s{seed}"),
+        SEED: seed,
+        "diverged": not np.isfinite(train["loss"].iloc[-1]) if len(train) else False,
+        "steps": int(last),
+        PLATEAU: late["accuracy"].mean(),
+        LAST: tests["accuracy"].iloc[-1],
+        BEST: tests["accuracy"].max(),
+        TRAIN: late_train["accuracy"].mean(),
+    }

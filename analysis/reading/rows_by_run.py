@@ -1,0 +1,93 @@
+"""The rows of a table run by run, as Arrow has them: null is not NaN there.
+
+Small runs are read many at a time, for opening a file costs more than its rows; large ones by themselves, for a store
+may be larger than memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.reading.files.recorded_rows import RunRows
+from analysis.reading.store import Store
+from analysis.reading.tables import FRUGALLY
+from probes import schema
+
+BATCH_BYTES = 1 << 25  # of files, which are compressed
+
+
+def rows_by_run(
+    store: Store, table: str, *, columns: Sequence[str], runs: Sequence[str], batch_bytes: int = BATCH_BYTES
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield each run and its rows of a table: the keys, and those of the columns that the run measured.
+
+    A run without rows in the table gives an empty one.
+
+    Args:
+        store: The store.
+        table: The table.
+        columns: Columns to read.
+        runs: Ids of runs; they are yielded in this order.
+        batch_bytes: About as many bytes of files are read at once.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: There is no such run.
+    """
+    store.rows(table, list(runs))  # listed once, and not anew for each batch
+    for batch in _batches(store, table, runs, batch_bytes):
+        found = store.retrying(lambda batch=batch: _read(store, table, columns, batch))  # type: ignore[misc]
+        for run in batch:
+            yield run, found.get(run, schema.arrow_schema(table, ()).empty_table())
+
+
+def _batches(store: Store, table: str, runs: Sequence[str], most: int) -> Iterator[list[str]]:
+    sizes = {rows.run: _size(rows, local=store.folder is not None) for rows in store.rows(table, list(runs))}
+    batch: list[str] = []
+    size = 0
+    for run in runs:
+        if batch and size + sizes.get(run, 0) > most:
+            yield batch
+            batch, size = [], 0
+        batch.append(run)
+        size += sizes.get(run, 0)
+    if batch:
+        yield batch
+
+
+def _size(rows: RunRows, *, local: bool) -> int:
+    """Return the bytes of a run's rows; those in an object store count as a whole batch."""
+    if not local:
+        return BATCH_BYTES
+    return sum(segment.rows.nbytes for segment in rows.segments) + sum(
+        Path(part).stat().st_size for part in rows.parts if Path(part).exists()
+    )
+
+
+def _read(store: Store, table: str, columns: Sequence[str], batch: list[str]) -> dict[str, pa.Table]:
+    if not store.rows(table, batch):
+        return {}
+    dataset = store.dataset(table, batch)
+    keys = [schema.RUN, *(key.name for key in schema.KEYS[table])]
+    wanted = [name for name in dict.fromkeys((*keys, *columns)) if name in dataset.schema.names]
+    rows = dataset.to_table(wanted, **FRUGALLY)
+    if not rows.num_rows:
+        return {}
+    named = rows[schema.RUN].combine_chunks().dictionary_encode()
+    codes = named.indices.to_numpy(zero_copy_only=False)
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))  # rows come run by run
+    ends = [*starts[1:], len(codes)]
+    return {
+        str(named.dictionary[codes[start]]): _measured(rows.slice(start, end - start), keys)
+        for start, end in zip(starts, ends, strict=True)
+    }
+
+
+def _measured(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """Return the rows of one run without the columns that only other runs of the batch have."""
+    names = rows.column_names
+    return rows.select([name for name in names if name in keys or rows[name].null_count < rows.num_rows])

@@ -1,0 +1,72 @@
+"""A fixed number of records in a run, whatever its length: the store of many runs stays small."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from probes.metrics import METRICS
+from probes.schedule import Schedule, at
+
+# Metrics and groups at three records, large or slow to change, and those that are left out; others are at all records.
+AT_THREE = (
+    *("spectra", "singular_values", "gradient_histogram", "operator_norm", "kernel_slices"),
+    *("weight_moments", "bias_moments", "channels"),
+)
+LEFT_OUT = (
+    *("power_iteration", "raw_weight_moments", "weight_histogram", "activation_histogram", "activation_range"),
+    *("gradient_noise", "activation_gradients", "parameter_moments", "parameter_grad_moments", "group_lr"),
+)
+
+
+def evenly_spaced_steps(count: int, *, steps: int) -> list[int]:
+    """Return ``count`` steps from the first to the last of a run, or all where there are fewer."""
+    if steps <= count:
+        return list(range(steps))
+    return [round(number * (steps - 1) / (count - 1)) for number in range(count)]
+
+
+def thinned(count: int, *, steps: int) -> dict[str, int | Schedule]:
+    """Return the schedule of each metric that is recorded, by its name: at ``count`` steps, or at three of them.
+
+    Args:
+        count: Records, 3 or more.
+        steps: Optimizer steps of the run.
+    """
+    chosen = evenly_spaced_steps(count, steps=steps)
+    often, seldom = at(chosen), at([chosen[0], chosen[len(chosen) // 2], chosen[-1]])
+    kept = [metric for metric in METRICS.values() if not {metric.name, metric.group} & set(LEFT_OUT)]
+    return {metric.name: seldom if {metric.name, metric.group} & set(AT_THREE) else often for metric in kept}
+
+
+class _Logger(Protocol):
+    epoch: int | None
+
+    def log(self, *, split: str = "train", **scalars: Any) -> None: ...
+
+
+class ThinnedLog:
+    """A probe that is told every step's loss, and keeps those of the recorded steps.
+
+    Args:
+        probe: The probe.
+        kept: Steps whose rows are kept.
+        start: The step that the next row is of.
+    """
+
+    def __init__(self, probe: _Logger, *, kept: list[int], start: int) -> None:
+        self._probe, self._kept, self._step = probe, frozenset(kept), start
+
+    @property
+    def epoch(self) -> int | None:
+        """The probe's epoch."""
+        return self._probe.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int | None) -> None:
+        self._probe.epoch = epoch
+
+    def log(self, *, split: str = "train", **scalars: Any) -> None:
+        """Hand on a step's row if it is kept."""
+        if self._step in self._kept:
+            self._probe.log(split=split, **scalars)
+        self._step += 1

@@ -1,0 +1,54 @@
+"""A shift that walks at random: drift of a chosen speed, and without a direction."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynamics.norms.interventions.shift import Shift
+
+
+class RandomWalk(Shift):
+    """``m(t) = deviation * (e_1 + ... + e_t)``, e normal with standard deviation ``size``, of each channel alone.
+
+    After t steps the root mean square of m is ``size * sqrt(t)`` deviations. The walk depends on the run's seed, the
+    layer's name and the step alone, so that a resumed run goes on in it.
+
+    Args:
+        num_features: Channels.
+        size: Deviations a step.
+    """
+
+    learned: ClassVar[bool] = False
+    in_deviations: ClassVar[bool] = True
+    position: Tensor
+    forwards: Tensor
+
+    def __init__(self, num_features: int, size: float) -> None:
+        super().__init__()
+        self.size, self._key = size, 0
+        self.register_buffer("position", torch.zeros(num_features))
+        self.register_buffer("forwards", torch.zeros((), dtype=torch.int64))
+
+    def bind(self, layer: str, seed: int) -> None:
+        """Take a stream of random numbers of the layer's own."""
+        self._key = int.from_bytes(hashlib.sha256(repr((seed, "walk", layer)).encode()).digest()[:8], "big")
+
+    def values(self, deviation: Tensor) -> Tensor:
+        """Return the walk's place, in units of the deviation."""
+        return self.position * deviation
+
+    def advance(self) -> None:
+        """Take a step."""
+        stream = np.random.default_rng((self._key, int(self.forwards)))
+        step = torch.from_numpy(stream.standard_normal(len(self.position)))
+        self.position += self.size * step.to(self.position)
+        self.forwards += 1
+
+    def extra_repr(self) -> str:
+        """Return the settings that ``repr`` shows."""
+        return f"{len(self.position)}, size={self.size}"

@@ -1,0 +1,57 @@
+"""A spectral norm other than 1: W -> sigma W / sigma(W)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from dynamics.norms.norm import Norm
+from dynamics.norms.operator_norm_bound import OPERATOR_NORM_BOUND, bound_operator_norms
+
+DIVIDING = ("sn", "msn")  # norms that divide by sigma(W)
+
+
+class Times(nn.Module):
+    """Parametrization ``W -> factor W``, behind another."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the multiple."""
+        return self.factor * weight
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """Return the weight whose multiple is assigned."""
+        return weight / self.factor
+
+    def extra_repr(self) -> str:
+        """Return the settings that ``repr`` shows."""
+        return f"{self.factor}"
+
+
+def with_sigma(norm: Norm, sigma: float) -> Norm:
+    """Return a norm that holds weights at this spectral norm; of ``sn_beta``, their operator norm at most there.
+
+    Raises:
+        ValueError: sigma is not above 0, or the norm holds none.
+    """
+    if not sigma > 0:
+        raise ValueError(f"sigma {sigma}: expected a number above 0.")
+    if sigma == 1:
+        return norm
+    if norm.name == OPERATOR_NORM_BOUND.name:
+        return replace(norm, whole_model=partial(bound_operator_norms, beta=sigma))
+    if norm.name not in DIVIDING:
+        raise ValueError(f"sigma {sigma:g}: norm {norm.name!r} holds no spectral norm; expected sn, msn or sn_beta.")
+
+    def weight(layer: nn.Module) -> nn.Module:
+        # unsafe: a check would read the weight, and so make a power iteration that the norm alone does not make.
+        parametrize.register_parametrization(norm.weight(layer), "weight", Times(sigma), unsafe=True)
+        return layer
+
+    return replace(norm, weight=weight)

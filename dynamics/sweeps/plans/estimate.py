@@ -1,0 +1,150 @@
+"""The time that a sweep will take, from stored runs of the same arm or from a few steps of each."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+
+import numpy as np
+import pandas as pd
+
+from dynamics.classifier.config import RunConfig
+from dynamics.classifier.evaluation import evaluate
+from dynamics.classifier.measures.margins import MARGIN_IMAGES
+from dynamics.classifier.setup import assemble
+from dynamics.classifier.training import train
+from dynamics.data.batches import in_order
+from dynamics.data.images import DataSet, evenly_spaced
+from dynamics.data.sources import load_data
+from dynamics.runtime.stored_run import stored_run
+from dynamics.sweeps.task import Task, differences
+
+WARM_UP, TIMED = 2, 8  # steps
+EVALUATED = 500  # images
+START = 10.0  # seconds: imports, data, measures at the start and end
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The speed of one configuration, alone on its core.
+
+    Attributes:
+        step: Seconds an optimizer step.
+        image: Seconds an image of an evaluation.
+        source: The stored run it was taken from, or ``timed``.
+    """
+
+    step: float
+    image: float
+    source: str
+
+    def seconds(self, config: RunConfig, *, steps: int, evaluated: int) -> float:
+        """Return the time of so many steps, and of an evaluation of so many images after each epoch."""
+        return START + steps * self.step + config.epochs * evaluated * self.image
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The time that each run of a sweep needs.
+
+    Attributes:
+        seconds: Of each run that is not done, by its id, in the order of the tasks.
+        speeds: Of each of them.
+    """
+
+    seconds: Mapping[str, float]
+    speeds: Mapping[str, Speed]
+
+    def wall_clock(self, *, cores: int) -> float:
+        """Return the seconds until the last run ends, if each core takes the next run when it is free."""
+        busy = [0.0] * cores
+        for seconds in self.seconds.values():
+            heapq.heappush(busy, heapq.heappop(busy) + seconds)
+        return max(busy)
+
+
+def longest_first(tasks: Sequence[Task], estimate: Estimate) -> list[Task]:
+    """Return the tasks seed by seed, of each seed the longest first.
+
+    The cores then end together, and a sweep that is stopped early leaves whole seeds.
+    """
+    return sorted(tasks, key=lambda task: (task.config.to_dict()["seed"], -estimate.seconds.get(task.run, 0.0)))
+
+
+def estimate_sweep(
+    tasks: Sequence[Task], *, store: str | os.PathLike[str], data_dir: str | os.PathLike[str] = "data"
+) -> Estimate:
+    """Return the time of the runs that are not done.
+
+    The speed of an arm is that of a finished run that differs in the seed alone, under whatever load it had, or else of
+    a few steps on this machine as it is now: the estimate is as good as the machine is steady. A run that goes on is
+    counted by what is left of it.
+
+    Args:
+        tasks: Runs of classifiers.
+        store: Where finished runs are looked for.
+        data_dir: Where data sets lie.
+
+    Raises:
+        FileNotFoundError: A data set is not there.
+    """
+
+    @lru_cache(maxsize=2)
+    def data(name: str) -> DataSet:
+        return load_data(name, data_dir=data_dir)
+
+    known: dict[RunConfig, Speed] = {}
+    seconds, speeds = {}, {}
+    for task in tasks:
+        config = task.config
+        if task.done or not isinstance(config, RunConfig):
+            continue
+        images = data(config.data)
+        arm = replace(config, seed=0)
+        if arm not in known:
+            known[arm] = stored_speed(tasks, config, store=store) or timed_speed(config, images)
+        speeds[task.run] = known[arm]
+        seconds[task.run] = _seconds(task, config, known[arm], images)
+    return Estimate(seconds, speeds)
+
+
+def _seconds(task: Task, config: RunConfig, speed: Speed, data: DataSet) -> float:
+    images = config.train_images * data.num_classes or len(data.train)
+    steps = config.epochs * (images // config.batch_size)
+    evaluated = len(data.test) + min(MARGIN_IMAGES, images)
+    return speed.seconds(config, steps=max(steps - task.last_step, 0), evaluated=evaluated)
+
+
+def stored_speed(tasks: Sequence[Task], config: RunConfig, *, store: str | os.PathLike[str]) -> Speed | None:
+    """Return the speed of a finished run among the tasks that differs from a configuration in the seed alone.
+
+    None if there is none. Evaluations are within its time a step.
+    """
+    for task in tasks:
+        if not task.done or not isinstance(task.config, RunConfig):
+            continue
+        found = stored_run(store, task.run)
+        if found is None or differences(found, replace(config, seed=task.config.seed)):
+            continue
+        rows = pd.read_parquet(f"{store}/steps", filters=[("run", "==", task.run), ("split", "==", "train")])
+        if (steps := np.ptp(rows["step"])) > 0:
+            return Speed(float(np.ptp(rows["seconds"]) / steps), 0.0, task.run)
+    return None
+
+
+def timed_speed(config: RunConfig, data: DataSet) -> Speed:
+    """Return the speed of a few steps, and of an evaluation of 500 images, on this machine as it is now."""
+    setup = assemble(config, data)
+    steps = train(setup.model, setup.optimizer, setup.batches, epochs=1, penalty=setup.penalty)
+    ends = [time.perf_counter(), *(time.perf_counter() for _ in islice(steps, WARM_UP + TIMED))]
+    step = float(np.median(np.diff(ends)[WARM_UP:] if len(ends) > WARM_UP + 1 else np.diff(ends)))
+    images = evenly_spaced(setup.data.test, most=EVALUATED)
+    began = time.perf_counter()
+    evaluate(setup.model, in_order(images, mean=setup.data.mean, std=setup.data.std, batch_size=EVALUATED))
+    image = (time.perf_counter() - began) / len(images)
+    return Speed(step, image, "timed")

@@ -1,0 +1,112 @@
+"""The probe with findings and figures of its own run: what :class:`probes.Probe`, which only records, cannot have.
+
+pandas and matplotlib are imported by who asks for findings and figures: a training that does not loads neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+import probes
+from probes.recording.tables.observers import Observer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from meandrift.live_findings import LiveFindings
+    from meandrift.tables import FindingsTable
+
+log = logging.getLogger("meandrift")
+
+
+class Probe(probes.Probe):
+    """:class:`probes.Probe`, with all its arguments, and findings and figures of the run that it records.
+
+    Example:
+        >>> with md.Probe(model, optimizer, run="first", warn=True) as probe:  # doctest: +SKIP
+        ...     train()
+        >>> probe.findings()  # doctest: +SKIP
+        >>> probe.plot("grad_l2_norm")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Any = None,
+        *,
+        store: str | os.PathLike[str] = "runs",
+        warn: bool | Callable[[str], object] = False,
+        observers: Sequence[Observer] = (),
+        **options: Any,
+    ) -> None:
+        """Attach to a model.
+
+        Args:
+            model: As for :class:`probes.Probe`.
+            optimizer: The same.
+            store: Folder or URL of the store.
+            warn: Say each grave finding once, about a second after the record at which it begins: to the logger
+                ``meandrift``, or to a function that takes the text, such as ``print``. Looking takes at most a
+                fiftieth of the time, in a thread of its own.
+            observers: As for :class:`probes.Probe`.
+            options: All other arguments of :class:`probes.Probe`.
+        """
+        self._live = self._live_findings(warn if callable(warn) else log.warning) if warn else None
+        self._store = os.fspath(store)
+        watching = [] if self._live is None else [self._live]
+        super().__init__(model, optimizer, store=store, observers=[*observers, *watching], **options)
+
+    def findings(self) -> FindingsTable:
+        """Return all findings of the run so far: see :func:`analysis.findings.findings`."""
+        from meandrift.tables import findings
+
+        self.flush()
+        return findings(self._store, runs=self.run)
+
+    def plot(self, column: str, **options: Any) -> Figure:
+        """Return a figure of a column of table ``layers``, one line a layer: see :func:`analysis.plot`.
+
+        Args:
+            column: The column, such as ``"weight_mean"``.
+            options: ``layers``, ``steps``, ``smooth`` of :func:`analysis.plot`.
+        """
+        from analysis.gallery.column_figure import plot
+
+        self.flush()
+        return plot(column, self._store, runs=self.run, **options)
+
+    def close(self, status: str = "finished") -> None:
+        """Close the run, and say the grave findings of its last records."""
+        super().close(status)
+        if self._live is not None:
+            try:
+                self._live.look()
+            except Exception as failure:  # of findings: no reason to end a training
+                log.warning("the findings of the last records are not known: %s: %s", type(failure).__name__, failure)
+
+    def _live_findings(self, say: Callable[[str], object]) -> LiveFindings:
+        from meandrift.live_findings import LiveFindings
+
+        return LiveFindings(lambda: self.run, say)
+
+    def __repr__(self) -> str:
+        return f"Probe of run {self.run!r} in store {self._store!r}: {self._in_short()}"
+
+    def _repr_html_(self) -> str:
+        head = f"<p><b>Probe</b> of run <code>{escape(self.run)}</code> in store <code>{escape(self._store)}</code>: "
+        return f"{head}{escape(self._in_short())}</p>"
+
+    def _in_short(self) -> str:
+        layers, steps, gaps = len(self._selection.layers), self._cycle.step, self._gaps.count
+        counts = ((layers, "layer"), (steps, "step"), (gaps, "gap or note"))
+        texts = [f"{count:,} {word if count == 1 else _PLURALS[word]}" for count, word in counts]
+        return ", ".join([*texts, "closed" if self._closed else "recording"])
+
+
+_PLURALS = {"layer": "layers", "step": "steps", "gap or note": "gaps and notes"}

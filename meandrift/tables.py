@@ -1,0 +1,95 @@
+"""Tables of findings and runs that say in a notebook, and at the prompt, what a person looks for first."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from analysis import findings as _findings
+from analysis.reading import run_table
+from analysis.reading.selection import Patterns
+from analysis.reading.store import AnyStore
+from analysis.reading.tables import records
+from analysis.terminal.findings_text import as_paragraphs, counted
+from probes.schema import LAYER, RUN
+
+_COLORS = {_findings.GRAVE: "#b00020", _findings.WARNING: "#a15c00", _findings.NOTE: "#5f6368"}
+_OF_RUNS = (RUN, "status", "last_step", "device", "updated")
+_NOT_SHOWN = {"started", "versions", "gaps", "schema_version"}
+
+
+class FindingsTable(pd.DataFrame):
+    """The table of findings: a DataFrame like any other, printed as paragraphs with cause and remedy.
+
+    What is taken from it, a column or some rows, is a plain DataFrame or Series again.
+    """
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        paragraphs = as_paragraphs(self)
+        return f"{paragraphs}\n\n{counted(self)}" if paragraphs else "no findings"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        if self.empty:
+            return "<p>no findings</p>"
+        rows = "".join(_finding_row(row) for row in records(self))
+        head = "".join(f"<th>{name}</th>" for name in ("", "run", "layer", "steps", "seen", "cause", "remedy"))
+        return f"<p>{escape(counted(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _finding_row(row: dict[str, Any]) -> str:
+    others = row[_findings.LAYER_COUNT] - 1
+    layer = row[LAYER] + (f" and {others} more" if others > 0 else "")
+    first, last = row[_findings.FROM_STEP], row[_findings.TO_STEP]
+    steps = f"{first:,}" if first == last else f"{first:,} to {last:,}"
+    severity = row[_findings.SEVERITY]
+    label = f'<b style="color:{_COLORS[severity]}">{severity}: {escape(row[_findings.KIND])}</b>'
+    texts = (row[RUN], layer, steps, row[_findings.MESSAGE], row[_findings.CAUSE], row[_findings.REMEDY])
+    cells = "".join(f'<td style="text-align:left">{escape(str(text))}</td>' for text in texts)
+    return f'<tr><td style="text-align:left">{label}</td>{cells}</tr>'
+
+
+class RunsTable(pd.DataFrame):
+    """The table of runs: a DataFrame like any other, printed with the settings in which the runs differ."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        return self.in_short().to_string(index=False)
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return str(self.in_short().to_html(index=False, border=0))
+
+    def in_short(self) -> pd.DataFrame:
+        """Return id, status, last step, device, last update and the settings in which the runs differ."""
+        settings = [name for name in self.columns if name not in {*_OF_RUNS, *_NOT_SHOWN}]
+        differing = [name for name in settings if self[name].astype(str).nunique() > 1]
+        shown = pd.DataFrame(self)[[name for name in (*_OF_RUNS, *differing) if name in self.columns]].copy()
+        if "updated" in shown:
+            shown["updated"] = shown["updated"].map(lambda time: "-" if pd.isna(time) else f"{time:%Y-%m-%d %H:%M}")
+        if "last_step" in shown:
+            shown["last_step"] = shown["last_step"].map(lambda step: "-" if pd.isna(step) else f"{int(step):,}")
+        return shown
+
+
+def findings(
+    store: AnyStore, *, runs: Patterns = None, thresholds: _findings.Thresholds | None = None
+) -> FindingsTable:
+    """Return :func:`analysis.findings.findings`, a row for each run, kind and severity, the gravest first."""
+    return FindingsTable(_findings.findings(store, runs=runs, thresholds=thresholds))
+
+
+def runs(store: AnyStore, *, runs: Patterns = None) -> RunsTable:
+    """Return :func:`analysis.runs`, one row a run, with a column for each setting."""
+    return RunsTable(run_table.runs(store, runs=runs))

@@ -1,0 +1,131 @@
+"""A model without values, made from the names and shapes in a state dict: its modules have their parameters alone.
+
+A state dict does not say of what class a module is. It is guessed from the tensors, for the names in ``layer_type`` and
+for the matrices of a weight: a weight of four dimensions is a convolution's, and a transposed one's if the bias says
+so, a bare parameter of three dimensions is a stack of matrices, a vector beside running means is a batch norm's. What
+is an embedding in the model is a linear layer here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from probes.model.layer import LEGACY_SUFFIXES
+
+_BUFFERS = {"running_mean", "running_var", "num_batches_tracked", "weight_u", "_u", "_v"}  # of norms
+_CONVOLUTIONS = {
+    3: (nn.Conv1d, nn.ConvTranspose1d),
+    4: (nn.Conv2d, nn.ConvTranspose2d),
+    5: (nn.Conv3d, nn.ConvTranspose3d),
+}
+
+
+class Checkpoint(nn.Module):
+    """The root, or a module that has none but other modules."""
+
+
+class HollowModel:
+    """The modules of a state dict, to be selected from as those of a model.
+
+    Attributes:
+        root: The outermost module.
+        names: By the id of each parameter, its name in the state dict.
+        paths: By the id of each module, its path there.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        """Make the modules.
+
+        Args:
+            tensors: By name, a tensor on device meta. Names of one object belong to a parameter that is shared.
+        """
+        self.names: dict[int, str] = {}
+        self.paths: dict[int, str] = {}
+        self._parameters: dict[int, nn.Parameter] = {}
+        self._modules: dict[tuple[tuple[str, int], ...], nn.Module] = {}
+        self._groups = _by_module(tensors)
+        self.root = self._module("")
+        for path in self._groups:
+            self._place(path)
+
+    def _place(self, path: str) -> None:
+        """Put a module into the one that holds it; one whose tensors, several, are all another's is that other."""
+        parent, here = self.root, ""
+        for part in path.split(".") if path else ():
+            here = f"{here}.{part}" if here else part
+            child = parent._modules.get(part)
+            if child is None:
+                child = self._module(here)
+                parent.add_module(part, child)
+            parent = child
+
+    def _module(self, path: str) -> nn.Module:
+        own = self._groups.get(path, {})
+        if path.rpartition(".")[2] == "parametrizations":
+            return nn.ModuleDict()  # as torch has them
+        computed = self._groups.get(f"{path}.parametrizations.weight")
+        signature = tuple((name, id(tensor)) for name, tensor in own.items())
+        if len(signature) > 1 and signature in self._modules:
+            return self._modules[signature]
+        module = _hollow(_kind(own, computed)) if path or own else Checkpoint()
+        prefix = f"{path}." if path else ""
+        buffers = _BUFFERS | ({"weight_v"} if "weight_orig" in own else set())
+        for name, tensor in own.items():
+            if name not in buffers:
+                self._register(module, name, tensor, prefix + name)
+        self.paths[id(module)] = path
+        self._modules[signature] = module
+        return module
+
+    def _register(self, module: nn.Module, name: str, tensor: Tensor, full_name: str) -> None:
+        if not (tensor.is_floating_point() or tensor.is_complex()) and "weight" not in name:
+            return  # a buffer of indices or of a mask; of a weight they are codes, which the selection notes
+        parameter = self._parameters.get(id(tensor))
+        if parameter is None:
+            trainable = tensor.is_floating_point() or tensor.is_complex()
+            parameter = self._parameters[id(tensor)] = nn.Parameter(tensor, requires_grad=trainable)
+            self.names[id(parameter)] = full_name
+        module.register_parameter(name, parameter)
+        for suffix in LEGACY_SUFFIXES:
+            if name.endswith(suffix):  # where torch's older hooks keep what they make of it
+                module.__dict__[name.removesuffix(suffix)] = tensor
+
+
+def _by_module(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of each module by their own names; those of a parametrization are modules like others."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        path, _, own = name.rpartition(".")
+        groups.setdefault(path, {})[own] = tensor
+    return groups
+
+
+def _hollow(kind: type[nn.Module]) -> nn.Module:
+    """Return a module of a class that has no parameters and no settings, and is never called."""
+    module = kind.__new__(kind)
+    nn.Module.__init__(module)
+    return module
+
+
+def _kind(own: Mapping[str, Tensor], computed: Mapping[str, Tensor] | None) -> type[nn.Module]:
+    """Return the class of a module, given its own tensors and those that its weight is computed from."""
+    if computed is not None:
+        plain = _kind({**own, "weight": max(computed.values(), key=Tensor.numel)}, None)
+        return type(f"Parametrized{plain.__name__}", (plain,), {})  # a class of its own, as torch gives it
+    weight = next((own[name] for name in ("weight", "weight_orig", "weight_v") if name in own), None)
+    if weight is not None and weight.ndim in _CONVOLUTIONS:
+        return _CONVOLUTIONS[weight.ndim][_is_transposed(weight, own.get("bias"))]
+    if "running_mean" in own:
+        return nn.BatchNorm2d
+    if "in_proj_weight" in own:
+        return nn.MultiheadAttention
+    if weight is None:
+        return nn.Module
+    return nn.LayerNorm if weight.ndim == 1 else nn.Linear
+
+
+def _is_transposed(weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether a kernel has its input dimension first, ``(in, out, ...)``, as its bias, ``(out,)``, tells."""
+    return bias is not None and bias.shape[:1] != weight.shape[:1] and bias.shape[:1] == weight.shape[1:2]

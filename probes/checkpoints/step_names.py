@@ -1,0 +1,45 @@
+"""The step of a checkpoint, as the name of its file says it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+_WORDS = "global_step|step|steps|iteration|iter|checkpoint|ckpt"
+_AFTER_WORD = re.compile(rf"(?:^|[^a-z])(?:{_WORDS})[-_=. ]?(\d+)(?![\d.]*\d)", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+(?:\.\d+)*")
+
+
+def step_in(path: Path) -> int | None:
+    """Return the step that the name of a file says, or that of its folder; None if neither does.
+
+    A step is a whole number after a word for it, or all of the name: ``step=400.ckpt``, ``ckpt_0100.pt``, ``2000.pt``,
+    ``checkpoint-500/model.safetensors``.
+    """
+    for name in (path.stem, path.parent.name):
+        if name.isdecimal():
+            return int(name)
+        found = _AFTER_WORD.findall(name)
+        if found:
+            return int(found[-1])
+    return None
+
+
+def steps_of(paths: Sequence[Path]) -> list[int | None]:
+    """Return the step of each file of a series: what its name says, else the number in which all names differ."""
+    named = [step_in(path) for path in paths]
+    if None not in named and len(set(named)) == len(named):
+        return named
+    counted = _number_that_differs([path.stem for path in paths])
+    return named if counted is None else [*counted]
+
+
+def _number_that_differs(names: Sequence[str]) -> list[int] | None:
+    """Return the whole numbers in which names differ that are alike in all else; None if there are no such."""
+    if len(set(names)) < max(2, len(names)) or len({_NUMBER.sub("#", name) for name in names}) > 1:
+        return None
+    columns = [column for column in zip(*map(_NUMBER.findall, names), strict=True) if len(set(column)) > 1]
+    if len(columns) != 1 or not all(number.isdecimal() for number in columns[0]):
+        return None
+    return [int(number) for number in columns[0]]

@@ -1,0 +1,64 @@
+"""The probe of a trial of Ray Tune, or of a training by Ray Train."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ray import train, tune
+from torch import nn
+
+from probes.integrations.opening import open_probe
+from probes.probe import Probe
+
+_LONGEST = 120  # letters of a run's id
+
+
+def trial_probe(
+    model: nn.Module,
+    optimizer: Any,
+    *,
+    store: str | os.PathLike[str],
+    step: int = 0,
+    saved: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Probe:
+    """Return a probe for the training function of a Ray trial: its run is named after the trial.
+
+    A trial that Ray starts again, after a worker has died say, supersedes its rows from the step of its checkpoint on;
+    without a checkpoint, all of them. The workers of one Ray Train job record one run together.
+
+    Args:
+        model: What is trained.
+        optimizer: What trains it.
+        store: Folder or URL that every worker sees; relative paths are those of the worker.
+        step: Optimizer steps finished according to ``get_checkpoint()``; 0 where there is none.
+        saved: ``probe.state_dict()`` of that checkpoint, if it was kept there; it says the step too.
+        options: Further arguments of :class:`probes.Probe`; ``run=`` names the run otherwise.
+
+    Raises:
+        ValueError: The function is not called in a trial, and no ``run`` is given.
+    """
+    run = options.pop("run", None) or trial_run_id()
+    step = (saved or {}).get("step", step)
+    options = {"resume": "auto", **options}
+    return open_probe(model, optimizer, run=run, store=store, step=step, saved=saved or {}, options=options)
+
+
+def trial_run_id() -> str:
+    """Return the name of this trial (of Ray Tune) or experiment (of Ray Train) as a run's id.
+
+    Raises:
+        ValueError: This process works for neither.
+    """
+    for ask in (lambda: tune.get_context().get_trial_name(), lambda: train.get_context().get_experiment_name()):
+        try:
+            name = ask()
+        except Exception:  # each raises in a worker of the other
+            continue
+        if name:
+            words = re.sub(r"[^A-Za-z0-9._-]", "-", name)
+            return (words if words[0].isalpha() else f"trial-{words}")[:_LONGEST]
+    raise ValueError("no trial of Ray runs here: call this in its training function, or give run=...")

@@ -1,0 +1,69 @@
+"""Weights & Biases: the run that is open, ``wandb.run``."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import wandb
+
+from probes.mirrors.table_rows import StepValues
+
+PREFIX = "meandrift"
+STEP_NAME = f"{PREFIX}/step"
+PATIENCE = 5.0  # seconds without a row of the user's after which the mirror commits rows of its own
+_MOST_BINS = 512  # that wandb takes
+
+
+class WandbScreen:
+    """Shows steps in the run of wandb that is open, along an axis of their own, ``meandrift/step``.
+
+    The user's numbering of rows stays: wandb drops a row whose ``step=`` is behind the number of rows committed. Where
+    the user logs, a step of ours therefore goes into the row that he is about to commit. Where nobody does, the mirror
+    commits its rows, and holds the newest back, so that they are never more than the steps taken.
+
+    Raises:
+        ValueError: No run is open.
+    """
+
+    def __init__(self) -> None:
+        if wandb.run is None:
+            raise ValueError("mirror='wandb': no run is open; call wandb.init() before the first record")
+        self._run = wandb.run
+        self._run.define_metric(STEP_NAME, hidden=True)
+        self._run.define_metric(f"{PREFIX}/*", step_metric=STEP_NAME)
+        self._rows = self._run.step  # after our last one
+        self._attached = False
+        self._moved = time.monotonic()
+
+    def show(self, values: StepValues, *, newer: int) -> bool:
+        """Show a step with the user's next row, or in one of its own if he logs none."""
+        if self._run.step != self._rows:  # the user has logged since
+            self._log(values, commit=False)
+        elif newer and time.monotonic() - self._moved > PATIENCE:
+            self._commit(values)
+        else:
+            return False
+        return True
+
+    def close(self, rest: list[StepValues]) -> None:
+        """Commit all that is left; the run stays open."""
+        for values in rest:
+            self._commit(values)
+        if self._attached:
+            self._run.log({}, commit=True)
+
+    def _commit(self, values: StepValues) -> None:
+        if self._attached:  # the row before, which would be overwritten
+            self._run.log({}, commit=True)
+        self._log(values, commit=True)
+
+    def _log(self, values: StepValues, *, commit: bool) -> None:
+        shown: dict[str, Any] = {f"{PREFIX}/{name}": value for name, value in values.scalars.items()}
+        for name, histogram in values.histograms.items():
+            counts, edges = histogram.with_at_most(_MOST_BINS)
+            shown[f"{PREFIX}/{name}"] = wandb.Histogram(np_histogram=(counts, edges))
+        self._run.log({STEP_NAME: values.step, **shown}, commit=commit)
+        self._rows, self._attached = self._run.step, not commit
+        if not commit:
+            self._moved = time.monotonic()

@@ -1,0 +1,46 @@
+"""Notices modules that are in eval mode when the first step is recorded."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from probes.gaps import Gaps
+from probes.model.module_kinds import BATCH_NORMS
+from probes.model.selection import canonical_name
+
+_NAMED = 5
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
+
+class TrainingMode:
+    """Looks at the modes of a model's modules once: at attaching many loops have yet to call ``model.train()``.
+
+    Args:
+        root: The model.
+        evaluation: Whether passes in eval mode are recorded, which takes the model in eval mode for meant.
+    """
+
+    def __init__(self, root: nn.Module, *, evaluation: bool) -> None:
+        self._root, self._evaluation = root, evaluation
+        self._looked = False
+
+    def look(self, gaps: Gaps) -> None:
+        """Warn of a model that is updated in eval mode; note single batch norms and dropouts that are in it."""
+        if self._looked:
+            return
+        self._looked = True
+        if not self._root.training and not self._evaluation:
+            gaps.warn(
+                what="training mode",
+                why="the model is in eval mode while it is trained: dropout and batch norm do not do what they are"
+                " there for, and activations are not recorded. Call model.train() before the loop; if it is meant,"
+                " evaluation=True records such passes",
+            )
+        elif self._root.training:
+            kinds = (*BATCH_NORMS, *_DROPOUTS)
+            evaluated = {name: part for name, part in self._root.named_modules() if not part.training}
+            named = [name for name, part in evaluated.items() if isinstance(part, kinds)]
+            if named:
+                more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+                listed = ", ".join(canonical_name(name) for name in named[:_NAMED])
+                gaps.note(what="training mode", why=f"in eval mode while the model is trained: {listed}{more}")

@@ -1,0 +1,170 @@
+"""The first step whose gradient or logged loss is not finite, looked for at every step by a small sum."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from probes.gaps import Gaps
+from probes.metrics import Metric
+from probes.metrics.flat import first_entries
+from probes.model.parameters import Parameter
+from probes.recording.to_host import arrival, to_host
+
+AT_ONCE = frozenset({"state", "weights", "gradients", "updates"})
+NEXT = AT_ONCE | {"activations", "saturation", "activation_gradients"}
+MOST_ENTRIES = 4096  # of a gradient that are summed up
+MOST_TRIES = 8  # parameters that are asked for a gradient at a step
+TURN_EVERY = 4  # steps
+MOST_EPISODES = 10  # of a run: a loss that is NaN now and then is not recorded for ever
+MOST_WAITING = 1000  # numbers that nobody has looked at: the oldest are dropped
+LOSS = "loss"
+
+
+class _Number(NamedTuple):
+    """A number of one step, perhaps on its way to the host."""
+
+    step: int
+    of: str
+    value: Tensor | float
+    event: Any = None  # reached when the value is there; None: it is
+
+    @property
+    def is_there(self) -> bool:
+        return self.event is None or bool(self.event.query())
+
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(float(self.value))
+
+
+class NonfiniteWatch:
+    """Says when to record beside the schedule, because a gradient or the logged ``loss`` is not finite.
+
+    A NaN in the loss reaches every gradient, and one that arises in the backward pass the gradients of all layers
+    before it. The first trained parameter of each optimizer therefore tells of nearly all at their very step. Every
+    fourth step a second parameter, another one each time, tells of the rest; what stays in one weight at first is in
+    the loss a step later. Of each gradient at most 4,096 entries are summed up: the norm of the whole gradient takes a
+    share of a step that no schedule could make up for.
+
+    On a GPU the sums are copied without waiting, and what they tell is known a step or two later. With several ranks
+    nothing is looked for: they would have to agree at each step. Gradients that are still scaled are passed over, as
+    a GradScaler skips the step where they are not finite.
+    """
+
+    def __init__(self, metrics: Sequence[Metric], gaps: Gaps, *, active: bool = True) -> None:
+        """Prepare to look.
+
+        Args:
+            metrics: All metrics that the user chose.
+            gaps: Told of the step where it began, for the run's row.
+            active: False looks for nothing.
+        """
+        self._at_once = [metric for metric in metrics if metric.group in AT_ONCE]
+        self._next = [metric for metric in metrics if metric.group in NEXT]
+        self._gaps, self._active = gaps, active
+        self._candidates: dict[int, Sequence[Parameter]] = {}  # by optimizer
+        self._places: dict[int, tuple[int, int]] = {}  # by optimizer: of the first with a gradient, and of the turn
+        self._numbers: deque[_Number] = deque(maxlen=MOST_WAITING)
+        self._episodes = 0
+        self._broken = self._next_due = False
+
+    def due(self, planned: Sequence[Metric]) -> list[Metric]:
+        """Return the metrics of a step that starts: those planned, and activations too in the step after a finding."""
+        if not self._next_due:
+            return list(planned)
+        self._next_due = False
+        return [*planned, *(metric for metric in self._next if metric not in planned)]
+
+    def note_loss(self, step: int, given: Mapping[str, Any], on_host: Mapping[str, Any]) -> None:
+        """Take what the loop has logged.
+
+        Args:
+            step: The step that it belongs to.
+            given: The numbers as they were given, which tells their device.
+            on_host: The same, copied or on their way to the host.
+        """
+        value = on_host.get(LOSS)
+        if self._active and value is not None:
+            was = given.get(LOSS)
+            event = arrival(was.device) if isinstance(was, Tensor) and was.is_cuda else None
+            self._numbers.append(_Number(step, f"the logged {LOSS}", value, event))
+
+    def look(self, step: int, optimizer: Any, parameters: Sequence[Parameter], *, scaled: bool) -> Sequence[Metric]:
+        """Look at the gradients that an optimizer is about to use; return the metrics to record at once, if any.
+
+        Args:
+            step: The step.
+            optimizer: The optimizer; None where it is not known.
+            parameters: Those that it updates; taken at its first step.
+            scaled: Whether the gradients still carry the factor of a GradScaler.
+        """
+        if not self._active:
+            return ()
+        if not scaled:
+            self._sum_up(step, optimizer, parameters)
+        there = []
+        while self._numbers and self._numbers[0].is_there:
+            there.append(self._numbers.popleft())
+        broken = [number for number in there if not number.is_finite]
+        begins = bool(broken) and not self._broken
+        if there:
+            self._broken = bool(broken)
+        if not begins or self._episodes == MOST_EPISODES:
+            return ()
+        self._episodes += 1
+        self._next_due = True
+        self._gaps.note(
+            what="values that are not finite",
+            why=f"first seen in {broken[0].of}; weights and gradients of all layers are recorded when it is noticed,"
+            " activations too in the step after",
+            first_step=broken[0].step,
+        )
+        return self._at_once
+
+    def _sum_up(self, step: int, optimizer: Any, parameters: Sequence[Parameter]) -> None:
+        key = id(optimizer)
+        if key not in self._candidates:
+            self._candidates[key] = parameters
+            self._places[key] = 0, 0
+        candidates = self._candidates[key]
+        if not candidates:
+            return
+        first, turn = self._places[key]
+        for _ in range(MOST_TRIES):
+            if self._add_sum(step, candidates[first]):
+                break
+            first = (first + 1) % len(candidates)
+        if step % TURN_EVERY == 0:
+            turn = (turn + 1) % len(candidates)
+            self._add_sum(step, candidates[turn])
+        self._places[key] = first, turn
+
+    def _add_sum(self, step: int, one: Parameter) -> bool:
+        """Take the sum of some entries of a gradient; False if there is no gradient that can be summed up."""
+        parameter = one.value
+        gradient = None if parameter is None else parameter.grad
+        if gradient is None or gradient.layout != torch.strided or hasattr(gradient, "full_tensor"):
+            return False
+        if gradient.is_cuda and torch.cuda.is_current_stream_capturing():
+            return False
+        total = _sum(gradient.detach())
+        event = arrival(gradient.device) if gradient.is_cuda else None
+        self._numbers.append(_Number(step, f"the gradient of {one.name}", total, event))
+        return True
+
+
+def _sum(gradient: Tensor) -> Tensor | float:
+    """Return a number that is finite where the first entries of a gradient are."""
+    part = first_entries(torch.view_as_real(gradient) if gradient.is_complex() else gradient, most=MOST_ENTRIES)
+    if part.is_cuda:
+        return to_host(part.sum(dtype=torch.float64))
+    total = part.sum().item()
+    if math.isfinite(total):
+        return total
+    return 0.0 if part.isfinite().all() else total  # the sum of finite numbers may overflow

@@ -1,0 +1,188 @@
+"""The tables of figures/causes: right on a store whose truth is known, and the committed page is what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.inference.mediators import mediators
+from analysis.inference.run_scores import EQUAL, run_scores
+from dynamics.sweeps.plans.plan import load_plan, shipped_plans
+
+CAUSES = Path(__file__).parents[3] / "figures" / "causes"
+PLANS = ("c1-forward-backward", "c4-scale")
+SLOPE = -0.05  # accuracy lost for a deviation of drift
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"causes_{name}", CAUSES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+tables, committed_store = script("tables"), script("committed_store")
+
+
+def write(store: Path, table: str, run: str, rows: pd.DataFrame) -> None:
+    folder = store / table / f"run={run}"
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), folder / "part-00000001-00000001.parquet")
+
+
+def write_run(store: Path, run: str, *, seed: int, accuracies: dict[int, float], **layer: float) -> None:
+    """Write a finished run: tests at steps, and two layers with a centring each before the last layer."""
+    write(store, "runs", run, pd.DataFrame({"status": ["finished"], "config": [json.dumps({"seed": seed})]}))
+    last = max(accuracies)
+    steps = [(step, "test", 0.5, accuracy) for step, accuracy in accuracies.items()]
+    steps += [(step, "train", 0.5, 0.9) for step in (0, last - 1)]
+    write(store, "steps", run, pd.DataFrame(steps, columns=["step", "split", "loss", "accuracy"]))
+    rows = [
+        (step, name, index, kind, layer["drift"] * 2, 4.0, rank, angle)
+        for step in (0, last - 1)
+        for index, (name, kind, rank, angle) in enumerate(
+            [
+                ("conv", "Conv2d", layer["rank"], layer["angle"]),
+                ("norm", "InterventionalCentring", None, None),
+                ("classifier", "Linear", 1.0, 1.0),
+            ]
+        )
+    ]
+    names = ["step", "layer", "layer_index", "layer_type", "activation_drift", "activation_var"]
+    frame = pd.DataFrame(rows, columns=[*names, "effective_rank", "update_angle"])
+    frame = frame.astype({"layer": "category", "layer_type": "category"})
+    frame.loc[frame["step"] == last - 1, "activation_var"] *= layer["scale"] ** 2
+    frame.loc[frame["step"] == last - 1, "activation_drift"] *= layer["scale"]
+    write(store, "layers", run, frame)
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store of two plans in which accuracy is 0.8 - 0.05 drift, plus an effect of each seed."""
+    store, rng = tmp_path_factory.mktemp("known"), np.random.default_rng(0)
+    arms = {arm: rng.uniform(0, 1, 4) for plan in PLANS for arm in load_plan(plan).arms}
+    for arm, (drift, scale, rank, angle) in arms.items():
+        for seed in range(3):
+            accuracy = 0.8 + SLOPE * drift + 0.01 * seed
+            layer = {"drift": drift, "scale": 1 + scale, "rank": 10 + 9 * rank, "angle": 0.01 + 0.01 * angle}
+            tests = {step: accuracy - 0.1 * (step < 3124) for step in (781, 1562, 2343, 3124)}
+            write_run(store, f"vgg7-{arm}-s{seed}", seed=seed, accuracies=tests, **layer)
+    return store
+
+
+def test_numbers_are_those_of_the_store(known: Path) -> None:
+    numbers = tables.Numbers(known)
+    drift = mediators(known).set_index("run")["drift"]
+    assert numbers("runs") == "27"
+    expected = 100 * (0.8 + SLOPE * drift["vgg7-msn-s0"] + 0.01)
+    assert numbers("accuracy:c1-forward-backward:msn").startswith(f"{expected:.2f} % [")
+    difference = 100 * SLOPE * (drift["vgg7-msn-s0"] - drift["vgg7-sn-s0"])
+    assert numbers("difference:c1-forward-backward:msn:sn").startswith(f"{difference:+.2f} points [")
+    assert numbers("accuracy:c8-plateau:bn") == "not run"
+
+
+def test_the_coefficient_of_the_drift_is_recovered(known: Path) -> None:
+    line = next(line for line in tables.Numbers(known)("between").splitlines() if line.startswith("| drift"))
+    cells = [cell.strip() for cell in line.split("|")]
+    drift = mediators(known).groupby(lambda i: i // 3)["drift"].first()
+    assert float(cells[2]) == pytest.approx(100 * SLOPE * drift.std(), abs=0.01)
+    low, high = map(float, cells[3].split(" to "))
+    assert low <= float(cells[2]) <= high < 0
+
+
+def test_mediators_are_those_that_were_written(known: Path) -> None:
+    found = mediators(known, runs="vgg7-msn-s0").iloc[0]
+    layers = pd.read_parquet(known / "layers" / "run=vgg7-msn-s0").query("step > 0").set_index("layer")
+    norm, conv = layers.loc["norm"], layers.loc["conv"]
+    assert found["drift"] == pytest.approx(norm["activation_drift"] / np.sqrt(norm["activation_var"]))
+    assert found["log_scale"] == pytest.approx(np.log(norm["activation_var"]) / 2)
+    assert found["log_effective_rank"] == pytest.approx(np.log(conv["effective_rank"]))
+    assert found["log_update_angle"] == pytest.approx(np.log(conv["update_angle"]))
+
+
+def test_the_whole_page_can_be_made_and_every_word_of_the_template_is_known(known: Path) -> None:
+    page = tables.rendered(tables.TEMPLATE.read_text(), known)
+    assert "${" not in page
+    assert "| sn-backward |" in page
+    assert "*not run: c8-plateau, 3 arms x 3 seeds*" in page
+    with pytest.raises(ValueError, match=r"\$\{mean:x\}: expected one of arms, differences"):
+        tables.rendered("${mean:x}", known)
+
+
+def test_the_committed_page_is_what_the_committed_store_says() -> None:
+    expected = tables.rendered(tables.TEMPLATE.read_text(), tables.STORE)
+    assert tables.README.read_text() == expected, "run `python figures/causes/tables.py --write`"
+
+
+def test_no_result_is_typed_into_the_template() -> None:
+    prose = re.sub(r"\$\{[^}]*\}", "", tables.TEMPLATE.read_text())
+    assert re.findall(r"\d+\.\d+ ?(?:%|points)", prose) == []
+
+
+def test_the_experiment_reports_its_arms(known: Path) -> None:
+    from dynamics.sweeps.experiments import PlannedExperiment
+    from dynamics.sweeps.reproduce import as_text
+
+    found = PlannedExperiment("two plans", PLANS, {}).results(str(known))
+    assert sorted(found["arm"]) == sorted({f"vgg7-{arm}" for plan in PLANS for arm in load_plan(plan).arms})
+    assert found["runs"].tolist() == [3] * 9
+    assert found["mean"].is_monotonic_decreasing
+    assert as_text(found, title="two plans").row_count == 9
+
+
+def test_every_comparison_is_of_arms_that_the_plan_has() -> None:
+    for plan, pairs in tables.COMPARED.items():
+        assert {arm for pair in pairs for arm in pair} <= set(load_plan(plan).arms), plan
+    assert set(shipped_plans()) - set(tables.COMPARED) == {"c3-source"}
+
+
+def test_equal_steps_are_the_last_that_no_run_is_too_short_for(tmp_path: Path) -> None:
+    layer = {"drift": 0.0, "scale": 1.0, "rank": 1.0, "angle": 1.0}
+    write_run(tmp_path, "a-s0", seed=0, accuracies={10: 0.1, 20: 0.2, 30: 0.3}, **layer)
+    write_run(tmp_path, "b-s0", seed=0, accuracies={10: 0.4, 20: 0.6}, **layer)
+    found = run_scores(tmp_path).set_index("arm")
+    assert found[EQUAL].to_dict() == {"a": 0.2, "b": 0.6}
+    assert found["last_accuracy"].to_dict() == {"a": 0.3, "b": 0.6}
+    assert found.loc["a", "plateau_accuracy"] == 0.3  # steps 21 to 30
+    assert found.loc["a", "best_accuracy"] == 0.3
+    assert found.loc["a", "train_accuracy"] == 0.9
+    write_run(tmp_path, "c-s0", seed=0, accuracies={10: 0.15}, **layer)
+    place = tmp_path / "steps" / "run=c-s0" / "part-00000001-00000001.parquet"
+    steps = pd.read_parquet(place)
+    steps.loc[steps["split"] == "train", "loss"] = np.nan
+    steps.to_parquet(place, index=False)
+    found = run_scores(tmp_path).set_index("arm")  # a run that diverged shortens nobody's
+    assert found[EQUAL].to_dict() == {"a": 0.2, "b": 0.6, "c": 0.15}
+    assert found["diverged"].to_dict() == {"a": False, "b": False, "c": True}
+
+
+def test_a_copy_for_the_repository_has_the_same_rows_and_is_small(tmp_path: Path) -> None:
+    recorded = Path(__file__).parents[1] / "recorded" / "runs"
+    sizes = committed_store.copy_finished(recorded, tmp_path / "copy")
+    before = {run: sum(f.stat().st_size for f in recorded.glob(f"*/run={run}/*.parquet")) for run in sizes}
+    assert sizes
+    assert all(sizes[run] < 0.8 * before[run] for run in sizes)
+    for table in ("layers", "steps", "histograms", "spectra", "runs"):
+        pd.testing.assert_frame_equal(pd.read_parquet(recorded / table), pd.read_parquet(tmp_path / "copy" / table))
+    from dynamics.cli import run as command_line
+
+    assert command_line(["verify", "--store", str(tmp_path / "copy")]) == 0
+
+
+def test_a_run_that_is_not_compacted_is_not_copied(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "x-s0", seed=0, accuracies={10: 0.1}, drift=0.0, scale=1.0, rank=1.0, angle=1.0)
+    part = tmp_path / "a" / "steps" / "run=x-s0" / "part-00000001-00000001.parquet"
+    (part.parent / "part-00000002-00000002.parquet").write_bytes(part.read_bytes())
+    with pytest.raises(ValueError, match="has 2 parts: run `meandrift compact --store"):
+        committed_store.copy_finished(tmp_path / "a", tmp_path / "b")
