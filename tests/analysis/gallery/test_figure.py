@@ -10,7 +10,7 @@ from analysis.gallery.figure import choose, prepare
 
 
 def test_an_unknown_figure_raises_and_lists_those_there_are(small_store: Path) -> None:
-    with pytest.raises(ValueError, match="no figure 'mean-drift'; there are: gradient_sparsity, accuracy, weight_mean"):
+    with pytest.raises(ValueError, match="no figure 'mean-drift'; there are: gradient_sparsity, accuracy, layer_means"):
         analysis.figure("mean-drift", small_store)
 
 

@@ -64,7 +64,7 @@ def test_each_network_gets_figures_of_its_own(make_store: Callable[..., Path], t
 def test_several_processes_draw_what_one_draws(
     small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ["accuracy", "weight_mean", "mean_drift", "overview"]
+    names = ["accuracy", "layer_means", "mean_drift", "overview"]
     here: list[str] = []
     plain = gallery.save
 
@@ -84,7 +84,7 @@ def test_several_processes_draw_what_one_draws(
 def test_a_warning_of_another_process_comes_to_the_caller(make_store: Callable[..., Path], tmp_path: Path) -> None:
     store = make_store(records=2)
     (store / "spectra" / "run=linked").symlink_to(store / "spectra" / "run=bn-s0")  # only the last figure reads spectra
-    names = ["accuracy", "weight_mean", "mean_drift", "spectrum"]
+    names = ["accuracy", "layer_means", "mean_drift", "spectrum"]
     with pytest.warns(UserWarning, match="run=linked. is left out: it is a symbolic link"):
         write_figures(store, tmp_path / "out", only=names, formats=["svg"], workers=2)
 
