@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from probes.schema.printable import printable, say
+
 if TYPE_CHECKING:
     from probes.storage.files import StoreFiles
 
@@ -26,6 +28,14 @@ def _open(store: str) -> StoreFiles:
     return files
 
 
+def _end(failed: list[str]) -> None:
+    """Say what could not be done, after all else was, and exit with status 1 if there is anything."""
+    for reason in failed:
+        say(reason, err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
 @app.command()
 def runs(
     store: Annotated[str, typer.Argument(help="Folder or URL of the store.", show_default=True)] = "runs",
@@ -36,24 +46,28 @@ def runs(
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from probes.storage.listing import KILLED, list_runs
     from probes.storage.strangers import strangers
 
     files = _open(store)
-    rows = list(list_runs(files))
+    damage: list[str] = []
+    rows = list(list_runs(files, damage.append))
     listed = Table("run", "status", "started", "updated", "last step", "device", "rows", "size", box=None)
     listed.columns[0].min_width = max(len(row[0]) for row in rows)  # an id cut short could not be used
     for row in rows:
-        listed.add_row(*row)
+        listed.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(listed)
     if any(row[1] == KILLED for row in rows):
-        typer.echo(
+        say(
             f"note: `meandrift recover --store {quote(store)}` brings what killed writers left into the tables",
             err=True,
         )
+    for fault in damage:
+        say(f"damaged: {fault}", err=True)
     for path, problem in strangers(files):
-        typer.echo(f"left out: {path} {problem}", err=True)
+        say(f"left out: {path} {problem}", err=True)
 
 
 @app.command()
@@ -75,9 +89,9 @@ def recover(
     files.check_known(run or [])
     done = recover_dead(files, run, force=force)
     for recovered in done:
-        typer.echo(str(recovered))
+        say(str(recovered))
     if not done:
-        typer.echo("nothing to recover")
+        say("nothing to recover")
 
 
 @app.command()
@@ -97,17 +111,24 @@ def compact(
     files = _open(store)
     files.check_known(run or [])
     recover_dead(files, run)
+    failed: list[str] = []
     for name in run or files.runs():
         try:
             owner = WriterLock(files.workspace(name))
         except RunIsOwnedError as error:
-            typer.echo(f"left alone: {error}", err=True)
+            say(f"left alone: {error}", err=True)
+            continue
+        except OSError as error:
+            failed.append(f"left as it is: {error}")
             continue
         try:
             for table in compact_run(files, name):
-                typer.echo(f"{name}/{table.table}: {table.before} parts -> {table.after}")
+                say(f"{name}/{table.table}: {table.before} parts -> {table.after}")
+        except OSError as error:
+            failed.append(f"run {name} is left as it is: {error}")
         finally:
             owner.release()
+    _end(failed)
 
 
 @app.command()
@@ -125,9 +146,15 @@ def rm(
 
     files = _open(store)
     files.check_known(run)  # all of them, before the first is gone
+    failed: list[str] = []
     for name in run:
-        remove_run(files, name, force=force)
-        typer.echo(f"deleted {name}")
+        try:
+            remove_run(files, name, force=force)
+        except (OSError, ValueError) as error:
+            failed.append(f"run {name} is not deleted: {error}")
+        else:
+            say(f"deleted {name}")
+    _end(failed)
 
 
 @app.command()
@@ -144,10 +171,10 @@ def verify(
 
     found = verify_store(_open(store), run)
     for fault in found.faults:
-        typer.echo(f"BAD {fault.path}: {fault.problem}")
+        say(f"BAD {fault.path}: {fault.problem}")
     for note in found.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"{found.files} files, {found.rows} rows, {len(found.faults)} faults")
+        say(f"note: {note}")
+    say(f"{found.files} files, {found.rows} rows, {len(found.faults)} faults")
     if found.faults:
         raise typer.Exit(1)
 
@@ -171,4 +198,4 @@ def export(
 
     kind = kind or destination.suffix.removeprefix(".") or "tensorboard"
     rows = export_table(_open(store), destination, table=table, kind=kind, runs=run)
-    typer.echo(f"{rows} rows of {table} -> {destination}")
+    say(f"{rows} rows of {table} -> {destination}")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.ligatures import turn_off_ligatures
+from analysis.plotting.plain_text import write_plain_text
 from analysis.plotting.style import house_style
 from analysis.plotting.tick_labels import write_plainly
 from analysis.reading.selection import Patterns
@@ -101,5 +101,5 @@ class Prepared:
             self.spec.draw(figure, self)
             for axes in figure.axes:
                 write_plainly(axes)
-            turn_off_ligatures(figure)
+            write_plain_text(figure)
         return figure

@@ -128,6 +128,7 @@ _SETTINGS: Any = {
     "axes.formatter.use_mathtext": False,
     "axes.formatter.useoffset": False,
     "text.color": INK,
+    "text.parse_math": False,  # a layer may be named $x
     "lines.linewidth": 1.3,
     "lines.solid_capstyle": "round",
     "legend.frameon": False,

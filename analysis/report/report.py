@@ -30,8 +30,8 @@ def write_report(store: AnyStore, out: str | Path, *, runs: Patterns = None) -> 
 def page(data: dict[str, Any]) -> str:
     """Return the page: the data as JSON inside, the scripts and the style too."""
     folder = files("analysis.report") / "page"
-    # "</" would end the script element early, whatever stands in a run's settings.
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
+    # "<" may end the script element, or keep it from ending, whatever stands in a run's settings.
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     parts = {
         "title": escape(f"{data['store']}: {len(data['runs'])} {'run' if len(data['runs']) == 1 else 'runs'}"),
         "style": (folder / "page.css").read_text(encoding="utf-8"),

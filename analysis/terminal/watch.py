@@ -22,6 +22,7 @@ from analysis.summaries.layer_choice import in_depth_order
 from analysis.terminal.findings_text import as_line
 from analysis.terminal.sparkline import sparkline
 from probes.schema import LAYER, LAYERS, RUN, SPLIT, STEP, STEPS
+from probes.schema.printable import printable
 
 MOST_LAYERS = 24
 FEWEST_LAYERS = 3
@@ -75,13 +76,13 @@ def _steps(store: Store, run: str) -> pd.DataFrame:
 
 
 def _progress(run: pd.Series, steps: pd.DataFrame, *, width: int) -> RenderableType:
-    line = Text.assemble((str(run[RUN]), "bold"), f"  {_state(run)}")
+    line = Text.assemble((printable(run[RUN]), "bold"), printable(f"  {_state(run)}"))
     table = Table("split", "step", "loss", "accuracy", "", box=None, padding=(0, 2, 0, 0))
     for split, rows in steps.groupby(SPLIT, observed=True) if len(steps) else ():
         last = rows.sort_values(STEP).iloc[-1]
         loss = rows["loss"].dropna() if "loss" in rows else pd.Series(dtype=float)
         table.add_row(
-            str(split),
+            Text(printable(split)),
             f"{last[STEP]:,}",
             _number(loss.iloc[-1] if len(loss) else np.nan),
             f"{last['accuracy']:.2%}" if "accuracy" in last and pd.notna(last["accuracy"]) else "",
@@ -101,10 +102,10 @@ def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, most: int, widt
     printed = names if asked is not None else spread_over(names, most=most)
     letters = max(width - BESIDE_SPARKLINE - max(map(len, printed), default=0), LEAST_SPARKLINE)
     title = f"{column}, {len(printed)} of {len(names)} layers, up to step {rows[STEP].max():,}" if names else column
-    table = Table("layer", "", "first", "last", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table("layer", "", "first", "last", title=Text(printable(title)), title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in printed:
         values = rows.loc[rows[LAYER] == name].sort_values(STEP)[column].to_numpy("float64")
-        table.add_row(name, sparkline(values, width=letters), _number(values[0]), _number(values[-1]))
+        table.add_row(Text(printable(name)), sparkline(values, width=letters), _number(values[0]), _number(values[-1]))
     return table
 
 
@@ -152,4 +153,4 @@ def _drawn(draw: Callable[[], RenderableType]) -> RenderableType:
     try:
         return draw()
     except (ValueError, FileNotFoundError) as reason:
-        return Text(f"waiting: {reason}", style="yellow")
+        return Text(f"waiting: {printable(reason)}", style="yellow")

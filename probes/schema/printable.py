@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, invisible formats such as right-to-left overrides, line separators
@@ -35,3 +36,17 @@ def _is_hidden(letter: str) -> bool:
 
 def _escape(letter: str) -> str:
     return letter.encode("unicode_escape").decode("ascii")
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print lines that may hold text from a store, to standard error if ``err``."""
+    print(printable(text, keep="\n"), file=sys.stderr if err else sys.stdout)
+
+
+def without_formula(cell: str) -> str:
+    """Return a cell of a CSV file that no spreadsheet takes for a formula: it gets an apostrophe before it.
+
+    >>> without_formula("=HYPERLINK(1)"), without_formula("conv-1")
+    ("'=HYPERLINK(1)", 'conv-1')
+    """
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell

@@ -7,6 +7,7 @@ from typing import Any
 
 MOST_LETTERS = 16 << 20
 MOST_DEPTH = 64  # levels; a configuration of ours has 32 at most
+MOST_VALUES = 50_000  # a configuration of ours has 20,000 at most
 
 
 def stored_json(text: str, kind: type) -> Any:
@@ -26,17 +27,19 @@ def stored_json(text: str, kind: type) -> Any:
         raise ValueError("is no JSON") from None
     if not isinstance(value, kind):
         raise ValueError(f"is no JSON {kind.__name__}")
-    if _is_deeper(value, MOST_DEPTH):
-        raise ValueError(f"is nested more than {MOST_DEPTH} deep")
+    _check_size(value)
     return value
 
 
-def _is_deeper(value: Any, most: int) -> bool:
-    """Return whether lists and objects are nested in more than so many levels. It does not recurse."""
-    level = [value]
-    for _ in range(most + 1):
+def _check_size(value: Any) -> None:
+    """Refuse lists and objects that are nested in too many levels or hold too many values. It does not recurse."""
+    level, count = [value], 0
+    for _ in range(MOST_DEPTH + 1):
         members = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
         level = [inner for outer in members for inner in outer]
+        count += len(level)
+        if count > MOST_VALUES:
+            raise ValueError(f"holds more than {MOST_VALUES:,} values")
         if not level:
-            return False
-    return True
+            return
+    raise ValueError(f"is nested more than {MOST_DEPTH} deep")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any
 
 from probes import schema
 from probes.storage.columns import RECORDED
@@ -15,14 +16,14 @@ from probes.storage.writer_lock import is_alive
 KILLED = "killed"
 
 
-def list_runs(files: StoreFiles) -> Iterator[tuple[str, ...]]:
+def list_runs(files: StoreFiles, tell: Callable[[str], object] = str) -> Iterator[tuple[str, ...]]:
     """Yield, for each run: id, status, start, last update, last step, device, rows, size of the parts on disk.
 
     Rows in a log count. A run whose row says that it is running, and whose writer is dead, has the status ``killed``.
-    A part that cannot be read shows as ``?`` rows; ``meandrift verify`` says which and why.
+    What cannot be read shows as ``?``, and ``tell`` is told which file it is and why.
     """
     for run in sorted({*files.runs(), *files.workspaces()}):
-        row = read_run_row(files, run)
+        row = _row(files, run, tell)
         last_step = row.get("last_step")
         yield (
             run,
@@ -31,7 +32,7 @@ def list_runs(files: StoreFiles) -> Iterator[tuple[str, ...]]:
             _time(row.get("updated")),
             "-" if last_step is None else f"{last_step:,}",
             str(row.get("device") or "-"),
-            _count(files, run),
+            _count(files, run, tell),
             _size(sum(files.size(table, run) for table in schema.TABLES)),
         )
 
@@ -42,8 +43,16 @@ def _status(files: StoreFiles, run: str, said: str | None) -> str:
     return str(said or "?")
 
 
-def _count(files: StoreFiles, run: str) -> str:
-    total = 0
+def _row(files: StoreFiles, run: str, tell: Callable[[str], object]) -> dict[str, Any]:
+    try:
+        return read_run_row(files, run)
+    except OSError as error:
+        tell(str(error))
+        return {}
+
+
+def _count(files: StoreFiles, run: str, tell: Callable[[str], object]) -> str:
+    total, unknown = 0, False
     for table in RECORDED:
         rows = rows_of(files, table, run)
         total += sum(logged.num_rows for logged in rows.logged)
@@ -51,9 +60,10 @@ def _count(files: StoreFiles, run: str) -> str:
             try:
                 with files.open_part(table, run, name) as part:
                     total += part.metadata.num_rows
-            except OSError:
-                return "?"
-    return f"{total:,}"
+            except OSError as error:
+                tell(str(error))
+                unknown = True
+    return "?" if unknown else f"{total:,}"
 
 
 def _time(moment: datetime | None) -> str:
