@@ -67,7 +67,8 @@ def read_log(content: bytes, table: str) -> LogRows:
     batches: list[pa.RecordBatch] = []
     for first, last in _sound_messages(content, found):
         try:
-            message = pa.ipc.read_message(pa.BufferReader(pa.py_buffer(content).slice(first, last - first)))
+            whole = pa.py_buffer(content[first:last]) if first % 8 else pa.py_buffer(content).slice(first, last - first)
+            message = pa.ipc.read_message(pa.BufferReader(whole))
             if columns is None:
                 columns = _checked_schema(message, table)
             else:
