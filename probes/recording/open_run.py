@@ -19,6 +19,16 @@ from probes.recording.writer import Writer
 from probes.storage.recorder import Recorder
 
 
+_SLOW = (
+    "the store takes rows more slowly than they come, so some are left out. Record more rarely (every=) or write to a "
+    "faster disk"
+)
+
+
+class SlowStoreError(OSError):
+    """So much waits for the store that there is no room for more."""
+
+
 class OpenRun:
     """The open run of a store.
 
@@ -49,14 +59,14 @@ class OpenRun:
         self.place = opening.place(self.name)
 
     def put(self, record: Record) -> None:
-        """Take a record."""
-        if self._writer is not None:
-            self._writer.put(record)
+        """Take a record; one that a slow store leaves no room for is a gap."""
+        if self._writer is not None and not self._writer.put(record):
+            self._gaps.fail("records", SlowStoreError(_SLOW), record.step)
 
     def put_row(self, row: Mapping[str, Any]) -> None:
-        """Take a row of table ``steps``."""
-        if self._writer is not None:
-            self._writer.put_row(dict(row))
+        """Take a row of table ``steps``; one that a slow store leaves no room for is a gap."""
+        if self._writer is not None and not self._writer.put_row(dict(row)):
+            self._gaps.fail("rows of table steps", SlowStoreError(_SLOW), row["step"])
 
     def report(self, step: int) -> None:
         """Tell of failures in the writer's thread."""
