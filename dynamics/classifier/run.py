@@ -17,7 +17,7 @@ from dynamics.classifier.setup import Setup, set_up
 from dynamics.classifier.training import Step, train
 from dynamics.data.batches import in_order
 from dynamics.models.parameter_counts import count_parameters
-from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, restore_random_state, save_checkpoint
+from dynamics.runtime.checkpoint import checkpoint_path, fitting, load_checkpoint, restore_random_state, save_checkpoint
 from dynamics.runtime.events import Began, Ended, Refresh, Scored, Stepped, Watch, unwatched
 from dynamics.runtime.interruption import deferred_interrupt
 from dynamics.runtime.ranks import Ranks, environment, joined
@@ -72,6 +72,9 @@ def run(
     if resume and place.exists():
         saved = load_checkpoint(place, config=config.to_dict(), may_change=config.may_change, device=setup.device)
     start = 0 if saved is None else saved["step"]
+    if saved is not None:  # before the probe supersedes rows: a checkpoint that does not fit costs none
+        with fitting(place):
+            setup.load_state_dict(saved)
     watch = watch if ranks.first else unwatched
     with joined(ranks, device=setup.device), deferred_interrupt() as interrupted:
         probe = Probe(
@@ -90,9 +93,9 @@ def run(
             if not resume and ranks.first:
                 place.unlink(missing_ok=True)  # of a run of that name that was deleted: not to be resumed by mistake
             if saved is not None:
-                setup.load_state_dict(saved)
-                probe.load_state_dict(saved["probe"])
-                restore_random_state(saved["random"])
+                with fitting(place):
+                    probe.load_state_dict(saved["probe"])
+                    restore_random_state(saved["random"])
             watch(Began(name, config.epochs, config.epochs * len(setup.batches), start))
             session = _Session(name, setup, measures, probe, ranks, place, watch, interrupted)
             steps, diverged = session.follow(start)

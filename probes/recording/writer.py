@@ -20,7 +20,7 @@ from probes.recording.step_rows import steps_batch
 from probes.recording.tables.arrow_tables import Tables
 from probes.schema import STEPS
 
-LONGEST_WAIT, SLOW = 0.03, 0.5  # seconds: of a step for room; from which on a store is slow over a block
+LONGEST_WAIT, SLOW = 0.02, 0.5  # seconds: of a step for room; from which on a store is slow over a block
 ROW_BYTES = 1024  # about, of a row of table `steps` as it waits
 Failure = tuple[str, Exception, int, dict[str, Any]]  # metric, exception, step and place
 
