@@ -110,7 +110,7 @@ def other_type(rows: pa.Table, chance: random.Random) -> pa.Table:
     place = chance.randrange(rows.num_columns)
     kinds = [pa.string(), pa.float64(), pa.int32(), pa.list_(pa.int32()), pa.timestamp("us"), pa.bool_(), pa.null()]
     kind = chance.choice(kinds)
-    values = {pa.string(): "word", pa.list_(pa.int32()): [1, 2]}.get(kind, None if kind == pa.null() else 1)
+    values = {pa.string(): "word", pa.list_(pa.int32()): [1, 2], pa.bool_(): True}.get(kind, None if kind == pa.null() else 1)
     return rows.set_column(place, rows.column_names[place], pa.array([values] * rows.num_rows, kind))
 
 
