@@ -106,6 +106,7 @@ def problems(store: Path, *, deleted: bool, may_have: int = STEPS) -> Counter:
     for run in ("a", "other"):
         if run == "a" and deleted and not files.has_run(run):
             continue
+        largest = -1
         for table in TABLES:
             steps = [step for name in files.parts(table, run) for step in steps_of(files, table, run, name)]
             expected = {step: 1 if table == "steps" else len(LAYERS) for step in range(STEPS)}
@@ -113,8 +114,8 @@ def problems(store: Path, *, deleted: bool, may_have: int = STEPS) -> Counter:
             found["lost"] += any(counted[step] < count for step, count in expected.items())
             found["doubled"] += any(counted[step] > expected.get(step, len(LAYERS)) for step in counted)
             found["invented"] += any(step > may_have for step in counted)
-        row = read_run_row(files, run)
-        found["wrong last step"] += row.get("last_step") not in (max(counted), max(counted, default=0))
+            largest = max(largest, *counted)
+        found["wrong last step"] += read_run_row(files, run).get("last_step") != largest
     return found
 
 
@@ -197,13 +198,14 @@ def main() -> None:
     """Parse the command line and print the findings as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=5, help="of each kind")
+    parser.add_argument("--kinds", nargs="*", default=[*WORK, "sigterm"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--result", type=Path, help="write the JSON here too")
     arguments = parser.parse_args()
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     report: dict[str, object] = {"platform": platform.platform(), "seed": arguments.seed}
-    for word in (*WORK, "sigterm"):
+    for word in arguments.kinds:
         folder = Path(tempfile.mkdtemp())
         how = {"kills": arguments.kills, "seed": arguments.seed}
         report[word] = terminate(folder, **how) if word == "sigterm" else torment(word, folder, **how)

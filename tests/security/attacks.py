@@ -42,7 +42,7 @@ def record(store: Path, run: str, *, closed: bool = True, layers: tuple[str, ...
         keys = [
             {"step": step, "layer": name, "layer_index": at, "layer_type": "Conv2d"} for at, name in enumerate(layers)
         ]
-        numbers = {"weight_mean": step / 7, "grad_l2_norm": 1.0, "spectral_norm": 2.0}
+        numbers = {"weight_mean": step / 7, "weight_var": 1.0, "grad_l2_norm": 1.0, "spectral_norm": 2.0}
         recorder.write("layers", pa.RecordBatch.from_pylist([{**key, **numbers} for key in keys]))
         losses = [{"step": step, "epoch": 0, "split": "train", "loss": 1 / (step + 1), "seconds": 0.1 * step}]
         recorder.write("steps", pa.RecordBatch.from_pylist(losses))
