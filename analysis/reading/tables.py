@@ -11,8 +11,8 @@ A value that was not measured is null in the store; a measured NaN is NaN. panda
 from __future__ import annotations
 
 import math
-from functools import reduce
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import pandas as pd
@@ -185,7 +185,7 @@ def _read(
 
 
 def _with_keys(rows: pa.Table, table: str) -> pa.Table:
-    """Return the rows that have a step, a layer and whatever else tells them apart: a writer of ours leaves none out."""
+    """Return the rows that have a step, a layer and whatever else tells them apart."""
     names = key_names(table)
     lacking = [name for name in names if name in rows.column_names and rows[name].null_count]
     if not lacking:

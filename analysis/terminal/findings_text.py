@@ -19,7 +19,8 @@ def as_line(row: dict[str, Any]) -> str:
     """Return a finding as one line: kind, layer or run, message, first step, number of layers."""
     others = row[LAYER_COUNT] - 1
     more = f" (and {others} more {'layer' if others == 1 else 'layers'})" if others > 0 else ""
-    return f"{row[KIND]}: {printable(row[LAYER] or row[RUN])}: {printable(row[MESSAGE])}, from step {row[FROM_STEP]:,}{more}"
+    where = printable(row[LAYER] or row[RUN])
+    return f"{row[KIND]}: {where}: {printable(row[MESSAGE])}, from step {row[FROM_STEP]:,}{more}"
 
 
 def as_paragraphs(found: pd.DataFrame) -> str:

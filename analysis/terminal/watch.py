@@ -102,7 +102,9 @@ def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, most: int, widt
     printed = names if asked is not None else spread_over(names, most=most)
     letters = max(width - BESIDE_SPARKLINE - max(map(len, printed), default=0), LEAST_SPARKLINE)
     title = f"{column}, {len(printed)} of {len(names)} layers, up to step {rows[STEP].max():,}" if names else column
-    table = Table("layer", "", "first", "last", title=Text(printable(title)), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(
+        "layer", "", "first", "last", title=Text(printable(title)), title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
     for name in printed:
         values = rows.loc[rows[LAYER] == name].sort_values(STEP)[column].to_numpy("float64")
         table.add_row(Text(printable(name)), sparkline(values, width=letters), _number(values[0]), _number(values[-1]))

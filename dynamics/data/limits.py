@@ -41,7 +41,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(entry) as file:
-        version = np.lib.format.read_magic(file)  # type: ignore[arg-type]  # a file of a zip archive reads like any
+        version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, kind = header(file)
         count = 1
@@ -50,7 +50,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         if min(shape, default=0) < 0 or file.tell() + count * kind.itemsize != entry.file_size:
             raise ValueError(f"{entry.filename} says it holds {shape} of {kind}, which is not what is there")
     with archive.open(entry) as file:
-        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)  # type: ignore[arg-type]  # as above
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
     return array
 
 

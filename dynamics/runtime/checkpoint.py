@@ -77,8 +77,8 @@ def load_checkpoint(
         device: Where tensors are wanted.
 
     Raises:
-        ValueError: The file is damaged, is no checkpoint of ours, or belongs to a run with other settings (another model,
-            say).
+        ValueError: The file is damaged, is no checkpoint of ours, or belongs to a run with other settings (another
+            model, say).
         UnsafePathError: It is a link or no file.
     """
     try:
@@ -89,7 +89,9 @@ def load_checkpoint(
     except OSError:
         raise
     except Exception as error:  # of a foreign file the unpickler says whatever it stumbled over
-        raise ValueError(f"checkpoint {path} cannot be read ({reason(error)}): remove it to start the run again.") from error
+        raise ValueError(
+            f"checkpoint {path} cannot be read ({reason(error)}): remove it to start the run again."
+        ) from error
     saved = state["config"]
     unlike = [
         f"{name} {saved.get(name)!r}, not {config.get(name)!r}"
@@ -102,7 +104,7 @@ def load_checkpoint(
 
 
 def _checked(content: bytes) -> bytes:
-    """Return a checkpoint without its checksum. Files of earlier versions have none; theirs are those of the zip archive.
+    """Return a checkpoint without its checksum; of files of earlier versions, the zip archive has some.
 
     Raises:
         ValueError: It was changed since it was written, or it is no archive as torch writes them, uncompressed.
@@ -143,7 +145,9 @@ def fitting(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(f"checkpoint {path} does not fit this run ({reason(error)}): remove it to start again.") from error
+        raise ValueError(
+            f"checkpoint {path} does not fit this run ({reason(error)}): remove it to start again."
+        ) from error
 
 
 def random_state() -> dict[str, Any]:

@@ -44,7 +44,9 @@ def stored_run(store: str | PathLike[str], run: str) -> StoredRun | None:
     try:
         settings = stored_json(row["config"] or "{}", dict)
     except ValueError as problem:
-        raise ValueError(f"run {run!r} of store {store} cannot be gone on with or repeated: its config {problem}") from None
+        raise ValueError(
+            f"run {run!r} of store {store} cannot be gone on with or repeated: its config {problem}"
+        ) from None
     return StoredRun(run, str(row["status"]), settings, row["last_step"] or 0)
 
 

@@ -18,7 +18,6 @@ from probes.recording.tables.arrow_tables import Tables
 from probes.recording.writer import Writer
 from probes.storage.recorder import Recorder
 
-
 _SLOW = (
     "the store takes rows more slowly than they come, so some are left out. Record more rarely (every=) or write to a "
     "faster disk"

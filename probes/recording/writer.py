@@ -20,7 +20,8 @@ from probes.recording.step_rows import steps_batch
 from probes.recording.tables.arrow_tables import Tables
 from probes.schema import STEPS
 
-LONGEST_WAIT, SLOW = 0.02, 0.5  # seconds: of a step for room; from which on a store is slow over a block
+LONGEST_WAIT = 0.02  # seconds that a step waits for room
+SLOW = 0.5  # seconds from which on a store is slow over a block
 ROW_BYTES = 1024  # about, of a row of table `steps` as it waits
 Failure = tuple[str, Exception, int, dict[str, Any]]  # metric, exception, step and place
 
@@ -30,8 +31,8 @@ class Writer:
 
     The same thread computes the metrics that records defer. Memory is bounded, and no step waits longer than
     ``LONGEST_WAIT``: while the store takes long over a block, further records are thinned out, the more the more waits,
-    and with ``max_waiting`` bytes waiting none is taken. What was taken is written. Rows that the store refuses, for want of
-    space say, are kept and tried again each second. They are spilled at the end, or when they take more than
+    and with ``max_waiting`` bytes waiting none is taken. What was taken is written. Rows that the store refuses, for
+    want of space say, are kept and tried again each second. They are spilled at the end, or when they take more than
     ``max_refused`` bytes.
     """
 

@@ -25,6 +25,7 @@ CHECKSUMS = {"meandrift.checksums": "crc32"}  # metadata of the schema of a log 
 _CONTINUATION = b"\xff\xff\xff\xff"  # every IPC message begins with it
 _MARK = b"mdCk"
 _TRAILER = struct.Struct("<4sIQ")  # mark, CRC-32, bytes of the body
+_MOST_METADATA = 1 << 24  # bytes, of one message
 _TRIES = 10_000  # places at which a message is looked for behind damage
 _FALSE_SUMS = 16  # marks with a false checksum that are looked at behind one place: each may cost a whole segment
 _HEADER, _COMPRESSION = 2, 3  # fields of the flatbuffers Message and RecordBatch in Arrow's Message.fbs
@@ -84,7 +85,8 @@ def read_log(content: bytes, table: str) -> LogRows:
 
 def _sound_messages(content: bytes, found: LogRows) -> Iterator[tuple[int, int]]:
     """Yield first and last byte of each message that is whole, and note what lies between them."""
-    start, checked = 0, False
+    start = 0
+    checked = b"meandrift.checksums" in content[: 8 + int.from_bytes(content[4:8], "little")]  # of the schema
     while start < len(content):
         end = _end_of_message(content, start, checked=checked)
         if end is None:
@@ -95,7 +97,6 @@ def _sound_messages(content: bytes, found: LogRows) -> Iterator[tuple[int, int]]
             found.faults.append(f"bytes {start} to {following} are damaged")
             start = following
             continue
-        checked = checked or (start == 0 and b"meandrift.checksums" in content[:end])
         yield start, end
         start = end
 
@@ -137,9 +138,18 @@ def _end_if_sound(content: bytes, start: int, place: int) -> int | None:
     return body + trailer[1] if matches else None
 
 
+def _is_last_message(content: bytes, start: int, place: int) -> bool:
+    """Return whether all from ``start`` on is one message with a trailer at ``place``, but for the length it says."""
+    view = memoryview(content)
+    [checksum] = struct.unpack_from("<I", content, place + len(_MARK))
+    return bool(_checksum(view[start + 8 : place], view[place + _TRAILER.size :]) == checksum)
+
+
 def _behind_damage(content: bytes, start: int) -> int | None:
-    """Return where the first message behind damage at ``start`` begins, or the damaged message ends; None if nowhere."""
+    """Return where the message behind damage at ``start`` begins, or the damaged one ends; None if nowhere."""
     place, looked = content.find(_MARK, start + 8), 0
+    if 0 <= place <= len(content) - _TRAILER.size and _is_last_message(content, start, place):
+        return len(content)  # its length is what is damaged
     while place >= 0 and looked < _FALSE_SUMS:  # the bytes before the metadata are damaged, and no others
         end = _end_if_sound(content, start, place)
         if end is not None:
@@ -173,6 +183,8 @@ def _is_unfinished(tail: bytes, *, checked: bool) -> bool:
     if tail[:4] != _CONTINUATION[: len(tail)]:
         return False
     body = 8 + int.from_bytes(tail[4:8], "little")
+    if body > _MOST_METADATA:
+        return False
     if len(tail) < body:
         return True
     trailer = _trailer(tail, body - _TRAILER.size)

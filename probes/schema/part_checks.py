@@ -57,8 +57,8 @@ def schema_problems(table: str, stored: pa.Schema) -> Iterator[str]:
 def reading_problem(table: str, stored: pa.Schema) -> str | None:
     """Return what keeps readers from working with the columns of a part; None if they can.
 
-    Parts of other programs, and of other versions, are read if each declared column is of the right family: words, whole
-    numbers, numbers, times or lists of numbers. Of the others see :func:`is_measured`.
+    Parts of other programs, and of other versions, are read if each declared column is of the right family: words,
+    whole numbers, numbers, times or lists of numbers. Of the others see :func:`is_measured`.
     """
     missing = [name for name in key_names(table) if name not in stored.names]
     if missing:

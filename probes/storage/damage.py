@@ -11,7 +11,16 @@ import pyarrow as pa
 from probes.schema.printable import one_line
 
 # What Arrow and the conversion of its values raise on bytes that make no sense. RecursionError is a RuntimeError.
-_SIGNS = (pa.ArrowException, ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError, struct.error)
+_SIGNS = (
+    pa.ArrowException,
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
 class DamagedFileError(OSError):

@@ -1,7 +1,7 @@
 """Export a table to what other programs want: one Parquet file, CSV, or a TensorBoard log folder.
 
-Rows that stand in a log only, those of a killed or a living writer, are exported like all others. Files that are damaged
-are named and left out.
+Rows that stand in a log only, those of a killed or a living writer, are exported like all others. Files that are
+damaged are named and left out.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def _whole(destination: Path, write: Callable[[Path], int]) -> int:
 
 
 def _joined_schema(files: StoreFiles, table: str, runs: dict[str, RunRows]) -> pa.Schema:
-    """Return the columns of all rows. A part that cannot be read, or contradicts the others, is taken out of ``runs``."""
+    """Return the columns of all rows; take a part that cannot be read, or contradicts the others, out of ``runs``."""
     logged = [rows.schema for own in runs.values() for rows in own.logged]
     joined = pa.unify_schemas(logged, promote_options="permissive") if logged else pa.schema([])
     for run, own in runs.items():

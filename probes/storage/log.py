@@ -2,8 +2,8 @@
 
 A table's log is a row of numbered segments, ``<table>-<number>.arrows``. A segment is a plain Arrow IPC stream (any
 Arrow reader opens it): one schema message, then one message a batch, each given to the kernel in one unbuffered
-write, with a checksum that other readers take for padding (:mod:`probes.schema.log_segment`). It has no end mark: it ends
-where the whole messages end.
+write, with a checksum that other readers take for padding (:mod:`probes.schema.log_segment`). It has no end mark: it
+ends where the whole messages end.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from probes.schema.log_segment import LogRows, read_log, with_checksum
 from probes.storage.columns import RECORDED, log_schema
 from probes.storage.durability import sync
 from probes.storage.safe_files import check_folder, is_regular, make_file, open_regular, read_regular
+
 
 class TableLog:
     """The log of one table: appends batches, hands over finished segments.

@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from probes import schema
 from probes.storage.columns import RECORDED, part_schema
-from probes.storage.files import UNFINISHED, StoreFiles
 from probes.storage.damage import reason
+from probes.storage.files import UNFINISHED, StoreFiles
 from probes.storage.log import find_segments, read_segment
 from probes.storage.parts import fitted
 from probes.storage.removal import erase, is_being_erased
@@ -54,9 +54,7 @@ class Recovered:
 
     def __str__(self) -> str:
         rows = ", ".join(f"{count} rows of {table}" for table, count in self.rows.items()) or "nothing left to do"
-        kept = "".join(
-            f"; {path} was damaged and is kept: the sound rows in it are safe" for path in self.damaged
-        )
+        kept = "".join(f"; {path} was damaged and is kept: the sound rows in it are safe" for path in self.damaged)
         return f"recovered run {self.run!r}: {rows}{kept}"
 
 

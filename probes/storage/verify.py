@@ -13,7 +13,7 @@ from probes import schema
 from probes.schema.part_checks import key_names, schema_problems
 from probes.schema.stored_json import stored_json
 from probes.storage.columns import RECORDED
-from probes.storage.damage import DamagedFileError, naming, reason
+from probes.storage.damage import naming, reason
 from probes.storage.files import StoreFiles
 from probes.storage.key_order import Fault, key_faults
 from probes.storage.log import find_segments, read_segment
@@ -46,8 +46,8 @@ def verify(files: StoreFiles, runs: Iterable[str] | None = None) -> Verified:
     Each Parquet file must be as it was written (its checksum says it), decode, have as many rows as it says, the
     declared columns with their types and a schema version known here. Over a run, no key may come twice, no step before
     an earlier one, and no log segment stand in two parts. A run has one row in `runs`, with JSON that parses. A message
-    in a log has its checksum. A store has no links and no folders whose name is no run's; these are looked for where all
-    runs are verified.
+    in a log has its checksum. A store has no links and no folders whose name is no run's; these are looked for where
+    all runs are verified.
 
     Raises:
         ValueError: One of ``runs`` is not in the store.

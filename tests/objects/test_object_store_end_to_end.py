@@ -49,7 +49,16 @@ def test_every_command_reads_a_store_on_s3(store, tmp_path, capsys):
     assert said("verify", "--store", store).endswith(" 0 faults\n")
     assert "train" in said("watch", store, "--once")
     assert "0 grave" in said("check", store, "--threshold", "dead=1.0")
-    drawn = said("figures", store, "--only", "weight_mean,gradient_histograms,accuracy", "--format", "svg", "--out", str(tmp_path))
+    drawn = said(
+        "figures",
+        store,
+        "--only",
+        "weight_mean,gradient_histograms,accuracy",
+        "--format",
+        "svg",
+        "--out",
+        str(tmp_path),
+    )
     assert {Path(file).name for file in drawn.split()} >= {"weight_mean.svg", "gradient_histograms.svg", "accuracy.svg"}
     assert "report.html" in said("report", store, "-o", str(tmp_path / "report.html"))
     assert "12" in said("query", "SELECT count(*) FROM steps WHERE split = 'test'", "--store", store)

@@ -1,6 +1,5 @@
 """A store on a real S3-compatible server: moto's, where it is installed."""
 
-
 import pandas as pd
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -10,6 +9,7 @@ from probes.storage.files import open_store
 from probes.storage.recorder import Recorder
 from probes.storage.recovery import recover_dead
 from probes.storage.verify import verify
+
 
 def losses(first: int, last: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([{"step": step, "split": "train"} for step in range(first, last)])

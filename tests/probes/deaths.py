@@ -1,7 +1,7 @@
 """Kill what closes, recovers, deletes, compacts or trains a run at random moments, and look what its store has lost.
 
 Each trial works on a copy of a prepared store, in a process of its own that is killed after a random part of the time
-that the work takes. Afterwards the store is recovered, as the next command would do it, and read as a plain reader does.
+that the work takes. Afterwards the store is recovered, as the next command would do it, and read.
 
     python tests/probes/deaths.py --kills 100 --result tests/probes/results/deaths.json
 """

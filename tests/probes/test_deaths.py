@@ -19,7 +19,9 @@ def check(report: dict, kills: int) -> None:
 
 
 def death_report(kills: int) -> dict:
-    done = subprocess.run([sys.executable, str(SCRIPT), "--kills", str(kills)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--kills", str(kills)], capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 

@@ -44,12 +44,12 @@ def test_no_step_waits_for_a_disk_whose_writes_take_half_a_second(tmp_path: Path
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     limits = Limits(max_waiting=200_000, eager=0.0, staleness=0.1)
     alone = train(None, model, optimizer)
+    probe = Probe(model, optimizer, store=tmp_path, run="a", every=1, metrics=["weights", "gradients"], _limits=limits)
+    monkeypatch.setattr(os, "write", slowly)
     with pytest.warns(RuntimeWarning, match="the store takes rows more slowly than they come"):
-        probe = Probe(model, optimizer, store=tmp_path, run="a", every=1, metrics=["weights", "gradients"], _limits=limits)
-        monkeypatch.setattr(os, "write", slowly)
         longest = train(probe, model, optimizer)
-        monkeypatch.undo()
-        probe.close()
+    monkeypatch.undo()
+    probe.close()
     print(f"longest step: {1000 * longest:.1f} ms, without a probe {1000 * alone:.1f} ms")
     assert longest - alone < 0.05
     steps = sorted(set(pd.read_parquet(tmp_path / "layers")["step"]))

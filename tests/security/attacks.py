@@ -32,7 +32,15 @@ from probes.storage.recorder import Recorder
 
 PATIENCE = 60  # seconds
 LAYERS = ("features.0", "features.1")
-WORDS = ["[/b]", "\x1b[2J\x1b]0;owned\x07", "<!--<script>alert(1)</script>", "=HYPERLINK(1)", "$\\frac", "../../x", "‮"]
+WORDS = [
+    "[/b]",
+    "\x1b[2J\x1b]0;owned\x07",
+    "<!--<script>alert(1)</script>",
+    "=HYPERLINK(1)",
+    "$\\frac",
+    "../../x",
+    "\u202e",
+]
 
 
 def record(store: Path, run: str, *, closed: bool = True, layers: tuple[str, ...] = LAYERS) -> None:
@@ -110,7 +118,9 @@ def other_type(rows: pa.Table, chance: random.Random) -> pa.Table:
     place = chance.randrange(rows.num_columns)
     kinds = [pa.string(), pa.float64(), pa.int32(), pa.list_(pa.int32()), pa.timestamp("us"), pa.bool_(), pa.null()]
     kind = chance.choice(kinds)
-    values = {pa.string(): "word", pa.list_(pa.int32()): [1, 2], pa.bool_(): True}.get(kind, None if kind == pa.null() else 1)
+    values = {pa.string(): "word", pa.list_(pa.int32()): [1, 2], pa.bool_(): True}.get(
+        kind, None if kind == pa.null() else 1
+    )
     return rows.set_column(place, rows.column_names[place], pa.array([values] * rows.num_rows, kind))
 
 
@@ -150,8 +160,17 @@ def no_json(rows: pa.Table, chance: random.Random) -> pa.Table:
     names = [name for name in ("config", "versions", "gaps") if name in rows.column_names]
     if not names:
         return extremes(rows, chance)
-    texts = ["{", "[" * 100_000 + "]" * 100_000, "[1, 2]", '"text"', '{"a": ' * 200 + "1" + "}" * 200, '{"run": 1, "status": 2}',
-             '{"model": {"deep": [1]}, "norm": null, "learning_rate": "fast", "epochs": []}', '[null, 7, "gap"]', "9" * 5000]  # fmt: skip
+    texts = [
+        "{",
+        "[" * 100_000 + "]" * 100_000,
+        "[1, 2]",
+        '"text"',
+        '{"a": ' * 200 + "1" + "}" * 200,
+        '{"run": 1, "status": 2}',
+        '{"model": {"deep": [1]}, "norm": null, "learning_rate": "fast", "epochs": []}',
+        '[null, 7, "gap"]',
+        "9" * 5000,
+    ]
     name = chance.choice(names)
     return rows.set_column(rows.column_names.index(name), name, pa.array([chance.choice(texts)] * rows.num_rows))
 
@@ -187,10 +206,13 @@ def bomb_in_log(store: Path) -> None:
     """A log segment of a few kilobytes that unpacks to 300 MB."""
     schema = pa.schema([("step", pa.int64()), ("split", pa.string()), ("loss", pa.float64())])
     rows = pa.record_batch([pa.array([0] * 1_000_000), ["train"] * 1_000_000, pa.array([0.0] * 1_000_000)], schema)
-    with pa.OSFile(str(store / "_writers" / "killed" / "steps-00000077.arrows"), "wb") as sink:
-        with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-            for _ in range(15):
-                writer.write_batch(rows)
+    packed = pa.ipc.IpcWriteOptions(compression="zstd")
+    with (
+        pa.OSFile(str(store / "_writers" / "killed" / "steps-00000077.arrows"), "wb") as sink,
+        pa.ipc.new_stream(sink, schema, options=packed) as writer,
+    ):
+        for _ in range(15):
+            writer.write_batch(rows)
 
 
 def bomb_of_rows(store: Path) -> None:
@@ -263,6 +285,7 @@ def resume_victim(store: Path, out: Path) -> None:
     Recorder(store, "victim", resume="auto").close()
 
 
+FIGURES = "weight_mean,gradient_histograms,accuracy_time"
 READERS: dict[str, list[str]] = {
     "runs": ["runs", "STORE"],
     "verify": ["verify", "--store", "STORE"],
@@ -276,9 +299,9 @@ READERS: dict[str, list[str]] = {
     "check": ["check", "STORE"],
     "tables": ["tables", "STORE", "--format", "tex"],
     "report": ["report", "STORE", "-o", "OUT/report.html"],
-    "figures": ["figures", "STORE", "--only", "weight_mean,gradient_histograms,accuracy_time", "--format", "svg", "--out", "OUT/figures"],
+    "figures": f"figures STORE --only {FIGURES} --format svg --out OUT/figures".split(),
     "from run": ["train", "--from-run", "victim", "--store", "STORE", "--epochs", "0"],
-}  # fmt: skip
+}
 WRITERS: dict[str, list[str] | Callable[[Path, Path], None]] = {
     "new probe": new_probe,
     "resume": resume_victim,
@@ -359,7 +382,7 @@ def attack(
         if raised:
             found["hangs" if raised.endswith("hangs") else "tracebacks"] += 1
             print(f"{name}: {raised}\n")
-        if any(letter in said for letter in "\x1b\x07‮"):
+        if any(letter in said for letter in "\x1b\x07\u202e"):
             found["escapes"] += 1
             print(f"{name}: an escape sequence reached the terminal\n")
         found["outside"] += contents(outside) != before

@@ -50,7 +50,11 @@ def test_every_line_of_the_security_page_names_tests_that_there_are():
 
 
 def test_every_line_of_the_reliability_page_names_tests_that_there_are():
-    lines = [line for line in (ROOT / "docs/reliability.md").read_text().splitlines() if line.startswith("| ") and "`tests/" in line]
+    lines = [
+        line
+        for line in (ROOT / "docs/reliability.md").read_text().splitlines()
+        if line.startswith("| ") and "`tests/" in line
+    ]
     assert len(lines) > 10
     for line in lines:
         for file, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", line):

@@ -63,7 +63,9 @@ def picture(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("content", [picture(40_000, 40_000), picture(9_000, 9_000), b"\x89PNG\r\n\x1a\n", b"", picture(2, 2)[:40]])
+@pytest.mark.parametrize(
+    "content", [picture(40_000, 40_000), picture(9_000, 9_000), b"\x89PNG\r\n\x1a\n", b"", picture(2, 2)[:40]]
+)
 def test_a_picture_whose_header_asks_for_all_memory_is_refused(content: bytes, tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / split / "cat").mkdir(parents=True)
@@ -90,7 +92,15 @@ def test_an_array_that_is_not_what_its_header_says_is_refused(shape: str, tmp_pa
 
 @pytest.mark.parametrize(
     "settings",
-    [{"epochs": "many"}, {"epochs": -1}, {"threads": 10**6}, {"seed": 2**70}, {"norm": None}, {"learning_rate": [1]}, {"x": 1}],
+    [
+        {"epochs": "many"},
+        {"epochs": -1},
+        {"threads": 10**6},
+        {"seed": 2**70},
+        {"norm": None},
+        {"learning_rate": [1]},
+        {"x": 1},
+    ],
 )
 def test_settings_of_a_stored_run_are_checked_for_type_and_range(settings: dict) -> None:
     with pytest.raises(ValueError, match="expected"):

@@ -1,8 +1,8 @@
 """SIGTERM, which schedulers send before SIGKILL: the open probes are closed, then the process ends as it would have.
 
 Only the default action is replaced, while a probe is open: a handler of the user's own, set before or later, stays as
-it is. Such a process does not end by the signal; where it ends by ``sys.exit`` or an exception, the probes are closed as
-at any other end.
+it is. Such a process does not end by the signal; where it ends by ``sys.exit`` or an exception, the probes are closed
+as at any other end.
 """
 
 from __future__ import annotations
