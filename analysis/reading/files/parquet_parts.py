@@ -22,6 +22,7 @@ from probes.schema.printable import one_line
 
 # What Arrow raises on bytes that make no sense; `OSError` too, but for a file that is gone.
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, MemoryError)
+_Columns = tuple[tuple[str, str], ...]
 _BY_RUN = ds.partitioning(pa.schema([(schema.RUN, pa.string())]), flavor="hive")
 
 
@@ -43,7 +44,7 @@ def fragments_of(files: Sequence[str], table: str, filesystem: pafs.FileSystem |
         partitioning=_BY_RUN,
         partition_base_dir=base,
     )
-    verdicts: dict[pa.Schema, str | None] = {}
+    verdicts: dict[_Columns, str | None] = {}
     pairs = zip(files, opened.get_fragments(), strict=True)
     return {path: fragment for path, fragment in pairs if _is_readable(path, fragment, table, filesystem, verdicts)}
 
@@ -53,15 +54,16 @@ def _is_readable(
     fragment: ds.Fragment,
     table: str,
     filesystem: pafs.FileSystem | None,
-    verdicts: dict[pa.Schema, str | None],
+    verdicts: dict[_Columns, str | None],
 ) -> bool:
     try:
         stored = fragment.physical_schema
-        if stored not in verdicts:
-            verdicts[stored] = reading_problem(table, stored)
+        key = _columns(stored)
+        if key not in verdicts:
+            verdicts[key] = reading_problem(table, stored)
         # The size of a file at a URL costs a question to the server: there the footer's own word is taken.
         size = Path(path).stat().st_size if filesystem is None else _packed(fragment.metadata)
-        problem = verdicts[stored] or size_problem(fragment.metadata, size)
+        problem = verdicts[key] or size_problem(fragment.metadata, size)
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
@@ -69,6 +71,11 @@ def _is_readable(
     if problem is not None:
         left_out(path, problem)
     return problem is None
+
+
+def _columns(stored: pa.Schema) -> _Columns:
+    """Return names and types: many parts have the same, and a schema with metadata has no hash in older pyarrow."""
+    return tuple((column.name, str(column.type)) for column in stored)
 
 
 def _packed(metadata: pq.FileMetaData) -> int:
@@ -83,10 +90,10 @@ def joined_schema(fragments: dict[str, ds.Fragment], table: str) -> pa.Schema:
     belong is left out with a warning.
     """
     joined = pa.schema([(schema.RUN, pa.string())])
-    known: set[pa.Schema] = set()
+    known: set[_Columns] = set()
     for path, fragment in list(fragments.items()):
         stored = fragment.physical_schema
-        if stored in known:
+        if _columns(stored) in known:
             continue
         try:
             own = pa.schema([column for column in stored if column.name != schema.RUN], metadata=stored.metadata)
@@ -95,7 +102,7 @@ def joined_schema(fragments: dict[str, ds.Fragment], table: str) -> pa.Schema:
             left_out(path, f"its columns contradict the rest of the table: {one_line(error)}")
             del fragments[path]
         else:
-            known.add(stored)
+            known.add(_columns(stored))
     return _of_numbers(joined, table)
 
 
