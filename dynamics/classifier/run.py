@@ -72,9 +72,7 @@ def run(
     if resume and place.exists():
         saved = load_checkpoint(place, config=config.to_dict(), may_change=config.may_change, device=setup.device)
     start = 0 if saved is None else saved["step"]
-    if saved is not None:  # before the probe supersedes rows: a checkpoint that does not fit costs none
-        with fitting(place):
-            setup.load_state_dict(saved)
+    _load(setup, saved, place)
     watch = watch if ranks.first else unwatched
     with joined(ranks, device=setup.device), deferred_interrupt() as interrupted:
         probe = Probe(
@@ -102,6 +100,13 @@ def run(
     ended = Ended(name, steps, time.monotonic() - began, diverged)
     watch(ended)
     return ended
+
+
+def _load(setup: Setup, saved: dict[str, Any] | None, place: Path) -> None:
+    """Load a checkpoint before the probe supersedes rows, so that one that does not fit costs none."""
+    if saved is not None:
+        with fitting(place):
+            setup.load_state_dict(saved)
 
 
 @dataclass(frozen=True)
