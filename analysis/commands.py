@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from probes.schema.printable import say
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -69,9 +71,9 @@ def figures(
             workers=min(os.cpu_count() or 1, 4),
         )
     for paths in gallery.written.values():
-        typer.echo("  ".join(str(path) for path in paths))
+        say("  ".join(str(path) for path in paths))
     for stem, reason in gallery.refused.items():
-        typer.echo(f"not drawn: {stem}: {reason}", err=True)
+        say(f"not drawn: {stem}: {reason}", err=True)
     if gallery.refused and (wanted or not gallery.written):
         raise typer.Exit(2)
 
@@ -93,11 +95,11 @@ def tables(
 
     book = write_tables(store, only=",".join(only) if only else None, runs=runs, formats=formats.split(","), out=out)
     for text in book.texts if out is None else []:
-        typer.echo(text)
+        say(text)
     for path in book.written:
-        typer.echo(str(path))
+        say(str(path))
     for name, reason in book.refused.items():
-        typer.echo(f"no table {name}: {reason}", err=True)
+        say(f"no table {name}: {reason}", err=True)
     if book.refused and (only or not book.texts):
         raise typer.Exit(2)
 
@@ -121,7 +123,7 @@ def report(
     from analysis.report.report import write_report
 
     written = write_report(store, out, runs=runs)
-    typer.echo(f"{written}  ({written.stat().st_size / 1e6:.1f} MB)")
+    say(f"{written}  ({written.stat().st_size / 1e6:.1f} MB)")
 
 
 def _serve(store: str, runs: str | None, port: int) -> None:
@@ -144,6 +146,7 @@ def query(
 
     Example: `meandrift query "SELECT run, max(accuracy) FROM steps GROUP BY run"`
     """
+    from analysis.csv_text import as_csv
     from analysis.query import query as ask
 
     if not sql.strip():
@@ -151,7 +154,7 @@ def query(
     if formats not in ("table", "csv"):
         raise ValueError(f"format {formats!r}: expected table or csv")
     answer = ask(store, sql)
-    typer.echo(answer.to_csv(index=False) if formats == "csv" else answer.to_string(index=False), nl=formats != "csv")
+    say(as_csv(answer).removesuffix("\n") if formats == "csv" else answer.to_string(index=False))
 
 
 @app.command()
@@ -235,10 +238,10 @@ def check(
 
     found = findings(store, runs=runs, thresholds=Thresholds.parse(threshold or ()))
     if as_json:
-        typer.echo(as_json_text(found))
+        say(as_json_text(found))
     else:
         if len(found):
-            typer.echo(f"{as_paragraphs(found)}\n")
-        typer.echo(counted(found))
+            say(f"{as_paragraphs(found)}\n")
+        say(counted(found))
     if (found[SEVERITY] == GRAVE).any():
         raise typer.Exit(1)

@@ -23,8 +23,8 @@ def query(store: AnyStore, sql: str) -> pd.DataFrame:
         sql: One SELECT (or FROM, WITH, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN) in DuckDB's SQL.
 
     Raises:
-        ValueError: The store has no rows or a part that is no Parquet file, DuckDB is not installed, it refuses the
-            query, or the query is no single SELECT.
+        ValueError: The store has no rows, DuckDB is not installed, it refuses the query, or the query is no single
+            SELECT.
         OSError: The store cannot be read.
     """
     try:
@@ -50,8 +50,17 @@ def _answer(store: Store, sql: str) -> pd.DataFrame:
             connection.execute("SET lock_configuration = true")
             return connection.execute(statement).df()
     except duckdb.IOException:
+        store.leave_out_damaged()
         raise
     except duckdb.Error as error:
         if (part := store.vanished_part()) is not None:  # DuckDB takes a missing file for a pattern, and refuses it
             raise FileNotFoundError(f"{part} went while it was read") from error
+        about_query = (
+            duckdb.BinderException,
+            duckdb.CatalogException,
+            duckdb.ConversionException,
+            duckdb.ParserException,
+        )
+        if not isinstance(error, about_query) and store.leave_out_damaged():
+            raise FileNotFoundError("a damaged part is left out: the rest is read again") from error
         raise ValueError(f"{error} (tables: {', '.join(tables) or 'not all could be opened'})") from error

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from probes.schema.printable import one_line, say
 from probes.storage.platform_needs import UnsupportedPlatformError
 
 COMMANDS = (  # each has a typer app named `app`
@@ -63,8 +64,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("MEANDRIFT_TRACEBACK") or not _is_callers(error):
             raise
-        if message := " ".join(_message(error).split()):  # without a command typer prints the help, and says nothing
-            print(f"error: {message}", file=sys.stderr)
+        if message := one_line(_message(error), most=4000):  # without a command typer prints the help, and says nothing
+            say(f"error: {message}", err=True)
         return USAGE
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from probes.schema.printable import say
+
 if TYPE_CHECKING:
     from probes.storage.files import StoreFiles
 
@@ -39,6 +41,14 @@ def _chosen(store: str, runs: list[str] | None) -> tuple[StoreFiles, list[str] |
     return files, chosen
 
 
+def _end(failed: list[str]) -> None:
+    """Say what could not be done, after all else was, and exit with status 1 if there is anything."""
+    for reason in failed:
+        say(reason, err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
 @app.command()
 def runs(
     store: Annotated[str, typer.Argument(help="Folder or URL of the store.", show_default=True)] = "runs",
@@ -55,18 +65,22 @@ def runs(
     from probes.storage.tags import chosen_runs
 
     files = _open(store)
-    rows = list(list_runs(files, chosen_runs(files, [f"tag:{word}" for word in tag]) if tag else None))
+    damage: list[str] = []
+    chosen = chosen_runs(files, [f"tag:{word}" for word in tag]) if tag else None
+    rows = list(list_runs(files, chosen, damage.append))
     if as_json:
         typer.echo(json.dumps([row.plain() for row in rows], indent=2))
         return
     _print_table([row.words() for row in rows])
     if any(row.status == KILLED for row in rows):
-        typer.echo(
+        say(
             f"note: `meandrift recover --store {quote(store)}` brings what killed writers left into the tables",
             err=True,
         )
+    for fault in damage:
+        say(f"damaged: {fault}", err=True)
     for path, problem in strangers(files):
-        typer.echo(f"left out: {path} {problem}", err=True)
+        say(f"left out: {path} {problem}", err=True)
 
 
 def _print_table(rows: list[dict[str, str]]) -> None:
@@ -117,9 +131,9 @@ def recover(
     files, run = _chosen(store, run)
     done = recover_dead(files, run, force=force)
     for recovered in done:
-        typer.echo(str(recovered))
+        say(str(recovered))
     if not done:
-        typer.echo("nothing to recover")
+        say("nothing to recover")
 
 
 @app.command()
@@ -143,20 +157,27 @@ def compact(
 
     files, run = _chosen(store, run)
     recover_dead(files, run)
+    failed: list[str] = []
     for name in run or files.runs():
         try:
             owner = WriterLock(files.workspace(name))
         except RunIsOwnedError as error:
-            typer.echo(f"left alone: {error}", err=True)
+            say(f"left alone: {error}", err=True)
+            continue
+        except OSError as error:
+            failed.append(f"left as it is: {error}")
             continue
         try:
             if thin:
                 thinned = thin_run(files, name, thin)
                 typer.echo(f"{name}: {thinned.before:,} rows -> {thinned.after:,}")
             for table in compact_run(files, name):
-                typer.echo(f"{name}/{table.table}: {counted(table.before, 'part')} -> {table.after}")
+                say(f"{name}/{table.table}: {counted(table.before, 'part')} -> {table.after}")
+        except OSError as error:
+            failed.append(f"run {name} is left as it is: {error}")
         finally:
             owner.release()
+    _end(failed)
 
 
 @app.command()
@@ -173,9 +194,15 @@ def rm(
     from probes.storage.removal import remove_run
 
     files, chosen = _chosen(store, run)  # all of them, before the first is gone
+    failed: list[str] = []
     for name in chosen or ():
-        remove_run(files, name, force=force)
-        typer.echo(f"deleted {name}")
+        try:
+            remove_run(files, name, force=force)
+        except (OSError, ValueError) as error:
+            failed.append(f"run {name} is not deleted: {error}")
+        else:
+            say(f"deleted {name}")
+    _end(failed)
 
 
 @app.command(name="tag")
@@ -220,9 +247,9 @@ def verify(
         )
     else:
         for fault in found.faults:
-            typer.echo(f"BAD {fault.path}: {fault.problem}")
+            say(f"BAD {fault.path}: {fault.problem}")
         for note in found.notes:
-            typer.echo(f"note: {note}")
+            say(f"note: {note}")
         counts = ((found.files, "file"), (found.rows, "row"), (len(found.faults), "fault"))
         typer.echo(", ".join(counted(count, word) for count, word in counts))
     if found.faults:
@@ -250,4 +277,4 @@ def export(
     kind = kind or destination.suffix.removeprefix(".") or "tensorboard"
     files, chosen = _chosen(store, run)
     rows = export_table(files, destination, table=table, kind=kind, runs=chosen)
-    typer.echo(f"{counted(rows, 'row')} of {table} -> {destination}")
+    say(f"{counted(rows, 'row')} of {table} -> {destination}")

@@ -85,7 +85,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "figures": {"plotting", "reading", "summaries"},
         "inference": {"reading", "summaries"},
         "gallery": {"figures", "plotting", "reading", "summaries", "whole_file"},
-        "paper": {"reading", "summaries", "whole_file"},
+        "paper": {"csv_text", "reading", "summaries", "whole_file"},
         "report": {"findings", "plotting", "reading", "summaries", "whole_file"},
         "terminal": {"findings", "reading", "summaries"},
     },

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import write_title
@@ -16,8 +16,10 @@ from analysis.plotting.panel_grid import panels
 from analysis.reading.sample_grids import PATH, sample_grids
 from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from probes.schema import RUN, STEP, STEPS
+from probes.schema.printable import one_line
 
 IMAGE_SIZE = 32  # pixels of one image in a grid, which has no gaps
+MOST_PIXELS = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,15 @@ def read_grid(path: Path, *, rows: int, columns: int) -> np.ndarray:
     """Return the first rows and columns of a grid as RGB, ``(rows * 32, columns * 32, 3)``, floats in 0..1.
 
     A grid with fewer is returned whole.
+
+    Raises:
+        ValueError: The file is no picture, or one that would fill the memory.
     """
-    picture = matplotlib.image.imread(path)
-    return picture[: rows * IMAGE_SIZE, : columns * IMAGE_SIZE, :3]
+    try:
+        with Image.open(path) as grid:
+            if grid.width * grid.height > MOST_PIXELS:
+                raise ValueError(f"it says it has {grid.width:,} x {grid.height:,} pixels, no grid of ours is so large")
+            picture = np.asarray(grid.convert("RGB"), dtype="float32") / 255
+    except Exception as error:  # Pillow raises SyntaxError, struct.error, zlib.error and more on broken files
+        raise ValueError(f"sample grid {path} cannot be read: {one_line(error)}") from error
+    return picture[: rows * IMAGE_SIZE, : columns * IMAGE_SIZE]

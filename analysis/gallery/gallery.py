@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -21,7 +22,9 @@ from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import Steps, layer_names, records
 from analysis.summaries.naming.layer_groups import Groups
 from probes import schema
+from probes.schema.printable import one_line
 
+_LONGEST_WORD = 40  # letters of a setting in a file name, before its digest
 FEW = 4  # figures that are drawn sooner than a second process has started
 _Part = tuple[str, str, list[str]]  # figure, file stem, runs
 _Drawn = tuple[str, list[Path], str | None]  # file stem, files written, why it could not be drawn
@@ -128,6 +131,8 @@ class _Task:
             return stem, save(ready, self.store, self.out, stem=stem, formats=self.formats), None
         except ValueError as reason:
             return stem, [], str(reason)
+        except (ArithmeticError, LookupError, TypeError, OSError) as fault:  # values that make no sense, in a store
+            return stem, [], f"{type(fault).__name__}: {one_line(fault)}"
 
     def _naming(self, name: str) -> dict[str, Any]:
         """Return the layers' names and groups; those of single numbers a layer alone have groups."""
@@ -168,11 +173,20 @@ def _parts(name: str, runs: pd.DataFrame) -> list[tuple[str, list[str]]]:
     if FIGURES[name].across_models or not varying:
         return [(name, list(runs[schema.RUN]))]
     parts: dict[str, list[str]] = {}
+    words = {key: _file_words(runs[key]) for key in varying}
     for row in records(runs):
-        stem = name + "".join(f".{_file_word(row[key])}" for key in varying)
+        stem = name + "".join(f".{words[key][str(row[key])]}" for key in varying)
         parts.setdefault(stem, []).append(row[schema.RUN])
     return list(parts.items())
 
 
-def _file_word(value: object) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in str(value))
+def _file_words(values: Iterable[object]) -> dict[str, str]:
+    """Return a word for a file name for each value: no separator, not long, and another for each."""
+    found: dict[str, str] = {}
+    for value in dict.fromkeys(map(str, values)):
+        word = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in value)
+        if len(word) > _LONGEST_WORD or word in found.values():
+            digest = hashlib.sha256(value.encode(errors="replace")).hexdigest()[:8]
+            word = f"{word[:_LONGEST_WORD]}-{digest}"
+        found[value] = word
+    return found

@@ -11,6 +11,7 @@ from analysis.paper.table_text import WRITERS
 from analysis.reading.selection import Patterns, matching
 from analysis.reading.store import AnyStore, Store
 from analysis.whole_file import write_whole
+from probes.schema.printable import one_line
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ def write_tables(
             table = TABLES[name](opened, runs=runs)
         except ValueError as reason:
             book.refused[name] = str(reason)
+            continue
+        except (ArithmeticError, LookupError, TypeError) as fault:  # values that make no sense, in a store
+            book.refused[name] = f"{type(fault).__name__}: {one_line(fault)}"
             continue
         caption = f"{NUMBERS[name]}: {CAPTIONS[name]}"
         texts = {extension: WRITERS[extension](table, caption=caption) for extension in formats}

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 
 import pandas as pd
 
+from analysis.csv_text import as_csv
 from analysis.summaries.norm_names import norm_label
+from probes.schema.printable import printable
 
 
 def to_markdown(table: pd.DataFrame, *, caption: str) -> str:
     """Return a Markdown table under its caption."""
-    head, *rows = _cells(table)
+    head, *rows = [[_in_markdown(cell) for cell in line] for line in _cells(table)]
     lines = [head, [":--" if _is_text(table[name]) else "--:" for name in table.columns], *rows]
     return f"**{caption}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _in_markdown(cell: str) -> str:
+    """Return a cell that ends no row and is no HTML."""
+    return escape(printable(cell), quote=False).replace("|", "\\|")
 
 
 def to_latex(table: pd.DataFrame, *, caption: str) -> str:
@@ -29,7 +37,7 @@ def to_latex(table: pd.DataFrame, *, caption: str) -> str:
 
 def to_csv(table: pd.DataFrame, *, caption: str) -> str:  # noqa: ARG001  # the three writers share one signature
     """Return CSV with full names and plain numbers; a caption has no place in it."""
-    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    return as_csv(table, float_format="%.9g")
 
 
 WRITERS: dict[str, Callable[..., str]] = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
@@ -70,6 +78,13 @@ def _cell(value: object, *, percent: bool, sign: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    for letter in "&%_#":
-        text = text.replace(letter, f"\\{letter}")
-    return text.replace("–", "--")
+    """Return a text in which LaTeX sees no command."""
+    return "".join(_LATEX.get(letter, letter) for letter in printable(text))
+
+
+_LATEX = {letter: f"\\{letter}" for letter in "&%_#{}$"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+}

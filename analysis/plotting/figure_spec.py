@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.ligatures import turn_off_ligatures
 from analysis.plotting.notebook_figure import NotebookFigure
 from analysis.plotting.page import write_setting
+from analysis.plotting.plain_text import write_plain_text
 from analysis.plotting.setting import setting_line
 from analysis.plotting.style import house_style
 from analysis.plotting.tick_labels import write_plainly
@@ -113,5 +113,5 @@ class Prepared:
             write_setting(figure, " · ".join(part for part in (setting_line(self.runs), self.shown) if part))
             for axes in figure.axes:
                 write_plainly(axes)
-            turn_off_ligatures(figure)
+            write_plain_text(figure)
         return figure

@@ -129,6 +129,7 @@ _SETTINGS: Any = {
     "axes.formatter.useoffset": False,
     "mathtext.fontset": "dejavusans",
     "text.color": INK,
+    "text.parse_math": False,  # a layer may be named $x
     "lines.linewidth": 1.3,
     "lines.solid_capstyle": "round",
     "legend.frameon": False,

@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.reading.files.local_files import left_out
 from analysis.reading.selection import Patterns, abbreviated
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import load, records
 from probes import schema
+from probes.schema.stored_json import stored_json
 
 _STORED = {schema.RUN, *(column.name for column in schema.RUNS_COLUMNS)}
 
@@ -22,16 +24,44 @@ def runs(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     A nested configuration gives dotted columns (``optimizer.momentum``). A key that some runs lack is null there. A key
     named like one of the table's own columns becomes ``config_<key>``. A list is its JSON text, ``[0.9, 0.999]``, which
     can be grouped by and compared. A run that has rows in other tables only has nulls.
+    What is no JSON in a run's row is null, with a warning that names the run.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: The store is empty, no run matches, or a configuration is not a JSON object.
+        ValueError: The store is empty, or no run matches.
     """
     opened = Store.open(store)
-    table = opened.retrying(lambda: _rows(opened, runs))
+    table = _readable(opened.retrying(lambda: _rows(opened, runs)))
     settings = pd.DataFrame([config_of(row) for row in records(table)], index=table.index)
     settings = settings.rename(columns={key: f"config_{key}" for key in settings.columns if key in _STORED})
+    settings = settings.loc[:, ~settings.columns.duplicated()]
     return pd.concat([table.drop(columns="config", errors="ignore"), settings], axis="columns")
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a run, with null in place of a text that is not the JSON it should be."""
+    repeated = table[schema.RUN].duplicated()
+    for run in table.loc[repeated, schema.RUN].unique():
+        left_out(f"row of run {run}", "it is not the first of this run")
+    table = table[~repeated].reset_index(drop=True)
+    for name, kind in (("config", dict), ("versions", dict), ("gaps", list)):
+        if name in table:
+            texts = zip(table[schema.RUN], table[name], strict=True)
+            table[name] = pd.Series([_sound(run, name, text, kind) for run, text in texts], table.index, dtype=object)
+    return table
+
+
+def _sound(run: str, name: str, text: Any, kind: type) -> str | None:
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        value = stored_json(text, kind)
+    except ValueError as problem:
+        left_out(f"{name} of run {run}", f"it {problem}")
+        return None
+    if kind is list and not all(isinstance(one, dict) for one in value):
+        return json.dumps([one for one in value if isinstance(one, dict)])
+    return text
 
 
 def _rows(store: Store, runs: Patterns) -> pd.DataFrame:
@@ -78,10 +108,7 @@ def config_of(row: dict[str, Any]) -> dict[str, Any]:
     text = row.get("config")
     if not isinstance(text, str) or not text:
         return {}
-    config = json.loads(text)
-    if not isinstance(config, dict):
-        raise ValueError(f"run {row[schema.RUN]!r}: its config is {text[:60]!r}; expected a JSON object")
-    return _flat(config)
+    return _flat(stored_json(text, dict))
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,10 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 
 from analysis.reading.files import recorded_rows, remote_parts
-from analysis.reading.files.local_files import existing_store
+from analysis.reading.files.local_files import existing_store, left_out
+from analysis.reading.files.parquet_parts import damage_of
 from analysis.reading.files.recorded_rows import RunRows
 from analysis.reading.selection import Patterns, abbreviated, as_list, matching
 from analysis.reading.table_dataset import united
@@ -42,6 +44,9 @@ class Store:
         self._runs: dict[str, list[str]] = {}
         self._rows: dict[tuple[str, tuple[str, ...]], list[RunRows]] = {}
         self._datasets: dict[tuple[str, tuple[str, ...]], ds.Dataset] = {}
+        self._remote: dict[str, dict[str, list[str]]] = {}
+        self._sets: dict[str, frozenset[str]] = {}
+        self._damaged: set[str] = set()
 
     @classmethod
     def open(cls, store: AnyStore) -> Store:
@@ -94,7 +99,7 @@ class Store:
             if self.folder is not None:
                 self._runs[table] = recorded_rows.runs_of(self.folder, table)
             else:
-                self._runs[table] = sorted(remote_parts.parts_by_run(self._filesystem, f"{self._root}/{table}"))
+                self._runs[table] = sorted(self._remote_parts(table))
         return self._runs[table]
 
     def run_ids(self, runs: Patterns = None) -> list[str]:
@@ -126,12 +131,13 @@ class Store:
         if key not in self._rows:
             listed = self._listed_with(*key)
             if listed is not None:  # once for many runs, and not anew for each
-                self._rows[key] = [rows for rows in listed if rows.run in key[1]]
+                found = [rows for rows in listed if rows.run in key[1]]
             elif self.folder is not None:
-                self._rows[key] = recorded_rows.find_rows(self.folder, *key)
+                found = recorded_rows.find_rows(self.folder, *key)
             else:
-                found = remote_parts.parts_by_run(self._filesystem, f"{self._root}/{table}")
-                self._rows[key] = [RunRows(run, found[run], []) for run in key[1] if run in found]
+                parts = self._remote_parts(table)
+                found = [RunRows(run, parts[run], []) for run in key[1] if run in parts]
+            self._rows[key] = [sound for rows in found if (sound := rows.without(self._damaged)) is not None]
         return self._rows[key]
 
     def _listed_with(self, table: str, runs: tuple[str, ...]) -> list[RunRows] | None:
@@ -153,15 +159,19 @@ class Store:
             raise ValueError(self._nothing_found(table, runs))
         key = table, tuple(rows.run for rows in found)
         if key not in self._datasets:
-            self._datasets[key] = united(found, table, self._filesystem)
+            dataset = united(found, table, self._filesystem)
+            if dataset is None:
+                raise ValueError(self._nothing_found(table, runs))
+            self._datasets[key] = dataset
         return self._datasets[key]
 
     def retrying(
         self, read: Callable[[], _Found], *, vanished: tuple[type[Exception], ...] = (FileNotFoundError,)
     ) -> _Found:
-        """Return what ``read`` returns; list the store anew and read again where a part vanished meanwhile.
+        """Return what ``read`` returns; read again without damaged parts, or after another listing where one vanished.
 
-        A run that is flushed or closed replaces small parts by larger ones between the listing and the reading.
+        A run that is flushed or closed replaces small parts by larger ones between the listing and the reading. A part
+        whose damage shows as it is read is left out with a warning.
 
         Args:
             read: Reads from this store.
@@ -175,7 +185,21 @@ class Store:
                 if attempt == _ATTEMPTS - 1 or not self.exists():
                     raise
                 time.sleep(0.05 * 2**attempt)
+            except (pa.ArrowException, UnicodeDecodeError, OSError, MemoryError, OverflowError):
+                if not self.leave_out_damaged():
+                    raise
         raise AssertionError("unreachable")
+
+    def leave_out_damaged(self) -> bool:
+        """Read all listed parts, leave out those that are damaged, and return whether there are any."""
+        listed = {part for found in self._rows.values() for rows in found for part in rows.parts}
+        for part in sorted(listed - self._damaged):
+            if (damage := damage_of(part, self._filesystem)) is not None:
+                left_out(part, damage)
+                self._damaged.add(part)
+        if listed & self._damaged:
+            self._forget()
+        return bool(listed & self._damaged)
 
     def vanished_part(self) -> str | None:
         """Return a part that was listed and is not there any more, or None; looked for in folders only."""
@@ -197,14 +221,23 @@ class Store:
         )
 
     def _forget(self) -> None:
-        for listed in (self._runs, self._rows, self._datasets):
+        for listed in (self._runs, self._rows, self._datasets, self._remote, self._sets):
             listed.clear()
+
+    def _remote_parts(self, table: str) -> dict[str, list[str]]:
+        if table not in self._remote:
+            self._remote[table] = remote_parts.parts_by_run(self._filesystem, f"{self._root}/{table}")
+        return self._remote[table]
 
     def _chosen(self, table: str, runs: Patterns) -> list[str]:
         there = self.runs_of(table)
         if not there:
             return []
         runs = self._with_tags(runs)
+        if table not in self._sets:
+            self._sets[table] = frozenset(there)
+        if isinstance(runs, str) and runs in self._sets[table]:
+            return [runs]  # as findings ask, run by run: no look at all the others each time
         with suppress(ValueError):
             return matching(runs, there, what="run")
         # A run of the store need not have rows in every table; only one that is in none is a mistake.

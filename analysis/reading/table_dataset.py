@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,17 +10,17 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
+from analysis.reading.files.parquet_parts import fragments_of, joined_schema
 from analysis.reading.files.recorded_rows import RunRows, Segment, fitting
 from probes import schema
 
-BY_RUN = ds.partitioning(pa.schema([(schema.RUN, pa.string())]), flavor="hive")
 
-
-def united(found: Sequence[RunRows], table: str, filesystem: pafs.FileSystem | None = None) -> ds.Dataset:
+def united(found: Sequence[RunRows], table: str, filesystem: pafs.FileSystem | None = None) -> ds.Dataset | None:
     """Return rows of a table, with the column ``run`` and every column that a part or a log of the runs has.
 
     Rows come run by run, in the order in which they were recorded. Those of the log are in memory, and as they would be
-    in a part: words are dictionary-encoded, absent columns null.
+    in a part: words are dictionary-encoded, absent columns null. Parts and segments that cannot be read are left out
+    with a warning; None if nothing else is there.
 
     Args:
         found: Where the rows stand; at least one run.
@@ -32,29 +31,13 @@ def united(found: Sequence[RunRows], table: str, filesystem: pafs.FileSystem | N
         FileNotFoundError: A part went while it was opened.
         NewerSchemaError: A part was written under a later schema version.
     """
-    parts = _parts([part for rows in found for part in rows.parts], filesystem)
-    if parts is not None and not any(rows.segments for rows in found):
-        return parts
+    fragments = fragments_of([part for rows in found for part in rows.parts], table, filesystem)
+    stored = joined_schema(fragments, table)
     logged = [_as_in_a_part(segment, table) for rows in found for segment in rows.segments]
-    kept, whole = fitting(logged, parts.schema if parts is not None else pa.schema([]))
-    return _together(found, parts, {segment.path: _fitted(segment.rows, whole) for segment in kept}, whole)
-
-
-def _parts(files: list[str], filesystem: pafs.FileSystem | None) -> ds.FileSystemDataset | None:
-    if not files:
+    kept, whole = fitting(logged, stored if fragments else pa.schema([]))
+    if not fragments and not kept:
         return None
-    # Only what stands below the table is a partition: the store may lie in a folder named lr=0.5, or run=3.
-    table = files[0].replace(os.sep, "/").rsplit("/", 2)[0]
-    dataset = ds.dataset(files, filesystem=filesystem, format="parquet", partitioning=BY_RUN, partition_base_dir=table)
-    # A column that began to be recorded later is absent from earlier parts: take the union, absent means null.
-    fragments = list(dataset.get_fragments())
-    whole = schema.unified([dataset.schema, *map(_checked, fragments)])
-    return ds.FileSystemDataset(fragments, whole, dataset.format, dataset.filesystem)
-
-
-def _checked(fragment: ds.ParquetFileFragment) -> pa.Schema:
-    schema.check_readable(fragment.physical_schema.metadata, fragment.path)
-    return fragment.physical_schema
+    return _together(found, fragments, {segment.path: _fitted(segment.rows, whole) for segment in kept}, whole)
 
 
 def _as_in_a_part(segment: Segment, table: str) -> Segment:
@@ -77,23 +60,21 @@ def _fitted(rows: pa.Table, whole: pa.Schema) -> pa.Table:
 
 
 def _together(
-    found: Sequence[RunRows], parts: ds.FileSystemDataset | None, logged: dict[Path, pa.Table], whole: pa.Schema
+    found: Sequence[RunRows], fragments: Mapping[str, ds.Fragment], logged: Mapping[Path, pa.Table], whole: pa.Schema
 ) -> ds.Dataset:
     """Return parts and logs in the order of runs; neighbouring parts make one dataset, for there may be many."""
-    fragments = iter(parts.get_fragments() if parts is not None else ())
     pieces: list[ds.Dataset] = []
     pending: list[ds.Fragment] = []
     for rows in found:
-        pending += [next(fragments) for _ in rows.parts]
+        pending += [fragments[part] for part in rows.parts if part in fragments]
         in_log = [logged[segment.path] for segment in rows.segments if segment.path in logged]
         if in_log:
-            pieces += [_of_fragments(pending, parts, whole)] if pending else []
+            pieces += [_of_fragments(pending, whole)] if pending else []
             pieces.append(ds.InMemoryDataset(pa.concat_tables(in_log)))
             pending = []
-    pieces += [_of_fragments(pending, parts, whole)] if pending else []
-    return ds.UnionDataset(whole, pieces)
+    pieces += [_of_fragments(pending, whole)] if pending else []
+    return pieces[0] if len(pieces) == 1 else ds.UnionDataset(whole, pieces)
 
 
-def _of_fragments(fragments: list[ds.Fragment], parts: ds.FileSystemDataset | None, whole: pa.Schema) -> ds.Dataset:
-    assert parts is not None
-    return ds.FileSystemDataset(fragments, whole, parts.format, parts.filesystem)
+def _of_fragments(fragments: list[ds.Fragment], whole: pa.Schema) -> ds.Dataset:
+    return ds.FileSystemDataset(fragments, whole, fragments[0].format, fragments[0].filesystem)

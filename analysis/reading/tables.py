@@ -12,21 +12,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from analysis.reading.files.local_files import left_out
 from analysis.reading.selection import Patterns, abbreviated, matching
 from analysis.reading.store import AnyStore, Store
 from probes import schema
 from probes.schema import Column
+from probes.schema.part_checks import key_names
 
 Steps = tuple[int | None, int | None] | None
 # pyarrow's defaults read whole files ahead, 16 batches at a time: 60 MB for an answer of half a megabyte.
 FRUGALLY: dict[str, Any] = {
-    "fragment_scan_options": ds.ParquetFragmentScanOptions(pre_buffer=False),
+    "fragment_scan_options": ds.ParquetFragmentScanOptions(pre_buffer=False, page_checksum_verification=True),
     "batch_readahead": 2,
     "fragment_readahead": 1,
     "batch_size": 1 << 15,
@@ -199,7 +203,7 @@ def _read(
 ) -> pd.DataFrame:
     wanted = _wanted_columns(dataset.schema, table, columns, measured)
     chosen = _row_filter(dataset, layers, steps, measured)
-    rows = dataset.to_table(columns=wanted, filter=chosen, **FRUGALLY)
+    rows = _with_keys(dataset.to_table(columns=wanted, filter=chosen, **FRUGALLY), table)
     place = rows.schema.get_field_index(schema.RUN)
     rows = rows.set_column(place, schema.RUN, rows.column(place).dictionary_encode())
     ordered = {name: _by_depth(rows, name) for name, index in _INDEX.items() if {name, index} <= set(rows.column_names)}
@@ -207,6 +211,17 @@ def _read(
     for name, names in ordered.items():  # categories in depth order: a pivot's columns come from input to output
         frame[name] = frame[name].cat.set_categories(names)
     return frame
+
+
+def _with_keys(rows: pa.Table, table: str) -> pa.Table:
+    """Return the rows that have a step, a layer and whatever else tells them apart."""
+    names = key_names(table)
+    lacking = [name for name in names if name in rows.column_names and rows[name].null_count]
+    if not lacking:
+        return rows
+    kept = rows.filter(reduce(pc.and_, (pc.is_valid(rows[name]) for name in lacking)))
+    left_out(f"{rows.num_rows - kept.num_rows} rows of table {table}", f"they have no {' or no '.join(lacking)}")
+    return kept
 
 
 def _keys(table: str) -> list[str]:

@@ -12,13 +12,15 @@ from analysis.findings import CAUSE, FROM_STEP, KIND, LAYER_COUNT, MESSAGE, REME
 from analysis.findings.finding import COLUMN
 from analysis.reading.tables import records
 from probes.schema import LAYER, RUN
+from probes.schema.printable import printable
 
 
 def as_line(row: dict[str, Any]) -> str:
     """Return a finding as one line: kind, layer or run, message, first step, number of layers."""
     others = row[LAYER_COUNT] - 1
     more = f" (and {others} more {'layer' if others == 1 else 'layers'})" if others > 0 else ""
-    return f"{row[KIND]}: {row[LAYER] or row[RUN]}: {row[MESSAGE]}, from step {row[FROM_STEP]:,}{more}"
+    where = printable(row[LAYER] or row[RUN])
+    return f"{row[KIND]}: {where}: {printable(row[MESSAGE])}, from step {row[FROM_STEP]:,}{more}"
 
 
 def as_log(row: dict[str, Any]) -> str:
@@ -34,7 +36,7 @@ def as_paragraphs(found: pd.DataFrame) -> str:
 def _paragraph(row: dict[str, Any]) -> str:
     others = row[LAYER_COUNT] - 1
     more = f" and {others} more" if others > 0 else ""
-    where = f", layer {row[LAYER]}{more}" if row[LAYER] else ""
+    where = f", layer {printable(row[LAYER])}{more}" if row[LAYER] else ""
     steps = (
         f"step {row[FROM_STEP]:,}"
         if row[FROM_STEP] == row[TO_STEP]
@@ -43,7 +45,7 @@ def _paragraph(row: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{row[SEVERITY]}: {row[KIND]} in run {row[RUN]}{where}, {steps}",
-            f"  seen:   {row[MESSAGE]} (column {row[COLUMN]})",
+            f"  seen:   {printable(row[MESSAGE])} (column {row[COLUMN]})",
             f"  cause:  {row[CAUSE]}",
             f"  remedy: {row[REMEDY]}",
         ]

@@ -23,6 +23,7 @@ from analysis.summaries.layer_choice import in_depth_order
 from analysis.terminal.findings_text import as_line
 from analysis.terminal.sparkline import sparkline
 from probes.schema import LAYER, LAYERS, RUN, SPLIT, STEP, STEPS
+from probes.schema.printable import printable
 
 MOST_LAYERS = 24
 FEWEST_LAYERS = 3
@@ -71,7 +72,7 @@ def _chosen(store: Store, run: str | None) -> pd.Series:
 
 
 def _progress(store: Store, run: pd.Series, *, width: int) -> RenderableType:
-    line = Text.assemble((str(run[RUN]), "bold"), f"  {_state(run)}")
+    line = Text.assemble((printable(run[RUN]), "bold"), printable(f"  {_state(run)}"))
     table = Table("split", "step", "loss", "accuracy", "", box=None, padding=(0, 2, 0, 0))
     columns = fields_if_any(store, STEPS, runs=run[RUN])
     steps = load(store, STEPS, columns=[], runs=run[RUN]) if columns else pd.DataFrame(columns=[STEP, SPLIT])
@@ -79,7 +80,7 @@ def _progress(store: Store, run: pd.Series, *, width: int) -> RenderableType:
     for split, rows in steps.groupby(SPLIT, observed=True):
         loss, accuracy = (_of_split(logged.get(name), split) for name in ("loss", "accuracy"))
         table.add_row(
-            str(split),
+            Text(printable(split)),
             f"{rows[STEP].max():,}",
             _number(loss[-1]) if len(loss) else "",
             f"{accuracy[-1]:.2%}".replace("nan%", "NaN") if len(accuracy) else "",
@@ -110,10 +111,12 @@ def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, most: int, widt
     printed = names if asked is not None else spread_over(names, most=most)
     letters = max(width - BESIDE_SPARKLINE - max(map(len, printed), default=0), LEAST_SPARKLINE)
     title = f"{column}, {len(printed)} of {len(names)} layers, up to step {rows[STEP].max():,}" if names else column
-    table = Table("layer", "", "first", "last", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(
+        "layer", "", "first", "last", title=Text(printable(title)), title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
     for name in printed:
         values = rows.loc[rows[LAYER] == name].sort_values(STEP)[column].to_numpy("float64")
-        table.add_row(name, sparkline(values, width=letters), _number(values[0]), _number(values[-1]))
+        table.add_row(Text(printable(name)), sparkline(values, width=letters), _number(values[0]), _number(values[-1]))
     return table
 
 
@@ -164,4 +167,4 @@ def _drawn(draw: Callable[[], RenderableType]) -> RenderableType:
     try:
         return draw()
     except ValueError as reason:
-        return Text(f"waiting: {reason}", style="yellow")
+        return Text(f"waiting: {printable(reason)}", style="yellow")

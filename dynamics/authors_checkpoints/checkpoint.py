@@ -16,7 +16,6 @@ the state dict: it is ReLU in files named ``Conv...`` and LeakyReLU(0.1) in the 
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 
 from dynamics.models import build
 from dynamics.models.parts.leaky_relu import LeakyReLU
+from probes.storage.damage import reason
 
 SHAPES = ((16, 1, 5, 5), (32, 16, 3, 3), (32, 32, 4, 4))  # of the convolutions
 _PLACE = re.compile(r"main\.(\d+)\.(\w+)")
@@ -100,13 +100,19 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is no checkpoint that torch can read: {str(error).splitlines()[0]}") from error
+    except OSError:
+        raise
+    except Exception as error:  # of a foreign file the unpickler says whatever it stumbled over
+        raise ValueError(f"{path} is no checkpoint that torch can read: {reason(error)}") from error
     keys = set(stored) if isinstance(stored, dict) else set()
     if not keys >= {"net", "acc", "epoch"}:
         raise ValueError(
             f"{path}: expected a dictionary of net, acc and epoch, got {sorted(keys) or type(stored).__name__}"
         )
+    if not isinstance(stored["net"], Mapping) or not all(isinstance(one, Tensor) for one in stored["net"].values()):
+        raise ValueError(f"{path}: expected tensors by name under net, got {type(stored['net']).__name__}")
+    if not all(isinstance(stored[name], int | float) for name in ("acc", "epoch")):
+        raise ValueError(f"{path}: expected numbers under acc and epoch")
     return stored
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
 from dynamics.runtime.options import setting
 
@@ -29,6 +29,8 @@ LEAST = {
     **dict.fromkeys(("depth", "growth", "records", "spectral_regularisation"), 0),
 }
 OBSERVING = frozenset({"every", "include", "exclude", "device", "probe_images", "bracket_every", "landscape_every"})
+MOST = 2**31 - 1  # of any setting that is a whole number
+MOST_THREADS = 1024  # more than any machine has cores; so many more that they cannot be started end the process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,8 @@ class RunConfig:
             raise ValueError(f"records {self.records}: expected 3 or more, or 0 to record as --every says.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"learning_rate {self.learning_rate}: expected a number above 0.")
+        if self.threads > MOST_THREADS:
+            raise ValueError(f"threads {self.threads}: expected {MOST_THREADS} or fewer.")
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate {self.accumulate}: expected a divisor of batch_size {self.batch_size}.")
         for name, known in (
@@ -183,11 +187,14 @@ class RunConfig:
         """Return the record of settings read back from a store.
 
         Raises:
-            ValueError: A setting that this version does not know.
+            ValueError: A setting that this version does not know, or one that is no value of its type.
         """
         known = {entry.name for entry in fields(cls)}
         if unknown := sorted(set(settings) - known):
             raise ValueError(f"unknown settings {', '.join(unknown)}: expected only {', '.join(sorted(known))}.")
+        for name, kind in get_type_hints(cls).items():
+            if name in settings and not _is_a(settings[name], kind):
+                raise ValueError(f"{name} {settings[name]!r:.60}: expected a value of type {kind.__name__}.")
         return cls(**settings)
 
     @property
@@ -208,6 +215,13 @@ class RunConfig:
         from dynamics.classifier.setup import check
 
         check(configs, data_dir=data_dir, download=download)
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Return whether a value that stood in JSON is one of a setting's type; whole numbers are numbers too."""
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, (int, float) if kind is float else kind) and not (kind is int and abs(value) > MOST)
 
 
 # The text of the paper fixes Adam and the rates; batch and epochs are those of its released scripts.

@@ -24,7 +24,7 @@ from dynamics.data.batches import in_order, standardize
 from dynamics.data.images import evenly_spaced
 from dynamics.models.parameter_counts import count_parameters
 from dynamics.norms.interventions.intervention import Intervention
-from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, restore_random_state, save_checkpoint
+from dynamics.runtime.checkpoint import checkpoint_path, fitting, load_checkpoint, restore_random_state, save_checkpoint
 from dynamics.runtime.events import Began, Ended, Refresh, Scored, Stepped, Watch, unwatched
 from dynamics.runtime.interruption import deferred_interrupt
 from dynamics.runtime.ranks import Ranks, environment, joined
@@ -80,6 +80,7 @@ def run(
     if resume and place.exists():
         saved = load_checkpoint(place, config=config.to_dict(), may_change=config.may_change, device=setup.device)
     start = 0 if saved is None else saved["step"]
+    _load(setup, saved, place)
     watch = watch if ranks.first else unwatched
     with joined(ranks, device=setup.device), deferred_interrupt() as interrupted:
         probe = Probe(
@@ -99,9 +100,10 @@ def run(
             if not resume and ranks.first:
                 place.unlink(missing_ok=True)  # of a run of that name that was deleted: not to be resumed by mistake
             if saved is not None:
-                setup.load_state_dict(saved)
-                probe.load_state_dict(saved["probe"])
-                restore_random_state(saved["random"])
+                with fitting(place):
+                    setup.load_state_dict(saved)
+                    probe.load_state_dict(saved["probe"])
+                    restore_random_state(saved["random"])
             watch(Began(name, config.epochs, setup.steps, start))
             means = MeanTrajectories(setup.model, config.save_means, start=start) if config.save_means else None
             session = _Session(name, setup, measures, probe, ranks, place, watch, interrupted, means)
@@ -109,6 +111,13 @@ def run(
     ended = Ended(name, steps, time.monotonic() - began, diverged)
     watch(ended)
     return ended
+
+
+def _load(setup: Setup, saved: dict[str, Any] | None, place: Path) -> None:
+    """Load a checkpoint before the probe supersedes rows, so that one that does not fit costs none."""
+    if saved is not None:
+        with fitting(place):
+            setup.load_state_dict(saved)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from dynamics.data.images import DataSet, Images
+from dynamics.data.limits import check_memory, check_pixels, read_arrays, reading_picture
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 SPLITS = ("train", "test")
@@ -26,11 +26,8 @@ def load_npz(path: Path) -> DataSet:
     if not path.is_file():
         raise FileNotFoundError(f"data set 'npz:{path}': there is no such file.")
     try:
-        with path.open("rb") as file, np.load(file) as archive:
-            if missing := [name for name in ARRAYS if name not in archive]:
-                raise ValueError(f"it lacks {', '.join(missing)}; expected the arrays {', '.join(ARRAYS)}")
-            arrays = {name: archive[name] for name in ARRAYS}
-    except (ValueError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path, ARRAYS)
+    except Exception as error:  # of damaged bytes zipfile, zlib and NumPy say whatever they stumbled over
         raise ValueError(f"data set 'npz:{path}' cannot be read: {error}.") from error
     train, test = (Images(_pixels(arrays[f"{s}_images"]), _labels(arrays[f"{s}_labels"])) for s in SPLITS)
     return _data_set(f"npz:{path}", train, test, num_classes=int(train.labels.max()) + 1 if len(train) else 0)
@@ -68,7 +65,7 @@ def load_folder(path: Path) -> DataSet:
 def _is_grey(file: str) -> bool:
     from PIL import Image
 
-    with Image.open(file) as picture:
+    with reading_picture(file), Image.open(file) as picture:
         return picture.mode in ("1", "L")
 
 
@@ -77,11 +74,10 @@ def _read_pictures(samples: list[tuple[str, int]], mode: str) -> torch.Tensor:
 
     pictures, size = [], None
     for file, _ in samples:
-        try:
-            with Image.open(file) as opened:
-                picture = np.asarray(opened.convert(mode))
-        except OSError as error:
-            raise ValueError(f"picture {file} cannot be read: {error}.") from error
+        with reading_picture(file), Image.open(file) as opened:
+            check_pixels(opened.size)
+            check_memory(len(samples) * opened.width * opened.height * len(mode), f"{len(samples):,} such pictures")
+            picture = np.asarray(opened.convert(mode))
         size = size or picture.shape[:2]
         if picture.shape[:2] != size:
             raise ValueError(

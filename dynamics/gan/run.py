@@ -20,7 +20,7 @@ from dynamics.gan.scoring.samples import COLUMNS, ROWS, forget_grids, generate, 
 from dynamics.gan.scoring.scorer import Scorer, scorer
 from dynamics.gan.train_state import TrainState, new_train_state
 from dynamics.gan.training import real_batches, train_gan
-from dynamics.runtime.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from dynamics.runtime.checkpoint import checkpoint_path, fitting, load_checkpoint, save_checkpoint
 from dynamics.runtime.device import choose_device
 from dynamics.runtime.events import Began, Ended, Refresh, Scored, Stepped, Watch, unwatched
 from dynamics.runtime.interruption import deferred_interrupt
@@ -84,6 +84,9 @@ def run(
     data = padded(load_data(config.data, data_dir=data_dir, download=download)).to(device)
     measuring = scorer(config, data, choose_extractor(extractor, data, folder=grids.parents[1] / "_extractors"))
     state = _new_state(config, data, device)
+    if saved is not None:  # before the probe supersedes rows: a checkpoint that does not fit costs none
+        with fitting(place):
+            state.load_state_dict(saved[STATE])
     probe = Probe(
         state.pair,
         state.optimizers(),
@@ -119,13 +122,13 @@ class _Session:
     interrupted: Callable[[], bool]
 
     def begin(self, saved: dict[str, Any] | None) -> None:
-        """Take the state of a checkpoint, or score the real images; forget grids that will be made again."""
+        """Take the probe's state of a checkpoint, or score the real images; forget grids that will be made again."""
         forget_grids(self.grids, after=saved["step"] if saved else -1)
         if saved is None:
             self.probe.log(split=REAL, **self.scorer.real())
             return
-        self.state.load_state_dict(saved[STATE])
-        self.probe.load_state_dict(saved["probe"])
+        with fitting(self.checkpoint):
+            self.probe.load_state_dict(saved["probe"])
 
     def follow(self, data: DataSet, start: int) -> None:
         """Train to the end, with all that is due between two steps."""

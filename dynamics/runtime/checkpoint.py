@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
-from collections.abc import Mapping, Set
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from probes.storage.damage import reason
 from probes.storage.files import open_store
 from probes.storage.safe_files import check_folder, make_file, open_regular
+
+_SEAL = b"\nmeandrift-crc32-"  # at the end of a checkpoint, before eight hexadecimal digits
+_PARTS = {"config": dict, "step": int, "random": dict}
 
 
 def checkpoint_path(store: str | os.PathLike[str], run: str) -> Path:
@@ -28,7 +34,7 @@ def checkpoint_path(store: str | os.PathLike[str], run: str) -> Path:
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole or not at all: a crash leaves the one before.
+    """Write a checkpoint whole or not at all: a crash leaves the one before. Its last bytes are its checksum.
 
     Raises:
         OSError: It could not be written, on a full disk for instance.
@@ -37,9 +43,11 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     buffer = io.BytesIO()  # torch, writing to a full disk, says "unexpected pos"; the file system says what it is
     torch.save({**state, "random": random_state()}, buffer)
+    content = buffer.getbuffer()
     try:
         with os.fdopen(make_file(partial), "wb") as file:
-            file.write(buffer.getbuffer())
+            file.write(content)
+            file.write(_SEAL + f"{zlib.crc32(content):08x}".encode())
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -69,15 +77,21 @@ def load_checkpoint(
         device: Where tensors are wanted.
 
     Raises:
-        ValueError: The file is damaged, or belongs to a run with other settings (another model, say).
+        ValueError: The file is damaged, is no checkpoint of ours, or belongs to a run with other settings (another
+            model, say).
         UnsafePathError: It is a link or no file.
     """
     try:
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
-            state = torch.load(file, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"checkpoint {path} cannot be read ({reason}): remove it to start the run again.") from error
+            content = _checked(file.read())
+        state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        _check_parts(state)
+    except OSError:
+        raise
+    except Exception as error:  # of a foreign file the unpickler says whatever it stumbled over
+        raise ValueError(
+            f"checkpoint {path} cannot be read ({reason(error)}): remove it to start the run again."
+        ) from error
     saved = state["config"]
     unlike = [
         f"{name} {saved.get(name)!r}, not {config.get(name)!r}"
@@ -87,6 +101,53 @@ def load_checkpoint(
     if unlike:
         raise ValueError(f"checkpoint {path} is of a run with {'; '.join(unlike)}: resume with its settings.")
     return state
+
+
+def _checked(content: bytes) -> bytes:
+    """Return a checkpoint without its checksum; of files of earlier versions, the zip archive has some.
+
+    Raises:
+        ValueError: It was changed since it was written, or it is no archive as torch writes them, uncompressed.
+    """
+    place = len(content) - len(_SEAL) - 8
+    if content[place : place + len(_SEAL)] == _SEAL:
+        digits, content = content[-8:], content[:place]
+        if digits != f"{zlib.crc32(content):08x}".encode():
+            raise ValueError("it was changed since it was written: its checksum is another")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("it is compressed, as torch writes none")
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"its part {damaged} was changed since it was written")
+    return content
+
+
+def _check_parts(state: Any) -> None:
+    """Refuse what is no checkpoint of a run."""
+    if not isinstance(state, dict):
+        raise ValueError(f"it holds a {type(state).__name__}, expected a dictionary")
+    for name, kind in _PARTS.items():
+        if not isinstance(state.get(name), kind):
+            raise ValueError(f"it holds no {name} ({kind.__name__})")
+    if not all(isinstance(name, str) for name in state["config"]):
+        raise ValueError("its settings have names that are no words")
+    if state["step"] < 0 or not isinstance(state["random"].get("cpu"), torch.Tensor):
+        raise ValueError("it is of no run: its step or its random state makes no sense")
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Say in one line that the state of a checkpoint does not fit, whatever its loading inside the block stumbles over.
+
+    Raises:
+        ValueError: It does not fit.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"checkpoint {path} does not fit this run ({reason(error)}): remove it to start again."
+        ) from error
 
 
 def random_state() -> dict[str, Any]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from dynamics.runtime.events import Began, Ended, Event, Failed, Noted, Scored, Stepped, Watch, unwatched
+from probes.schema.printable import one_line, printable
 
 
 @contextmanager
@@ -68,10 +71,20 @@ def warn_in_one_line() -> None:
     """
     if not os.environ.get("MEANDRIFT_TRACEBACK"):
         warnings.formatwarning = _warning_line
+        if not logging.getLogger("meandrift").handlers:
+            logging.getLogger("meandrift").addHandler(_LogLines())
 
 
 def _warning_line(message: Warning | str, *_: object, **__: object) -> str:
-    return f"warning: {' '.join(str(message).split())}\n"
+    return f"warning: {one_line(message, most=4000)}\n"
+
+
+class _LogLines(logging.StreamHandler[TextIO]):
+    """Prints each record of a log as one line on standard error."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return one_line(record.getMessage(), most=4000)
 
 
 class Lines:
@@ -93,7 +106,7 @@ class Lines:
             place, seconds = _place(self._runs[event.run], event), time.monotonic() - self._since[event.run]
             self._console.print(f"{event.run} {place}: {_worded(event.scores)}, {seconds:.0f} s")
         elif (verdict := _verdict(event)) is not None:
-            self._console.print(verdict)
+            self._console.print(printable(verdict), markup=False)
 
 
 class Bars:
@@ -119,7 +132,7 @@ class Bars:
         elif isinstance(event, Scored):
             self._progress.update(self._bars[event.run], scores=_in_short(event.scores))
         elif (verdict := _verdict(event)) is not None:
-            self._progress.console.print(verdict)
+            self._progress.console.print(printable(verdict), markup=False)
 
 
 def _place(run: Began, now: Stepped | Scored) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 from probes.schema import local_folder
+from probes.schema.stored_json import stored_json
 from probes.storage.files import open_store
 from probes.storage.run_row import read_run_row
 
@@ -34,12 +34,20 @@ def stored_run(store: str | PathLike[str], run: str) -> StoredRun | None:
 
     Raises:
         NotADirectoryError: The store's path is a file.
+        DamagedFileError: The run's row cannot be read.
+        ValueError: Its configuration is no JSON object.
     """
     check_store(store)
     row = read_run_row(open_store(store), run)
     if not row:
         return None
-    return StoredRun(run, row["status"], json.loads(row["config"] or "{}"), row["last_step"] or 0)
+    try:
+        settings = stored_json(row["config"] or "{}", dict)
+    except ValueError as problem:
+        raise ValueError(
+            f"run {run!r} of store {store} cannot be gone on with or repeated: its config {problem}"
+        ) from None
+    return StoredRun(run, str(row["status"]), settings, row["last_step"] or 0)
 
 
 def check_store(store: str | PathLike[str]) -> None:

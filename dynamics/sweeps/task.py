@@ -117,7 +117,8 @@ def task_for(
         raise ValueError(
             f"store {store} holds a run {run!r} with {shown}: name another store, or delete that run by --overwrite."
         )
-    long_enough = found.settings.get(config.length, 0) >= config.to_dict()[config.length]
+    length = found.settings.get(config.length, 0)
+    long_enough = isinstance(length, int | float) and length >= config.to_dict()[config.length]
     finished = found.status == "finished" and long_enough
     return Task(run, config, resume=not finished, done=finished, extractor=extractor, last_step=found.last_step)
 

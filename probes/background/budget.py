@@ -18,7 +18,7 @@ class Limits:
     Attributes:
         max_copied: Bytes of copies that wait for their metrics, all steps together.
         wake_copied: Bytes of copies from which the worker computes at once; fewer wait for more.
-        max_waiting: Bytes of values waiting to be written before the training thread waits for the writer.
+        max_waiting: Bytes of values waiting to be written; records that come on top are left out.
         max_refused: Bytes of rows kept in memory while the store refuses them; from there on they are spilled.
         staleness: Seconds a record may wait for company before it is written.
         eager: Seconds from the start in which a record waits for none: a job that dies as it starts leaves its rows.

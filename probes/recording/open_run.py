@@ -20,6 +20,15 @@ from probes.recording.tables.observers import Observer, Observers
 from probes.recording.writer import Writer
 from probes.storage.recorder import Recorder
 
+_SLOW = (
+    "the store takes rows more slowly than they come, so some are left out. Record more rarely (every=) or write to a "
+    "faster disk"
+)
+
+
+class SlowStoreError(OSError):
+    """So much waits for the store that there is no room for more."""
+
 
 class OpenRun:
     """The open run of a store.
@@ -66,18 +75,20 @@ class OpenRun:
         self._observers.begin(self.name)
 
     def put(self, record: Record) -> None:
-        """Take a record."""
+        """Take a record; one that a slow store leaves no room for is a gap."""
         if self._writer is None or self._recorder is None:
             return
-        if self._thinning is None or self._thinning.keeps_record(record.step, self._nbytes(self._writer)):
-            self._writer.put(record)
-        else:
+        if self._thinning is not None and not self._thinning.keeps_record(record.step, self._nbytes(self._writer)):
             self._budget.give_back(sum(snapshot.nbytes for snapshot in record.snapshots))
+        elif not self._writer.put(record):
+            self._gaps.fail("records", SlowStoreError(_SLOW), record.step)
 
     def put_row(self, row: Mapping[str, Any]) -> None:
-        """Take a row of table ``steps``."""
-        if self._writer is not None and (self._thinning is None or self._thinning.keeps_row(row)):
-            self._writer.put_row(dict(row))
+        """Take a row of table ``steps``; one that a slow store leaves no room for is a gap."""
+        if self._writer is None or (self._thinning is not None and not self._thinning.keeps_row(row)):
+            return
+        if not self._writer.put_row(dict(row)):
+            self._gaps.fail("rows of table steps", SlowStoreError(_SLOW), row["step"])
 
     def report(self, step: int) -> None:
         """Tell of failures in the writer's thread."""

@@ -5,9 +5,9 @@ A record reaches the recorder, where it survives SIGKILL, within about a second;
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -24,15 +24,19 @@ from probes.recording.tables.arrow_tables import Tables
 from probes.recording.tables.observers import Observers
 from probes.schema import STEPS
 
+LONGEST_WAIT = 0.02  # seconds that a step waits for room
+SLOW = 0.5  # seconds from which on a store is slow over a block
+ROW_BYTES = 1024  # about, of a row of table `steps` as it waits
 Failure = tuple[str, Exception, int, dict[str, Any]]  # metric, exception, step and place
 
 
 class Writer:
     """Moves records and rows of table ``steps`` to a recorder, in order, from a thread of its own.
 
-    The same thread computes the metrics that records defer. Memory is bounded: with ``max_waiting`` bytes waiting,
-    :meth:`put` waits, and says so once. Rows that the store refuses, for want of space say, are kept and tried again
-    each second, and training does not wait for that. They are spilled at the end, or when they take more than
+    The same thread computes the metrics that records defer. Memory is bounded, and no step waits longer than
+    ``LONGEST_WAIT``: while the store takes long over a block, further records are thinned out, the more the more waits,
+    and with ``max_waiting`` bytes waiting none is taken. What was taken is written. Rows that the store refuses, for
+    want of space say, are kept and tried again each second. They are spilled at the end, or when they take more than
     ``max_refused`` bytes.
     """
 
@@ -46,27 +50,36 @@ class Writer:
         self._room = threading.Condition()
         self._writing = threading.Lock()
         self._began = self._written = time.monotonic()
-        self._wanted = self._warned = False
+        self._wanted = False
+        self._offered = 0
+        self._writing_since: float | None = None
+        self._stuck = False
         self._failure: Exception | None = None
         self._failures: list[Failure] = []
         self._worker = Worker(self._work, interval=self._limits.staleness, name="probe-writer")
 
-    def put(self, record: Record) -> None:
-        """Take a record; waits only while ``max_waiting`` bytes are waiting already."""
+    def put(self, record: Record) -> bool:
+        """Take a record, and return whether it was taken: of a store that is too slow, some are not."""
         size = record.nbytes
         with self._room:
-            if self._bytes and self._bytes + size > self._limits.max_waiting:
-                self._wait_for_room(size)
+            if not self._takes(size):
+                self._budget.give_back(sum(snapshot.nbytes for snapshot in record.snapshots))
+                return False
             self._records.append(record)
             self._bytes += size
         if self._is_new:
             self._wanted = True
         if self._wanted or (record.snapshots and self._budget.wakes):
             self._worker.wake()
+        return True
 
-    def put_row(self, row: dict[str, Any]) -> None:
-        """Take a row of table ``steps``."""
-        self._rows.append(row)
+    def put_row(self, row: dict[str, Any]) -> bool:
+        """Take a row of table ``steps``, and return whether it was taken."""
+        with self._room:
+            taken = self._fits(ROW_BYTES)
+            if taken:
+                self._rows.append(row)
+        return taken
 
     def take_failure(self) -> Exception | None:
         """Return the last failure to make or write rows, once."""
@@ -103,18 +116,30 @@ class Writer:
         """Whether the run has begun so shortly ago that each record is written at once."""
         return time.monotonic() - self._began < self._limits.eager
 
-    def _wait_for_room(self, size: int) -> None:
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"the probe's writer cannot keep up: {self._bytes / 2**20:.0f} MiB are waiting, so training"
-                " now waits for the store. Record more rarely (every=) or write to a faster disk.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        self._wanted = True
-        self._worker.wake()
-        self._room.wait_for(lambda: not self._bytes or self._bytes + size <= self._limits.max_waiting)
+    def _takes(self, size: int) -> bool:
+        """Return whether a record is taken now, after a wait for the block under way if need be."""
+        if not self._fits(size):
+            self._wanted = True
+            self._worker.wake()
+            if self._stuck or not self._room.wait_for(lambda: self._fits(size), LONGEST_WAIT):
+                self._stuck = True  # no further step waits until a block is done
+                return False
+        self._offered += 1
+        is_slow = self._writing_since is not None and time.monotonic() - self._writing_since > SLOW
+        return not is_slow or self._offered % self._stride == 0
+
+    def _fits(self, size: int) -> bool:
+        return not self._waiting or self._waiting + size < self._limits.max_waiting  # one may be larger than all room
+
+    @property
+    def _waiting(self) -> int:
+        return self._bytes + ROW_BYTES * len(self._rows)
+
+    @property
+    def _stride(self) -> int:
+        """1 up to half of the room, then 2, from three quarters on 4, and so on."""
+        room = self._limits.max_waiting
+        return int(2 ** int(math.log2(room / max(1, room - self._waiting))))
 
     def _work(self) -> None:
         """Compute deferred metrics; write, if it is time to."""
@@ -146,6 +171,7 @@ class Writer:
     def _write_waiting(self) -> None:
         with self._writing:  # one block at a time, so that rows keep their order
             self._written, self._wanted = time.monotonic(), False
+            self._writing_since = self._written
             complete = self._compute_deferred()
             with self._room:
                 records = [self._records.popleft() for _ in range(complete)]
@@ -162,6 +188,7 @@ class Writer:
             self._backlog.spill(most=self._limits.max_refused)
             with self._room:
                 self._bytes = sum(record.nbytes for record in self._records)
+                self._writing_since, self._stuck = None, False
                 self._room.notify_all()
 
     def _batches(self, records: list[Record], rows: list[dict[str, Any]]) -> Iterator[list[tuple[str, pa.RecordBatch]]]:

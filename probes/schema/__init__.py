@@ -29,6 +29,7 @@ from probes.schema.file_names import part_range as part_range
 from probes.schema.file_names import run_folder as run_folder
 from probes.schema.file_names import segment_name as segment_name
 from probes.schema.file_names import segment_number as segment_number
+from probes.schema.file_names import segment_table as segment_table
 from probes.schema.histogram_bins import bin_edges as bin_edges
 from probes.schema.network_columns import NETWORK_COLUMNS as NETWORK_COLUMNS
 from probes.schema.recorded import is_recorded as is_recorded

@@ -42,5 +42,11 @@ def segment_number(name: str, table: str) -> int | None:
     return int(match[2]) if match and match[1] == table else None
 
 
+def segment_table(name: str) -> str | None:
+    """Return the table of a log segment; None if the name is not one's."""
+    match = _SEGMENT.fullmatch(name)
+    return match[1] if match else None
+
+
 _PART = re.compile(r"part-([0-9]{8})-([0-9]{8})\.parquet")
 _SEGMENT = re.compile(r"([a-z]+)-([0-9]{8})\.arrows")

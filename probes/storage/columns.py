@@ -9,41 +9,11 @@ from __future__ import annotations
 import pyarrow as pa
 
 from probes import schema
+from probes.schema.log_segment import CHECKSUMS
+from probes.schema.part_checks import DECLARED, key_names
 
-_DECLARED = {
-    table: {column.name: column.arrow_field() for column in (*schema.KEYS[table], *columns)}
-    for table, columns in {
-        schema.LAYERS: (),
-        schema.HISTOGRAMS: schema.HISTOGRAM_COLUMNS,
-        schema.SPECTRA: schema.SPECTRA_COLUMNS,
-        schema.PARAMETERS: (),
-        schema.CHANNELS: schema.CHANNEL_COLUMNS,
-        schema.STEPS: schema.STEPS_COLUMNS,
-    }.items()
-}
-RECORDED = tuple(_DECLARED)
+RECORDED = tuple(table for table in schema.TABLES if table != schema.RUNS)
 _METADATA = {schema.VERSION_KEY: str(schema.SCHEMA_VERSION)}
-
-
-def declared_fields(table: str) -> dict[str, pa.Field]:
-    """Return the fields that the schema declares for a table, by name: keys, and columns every store has."""
-    return dict(_DECLARED[table])
-
-
-def key_names(table: str) -> list[str]:
-    """Return the names that together tell a row of this table from any other of its run."""
-    return [column.name for column in schema.KEYS[table] if column.name in _IDENTITY]
-
-
-_IDENTITY = {
-    schema.STEP,
-    schema.LAYER,
-    schema.PARAMETER,
-    schema.CHANNEL,
-    schema.TENSOR,
-    schema.VIEW,
-    schema.SPLIT,
-}
 
 
 def log_schema(table: str, given: pa.Schema) -> pa.Schema:
@@ -55,7 +25,7 @@ def log_schema(table: str, given: pa.Schema) -> pa.Schema:
     Raises:
         ValueError: The table is unknown, a column comes twice or is named ``run``, or a key is missing.
     """
-    if table not in _DECLARED:
+    if table not in RECORDED:
         raise ValueError(f"table {table!r}: a recorder writes {', '.join(RECORDED)}; `runs` is set by describe()")
     repeated = sorted({name for name in given.names if given.names.count(name) > 1})
     missing = [name for name in key_names(table) if name not in given.names]
@@ -64,7 +34,7 @@ def log_schema(table: str, given: pa.Schema) -> pa.Schema:
             f"table {table!r} got the columns {given.names}: repeated {repeated}, missing keys {missing}; give every "
             f"column once, with all keys, and leave out {schema.RUN!r}, which the path says"
         )
-    return pa.schema([_log_field(table, column) for column in given], metadata=_METADATA)
+    return pa.schema([_log_field(table, column) for column in given], metadata={**_METADATA, **CHECKSUMS})
 
 
 def part_schema(table: str, logged: pa.Schema) -> pa.Schema:
@@ -72,13 +42,13 @@ def part_schema(table: str, logged: pa.Schema) -> pa.Schema:
 
     Declared words are dictionaries again. Table ``steps`` gets the columns of the whole network that were not logged.
     """
-    held = [_DECLARED[table].get(column.name, column) for column in logged]
+    held = [DECLARED[table].get(column.name, column) for column in logged]
     lacking = [one for one in schema.NETWORK_COLUMNS if table == schema.STEPS and one.name not in logged.names]
     return pa.schema([*held, *(schema.unrecorded(one.arrow_field()) for one in lacking)], metadata=_METADATA)
 
 
 def _log_field(table: str, given: pa.Field) -> pa.Field:
-    declared = _DECLARED[table].get(given.name)
+    declared = DECLARED[table].get(given.name)
     column = declared if declared is not None else given
     if pa.types.is_dictionary(column.type):
         return column.with_type(column.type.value_type)

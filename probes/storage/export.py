@@ -1,21 +1,29 @@
 """Export a table to what other programs want: one Parquet file, CSV, or a TensorBoard log folder.
 
-Rows that stand in a log only, those of a killed or a living writer, are exported like all others.
+Rows that stand in a log only, those of a killed or a living writer, are exported like all others. Files that are
+damaged are named and left out.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from probes import schema
+from probes.schema.part_checks import reading_problem
+from probes.schema.printable import without_formula
+from probes.storage.damage import DamagedFileError, reason
 from probes.storage.files import StoreFiles
 from probes.storage.parts import fitted, write_parquet
 from probes.storage.recovery import RunRows, rows_of
+
+log = logging.getLogger("meandrift")
 
 
 def export(files: StoreFiles, destination: Path, *, table: str, kind: str, runs: Sequence[str] | None = None) -> int:
@@ -68,11 +76,11 @@ def _export_csv(files: StoreFiles, destination: Path, table: str, runs: dict[str
 
 def _write_csv(files: StoreFiles, path: Path, table: str, runs: dict[str, RunRows]) -> int:
     joined = _joined_schema(files, table, runs)
-    text = pa.schema([pa.field(column.name, _text_type(column.type)) for column in joined])
+    text = pa.schema([pa.field(without_formula(column.name), _text_type(column.type)) for column in joined])
     counted = _Counted(_rows(files, table, runs, joined))
     with pa.csv.CSVWriter(path, text) as writer:
         for rows in counted:
-            columns = [_as_text(rows[column.name], column.type) for column in text]
+            columns = [_as_text(rows.column(place), column.type) for place, column in enumerate(text)]
             writer.write_table(pa.Table.from_arrays(columns, schema=text))
     return counted.rows
 
@@ -132,27 +140,40 @@ def _whole(destination: Path, write: Callable[[Path], int]) -> int:
 
 
 def _joined_schema(files: StoreFiles, table: str, runs: dict[str, RunRows]) -> pa.Schema:
-    schemas = [rows.schema for own in runs.values() for rows in own.logged]
+    """Return the columns of all rows; take a part that cannot be read, or contradicts the others, out of ``runs``."""
+    logged = [rows.schema for own in runs.values() for rows in own.logged]
+    joined = schema.unified(logged) if logged else pa.schema([])
     for run, own in runs.items():
-        for name in own.parts:
-            with files.open_part(table, run, name) as part:
-                schema.check_readable(part.schema_arrow.metadata, name)
-                schemas.append(part.schema_arrow)
-    joined = schema.unified(schemas)
-    return pa.schema([pa.field(schema.RUN, pa.string()), *filter(schema.is_recorded, joined)], metadata=joined.metadata)
+        for name in list(own.parts):
+            try:
+                with files.open_part(table, run, name) as part:
+                    stored = part.schema_arrow
+                schema.check_readable(stored.metadata, f"{files.folder(table, run)}/{name}")
+                if problem := reading_problem(table, stored):
+                    raise DamagedFileError(f"{files.folder(table, run)}/{name} cannot be read: {problem}")
+                joined = schema.unified([joined, stored])
+            except OSError as error:
+                log.warning("left out: %s", reason(error))
+                own.parts.remove(name)
+    columns = [column for column in joined if column.name != schema.RUN and schema.is_recorded(column)]
+    return pa.schema([pa.field(schema.RUN, pa.string()), *columns], metadata=joined.metadata)
 
 
 def _rows(files: StoreFiles, table: str, runs: dict[str, RunRows], joined: pa.Schema) -> Iterator[pa.Table]:
     for run, own in runs.items():
         for rows in chain(_rows_of_parts(files, table, run, own.parts), own.logged):
-            yield fitted(rows.append_column(schema.RUN, pa.array([run] * rows.num_rows, pa.string())), joined)
+            own_rows = rows.drop_columns([schema.RUN]) if schema.RUN in rows.column_names else rows
+            yield fitted(own_rows.append_column(schema.RUN, pa.array([run] * rows.num_rows, pa.string())), joined)
 
 
 def _rows_of_parts(files: StoreFiles, table: str, run: str, names: list[str]) -> Iterator[pa.Table]:
     for name in names:
-        with files.open_part(table, run, name) as part:
-            for index in range(part.num_row_groups):
-                yield part.read_row_group(index)
+        try:
+            with files.open_part(table, run, name) as part:
+                for index in range(part.num_row_groups):
+                    yield part.read_row_group(index)
+        except DamagedFileError as error:
+            log.warning("left out, from its damage on: %s", error)
 
 
 def _text_type(kind: pa.DataType) -> pa.DataType:
@@ -165,4 +186,8 @@ def _as_text(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if pa.types.is_list(values.type):
         lists = [None if row is None else " ".join(map(str, row)) for row in values.to_pylist()]
         return pa.chunked_array([pa.array(lists, kind)])
-    return values.cast(kind)
+    plain = values.cast(kind)
+    if not pa.types.is_string(kind):
+        return plain
+    is_formula = pc.match_substring_regex(plain, r"^[=+\-@\t\r\n]")  # as `without_formula` sees it
+    return pc.if_else(is_formula, pc.binary_join_element_wise("'", plain, ""), plain)

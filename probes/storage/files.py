@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +13,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from probes import schema
+from probes.schema.part_checks import size_problem
+from probes.storage.damage import DamagedFileError, naming
 from probes.storage.durability import sync
 from probes.storage.parts import write_parquet
 from probes.storage.safe_files import UnsafePathError, check_folder, is_regular, make_file, remove
@@ -146,17 +148,30 @@ class StoreFiles:
         if self._list(self.folder(table, run)):
             self.filesystem.delete_dir(self.folder(table, run))
 
-    def open_part(self, table: str, run: str, name: str) -> pq.ParquetFile:
-        """Open a part for reading.
+    @contextmanager
+    def open_part(self, table: str, run: str, name: str) -> Iterator[pq.ParquetFile]:
+        """Open a part for reading inside the block.
 
         Raises:
-            OSError: It is not there, or no Parquet file; the message names it.
+            FileNotFoundError: It is not there.
+            DamagedFileError: It, or what the block reads of it, is no Parquet, or it would fill the memory.
         """
-        path = f"{self.folder(table, run)}/{name}"
-        try:
-            return pq.ParquetFile(path, filesystem=self.filesystem, page_checksum_verification=True)
-        except pa.ArrowInvalid as error:
-            raise OSError(f"{path} is no readable Parquet file: {error}") from error
+        with (
+            naming(f"{self.folder(table, run)}/{name}"),
+            self.open_file(table, run, name) as file,
+            pq.ParquetFile(file, page_checksum_verification=True) as part,
+        ):
+            if problem := size_problem(part.metadata, file.size()):
+                raise DamagedFileError(f"{self.folder(table, run)}/{name} {problem}")
+            yield part
+
+    def open_file(self, table: str, run: str, name: str) -> pa.NativeFile:
+        """Open the bytes of a part.
+
+        Raises:
+            OSError: It is not there, or cannot be read.
+        """
+        return self.filesystem.open_input_file(f"{self.folder(table, run)}/{name}")
 
     def _list(self, folder: str) -> list[pafs.FileInfo]:
         return self.filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
@@ -200,16 +215,16 @@ class LocalStoreFiles(StoreFiles):
             folder.replace(grave)  # of a folder that is a link, the link
             remove(grave)
 
-    def open_part(self, table: str, run: str, name: str) -> pq.ParquetFile:
-        """Open a part for reading.
+    def open_file(self, table: str, run: str, name: str) -> pa.NativeFile:
+        """Open the bytes of a part.
 
         Raises:
-            OSError: It is not there, is a link, or no Parquet file; the message names it.
+            OSError: It is not there, cannot be read, or is a link.
         """
         path = self._checked(self.folder(table, run)) / name
         if path.is_symlink() or (path.exists() and not is_regular(path)):
             raise UnsafePathError(f"{path} is no regular file: it is not read")
-        return super().open_part(table, run, name)
+        return super().open_file(table, run, name)
 
     def _checked(self, folder: str) -> Path:
         return check_folder(Path(folder), root=self.spool)

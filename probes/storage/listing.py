@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -70,10 +70,18 @@ class ListedRun:
         return ("started", self.started), ("updated", self.updated)
 
 
-def list_runs(files: StoreFiles, runs: Iterable[str] | None = None) -> Iterator[ListedRun]:
-    """Yield the runs of a store, or some, sorted by id; ``meandrift verify`` says which parts cannot be read."""
+def list_runs(
+    files: StoreFiles, runs: Iterable[str] | None = None, tell: Callable[[str], object] = str
+) -> Iterator[ListedRun]:
+    """Yield the runs of a store, or some, sorted by id.
+
+    Args:
+        files: The store.
+        runs: Their ids; None takes all.
+        tell: Told of each file that cannot be read, and why; what it would have said is None.
+    """
     for run in sorted({*files.runs(), *files.workspaces()} if runs is None else runs):
-        row = read_run_row(files, run)
+        row = _row(files, run, tell)
         yield ListedRun(
             run,
             _status(files, run, row.get("status")),
@@ -81,7 +89,7 @@ def list_runs(files: StoreFiles, runs: Iterable[str] | None = None) -> Iterator[
             row.get("updated"),
             row.get("last_step"),
             row.get("device") or None,
-            _count(files, run),
+            _count(files, run, tell),
             sum(files.size(table, run) for table in schema.TABLES),
             row.get("bytes_per_1000_steps"),
             tags_of(row),
@@ -94,8 +102,16 @@ def _status(files: StoreFiles, run: str, said: str | None) -> str:
     return str(said or "?")
 
 
-def _count(files: StoreFiles, run: str) -> int | None:
-    total = 0
+def _row(files: StoreFiles, run: str, tell: Callable[[str], object]) -> dict[str, Any]:
+    try:
+        return read_run_row(files, run)
+    except OSError as error:
+        tell(str(error))
+        return {}
+
+
+def _count(files: StoreFiles, run: str, tell: Callable[[str], object]) -> int | None:
+    total, unknown = 0, False
     for table in RECORDED:
         rows = rows_of(files, table, run)
         total += sum(logged.num_rows for logged in rows.logged)
@@ -103,9 +119,10 @@ def _count(files: StoreFiles, run: str) -> int | None:
             try:
                 with files.open_part(table, run, name) as part:
                     total += part.metadata.num_rows
-            except OSError:
-                return None
-    return total
+            except OSError as error:
+                tell(str(error))
+                unknown = True
+    return None if unknown else total
 
 
 def _time(moment: datetime | None) -> str:

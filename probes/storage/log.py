@@ -2,7 +2,8 @@
 
 A table's log is a row of numbered segments, ``<table>-<number>.arrows``. A segment is a plain Arrow IPC stream (any
 Arrow reader opens it): one schema message, then one message a batch, each given to the kernel in one unbuffered
-write. It has no end mark: it ends where the whole messages end.
+write, with a checksum that other readers take for padding (:mod:`probes.schema.log_segment`). It has no end mark: it
+ends where the whole messages end.
 """
 
 from __future__ import annotations
@@ -10,17 +11,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from probes import schema
-from probes.storage.columns import log_schema
+from probes.schema.log_segment import LogRows, read_log, with_checksum
+from probes.storage.columns import RECORDED, log_schema
 from probes.storage.durability import sync
 from probes.storage.safe_files import check_folder, is_regular, make_file, open_regular, read_regular
-
-_CONTINUATION = b"\xff\xff\xff\xff"  # every IPC message begins with it
 
 
 class TableLog:
@@ -56,17 +55,17 @@ class TableLog:
             ValueError: A column cannot be what the table says it is.
             OSError: The file system refused. Nothing of the batch is kept then, all before it is.
         """
-        record = self._aligned(batch).serialize()
-        if record.size > schema.MAX_SEGMENT_BYTES // 2 and batch.num_rows > 1:
+        record = with_checksum(self._aligned(batch).serialize())
+        if len(record) > schema.MAX_SEGMENT_BYTES // 2 and batch.num_rows > 1:
             self.append(batch.slice(0, batch.num_rows // 2))
             self.append(batch.slice(batch.num_rows // 2))
             return
-        if self._descriptor is not None and (self._is_deleted or self._end + record.size > schema.MAX_SEGMENT_BYTES):
+        if self._descriptor is not None and (self._is_deleted or self._end + len(record) > schema.MAX_SEGMENT_BYTES):
             self.finish_segments()
         if self._descriptor is None:
             self._begin_segment()
         self._append_bytes(record)
-        self.nbytes += record.size
+        self.nbytes += len(record)
 
     def spill(self, batch: pa.RecordBatch) -> Path:
         """Write a batch that :meth:`append` refused as a segment of its own in the spill folder, and return its path.
@@ -76,7 +75,7 @@ class TableLog:
         """
         aligned = self._aligned(batch)
         self.finish_segments()
-        return self._write_spilled([self._schema.serialize(), aligned.serialize()])
+        return self._write_spilled([with_checksum(message.serialize()) for message in (self._schema, aligned)])
 
     def finish_segments(self) -> list[Path]:
         """Close the segment under way and return all finished segments, oldest first.
@@ -100,7 +99,7 @@ class TableLog:
         assert self._descriptor is not None
         return os.fstat(self._descriptor).st_nlink == 0
 
-    def _write_spilled(self, content: Sequence[pa.Buffer | bytes]) -> Path:
+    def _write_spilled(self, content: Sequence[bytes]) -> Path:
         folder = check_folder(self._spill, root=self._spill.parents[1], make=True)
         path = folder / schema.segment_name(self.table, self._number)
         descriptor = make_file(path)
@@ -159,14 +158,14 @@ class TableLog:
         if self._fsync:
             sync(self.directory)
         try:
-            self._append_bytes(self._schema.serialize())
+            self._append_bytes(with_checksum(self._schema.serialize()))
         except OSError:
             os.close(self._descriptor)
             self._descriptor = None
             os.unlink(path if self._folder is None else path.name, dir_fd=self._folder)
             raise
 
-    def _append_bytes(self, record: pa.Buffer) -> None:
+    def _append_bytes(self, record: bytes) -> None:
         assert self._descriptor is not None
         rest = memoryview(record)
         try:
@@ -177,7 +176,7 @@ class TableLog:
         except BaseException:  # Ctrl-C may come between two writes of one message
             self._cut_torn_end()
             raise
-        self._end += record.size
+        self._end += len(record)
 
     def _cut_torn_end(self) -> None:
         """Take back half a message: what is appended after one would be unreadable."""
@@ -208,57 +207,14 @@ def find_segments(directory: Path, table: str) -> dict[int, Path]:
     return {}
 
 
-@dataclass(frozen=True)
-class SegmentRows:
-    """What a segment holds.
-
-    Attributes:
-        rows: The rows of all whole messages; None if not even the schema is whole.
-        torn_bytes: Bytes after them: the beginning of a message that was never finished.
-        damaged: Those bytes begin no message, or a whole message makes no sense: something else wrote there.
-    """
-
-    rows: pa.Table | None
-    torn_bytes: int = 0
-    damaged: bool = False
-
-
-def read_segment(path: Path) -> SegmentRows:
-    """Read all whole messages of a segment, whatever its end looks like.
+def read_segment(path: Path) -> LogRows:
+    """Read all sound messages of a segment, whatever its end looks like.
 
     Raises:
         UnsafePathError: It is no regular file, or longer than a log's segments are.
         FileNotFoundError: It is not there.
+        NewerSchemaError: It was written under a later schema version.
     """
-    content = pa.py_buffer(read_regular(path, limit=schema.MAX_SEGMENT_BYTES))
-    source = pa.BufferReader(content)
-    batches: list[pa.RecordBatch] = []
-    good, reader = 0, None
-    try:
-        reader = pa.ipc.open_stream(source)
-        good = source.tell()
-        for batch in reader:
-            batch.validate(full=True)
-            batches.append(batch)
-            good = source.tell()
-    except (pa.ArrowException, OSError):
-        pass  # the end of what can be read, which `tail` is judged by
-    tail = content.slice(good).to_pybytes()
-    rows = None if reader is None else pa.Table.from_batches(batches, reader.schema)
-    return SegmentRows(rows, len(tail), damaged=not _is_unfinished_message(tail))
-
-
-def _is_unfinished_message(tail: bytes) -> bool:
-    """True for an empty tail, zeros (a power cut) and the beginning of one message that the file's end cuts off."""
-    if not tail.strip(b"\0"):
-        return True
-    if tail[:4] != _CONTINUATION[: len(tail)]:
-        return False
-    metadata_length = int.from_bytes(tail[4:8], "little")
-    if len(tail) < 8 + metadata_length:
-        return True
-    try:
-        pa.ipc.read_message(tail)
-    except (pa.ArrowException, OSError, EOFError):
-        return True
-    return False
+    table = schema.segment_table(path.name)
+    assert table in RECORDED, path
+    return read_log(read_regular(path, limit=schema.MAX_SEGMENT_BYTES), table, path)

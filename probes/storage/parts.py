@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from probes import schema
+from probes.storage import part_checksum
 
 ROW_GROUP_ROWS = 32_768  # few enough to skip by step and to hold in memory; 131,072 compress no better
 GROUP_BYTES = 2 << 20  # of rows in memory, where they are long: to encode them takes twice as much, beside a training
@@ -17,7 +18,7 @@ PAGE_BYTES = 1 << 16  # with pages of 1 MB the first part takes 8 MB more memory
 
 
 def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schema) -> None:
-    """Write tables to one Parquet file, in order: zstd, byte-split floats, dictionary keys, page checksums."""
+    """Write tables to one Parquet file, in order: zstd, byte-split floats, dictionary keys, checksums."""
     names = {leaf: name for name, leaf in _leaves(arrow_schema)}
     floats = [leaf for leaf, name in names.items() if pa.types.is_floating(_leaf_type(arrow_schema.field(name).type))]
     words = [leaf for leaf, name in names.items() if name in _KEY_NAMES or _is_word(arrow_schema.field(name).type)]
@@ -26,7 +27,7 @@ def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schem
         pa.OSFile(str(path), "wb") as sink,
         pq.ParquetWriter(
             sink,
-            arrow_schema,
+            arrow_schema.with_metadata(part_checksum.metadata(arrow_schema.metadata)),
             compression="zstd",
             use_dictionary=words,
             use_byte_stream_split=floats,
@@ -38,6 +39,7 @@ def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schem
             for group in _row_groups(table):
                 writer.write_table(group)
                 _give_back()
+    part_checksum.seal(path)
 
 
 def _give_back() -> None:

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from probes import schema
 from probes.storage.columns import RECORDED, part_schema
 from probes.storage.counting import counted
+from probes.storage.damage import reason
 from probes.storage.files import UNFINISHED, StoreFiles
 from probes.storage.log import find_segments, read_segment
 from probes.storage.parts import fitted
+from probes.storage.removal import erase, is_being_erased
+from probes.storage.rewind import last_step
 from probes.storage.run_row import described, read_run_row, restore_spilled_row, write_run_row
 from probes.storage.safe_files import UnsafePathError, remove
 from probes.storage.writer_lock import RECOVERING, RunIsOwnedError, WriterLock
@@ -42,14 +44,12 @@ class Recovered:
     Attributes:
         run: The run.
         rows: Rows brought from the log into parts, by table.
-        last_step: Largest step among them; -1 if there are none.
         torn_bytes: Bytes of records whose writing was cut off: their calls never returned.
-        damaged: Log segments that something else overwrote, kept beside the log for inspection.
+        damaged: Log segments with damage, kept beside the log for inspection.
     """
 
     run: str
     rows: dict[str, int] = field(default_factory=dict)
-    last_step: int = -1
     torn_bytes: int = 0
     damaged: list[Path] = field(default_factory=list)
 
@@ -58,9 +58,7 @@ class Recovered:
             ", ".join(f"{counted(count, 'row')} of {table}" for table, count in self.rows.items())
             or "nothing left to do"
         )
-        kept = "".join(
-            f"; {path} was damaged and is kept: the rows before the damage are safe" for path in self.damaged
-        )
+        kept = "".join(f"; {path} was damaged and is kept: the sound rows in it are safe" for path in self.damaged)
         return f"recovered run {self.run!r}: {rows}{kept}"
 
 
@@ -77,7 +75,6 @@ def move_to_part(files: StoreFiles, table: str, run: str, segment: Path, done: R
         rows = fitted(content.rows, stored)
         files.put(table, run, schema.part_name(number, number), [rows], stored)
         done.rows[table] = done.rows.get(table, 0) + rows.num_rows
-        done.last_step = max(done.last_step, pc.max(rows[schema.STEP]).as_py())
     done.torn_bytes += content.torn_bytes
     with suppress(OSError):  # a segment that stays is known by its number to be in a part
         if content.damaged:
@@ -117,12 +114,15 @@ def _read_logs(files: StoreFiles, table: str, run: str) -> Iterator[tuple[int, p
 def recover_run(files: StoreFiles, run: str) -> Recovered:
     """Bring all that a dead writer left in its log, and all that the store refused, into parts; clear the workspace.
 
-    The caller owns the run.
+    The caller owns the run. The deletion of a run that its deleter did not finish is finished.
 
     Raises:
         OSError: A part could not be written. Its rows stay where they are.
     """
     done = Recovered(run)
+    if is_being_erased(files, run):
+        erase(files, run)
+        return done
     workspace, spilled = files.workspace(run), files.spilled(run)
     for table in RECORDED:
         held = [span for span in map(schema.part_range, files.parts(table, run)) if span is not None]
@@ -189,10 +189,11 @@ def _recover_if_dead(files: StoreFiles, run: str, *, force: bool) -> Recovered |
         row = read_run_row(files, run)
         left_something = bool(done.rows or done.damaged or row.get("status") == "running")
         if row.get("status") == "running":
-            last_step = max(done.last_step, row["last_step"] if row["last_step"] is not None else -1)
-            write_run_row(files, run, described(row, {"status": "interrupted", "last_step": last_step}))
-    except (OSError, schema.NewerSchemaError) as error:
-        log.warning("run %r is not recovered: %s", run, error)
+            # From the parts: a recovery before this one may have died between them and the row.
+            ended = {"status": "interrupted", "last_step": last_step(files, run)}
+            write_run_row(files, run, described(row, ended))
+    except Exception as error:  # a stranger may have put anything there: it stops neither a training nor other runs
+        log.warning("run %r is not recovered: %s", run, reason(error))
         return None
     finally:
         owner.release()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 from probes import schema
 from probes.storage.files import StoreFiles
-from probes.storage.safe_files import remove
+from probes.storage.safe_files import make_file, remove
 from probes.storage.writer_lock import OWNER_FILE, WriterLock
+
+DELETING = "deleting"  # in the workspace of a run of which nothing is to be left
 
 
 def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
@@ -27,13 +30,23 @@ def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
 def erase(files: StoreFiles, run: str) -> None:
     """Delete a run's log, refused rows and checkpoint, then its tables and what lies beside them, each at once.
 
-    The caller owns the run.
+    The caller owns the run. From the first step on a mark says that nothing is to be left: if the caller dies, the next
+    recovery finishes the deletion.
     """
-    for path in files.workspace(run).iterdir():
-        if path.name != OWNER_FILE:
+    workspace = files.workspace(run)
+    mark = workspace / DELETING
+    os.close(make_file(mark))
+    for path in workspace.iterdir():
+        if path.name not in (OWNER_FILE, DELETING):
             remove(path)
     with suppress(FileNotFoundError):
         remove(files.spilled(run))
     files.checkpoint(run).unlink(missing_ok=True)
     for table in (*schema.TABLES, *schema.BESIDE):
         files.delete_run(table, run)
+    mark.unlink(missing_ok=True)
+
+
+def is_being_erased(files: StoreFiles, run: str) -> bool:
+    """Return whether somebody began to delete a run and has not finished."""
+    return os.path.lexists(files.workspace(run) / DELETING)

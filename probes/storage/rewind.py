@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +26,17 @@ def next_step(files: StoreFiles, run: str) -> int:
             with files.open_part(table, run, name) as part:
                 finished.append(_steps_finished(part, table))
     return max(finished)
+
+
+def last_step(files: StoreFiles, run: str) -> int | None:
+    """Return the largest step of a run's parts; None without rows. A part that cannot be read is passed over."""
+    found = []
+    for table in RECORDED:
+        for name in files.parts(table, run):
+            with suppress(OSError), files.open_part(table, run, name) as part:
+                largest = _largest_step(part.metadata)
+                found.append(int(largest) if math.isfinite(largest) else pc.max(part.read([schema.STEP])[0]).as_py())
+    return max((step for step in found if step is not None and step >= 0), default=None)
 
 
 def _steps_finished(part: pq.ParquetFile, table: str) -> int:

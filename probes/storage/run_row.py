@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -16,7 +15,10 @@ import pyarrow.parquet as pq
 
 from probes import schema
 from probes.arrow_arrays import one_row
+from probes.schema.part_checks import reading_problem
+from probes.schema.stored_json import stored_json
 from probes.storage.config_json import config_json, plain_json
+from probes.storage.damage import DamagedFileError, naming
 from probes.storage.files import UNFINISHED, StoreFiles
 from probes.storage.parts import fitted, write_parquet
 from probes.storage.safe_files import check_folder, is_regular, make_file
@@ -26,13 +28,21 @@ _SCHEMA = schema.arrow_schema(schema.RUNS, schema.RUNS_COLUMNS)
 
 
 def read_run_row(files: StoreFiles, run: str) -> dict[str, Any]:
-    """Return a run's row as a dict; empty if the run has none."""
+    """Return a run's row as a dict with all columns of the schema; empty if the run has none.
+
+    Raises:
+        DamagedFileError: It cannot be read, or its columns are not those of a run's row.
+    """
+    path = f"{files.folder(schema.RUNS, run)}/{RUN_FILE}"
     try:
         with files.open_part(schema.RUNS, run, RUN_FILE) as part:
-            rows: list[dict[str, Any]] = part.read().to_pylist()
+            if problem := reading_problem(schema.RUNS, part.schema_arrow):
+                raise DamagedFileError(f"{path} is no row of a run: {problem}")
+            first = next(part.iter_batches(batch_size=1), None)
+            rows: list[dict[str, Any]] = [] if first is None else first.to_pylist()
     except FileNotFoundError:
         return {}
-    return rows[0] if rows else {}
+    return {name: rows[0].get(name) for name in _SCHEMA.names} if rows else {}
 
 
 def write_run_row(files: StoreFiles, run: str, row: Mapping[str, Any]) -> None:
@@ -56,8 +66,9 @@ def restore_spilled_row(files: StoreFiles, run: str) -> None:
     """Bring a run's row from the spool into the store, if there is one."""
     path = files.spilled(run) / RUN_FILE
     if is_regular(path):
-        with pq.ParquetFile(path) as spilled:
-            files.put(schema.RUNS, run, RUN_FILE, [fitted(spilled.read(), _SCHEMA)], _SCHEMA)
+        with naming(path), pq.ParquetFile(path) as spilled:
+            row = spilled.read()
+        files.put(schema.RUNS, run, RUN_FILE, [fitted(row, _SCHEMA)], _SCHEMA)
         path.unlink()
 
 
@@ -81,10 +92,10 @@ def described(row: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, An
 def gaps_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the gaps of a run's row; none if there are none, or if they are no JSON list of objects."""
     try:
-        gaps = json.loads(row.get("gaps") or "[]")
+        gaps = stored_json(row.get("gaps") or "[]", list)
     except ValueError:
         return []
-    return [gap for gap in gaps if isinstance(gap, dict)] if isinstance(gaps, list) else []
+    return [gap for gap in gaps if isinstance(gap, dict)]
 
 
 def default_versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from probes import schema
 from probes.storage.files import StoreFiles
 from probes.storage.recovery import recover_dead, recover_run
 from probes.storage.removal import erase
-from probes.storage.rewind import next_step, rewind
+from probes.storage.rewind import last_step, next_step, rewind
 from probes.storage.run_row import read_run_row
 
 log = logging.getLogger("meandrift")
@@ -94,7 +94,7 @@ def start_run(files: StoreFiles, run: str, how: HowToStart) -> RunStart:
         erase(files, run)
         return _new()
     recovered = recover_run(files, run)
-    if recovered.rows:
+    if recovered.rows or recovered.damaged:
         log.warning("%s", recovered)
     if not files.has_run(run):
         if how.resume is None and how.resume_step:
@@ -108,22 +108,21 @@ def start_run(files: StoreFiles, run: str, how: HowToStart) -> RunStart:
             f"run {run!r} exists in store {files.name}: choose another run id, go on with it (resume='auto' or "
             "resume_step=...), or delete it first (overwrite=True)"
         )
-    return _going_on(files, run, how.resume_step, recovered.last_step)
+    return _going_on(files, run, how.resume_step)
 
 
 def _new(step: int = 0) -> RunStart:
     return RunStart({"started": datetime.now(UTC), "gaps": "[]"}, step)
 
 
-def _going_on(files: StoreFiles, run: str, step: int | None, recovered_step: int) -> RunStart:
+def _going_on(files: StoreFiles, run: str, step: int | None) -> RunStart:
     row = read_run_row(files, run)
     if (row.get("schema_version") or 0) > schema.SCHEMA_VERSION:
         raise ValueError(
             f"run {run!r} was recorded under schema version {row['schema_version']}, and this meandrift "
             f"writes version {schema.SCHEMA_VERSION}: update meandrift to go on with it"
         )
-    recorded = max(recovered_step, -1 if row.get("last_step") is None else row["last_step"])
-    if step is None:
-        return RunStart(row, next_step(files, run), recorded)
-    rewind(files, run, step=step)
-    return RunStart(row, step, min(recorded, step - 1))
+    if step is not None:
+        rewind(files, run, step=step)
+    recorded = last_step(files, run)
+    return RunStart(row, next_step(files, run) if step is None else step, -1 if recorded is None else recorded)

@@ -218,7 +218,7 @@ def test_a_damaged_log_is_kept_and_what_came_before_is_recovered(tmp_path, caplo
     recorder._owner.forget()
     [recovered] = recover_dead(open_store(tmp_path))
     assert steps_of(tmp_path) == [0, 1, 2, 3, 4]
-    assert "was damaged and is kept: the rows before the damage are safe" in caplog.text
+    assert "was damaged and is kept: the sound rows in it are safe" in caplog.text
     assert [path.exists() for path in recovered.damaged] == [True]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from probes import schema
+from probes.schema.printable import printable
 
 RUN_PREFIX = schema.run_folder("")
 _LINK = "it is a symbolic link: copy the run into the store, or open the other store"
@@ -20,7 +21,9 @@ _LINK = "it is a symbolic link: copy the run into the store, or open the other s
 
 def left_out(path: str | Path, why: str) -> None:
     """Warn that a file or folder is not read."""
-    warnings.warn(f"{str(path)!r} is left out: {why}", stacklevel=2)  # one line of code, so each is shown once
+    warnings.warn(
+        printable(f"{str(path)!r} is left out: {why}"), stacklevel=2
+    )  # one line of code, so each is shown once
 
 
 def existing_store(store: str | Path) -> Path:

@@ -10,7 +10,7 @@ Nothing is written. The log of a killed or live run stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,11 @@ class RunRows:
     run: str
     parts: list[str]
     segments: list[Segment]
+
+    def without(self, damaged: Collection[str]) -> RunRows | None:
+        """Return the rows that are in none of some parts; None if there are no others."""
+        parts = [part for part in self.parts if part not in damaged]
+        return RunRows(self.run, parts, self.segments) if parts or self.segments else None
 
 
 def runs_of(root: Path, table: str) -> list[str]:

@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from analysis.reading.files.parquet_parts import fragments_of
 from analysis.reading.files.recorded_rows import RunRows, fitting
 from analysis.reading.store import Store
 from probes import schema
@@ -31,7 +31,7 @@ def make_views(connection: duckdb.DuckDBPyConnection, store: Store, sql: str) ->
 
     Raises:
         FileNotFoundError: A part went while it was opened.
-        ValueError: The store has no rows, or a part is no Parquet file.
+        ValueError: The store has no rows.
     """
     present = store.tables() if store.exists() else []
     if not present:
@@ -49,8 +49,10 @@ def _make_local_views(connection: duckdb.DuckDBPyConnection, store: Store, table
     reachable: list[str] = []
     for table in tables:
         found = store.rows(table)
-        paths = [os.path.abspath(part) for rows in found for part in rows.parts]  # noqa: PTH100  # as DuckDB wants it
-        sources = [_of_parts(paths)] if paths else []
+        parts = fragments_of([part for rows in found for part in rows.parts], table, None)
+        paths = [os.path.abspath(part) for part in parts]  # noqa: PTH100  # as DuckDB wants it
+        columns = {frozenset(part.physical_schema.names) for part in parts.values()}
+        sources = [_of_parts(paths, columns)] if paths else []
         if any(rows.segments for rows in found):
             sources.append(_of_log(connection, table, found))
         if sources:
@@ -65,9 +67,8 @@ def _needed(tables: list[str], sql: str) -> list[str]:
     return [table for table in tables if re.search(rf"\b{table}\b", sql, re.IGNORECASE)] or tables
 
 
-def _of_parts(paths: list[str]) -> str:
+def _of_parts(paths: list[str], columns: set[frozenset[str]]) -> str:
     # Uniting columns by name makes DuckDB open every file, ten times slower than pyarrow's check whether they differ.
-    columns = {_columns(path) for path in paths}
     own = ", run" if any(schema.RUN in names for names in columns) else ""  # of a file that no probe has written
     # DuckDB would take each k=v in a path for a partition, also the folder lr=0.5 that the store lies in.
     return (
@@ -85,15 +86,6 @@ def _of_log(connection: duckdb.DuckDBPyConnection, table: str, found: list[RunRo
     connection.execute(f"CREATE TABLE {_LOGGED}.{table} AS SELECT * FROM {_LOGGED}")
     connection.unregister(_LOGGED)
     return f"SELECT * FROM {_LOGGED}.{table}"
-
-
-def _columns(path: str) -> frozenset[str]:
-    try:
-        stored = pq.read_schema(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is no readable Parquet file: {error}") from error
-    schema.check_readable(stored.metadata, path)
-    return frozenset(stored.names)
 
 
 def _literal(path: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from probes.recording.opening.exit_status import exit_status
+from probes.recording.opening.termination import Termination
 
 
 class Closes(Protocol):
@@ -35,12 +36,15 @@ class _Entry:
 class OpenProbes:
     """The probes of this process that nobody has closed. At its end they are closed: see :func:`exit_status`.
 
+    SIGTERM closes them too: see :class:`probes.recording.opening.termination.Termination`.
+
     A forked child has none: they are its parent's.
     """
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
         self._at_exit = False
+        self._termination = Termination(lambda: self._close(self._entries[::-1], "interrupted"))
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._entries.clear)
 
@@ -50,10 +54,13 @@ class OpenProbes:
             self._at_exit = True
             atexit.register(self.close_all)
         self._entries.append(_Entry(weakref.ref(probe), run, place))
+        self._termination.heed()
 
     def remove(self, run: Closes) -> None:
         """Forget the probe of a run: it is closed."""
         self._entries[:] = [entry for entry in self._entries if entry.run is not run]
+        if not self._entries:
+            self._termination.ignore()
 
     def close_forgotten(self) -> None:
         """Close the runs whose probes are gone: model and probe were freed, and nobody closed the probe."""

@@ -43,10 +43,11 @@ def test_nested_settings_get_dotted_names_and_clashes_a_prefix(tmp_path: Path) -
     assert runs.loc["b", "width"] == 3
 
 
-def test_a_configuration_that_is_no_object_raises(tmp_path: Path) -> None:
+def test_a_configuration_that_is_no_object_is_none_and_named(tmp_path: Path) -> None:
     write_run(tmp_path, "a", [1, 2])
-    with pytest.raises(ValueError, match=r"run 'a': its config is '\[1, 2\]'; expected a JSON object"):
-        analysis.runs(tmp_path)
+    write_run(tmp_path, "b", {"norm": "bn"})
+    with pytest.warns(UserWarning, match="'config of run a' is left out: it is no JSON dict"):
+        assert analysis.runs(tmp_path)["norm"].fillna("").tolist() == ["", "bn"]
 
 
 @pytest.mark.parametrize("row", [{}, {"config": None}, {"config": ""}, {"config": float("nan")}])

@@ -104,13 +104,24 @@ def test_an_existing_file_is_not_replaced(store, tmp_path):
     assert (tmp_path / "out.csv").read_text() == "mine"
 
 
-def test_an_export_that_fails_on_the_way_leaves_no_file(store, tmp_path):
+def test_a_damaged_part_is_left_out_by_name(store, tmp_path, caplog):
     [part] = store.glob("layers/run=b/*.parquet")
     metadata = pq.read_metadata(part)
     start = metadata.row_group(0).column(0).dictionary_page_offset or metadata.row_group(0).column(0).data_page_offset
     content = bytearray(part.read_bytes())
     content[start : start + 8] = b"\xff" * 8
     part.write_bytes(content)
-    with pytest.raises(OSError, match=r"."):
+    export(open_store(store), tmp_path / "all.parquet", table="layers", kind="parquet")
+    assert set(pq.read_table(tmp_path / "all.parquet")["run"].to_pylist()) == {"a"}
+    assert f"left out, from its damage on: {part} is no readable Parquet file" in caplog.text
+
+
+def test_an_export_that_fails_on_the_way_leaves_no_file(store, tmp_path, monkeypatch):
+    def full(path: Path, rows: object, columns: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("probes.storage.export.write_parquet", full)
+    with pytest.raises(OSError, match="No space left"):
         export(open_store(store), tmp_path / "all.parquet", table="layers", kind="parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]

@@ -128,7 +128,7 @@ def test_logs_of_runs_that_nobody_asked_for_are_not_read(tmp_path: Path) -> None
     other.mkdir(parents=True)
     (other / "layers-00000001.arrows").write_bytes(b"no log at all")
     assert len(analysis.layers(tmp_path, runs="asked")) == 1
-    with pytest.warns(UserWarning, match=r"other/layers-00000001.arrows' is left out: its start is no log"):
+    with pytest.warns(UserWarning, match=r"other/layers-00000001.arrows' is left out: it is damaged or no log"):
         assert len(analysis.layers(tmp_path)) == 1
 
 
@@ -244,9 +244,9 @@ def log(tmp_path: Path) -> Path:
     return segment
 
 
-def steps_in(segment: Path) -> list[int]:
+def steps_in(segment: Path, *, damaged: bool = False) -> list[int]:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("ignore" if damaged else "error")
         found = find_rows(segment.parents[2], "layers", ["a"])
     return [step for rows in found for log in rows.segments for step in log.rows["step"].to_pylist()[::2]]
 
@@ -263,9 +263,27 @@ def test_a_log_ends_where_its_whole_messages_end_wherever_it_is_cut(log: Path) -
 
 def test_rows_before_damage_are_read(log: Path) -> None:
     whole = log.read_bytes()
-    for tail in (b"\xff\xff\xff\xff" + b"\x10\0\0\0" + b"nonsense" * 20, b"nonsense" * 9, b"\0" * 64, b"\xff" * 64):
+    for tail in (b"\xff\xff\xff\xff" + b"\x10\0\0\0" + b"nonsense" * 20, b"nonsense" * 9, b"\xff" * 64):
         log.write_bytes(whole + tail)
-        assert steps_in(log) == [0, 1, 2]
+        assert steps_in(log, damaged=True) == [0, 1, 2]
+    log.write_bytes(whole + bytes(64))
+    assert steps_in(log) == [0, 1, 2]
+
+
+def test_a_damaged_message_costs_its_own_rows_and_is_named(log: Path) -> None:
+    whole = log.read_bytes()
+    length = log_length(whole)
+    for place in (0, 4, 20, length - 1):  # the mark it begins with, its length, its metadata, its last byte
+        second = len(whole) - 2 * length + place
+        log.write_bytes(whole[:second] + bytes([whole[second] ^ 1]) + whole[second + 1 :])
+        with pytest.warns(UserWarning, match=r"is left out: a part of it is damaged .*recover"):
+            assert analysis.layers(log.parents[2], runs="a")["step"].unique().tolist() == [0, 2]
+
+
+def log_length(content: bytes) -> int:
+    """The bytes of each batch of a log whose batches are alike: each begins as the last one does."""
+    last = content.rindex(b"\xff\xff\xff\xff" + content[content.rindex(b"\xff\xff\xff\xff") + 4 :][:4])
+    return len(content) - last
 
 
 def test_flipped_bytes_never_crash_a_reader(log: Path) -> None:
@@ -302,12 +320,12 @@ def test_compressed_messages_are_not_read_for_a_few_bytes_could_fill_the_memory(
     log.write_bytes(stream([keys_of(*range(100_000))]))
     assert len(steps_in(log)) == 50_000
     log.write_bytes(stream([keys_of(*range(100_000))], compression=codec))
-    assert steps_in(log) == []
+    assert steps_in(log, damaged=True) == []
 
 
-def test_a_batch_without_steps_ends_a_log(log: Path) -> None:
+def test_a_batch_without_steps_is_left_out(log: Path) -> None:
     log.write_bytes(stream([keys_of(0, 0), keys_of(1, None), keys_of(2, 2)]))
-    assert steps_in(log) == [0]
+    assert steps_in(log, damaged=True) == [0, 2]
 
 
 @pytest.mark.parametrize(
@@ -324,7 +342,7 @@ def test_a_batch_without_steps_ends_a_log(log: Path) -> None:
 def test_a_log_that_no_writer_makes_is_left_out_by_name(columns: pa.Schema, log: Path) -> None:
     log.write_bytes(columns.serialize().to_pybytes())
     with pytest.warns(
-        UserWarning, match=r"a/layers-00000001.arrows' is left out: its start is no log of table 'layers'"
+        UserWarning, match=r"a/layers-00000001.arrows' is left out: it is damaged or no log: .*no log of table 'layers'"
     ):
         assert analysis.layers(log.parents[2])["run"].unique().tolist() == ["other"]
 

@@ -1,10 +1,5 @@
 """A store on a real S3-compatible server: moto's, where it is installed."""
 
-import multiprocessing
-import socket
-import time
-import urllib.request
-
 import pandas as pd
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -14,43 +9,6 @@ from probes.storage.files import open_store
 from probes.storage.recorder import Recorder
 from probes.storage.recovery import recover_dead
 from probes.storage.verify import verify
-
-pytest.importorskip("moto.server", reason="needs an S3 server: pip install 'moto[server]'")
-
-
-def serve(port: int) -> None:
-    from moto.server import main
-
-    main(["-H", "127.0.0.1", "-p", str(port)])
-
-
-@pytest.fixture(scope="module")
-def endpoint():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(port,))
-    server.start()
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/", timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield f"127.0.0.1:{port}"
-    server.kill()
-    server.join()
-
-
-@pytest.fixture
-def url(endpoint: str, tmp_path, monkeypatch) -> str:
-    monkeypatch.setenv("MEANDRIFT_SPOOL", str(tmp_path))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    where = f"scheme=http&endpoint_override={endpoint}&region=us-east-1&allow_bucket_creation=true"
-    filesystem, _ = pafs.FileSystem.from_uri(f"s3://bucket?{where}")
-    filesystem.create_dir("bucket")
-    return f"s3://bucket/runs-{time.time_ns()}?{where}"
 
 
 def losses(first: int, last: int) -> pa.RecordBatch:

@@ -1,0 +1,129 @@
+"""Checks of a Parquet file's footer: the columns a table must have, and sizes that no part of ours has.
+
+Readers leave a file out that has a problem of :func:`reading_problem`; ``verify`` names all of :func:`schema_problems`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from probes import schema
+
+DECLARED = {
+    table: {column.name: column.arrow_field() for column in (*schema.KEYS[table], *columns)}
+    for table, columns in {
+        schema.LAYERS: (),
+        schema.HISTOGRAMS: schema.HISTOGRAM_COLUMNS,
+        schema.SPECTRA: schema.SPECTRA_COLUMNS,
+        schema.PARAMETERS: (),
+        schema.CHANNELS: schema.CHANNEL_COLUMNS,
+        schema.STEPS: schema.STEPS_COLUMNS,
+        schema.RUNS: schema.RUNS_COLUMNS,
+    }.items()
+}
+_IDENTITY = {
+    *(schema.STEP, schema.LAYER, schema.PARAMETER, schema.CHANNEL),
+    *(schema.TENSOR, schema.VIEW, schema.SPLIT),
+}
+_NUMBERS_ONLY = {schema.LAYERS, schema.PARAMETERS, schema.STEPS}  # tables whose further columns are measured numbers
+SURE_ROWS, ROWS_A_BYTE = 1 << 20, 32  # a row group of 32,768 rows takes a kilobyte at least
+SURE_BYTES, TIMES_PACKED = 64 << 20, 256
+
+
+def key_names(table: str) -> list[str]:
+    """Return the names that together tell a row of this table from any other of its run."""
+    return [column.name for column in schema.KEYS[table] if column.name in _IDENTITY]
+
+
+def schema_problems(table: str, stored: pa.Schema) -> Iterator[str]:
+    """Yield what is wrong with the columns of a part, by the letter of the layout."""
+    version = schema.version_of(stored.metadata)
+    if version is None or not 1 <= version <= schema.SCHEMA_VERSION:
+        yield f"has schema version {version or 'none'}; this meandrift knows 1 to {schema.SCHEMA_VERSION}"
+    if schema.RUN in stored.names:
+        yield f"has a column {schema.RUN!r}, which only the path may say"
+    missing = [name for name in key_names(table) if name not in stored.names]
+    if missing:
+        yield f"lacks the key columns {', '.join(missing)}"
+    if repeated := _repeated(stored):
+        yield f"has the column {repeated[0]!r} more than once"
+    for column in stored:
+        declared = DECLARED[table].get(column.name)
+        if declared is not None and declared.type != column.type:
+            yield f"column {column.name!r} is {column.type}, expected {declared.type}"
+        elif declared is None and column.name != schema.RUN and not is_measured(table, column.type):
+            yield f"column {column.name!r} is {column.type}, expected numbers"
+
+
+def reading_problem(table: str, stored: pa.Schema) -> str | None:
+    """Return what keeps readers from working with the columns of a part; None if they can.
+
+    Parts of other programs, and of other versions, are read if each declared column is of the right family: words,
+    whole numbers, numbers, times or lists of numbers. Of the others see :func:`is_measured`.
+    """
+    missing = [name for name in key_names(table) if name not in stored.names]
+    if missing:
+        return f"it lacks the key columns {', '.join(missing)}"
+    if repeated := _repeated(stored):
+        return f"it has the column {repeated[0]!r} more than once"
+    for column in stored:
+        declared = DECLARED[table].get(column.name)
+        if declared is not None and not _alike(declared.type, column.type):
+            return f"its column {column.name!r} is {column.type}, expected {declared.type}"
+    return None
+
+
+def size_problem(metadata: pq.FileMetaData, nbytes: int) -> str | None:
+    """Return why a file must not be read: it unpacks to far more than any part of its size; None if it may.
+
+    Args:
+        metadata: Its footer.
+        nbytes: Its size.
+    """
+    rows = metadata.num_rows
+    if rows < 0 or (rows > SURE_ROWS and rows > ROWS_A_BYTE * nbytes):
+        return f"says it has {rows:,} rows in {nbytes:,} bytes: no part of meandrift is like that, so it is not read"
+    unpacked = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+    if unpacked > SURE_BYTES and unpacked > TIMES_PACKED * nbytes:
+        return f"unpacks from {nbytes:,} to {unpacked:,} bytes: no part of meandrift is like that, so it is not read"
+    return None
+
+
+def _repeated(stored: pa.Schema) -> list[str]:
+    return sorted({name for name in stored.names if stored.names.count(name) > 1})
+
+
+def is_measured(table: str, kind: pa.DataType) -> bool:
+    """Return whether a column that the schema does not declare can be read: numbers; words and lists in some tables."""
+    if table in _NUMBERS_ONLY:
+        return _is_number(kind) or pa.types.is_null(kind)
+    return _is_number(kind) or pa.types.is_null(kind) or _is_word(kind) or _is_numbers(kind)
+
+
+def _alike(expected: pa.DataType, found: pa.DataType) -> bool:
+    """Return whether two types are of one family; a column of nulls is of any."""
+    families: list[Callable[[pa.DataType], bool]] = [
+        _is_word,
+        pa.types.is_integer,
+        _is_number,
+        pa.types.is_timestamp,
+        _is_numbers,
+    ]
+    family = next((of for of in families if of(expected)), None)
+    return pa.types.is_null(found) or (family is not None and family(found))
+
+
+def _is_word(kind: pa.DataType) -> bool:
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _is_numbers(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_number(kind.value_type)

@@ -1,0 +1,45 @@
+"""JSON in the `runs` table, read within limits: a store may come from a stranger."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+MOST_LETTERS = 16 << 20
+MOST_DEPTH = 64  # levels; a configuration of ours has 32 at most
+MOST_VALUES = 50_000  # a configuration of ours has 20,000 at most
+
+
+def stored_json(text: str, kind: type) -> Any:
+    """Return the JSON that a store holds, an object (``dict``) or a list.
+
+    Raises:
+        ValueError: It is no JSON, none of that kind, nested too deep, or too long; the message says which, and not
+            where it stands.
+    """
+    if len(text) > MOST_LETTERS:
+        raise ValueError(f"has {len(text):,} letters, expected {MOST_LETTERS:,} at most")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"is nested more than {MOST_DEPTH} deep") from None
+    except ValueError:
+        raise ValueError("is no JSON") from None
+    if not isinstance(value, kind):
+        raise ValueError(f"is no JSON {kind.__name__}")
+    _check_size(value)
+    return value
+
+
+def _check_size(value: Any) -> None:
+    """Refuse lists and objects that are nested in too many levels or hold too many values. It does not recurse."""
+    level, count = [value], 0
+    for _ in range(MOST_DEPTH + 1):
+        members = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [inner for outer in members for inner in outer]
+        count += len(level)
+        if count > MOST_VALUES:
+            raise ValueError(f"holds more than {MOST_VALUES:,} values")
+        if not level:
+            return
+    raise ValueError(f"is nested more than {MOST_DEPTH} deep")

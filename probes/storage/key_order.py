@@ -1,0 +1,63 @@
+"""Keys of a run's rows: each comes once, and steps do not fall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from probes import schema
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong: where, and what."""
+
+    path: str
+    problem: str
+
+
+def key_faults(keys: list[tuple[str, pa.Table]]) -> Iterator[Fault]:
+    """Yield what is wrong with the keys of a run and table.
+
+    Args:
+        keys: For each part, in row order, its path and the key columns of its rows, words as strings.
+    """
+    previous: dict[str, tuple[int, str]] = {}
+    for path, rows in keys:
+        if rows[schema.STEP].null_count:
+            yield Fault(path, f"has {rows[schema.STEP].null_count} rows without a step")
+            continue
+        yield from _backward_steps(path, rows, previous)
+    if keys:
+        yield from _repeated_keys(keys)
+
+
+def _backward_steps(path: str, rows: pa.Table, previous: dict[str, tuple[int, str]]) -> Iterator[Fault]:
+    """Steps may not fall, for each split by itself: an evaluation may be recorded late."""
+    splits = rows[schema.SPLIT] if schema.SPLIT in rows.column_names else pa.chunked_array([["-"] * rows.num_rows])
+    for split in pc.unique(splits).to_pylist():
+        mask = pc.equal(splits, split) if split is not None else pc.is_null(splits)
+        steps = rows[schema.STEP].filter(mask).combine_chunks()
+        first, last = steps[0].as_py(), steps[-1].as_py()
+        if len(steps) > 1 and pc.any(pc.less(steps[1:], steps[:-1])).as_py():
+            yield Fault(path, "has steps that fall")
+        if str(split) in previous and first < previous[str(split)][0]:
+            yield Fault(path, f"begins at step {first}, before the end of {previous[str(split)][1]}")
+        previous[str(split)] = (last, path)
+
+
+def _repeated_keys(keys: list[tuple[str, pa.Table]]) -> Iterator[Fault]:
+    everything = pa.concat_tables(rows for _, rows in keys)
+    names = everything.column_names
+    counted = everything.group_by(names).aggregate([([], "count_all")])
+    repeated = counted.filter(pc.greater(counted["count_all"], 1))
+    if repeated.num_rows:
+        example = {name: repeated[name][0].as_py() for name in names}
+        holders = [path for path, rows in keys if _has_row(rows, example)]
+        yield Fault(holders[-1], f"{repeated.num_rows} keys come more than once, {example} for one, in {holders}")
+
+
+def _has_row(rows: pa.Table, key: dict[str, object]) -> bool:
+    return any(row == key for row in rows.filter(pc.equal(rows[schema.STEP], key[schema.STEP])).to_pylist())
