@@ -39,6 +39,9 @@ class LiveFindings:
         self._next_look = 0.0
         self._has_new = False
 
+    def __repr__(self) -> str:
+        return type(self).__name__
+
     def __call__(self, tables: Mapping[str, pa.Table]) -> None:
         """Take new rows, and look if it is time to."""
         for name in (LAYERS, STEPS):

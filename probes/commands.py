@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probes.schema.printable import say
+from probes.schema.printable import printable, say
 
 if TYPE_CHECKING:
     from probes.storage.files import StoreFiles
@@ -87,6 +87,7 @@ def _print_table(rows: list[dict[str, str]]) -> None:
     """Print rows without a wrapped or cut word: columns that a narrow terminal has no room for are named below."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
 
@@ -96,7 +97,7 @@ def _print_table(rows: list[dict[str, str]]) -> None:
         for name in shown:
             made.add_column(name, no_wrap=True, justify="right" if name in ("last step", "rows", "size") else "left")
         for row in rows:
-            made.add_row(*(row[name] for name in shown))
+            made.add_row(*(Text(printable(row[name])) for name in shown))  # stored text is no markup
         return made
 
     for count in range(len(_LEAVES) + 1):
@@ -109,7 +110,7 @@ def _print_table(rows: list[dict[str, str]]) -> None:
         typer.echo(f"no room for {', '.join(_LEAVES[:count])}: see --json", err=True)
 
 
-_LEAVES = ("started", "device", "size", "rows", "last step")
+_LEAVES = ("per 1,000 steps", "started", "device", "size", "rows", "last step")
 """The columns of ``runs`` that a narrow terminal has no room for, the first to go first."""
 
 

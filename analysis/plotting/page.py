@@ -84,7 +84,7 @@ def write_title(
         write(line, _NOTE, 8, color=INK)
     write("", _SETTING, 7, color=GREY, gid=_SETTING_MARK)
     if formula:
-        write(formula, _FORMULA, 8, color=GREY)
+        write(formula, _FORMULA, 8, color=GREY, parse_math=True)  # the style takes every other text as it is
     for row in rows:
         _draw_legend(figure, row, left + 0.02 / width, 1 - (top + 0.02) / height)
         top += _LEGEND

@@ -76,11 +76,8 @@ def run(
     setup = set_up(config, data_dir=data_dir, download=download, ranks=ranks)
     measures = NetworkMeasures(setup)  # before a checkpoint is loaded: complexity refers to the first weights
     place = checkpoint_path(store, name)
-    saved = None
-    if resume and place.exists():
-        saved = load_checkpoint(place, config=config.to_dict(), may_change=config.may_change, device=setup.device)
+    saved = _loaded(setup, place) if resume and place.exists() else None
     start = 0 if saved is None else saved["step"]
-    _load(setup, saved, place)
     watch = watch if ranks.first else unwatched
     with joined(ranks, device=setup.device), deferred_interrupt() as interrupted:
         probe = Probe(
@@ -101,7 +98,6 @@ def run(
                 place.unlink(missing_ok=True)  # of a run of that name that was deleted: not to be resumed by mistake
             if saved is not None:
                 with fitting(place):
-                    setup.load_state_dict(saved)
                     probe.load_state_dict(saved["probe"])
                     restore_random_state(saved["random"])
             watch(Began(name, config.epochs, setup.steps, start))
@@ -113,11 +109,13 @@ def run(
     return ended
 
 
-def _load(setup: Setup, saved: dict[str, Any] | None, place: Path) -> None:
-    """Load a checkpoint before the probe supersedes rows, so that one that does not fit costs none."""
-    if saved is not None:
-        with fitting(place):
-            setup.load_state_dict(saved)
+def _loaded(setup: Setup, place: Path) -> dict[str, Any]:
+    """Return a checkpoint, loaded before the probe supersedes rows, so that one that does not fit costs none."""
+    config = setup.config
+    saved = load_checkpoint(place, config=config.to_dict(), may_change=config.may_change, device=setup.device)
+    with fitting(place):
+        setup.load_state_dict(saved)
+    return saved
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ class OpenRun:
             self._close_recorder(self._recorder, status, raises=raises)
 
     def _nbytes(self, writer: Writer) -> int:
-        """Return the bytes of the run's parts, and half of what is to become parts, in the log and in memory."""
+        """Return the bytes of the run's parts, and half of the log and of what is to be written there."""
         assert self._recorder is not None
         return self._recorder.nbytes + writer.waiting // 2
 

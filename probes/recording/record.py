@@ -7,6 +7,9 @@ from typing import Any
 
 from probes.background.snapshot import Snapshot
 from probes.measuring.result import Result
+from probes.schema import DENSE_TABLES, HISTOGRAMS
+
+FILLED_BINS = 1 / 4  # of a histogram's, about: the log has no empty ones at both ends, and counts of half the width
 
 
 @dataclass
@@ -32,7 +35,18 @@ class Record:
         """Memory of its values; a budget pays for the copies."""
         return sum(result.values.nbytes for result in self.results)
 
+    @property
+    def logged_bytes(self) -> int:
+        """What its values take in the log, about."""
+        return sum(map(_logged_bytes, self.results))
+
     def wait(self) -> None:
         """Block the calling thread until the tensors have arrived from the device."""
         for event in self.ready:
             event.synchronize()
+
+
+def _logged_bytes(result: Result) -> int:
+    if result.metric.table in DENSE_TABLES:  # of some metrics the values are histograms until the host has summed them
+        return 4 * len(result.metric.columns) * len(result.indices)
+    return round(result.values.nbytes * (FILLED_BINS if result.metric.table == HISTOGRAMS else 1))

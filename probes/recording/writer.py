@@ -46,7 +46,7 @@ class Writer:
         self._backlog = Backlog(sink)
         self._records: deque[Record] = deque()
         self._rows: deque[dict[str, Any]] = deque()
-        self._bytes = 0
+        self._bytes = self._logged_bytes = 0
         self._room = threading.Condition()
         self._writing = threading.Lock()
         self._began = self._written = time.monotonic()
@@ -67,6 +67,7 @@ class Writer:
                 return False
             self._records.append(record)
             self._bytes += size
+            self._logged_bytes += record.logged_bytes
         if self._is_new:
             self._wanted = True
         if self._wanted or (record.snapshots and self._budget.wakes):
@@ -93,8 +94,8 @@ class Writer:
 
     @property
     def waiting(self) -> int:
-        """Bytes of the values that wait to be written."""
-        return self._bytes
+        """What the values that wait to be written will take in the log, in bytes, about."""
+        return self._logged_bytes
 
     @property
     def lost(self) -> Lost | None:
@@ -162,8 +163,12 @@ class Writer:
             for record in records:
                 record.snapshots.clear()
         with self._room:
-            self._bytes = sum(record.nbytes for record in self._records)
+            self._count_waiting()
         return len(records)
+
+    def _count_waiting(self) -> None:
+        self._bytes = sum(record.nbytes for record in self._records)
+        self._logged_bytes = sum(record.logged_bytes for record in self._records)
 
     def _note_failure(self, metric: str, failure: Exception, step: int, /, **place: Any) -> None:
         self._failures.append((metric, failure, step, place))
@@ -187,7 +192,7 @@ class Writer:
             self._backlog.write()
             self._backlog.spill(most=self._limits.max_refused)
             with self._room:
-                self._bytes = sum(record.nbytes for record in self._records)
+                self._count_waiting()
                 self._writing_since, self._stuck = None, False
                 self._room.notify_all()
 

@@ -21,9 +21,13 @@ from urllib.request import url2pathname
 
 import pyarrow as pa
 
-from probes.schema.channel_columns import CHANNEL_COLUMNS as CHANNEL_COLUMNS
-from probes.schema.channel_columns import CHANNEL_NUMBERS as CHANNEL_NUMBERS
-from probes.schema.column import Column
+from probes.schema.columns.channels import CHANNEL_COLUMNS as CHANNEL_COLUMNS
+from probes.schema.columns.channels import CHANNEL_NUMBERS as CHANNEL_NUMBERS
+from probes.schema.columns.column import Column
+from probes.schema.columns.network import NETWORK_COLUMNS as NETWORK_COLUMNS
+from probes.schema.columns.recorded import is_recorded as is_recorded
+from probes.schema.columns.recorded import unified as unified
+from probes.schema.columns.recorded import unrecorded as unrecorded
 from probes.schema.file_names import part_name as part_name
 from probes.schema.file_names import part_range as part_range
 from probes.schema.file_names import run_folder as run_folder
@@ -31,10 +35,6 @@ from probes.schema.file_names import segment_name as segment_name
 from probes.schema.file_names import segment_number as segment_number
 from probes.schema.file_names import segment_table as segment_table
 from probes.schema.histogram_bins import bin_edges as bin_edges
-from probes.schema.network_columns import NETWORK_COLUMNS as NETWORK_COLUMNS
-from probes.schema.recorded import is_recorded as is_recorded
-from probes.schema.recorded import unified as unified
-from probes.schema.recorded import unrecorded as unrecorded
 from probes.schema.tags import has_tag_prefix as has_tag_prefix
 from probes.schema.tags import is_tag as is_tag
 from probes.schema.tags import parsed_tags as parsed_tags

@@ -83,6 +83,8 @@ def read_log(content: bytes, table: str, path: object) -> LogRows:
                 columns = _checked_schema(message, table, path)
             else:
                 batches.append(_batch(message, columns))
+        except schema.NewerSchemaError:  # no damage
+            raise
         except _UNREADABLE as error:
             found.faults.append(f"the message at byte {first} cannot be read: {_first_line(error)}")
             if columns is None:
@@ -241,7 +243,7 @@ def _batch(message: pa.ipc.Message, columns: pa.Schema) -> pa.RecordBatch:
     batch = pa.ipc.read_record_batch(message, columns)
     batch.validate(full=True)
     if batch.column(schema.STEP).null_count:
-        raise ValueError(f"{batch.column(schema.STEP).null_count} rows have no step")
+        raise ValueError(f"rows without a step: {batch.column(schema.STEP).null_count}")
     return batch
 
 

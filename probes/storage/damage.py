@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from probes.schema.printable import one_line
+from probes.schema.versions import NewerSchemaError
 
 # What Arrow and the conversion of its values raise on bytes that make no sense. RecursionError is a RuntimeError.
 _SIGNS = (
@@ -29,14 +30,15 @@ class DamagedFileError(OSError):
 
 @contextmanager
 def naming(path: object) -> Iterator[None]:
-    """Name the file in each error that says its content cannot be read; a file that is not there is no damage.
+    """Name the file in each error that says its content cannot be read; one that is not there, or newer, is no damage.
 
     Raises:
         DamagedFileError: The content cannot be read.
+        NewerSchemaError: The content is of a later schema version.
     """
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, NewerSchemaError):  # neither is damage
         raise
     except (OSError, *_SIGNS) as error:
         if isinstance(error, OSError) and (error.errno is not None or str(path) in str(error)):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from probes import schema
+from probes.storage.counting import counted
 
 
 class Fault(NamedTuple):
@@ -27,7 +28,7 @@ def key_faults(keys: list[tuple[str, pa.Table]]) -> Iterator[Fault]:
     previous: dict[str, tuple[int, str]] = {}
     for path, rows in keys:
         if rows[schema.STEP].null_count:
-            yield Fault(path, f"has {rows[schema.STEP].null_count} rows without a step")
+            yield Fault(path, f"has {counted(rows[schema.STEP].null_count, 'row')} without a step")
             continue
         yield from _backward_steps(path, rows, previous)
     if keys:
@@ -56,7 +57,7 @@ def _repeated_keys(keys: list[tuple[str, pa.Table]]) -> Iterator[Fault]:
     if repeated.num_rows:
         example = {name: repeated[name][0].as_py() for name in names}
         holders = [path for path, rows in keys if _has_row(rows, example)]
-        yield Fault(holders[-1], f"{repeated.num_rows} keys come more than once, {example} for one, in {holders}")
+        yield Fault(holders[-1], f"has repeated keys ({repeated.num_rows:,}): {example} is one, in {holders}")
 
 
 def _has_row(rows: pa.Table, key: dict[str, object]) -> bool:

@@ -113,7 +113,12 @@ def _row(files: StoreFiles, run: str, tell: Callable[[str], object]) -> dict[str
 def _count(files: StoreFiles, run: str, tell: Callable[[str], object]) -> int | None:
     total, unknown = 0, False
     for table in RECORDED:
-        rows = rows_of(files, table, run)
+        try:
+            rows = rows_of(files, table, run)
+        except schema.NewerSchemaError as error:
+            tell(str(error))
+            unknown = True
+            continue
         total += sum(logged.num_rows for logged in rows.logged)
         for name in rows.parts:
             try:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from probes import schema
 from probes.schema.log_segment import LogRows, read_log, with_checksum
 from probes.storage.columns import RECORDED, log_schema
+from probes.storage.counting import counted
 from probes.storage.durability import sync
 from probes.storage.safe_files import check_folder, is_regular, make_file, open_regular, read_regular
 
@@ -132,7 +133,7 @@ class TableLog:
                 batch = batch.set_column(position, column, _converted(batch.column(position), column, self.table))
         if batch.column(schema.STEP).null_count:
             raise ValueError(
-                f"table {self.table!r}: {batch.column(schema.STEP).null_count} of its rows have no step; give one"
+                f"table {self.table!r}: {counted(batch.column(schema.STEP).null_count, 'row')} without a step; give one"
             )
         return batch if batch.schema.equals(self._schema) else batch.select(self._schema.names)
 

@@ -108,6 +108,7 @@ class Recorder:
             )
             self._flush_bytes = min(FLUSH_BYTES, FLUSH_BYTES if max_bytes is None else max_bytes // LOG_SHARE)
             self._in_parts = self._part_bytes() if max_bytes is not None else None
+            self._leaving = 0  # bytes of log segments on their way into parts
         except BaseException:
             self._owner.release()
             raise
@@ -163,20 +164,22 @@ class Recorder:
             with self._writing:
                 self._check_open()
                 self._flushed = time.monotonic()
+                logged = self._logged_bytes()
                 pending = {table: table_log.finish_segments() for table, table_log in self._logs.items()}
+                self._leaving += logged
             for table, segments in pending.items():
                 for segment in segments:
                     move_to_part(self._files, table, self.run, segment, Recovered(self.run))
                     with self._writing:
                         self._logs[table].forget(segment)
             self._write_row()
-            if self._in_parts is not None:
-                self._in_parts = self._part_bytes()
+            in_parts = None if self._in_parts is None else self._part_bytes()
+            self._leaving, self._in_parts = 0, in_parts
 
     @property
     def nbytes(self) -> int:
         """Bytes of the run's parts, if it has ``max_bytes``, and half of its log, which a part takes less than."""
-        return (self._in_parts or 0) + sum(table_log.nbytes for table_log in list(self._logs.values())) // 2
+        return (self._in_parts or 0) + (self._leaving + self._logged_bytes()) // 2
 
     def rewind(self, step: int) -> None:
         """Delete the rows of a step and of later ones: the training takes these steps again.
@@ -257,8 +260,10 @@ class Recorder:
     def _flush_is_due(self) -> bool:
         now = time.monotonic()
         waited, age = now - self._flushed, now - self._began
-        logged = sum(table_log.nbytes for table_log in self._logs.values())
-        return waited >= max(FLUSH_SECONDS, FLUSH_SHARE * age) or logged >= self._flush_bytes
+        return waited >= max(FLUSH_SECONDS, FLUSH_SHARE * age) or self._logged_bytes() >= self._flush_bytes
+
+    def _logged_bytes(self) -> int:
+        return sum(table_log.nbytes for table_log in list(self._logs.values()))
 
     def _part_bytes(self) -> int:
         return sum(self._files.size(table, self.run) for table in schema.TABLES)

@@ -181,7 +181,7 @@ def _verify_log(files: StoreFiles, run: str, found: Verified) -> None:
                     found.faults += [Fault(str(path), problem) for problem in read_segment(path).faults]
                 except FileNotFoundError:
                     waiting -= 1
-                except OSError as error:
+                except (OSError, schema.NewerSchemaError) as error:
                     found.faults.append(Fault(str(path), f"cannot be read: {reason(error)}"))
         aside = sorted(folder.glob(f"{DAMAGED}*.arrows")) if folder.is_dir() else []
         found.notes += [f"run {run!r}: {path} was damaged; its sound rows are in a part" for path in aside]

@@ -22,6 +22,7 @@ QUICK = [  # script, its arguments, a pattern in what it prints
     ("training.py", "steps --rounds 1 --steps 1 --batch-size 4", r"probe, every step +[\d,]+ samples/s"),
     ("store.py", "write --calls 600 --seconds 0.1 --result {out}", r'"rows_a_second": \d'),
     ("summary.py", "", r"## Whole training steps, by norm"),
+    ("probe_pass.py", "--batch 4 --images 2 --steps 1", r"default schedule, 2,000 steps: \d+ passes"),
     ("gradient_path.py", "", r"(?s)storage/.*\d+ forms before the Parquet file: Tensor"),
 ]
 LONG = [

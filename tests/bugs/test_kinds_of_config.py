@@ -347,7 +347,7 @@ def test_lists_can_be_grouped_compared_and_joined(lists: Path) -> None:
 
 
 def test_figures_tables_and_report_take_lists(lists: Path, tmp_path: Path) -> None:
-    drawn = write_figures(lists, tmp_path, only="mean_drift,accuracy,weight_mean", formats=["svg"])
+    drawn = write_figures(lists, tmp_path, only="mean_drift,accuracy,layer_means", formats=["svg"])
     assert drawn.refused == {}
     assert report_data(lists)["settings"]["different"] == [["betas", ["[0.9, 0.99]", "[0.9, 0.999]"]]]
     book = write_tables(lists)

@@ -53,13 +53,13 @@ def test_every_command_reads_a_store_on_s3(store, tmp_path, capsys):
         "figures",
         store,
         "--only",
-        "weight_mean,gradient_histograms,accuracy",
+        "layer_means,gradient_histograms,accuracy",
         "--format",
         "svg",
         "--out",
         str(tmp_path),
     )
-    assert {Path(file).name for file in drawn.split()} >= {"weight_mean.svg", "gradient_histograms.svg", "accuracy.svg"}
+    assert {Path(file).name for file in drawn.split()} >= {"layer_means.svg", "gradient_histograms.svg", "accuracy.svg"}
     assert "report.html" in said("report", store, "-o", str(tmp_path / "report.html"))
     assert "12" in said("query", "SELECT count(*) FROM steps WHERE split = 'test'", "--store", store)
     said("export", str(tmp_path / "layers.csv"), "--store", store)

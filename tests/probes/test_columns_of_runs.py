@@ -18,9 +18,10 @@ from probes.storage.files import open_store
 @pytest.fixture
 def two_runs(store):
     for run, metrics in (("a", ["updates"]), ("b", None)):
-        model = nn.Conv1d(2, 3, 3)
+        model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU())
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        with Probe(model, optimizer, store=store, run=run, every=1, metrics=metrics) as probe:
+        batch = {} if metrics else {"probe_batch": torch.randn(4, 2, 9)}  # of which table `channels` is
+        with Probe(model, optimizer, store=store, run=run, every=1, metrics=metrics, **batch) as probe:
             model(torch.randn(4, 2, 9)).square().mean().backward()
             optimizer.step()
             probe.log(loss=1.0, **({} if metrics else {"lipschitz_bound": 2.0}))

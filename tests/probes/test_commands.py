@@ -85,7 +85,7 @@ def test_runs_on_eighty_columns_wraps_and_cuts_nothing_and_names_what_it_leaves_
     assert "…" not in listed.stdout
     assert name in listed.stdout
     assert re.search(r"finished +\d{4}-\d\d-\d\d \d\d:\d\d", listed.stdout)
-    assert "no room for started, device" in listed.stderr
+    assert "no room for per 1,000 steps, started, device" in listed.stderr
 
 
 def test_runs_and_verify_print_json_for_programs(store):

@@ -34,7 +34,7 @@ CUDA = torch.device("cuda", 7)  # what caches keep by device may not serve a rea
 NO_VALUES = FakeTensorMode()  # one for all tests, as what caches keep belongs to it
 DRAWS = {"operator_norm", "power_iteration"}  # from a generator of the device, which cannot be had without one
 REDUCED_BACKWARD = {name for name, each in METRICS.items() if each.reducer and each.reducer.of != "output"}
-HOOKED = {"grad_noise", "carried_gradient"}  # by hooks that a backward pass calls
+HOOKED = {"grad_noise", "carried_gradient", "feeds_nonlinearity"}  # by hooks in a backward pass, or on its graph
 ON_HOST = {"layer_state"}  # of modules and groups, not of tensors
 OF_LAYERS = [name for name in METRICS if name not in DRAWS | REDUCED_BACKWARD | ON_HOST | HOOKED]
 

@@ -28,6 +28,7 @@ WORDS = (
     "$\\frac",
     "\u202e\nBAD x",
     "_x",
+    "$\\sigma$",
 )
 
 
@@ -103,16 +104,18 @@ def test_stored_text_is_text_in_latex_markdown_and_figures(hostile, tmp_path):
     assert r"50\% \$x\$ \textasciitilde{}\textasciicircum{}" in latex
     assert [line.count("|") - line.count("\\|") for line in markdown.splitlines()[2:]] == [3] * 6
     assert "&lt;b&gt;" in markdown
-    drawn = write_figures(hostile, tmp_path, only="weight_mean", layers=[3, 4], formats=["svg"])
+    drawn = write_figures(hostile, tmp_path, only="layer_means", layers=[3, 4, 7], formats=["svg"])
     assert drawn.refused == {}
-    assert "$\\frac" in (tmp_path / "weight_mean.svg").read_text()
+    picture = (tmp_path / "layer_means.svg").read_text()
+    assert "$\\frac" in picture
+    assert ">$\\sigma$</text>" in picture  # no mathematics, as the figure's own formula is
 
 
 def test_settings_in_file_names_are_short_and_tell_values_apart(tmp_path):
     names = ["../../x", "..-..-x", "y" * 300, "y" * 299 + "z"]
     for at, name in enumerate(names):
         record(tmp_path / "store", f"r{at}", model=name)
-    drawn = write_figures(tmp_path / "store", tmp_path / "out", only="weight_mean", formats=["svg"])
+    drawn = write_figures(tmp_path / "store", tmp_path / "out", only="layer_means", formats=["svg"])
     assert len(drawn.written) == len(names)
     assert {path.parent for paths in drawn.written.values() for path in paths} == {tmp_path / "out"}
     assert max(len(stem) for stem in drawn.written) < 80

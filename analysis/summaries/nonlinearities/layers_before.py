@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.reading.selection import abbreviated
 from analysis.reading.store import Store
-from analysis.reading.tables import fields_if_any, layer_names, load
+from analysis.reading.tables import fields_if_any, load
 from analysis.summaries.comparison_arms import ARM
 from analysis.summaries.layer_choice import NETWORKS_OF_A_GAN, in_depth_order, is_normalisation
 from probes.schema import CHANNELS, FEEDS, LAYER, LAYER_INDEX, LAYER_TYPE, LAYERS, RUN
@@ -50,10 +50,10 @@ def recorded(store: Store, runs: list[str]) -> dict[str, set[str]]:
         rows = load(store, LAYERS, columns=[FEEDS], runs=runs, measured=[FEEDS])
         for run, own in rows.groupby(RUN, observed=True):
             known[str(run)] = set(own.loc[own[FEEDS] > 0, LAYER].astype(str))
-    there = store.runs_of(CHANNELS)
-    for run in runs:
-        if run in there:
-            known.setdefault(run, set()).update(layer_names(store, table=CHANNELS, runs=[run]))
+    passed = [run for run in runs if run in set(store.runs_of(CHANNELS))]
+    rows = load(store, CHANNELS, columns=[], runs=passed) if passed else pd.DataFrame(columns=[RUN, LAYER])
+    for run, own in rows.groupby(RUN, observed=True):
+        known.setdefault(str(run), set()).update(own[LAYER].astype(str))
     return known
 
 

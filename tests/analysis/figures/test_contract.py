@@ -98,6 +98,17 @@ def check_legible(figure: Figure) -> None:
     check_no_overlap(figure)
 
 
+@pytest.mark.parametrize("name", ["singular_values", "lipschitz", "landscape", "gradient_mass", "layer_means"])
+def test_a_formula_is_drawn_as_mathematics_and_no_other_text_is(name: str, seeds_store: Path) -> None:
+    texts = shown_texts(drawn_once(name, seeds_store))
+    [formula] = [text for text in texts if "$" in text.get_text()]
+    assert [text for text in texts if text.get_parse_math()] == [formula]
+    width = formula.get_window_extent().width
+    source = Text(0, 0, formula.get_text(), fontsize=formula.get_fontsize(), parse_math=False)
+    source.set_figure(formula.get_figure())
+    assert width < source.get_window_extent().width
+
+
 @pytest.mark.parametrize("name", ["spectrum", "gradient_histogram_map", "layer_means", "norms_by_layer", "overview"])
 def test_a_figure_of_six_arms_names_each_and_is_legible(name: str, make_store: Callable[..., Path]) -> None:
     figure = drawn(name, make_store(learning_rates=(0.01, 0.001), records=4))

@@ -56,7 +56,8 @@ for table in ("layers", "histograms", "spectra", "steps", "runs"):
 layer_names(store)
 findings_of(store)
 write_report(store, out / "report.html")
-write_figures(store, out, only=["weight_mean", "gan_samples"], formats=["svg"])
+drawn = write_figures(store, out, only=["layer_means", "gan_samples"], formats=["svg"])
+assert drawn.refused == {}, drawn.refused
 view(store, column=default_column(store))
 print(json.dumps({"said": sorted(said), "runs": sorted(runs)}))
 """
@@ -66,7 +67,7 @@ def record(store: Path, run: str) -> None:
     with Recorder(store, run, config={"norm": "bn", "model": "cnn3", "data": "mnist"}) as recorder:
         for step in range(3):
             keys = {"step": step, "layer": "conv", "layer_index": 0, "layer_type": "Conv2d"}
-            recorder.write("layers", pa.RecordBatch.from_pylist([{**keys, "weight_mean": step / 7}]))
+            recorder.write("layers", pa.RecordBatch.from_pylist([{**keys, "weight_mean": step / 7, "weight_var": 1.0}]))
             recorder.write("steps", pa.RecordBatch.from_pylist([{"step": step, "split": "train", "loss": 1.0}]))
 
 

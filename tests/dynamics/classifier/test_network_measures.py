@@ -54,7 +54,7 @@ def test_measuring_changes_no_bit_of_the_training(
     for part in ("model", "optimizer", "random"):
         assert leaves(one[part]) == leaves(other[part])
     for name in ("layers", "histograms", "spectra", "steps"):
-        bare = table(tmp_path, name, "bare")
+        bare = table(tmp_path, name, "bare").dropna(axis=1, how="all")  # columns that it did not measure are null
         found = table(tmp_path, name, "measured")[list(bare.columns)]
         pd.testing.assert_frame_equal(found.reset_index(drop=True), bare.reset_index(drop=True), check_exact=True)
 
@@ -128,7 +128,7 @@ def test_a_measurement_that_fails_is_warned_of_and_training_goes_on(
         ended = run(once, store=tmp_path, name="run")
     assert ended.steps == 4
     rows = rows_of_tests(tmp_path, "run")
-    assert "jacobian_norm" not in rows
+    assert rows["jacobian_norm"].isna().all()
     assert rows[LANDSCAPE].notna().all(axis=None)
 
 

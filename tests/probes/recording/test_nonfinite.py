@@ -113,7 +113,7 @@ def watched():
     model(torch.randn(16, 4)).square().mean().backward()
     gaps = Gaps()
     watch, parameters = NonfiniteWatch(list(METRICS.values()), gaps), parameters_of(model)
-    return model, gaps, lambda step, **how: watch.look(step, None, lambda _: parameters, **{"scaled": False, **how})
+    return model, gaps, lambda step, **how: watch.look(step, None, parameters, **{"scaled": False, **how})
 
 
 def test_a_run_that_is_not_finite_now_and_then_is_recorded_a_few_times(watched):

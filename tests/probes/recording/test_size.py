@@ -17,6 +17,7 @@ from probes.gaps import Gaps
 from probes.recording.size.thinning import Thinning
 from probes.schedule import at, every, log_spaced, never, times_due
 from probes.storage.files import open_store
+from probes.storage.run_row import read_run_row
 from probes.storage.verify import verify
 
 CHEAP = ["weights", "gradients", "activations", "updates"]
@@ -44,7 +45,7 @@ def test_the_size_that_is_told_is_that_of_the_run_within_a_factor_of_two(store):
         train(probe, model, optimizer, 200)
     assert probe.bytes_per_1000_steps / 2 < 5 * size(store) < 2 * probe.bytes_per_1000_steps
     assert f"{probe.bytes_per_1000_steps / 1e6:.3g} MB in 1,000 steps" in repr(probe)
-    [row] = open_store(store).open_part("runs", "a", "part-0.parquet").read().to_pylist()
+    row = read_run_row(open_store(store), "a")
     assert row["bytes_per_1000_steps"] == probe.bytes_per_1000_steps
 
 
@@ -97,7 +98,7 @@ def test_a_run_with_a_limit_stays_below_it_and_says_from_when_it_recorded_more_r
         train_below_the_limit(probe, model, optimizer, store, limit)
     files = open_store(store)
     assert verify(files).faults == []
-    [row] = files.open_part("runs", "a", "part-0.parquet").read().to_pylist()
+    row = read_run_row(files, "a")
     first = next(gap["first_step"] for gap in json.loads(row["gaps"]) if "one in 2 is kept" in gap["why"])
     steps = np.unique(pd.read_parquet(store / "layers")["step"])
     assert set(np.diff(steps[steps < first])) == {1}

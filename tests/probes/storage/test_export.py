@@ -80,7 +80,10 @@ def test_tables_that_tensorboard_has_no_picture_for_are_refused(store, tmp_path)
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"table": "weights", "kind": "csv"}, "tables are layers, histograms, spectra, parameters, steps, runs"),
+        (
+            {"table": "weights", "kind": "csv"},
+            "tables are layers, histograms, spectra, parameters, channels, steps, runs",
+        ),
         ({"table": "layers", "kind": "xlsx"}, "kinds are parquet, csv, tensorboard"),
         ({"table": "spectra", "kind": "csv"}, "no rows of 'spectra' for a, b"),
         ({"table": "layers", "kind": "csv", "runs": ["a", "z"]}, "no rows of 'layers' for z"),

@@ -15,6 +15,7 @@ from probes.storage import record_thinning
 from probes.storage.files import open_store
 from probes.storage.record_thinning import Thinned, thin_run
 from probes.storage.recorder import Recorder
+from probes.storage.run_row import read_run_row
 from probes.storage.verify import verify
 from probes.storage.writer_lock import WriterLock
 
@@ -71,8 +72,7 @@ def test_the_last_record_stays(recorded):
 
 def test_a_gap_says_so_and_the_same_call_does_it_once(recorded):
     thin(recorded, 10)
-    [row] = open_store(recorded).open_part("runs", "a", "part-0.parquet").read().to_pylist()
-    [gap] = json.loads(row["gaps"])
+    [gap] = json.loads(read_run_row(open_store(recorded), "a")["gaps"])
     assert gap == {"what": "records", "why": "one in 10 is kept, thinned afterwards", "kept_every": 10}
     again = thin(recorded, 10)
     assert again.before == again.after

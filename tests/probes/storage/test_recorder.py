@@ -150,13 +150,17 @@ def step_zero(**columns: object) -> pa.RecordBatch:
 @pytest.mark.parametrize(
     ("table", "batch", "message"),
     [
-        ("weights", losses(0, 1), r"table 'weights': a recorder writes layers, histograms, spectra, parameters, steps"),
+        (
+            "weights",
+            losses(0, 1),
+            r"table 'weights': a recorder writes layers, histograms, spectra, parameters, channels, steps",
+        ),
         ("runs", losses(0, 1), r"table 'runs': .* set by describe"),
         ("layers", losses(0, 1), r"missing keys \['layer'\]"),
         ("steps", step_zero(run="a"), r"leave out 'run'"),
         ("steps", step_zero().append_column("split", pa.array(["test"])), r"repeated \['split'\]"),
         ("steps", step_zero(step="one"), r"column 'step': got string, expected int64"),
-        ("steps", step_zero(step=None), r"table 'steps': 1 rows have no step"),
+        ("steps", step_zero(step=None), r"table 'steps': 1 row without a step; give one"),
         ("steps", step_zero(n=2**60 + 1), r"column 'n': got int64, expected double"),
     ],
 )

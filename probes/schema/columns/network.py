@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from probes.schema.column import Column
+from probes.schema.columns.column import Column
 
 _FOLDED = "folded network in evaluation"
 _BATCH = "one batch in training mode"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from probes.schema.column import Column
+from probes.schema.columns.column import Column
 
 _SEEN = "input of the nonlinearity behind the layer, on the probe batch in evaluation mode"
 _GIVEN = "input of the layer, on the probe batch in evaluation mode; only of a norm with running statistics"
