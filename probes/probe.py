@@ -127,6 +127,7 @@ class Probe(Switchable):
         self._ranks = Ranks(distributed=distributed)
         check_sources(self._plan.metrics, offered_sources(self._ranks))
         self._selection = select_layers(model, include=include, exclude=exclude)
+        self._ranks.check_same([layer.name for layer in self._selection.layers])
         self._parameters = parameters_of(self._selection.root)
         self._gaps = Gaps(self._selection.notes, strict=strict)
         self._state: State = {}

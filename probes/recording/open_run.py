@@ -64,7 +64,7 @@ class OpenRun:
         """Take a record."""
         if self._writer is None or self._recorder is None:
             return
-        if self._thinning is None or self._thinning.keeps_record(record.step, self._nbytes(self._writer)):
+        if self._thinning is None or self._thinning.keeps_record(record.step, self._recorder.nbytes):
             self._writer.put(record)
         else:
             self._budget.give_back(sum(snapshot.nbytes for snapshot in record.snapshots))
@@ -127,11 +127,6 @@ class OpenRun:
             with suppress(OSError):  # the recorder has it all the same, and says so when it closes
                 self._describe()
             self._close_recorder(self._recorder, status, raises=raises)
-
-    def _nbytes(self, writer: Writer) -> int:
-        """Return the bytes of the run's parts, and half of what is to become parts, in the log and in memory."""
-        assert self._recorder is not None
-        return self._recorder.nbytes + writer.waiting // 2
 
     def _open(self, recorder: Recorder) -> tuple[str, int]:
         self._recorder = recorder

@@ -75,11 +75,6 @@ class Writer:
         return failures
 
     @property
-    def waiting(self) -> int:
-        """Bytes of the values that wait to be written."""
-        return self._bytes
-
-    @property
     def lost(self) -> Lost | None:
         """The rows that never reached the store, if any."""
         return self._backlog.lost if self._backlog.lost.rows else None

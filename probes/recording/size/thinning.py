@@ -20,8 +20,8 @@ class Thinning:
     """Decides which records and rows are kept, so that a run never has more than ``max_bytes``.
 
     Half of the bytes go to all records; each further 32nd doubles the distance of those that are kept, up to one in
-    65,536. So a run of any length fits, and its early steps are the densest. Evaluations are always kept. A gap says
-    from which step on how many records are left out.
+    65,536. So a run of any length fits, up to what it records in a second, and its early steps are the densest.
+    Evaluations are always kept. A gap says from which step on how many records are left out.
 
     Attributes:
         factor: Every so many-th record is kept.

@@ -83,10 +83,18 @@ def test_a_run_with_a_limit_stays_below_it_and_says_from_when_it_recorded_more_r
     dense = dict.fromkeys([*CHEAP, "gradient_histogram"], 1)
     with (
         pytest.warns(RuntimeWarning, match="records .first_step [0-9]+.: only one in 2 is kept: the run"),
-        Probe(model, optimizer, store=store, run="a", every=dense, max_bytes=limit, _limits=Limits(eager=0.0)) as probe,
+        Probe(
+            model,
+            optimizer,
+            store=store,
+            run="a",
+            every=dense,
+            max_bytes=limit,
+            _limits=Limits(staleness=0.1, eager=0.0),
+        ) as probe,
     ):
         assert probe.bytes_per_1000_steps > 1.5 * limit
-        for step in range(400):
+        for step in range(330):
             train(probe, model, optimizer, 1)
             if step % 100 == 99:
                 probe.log(split="test", accuracy=0.5)
