@@ -22,6 +22,7 @@ from urllib.request import url2pathname
 import pyarrow as pa
 
 from probes.schema.column import Column
+from probes.schema.file_names import check_portable as check_portable
 from probes.schema.file_names import part_name as part_name
 from probes.schema.file_names import part_range as part_range
 from probes.schema.file_names import run_folder as run_folder

@@ -167,13 +167,13 @@ def test_a_later_version_is_neither_compacted_nor_recovered(newer, caplog):
     log = newer / "_writers" / "dead"
     log.mkdir(parents=True)
     rows = pa.RecordBatch.from_pydict({"step": [0], "layer": ["a"]})
-    with pa.OSFile(str(log / "layers-00000001.arrows"), "wb") as sink:
-        with pa.ipc.new_stream(sink, rows.schema.with_metadata({schema.VERSION_KEY: "99"})) as stream:
-            stream.write_batch(rows)
+    later = rows.schema.with_metadata({schema.VERSION_KEY: "99"})
+    with pa.OSFile(str(log / "layers-00000001.arrows"), "wb") as sink, pa.ipc.new_stream(sink, later) as stream:
+        stream.write_batch(rows)
     assert recover_dead(files) == []
     assert "dead' is not recovered" in caplog.text
     assert (log / "layers-00000001.arrows").exists()
-    with pytest.raises(ValueError, match="layers-00000001.arrows has schema version 99"):
+    with pytest.raises(ValueError, match=r"layers-00000001\.arrows has schema version 99"):
         analysis.layers(newer, runs="dead")
 
 

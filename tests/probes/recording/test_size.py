@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,22 +78,10 @@ def test_the_steps_of_known_schedules_are_counted():
     assert times_due({}.__contains__, steps) is None
 
 
-def test_a_run_with_a_limit_stays_below_it_and_says_from_when_it_recorded_more_rarely(store):
-    model, limit = network(layers=10), 1_000_000
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    dense = dict.fromkeys([*CHEAP, "gradient_histogram"], 1)
-    with (
-        pytest.warns(RuntimeWarning, match="records .first_step [0-9]+.: only one in 2 is kept: the run"),
-        Probe(
-            model,
-            optimizer,
-            store=store,
-            run="a",
-            every=dense,
-            max_bytes=limit,
-            _limits=Limits(staleness=0.1, eager=0.0),
-        ) as probe,
-    ):
+def train_below(limit: int, model: nn.Module, optimizer: torch.optim.Optimizer, store: Path, **settings: Any) -> None:
+    """Record 330 steps and some evaluations; look at the size of the store on the way."""
+    limits = Limits(staleness=0.1, eager=0.0)
+    with Probe(model, optimizer, store=store, run="a", max_bytes=limit, _limits=limits, **settings) as probe:
         assert probe.bytes_per_1000_steps > 1.5 * limit
         for step in range(330):
             train(probe, model, optimizer, 1)
@@ -100,6 +89,15 @@ def test_a_run_with_a_limit_stays_below_it_and_says_from_when_it_recorded_more_r
                 probe.log(split="test", accuracy=0.5)
                 probe.flush()
                 assert size(store) < limit
+
+
+def test_a_run_with_a_limit_stays_below_it_and_says_from_when_it_recorded_more_rarely(store):
+    model, limit = network(layers=10), 1_000_000
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    dense = dict.fromkeys([*CHEAP, "gradient_histogram"], 1)
+    told = r"records \(first_step [0-9]+\): only one in 2 is kept: the run"
+    with pytest.warns(RuntimeWarning, match=told):
+        train_below(limit, model, optimizer, store, every=dense)
     files = open_store(store)
     assert verify(files).faults == []
     [row] = files.open_part("runs", "a", "part-0.parquet").read().to_pylist()
