@@ -18,6 +18,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
+from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from probes import Probe
@@ -95,9 +96,24 @@ def refusal(folder: Path) -> str:
     return ""
 
 
+def count_gathered() -> list[int]:
+    """Return a list to which each gathering of a sharded tensor adds its bytes."""
+    gathered: list[int] = []
+    gather = DTensor.full_tensor
+
+    def counted(tensor: DTensor, **settings: Any) -> torch.Tensor:
+        whole = gather(tensor, **settings)
+        gathered.append(whole.nbytes)
+        return whole
+
+    DTensor.full_tensor = counted
+    return gathered
+
+
 def time_gathering(folder: Path) -> dict[str, float]:
     """Return the least seconds of a step under FSDP2 and without, bare and recorded, and the bytes of a record."""
-    seconds = {}
+    seconds: dict[str, float] = {}
+    gathered = count_gathered()
     for way in ("fsdp", "whole"):
         torch.manual_seed(0)
         model = nn.Sequential(*(nn.Linear(WIDE, WIDE, bias=False) for _ in range(4)))
@@ -111,6 +127,7 @@ def time_gathering(folder: Path) -> dict[str, float]:
         for run in (None, f"time-{way}-{dist.get_rank()}" if way == "whole" else "time-fsdp"):
             probe = Probe(model, optimizer, run=run, store=folder / "timed", **settings) if run else None
             best = float("inf")
+            gathered.clear()
             for _ in range(6):
                 dist.barrier()
                 began = time.perf_counter()
@@ -119,9 +136,10 @@ def time_gathering(folder: Path) -> dict[str, float]:
                 optimizer.step()
                 best = min(best, time.perf_counter() - began)
             seconds[f"{way}{' probed' if run else ''}"] = best
+            seconds[f"{way} gathered MB"] = sum(gathered) / 6 / 1e6
             if probe is not None:
                 probe.close()
-    return seconds | {"gathered MB": 2 * 4 * 4 * WIDE**2 / 1e6}
+    return seconds
 
 
 def train_sharded(folder: Path) -> None:

@@ -118,7 +118,7 @@ def test_the_page_says_what_changed_in_each_column_that_version_1_had():
         column.name
         for table, columns in columns_by_table().items()
         for column in columns
-        if column.name in present and schema.since(table, column.name) == 2
+        if table != "parameters" and column.name in present and schema.since(table, column.name) == 2
     }
     assert {name for name in changed if f"`{name}`" not in page} == set()
 
