@@ -104,3 +104,13 @@ def test_an_exception_closes_the_run_as_failed(store, table, tmp_path):
         fit(store, tmp_path, Lit(fails_at=3))
     assert table("runs")["status"].item() == "failed"
     assert table("layers", layer="net.0")["step"].tolist() == [0, 1, 2]
+
+
+def test_a_training_goes_on_from_a_checkpoint_of_one_that_was_switched_off(store, table, tmp_path, monkeypatch):
+    with monkeypatch.context() as off:
+        off.setenv("MEANDRIFT", "off")
+        _, first = fit(store, tmp_path, max_epochs=1)
+        first.save_checkpoint(tmp_path / "end.ckpt")
+    assert not store.exists()
+    fit(store, tmp_path, max_epochs=2, ckpt=tmp_path / "end.ckpt")
+    assert table("layers", layer="net.0")["step"].tolist() == [0, 1, 2, 3]
