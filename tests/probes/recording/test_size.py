@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from probes import Probe, schema
-from probes.background.budget import Limits
 from probes.gaps import Gaps
 from probes.recording.size.thinning import Thinning
 from probes.schedule import at, every, log_spaced, never, times_due
 from probes.storage.files import open_store
 from probes.storage.verify import verify
 
+HISTOGRAMS = ["gradient_histogram", "weight_histogram", "activation_histogram"]
 CHEAP = ["weights", "gradients", "activations", "updates"]
 
 
@@ -42,8 +42,8 @@ def test_the_size_that_is_told_is_that_of_the_run_within_a_factor_of_two(store):
     model = network()
     optimizer = torch.optim.Adam(model.parameters())
     with Probe(model, optimizer, store=store, run="a", every=1, metrics=CHEAP) as probe:
-        train(probe, model, optimizer, 200)
-    assert probe.bytes_per_1000_steps / 2 < 5 * size(store) < 2 * probe.bytes_per_1000_steps
+        train(probe, model, optimizer, 125)
+    assert probe.bytes_per_1000_steps / 2 < 8 * size(store) < 2 * probe.bytes_per_1000_steps
     assert f"{probe.bytes_per_1000_steps / 1e6:.3g} MB in 1,000 steps" in repr(probe)
     [row] = open_store(store).open_part("runs", "a", "part-0.parquet").read().to_pylist()
     assert row["bytes_per_1000_steps"] == probe.bytes_per_1000_steps
@@ -79,13 +79,12 @@ def test_the_steps_of_known_schedules_are_counted():
 
 
 def train_below(limit: int, model: nn.Module, optimizer: torch.optim.Optimizer, store: Path, **settings: Any) -> None:
-    """Record 330 steps and some evaluations; look at the size of the store on the way."""
-    limits = Limits(staleness=0.1, eager=0.0)
-    with Probe(model, optimizer, store=store, run="a", max_bytes=limit, _limits=limits, **settings) as probe:
+    """Record 200 steps and some evaluations; look at the size of the store on the way."""
+    with Probe(model, optimizer, store=store, run="a", max_bytes=limit, **settings) as probe:
         assert probe.bytes_per_1000_steps > 1.5 * limit
-        for step in range(330):
+        for step in range(200):
             train(probe, model, optimizer, 1)
-            if step % 100 == 99:
+            if step % 20 == 19:
                 probe.log(split="test", accuracy=0.5)
                 probe.flush()
                 assert size(store) < limit
@@ -94,17 +93,17 @@ def train_below(limit: int, model: nn.Module, optimizer: torch.optim.Optimizer, 
 def test_a_run_with_a_limit_stays_below_it_and_says_from_when_it_recorded_more_rarely(store):
     model, limit = network(layers=10), 1_000_000
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    dense = dict.fromkeys([*CHEAP, "gradient_histogram"], 1)
-    told = r"records \(first_step [0-9]+\): only one in 2 is kept: the run"
+    dense = dict.fromkeys([*CHEAP, *HISTOGRAMS], 1)
+    told = r"records \(first_step [0-9]+\): only one in [248] is kept: the run"
     with pytest.warns(RuntimeWarning, match=told):
         train_below(limit, model, optimizer, store, every=dense)
     files = open_store(store)
     assert verify(files).faults == []
     [row] = files.open_part("runs", "a", "part-0.parquet").read().to_pylist()
-    first = next(gap["first_step"] for gap in json.loads(row["gaps"]) if "one in 2 is kept" in gap["why"])
+    first = next(gap["first_step"] for gap in json.loads(row["gaps"]) if "only one in" in gap["why"])
     steps = np.unique(pd.read_parquet(store / "layers")["step"])
     assert set(np.diff(steps[steps < first])) == {1}
-    assert set(np.diff(steps[steps > first])) <= {2**k for k in range(1, 17)}
+    assert (np.diff(steps[steps > first]) >= 2).all()
 
 
 def fill(thinning: Thinning, *, record: int, records: int) -> tuple[list[int], int]:
