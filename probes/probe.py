@@ -107,10 +107,9 @@ class Probe(Switchable, RunContext):
             include: Names with wildcards, or module types: only these are observed.
             exclude: The same, to leave layers out.
             config: The run's configuration, kept with the run: a mapping, namespace, dataclass or anything else.
-            evaluation: Count forward passes in eval mode or under no_grad as well.
+            evaluation: Count passes in eval mode or under no_grad as well.
             strict: Raise failures of the probe instead of keeping them as gaps.
-            observers: Functions given each record's rows by table, as Arrow tables, in a thread of their own and about
-                a second later. One that raises is a gap.
+            observers: Functions given each record's rows as Arrow tables, in another thread. One that raises is a gap.
             resume: ``"auto"`` begins the run if it is not there, else goes on with it at ``resume_step`` (0 for a job
                 without a checkpoint yet), or after its last step until :meth:`load_state_dict` says otherwise.
             resume_step: Go on with an existing run from this step; its rows from there on are superseded. 0 begins a
@@ -139,6 +138,7 @@ class Probe(Switchable, RunContext):
         self._ranks = Ranks(distributed=distributed)
         check_sources(self._plan.metrics, offered_sources(self._ranks))
         self._selection = select_layers(model, include=include, exclude=exclude)
+        self._ranks.check_same([layer.name for layer in self._selection.layers])
         self._parameters = parameters_of(self._selection.root)
         self._gaps = Gaps(self._selection.notes, strict=strict)
         self._state: State = {}

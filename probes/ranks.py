@@ -72,6 +72,23 @@ class Ranks:
         result: _Made = made[0]
         return result
 
+    def check_same(self, names: Sequence[str]) -> None:
+        """Refuse to record together what is not the same on all ranks.
+
+        Raises:
+            ValueError: Ranks observe different layers, as the stages of a pipeline do.
+        """
+        if self.count == 1:
+            return
+        found: list[Any] = [None] * self.count
+        dist.all_gather_object(found, list(names))
+        if any(other != found[0] for other in found):
+            first = ", ".join(f"{other[0]} on rank {rank}" for rank, other in enumerate(found[:4]))
+            raise ValueError(
+                f"ranks observe different layers (the first is {first}), so they cannot record together. Give each "
+                "stage of a pipeline a run of its own: Probe(stage, ..., run=f'stage-{rank}', distributed=False)."
+            )
+
     def add(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """Return the sums over ranks of float64 tensors that have the same shapes on all ranks."""
         if self.count == 1 or not parts:

@@ -105,8 +105,9 @@ class MeandriftCallback(Callback):
         self._close("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the probe, for the Trainer's checkpoint."""
-        return {} if self.probe is None else {**self.probe.state_dict(), "run": self.probe.run}
+        """Return the state of the probe, for the Trainer's checkpoint; empty where it is switched off."""
+        state = {} if self.probe is None else self.probe.state_dict()
+        return {**state, "run": self.probe.run} if self.probe is not None and state else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state of a checkpoint until the training goes on."""

@@ -28,6 +28,7 @@ from probes.schema.columns.network import NETWORK_COLUMNS as NETWORK_COLUMNS
 from probes.schema.columns.recorded import is_recorded as is_recorded
 from probes.schema.columns.recorded import unified as unified
 from probes.schema.columns.recorded import unrecorded as unrecorded
+from probes.schema.file_names import check_portable as check_portable
 from probes.schema.file_names import part_name as part_name
 from probes.schema.file_names import part_range as part_range
 from probes.schema.file_names import run_folder as run_folder

@@ -50,3 +50,16 @@ def segment_table(name: str) -> str | None:
 
 _PART = re.compile(r"part-([0-9]{8})-([0-9]{8})\.parquet")
 _SEGMENT = re.compile(r"([a-z]+)-([0-9]{8})\.arrows")
+_WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+
+
+def check_portable(run: str) -> None:
+    """Refuse a run id that Windows has no folder of: a store is to be copied to any machine.
+
+    Raises:
+        ValueError: It is the name of a device there (``aux``, ``nul.1``), or ends with a dot.
+    """
+    if _WINDOWS_DEVICE.fullmatch(run) or run.endswith("."):
+        raise ValueError(
+            f"run id {run!r}: Windows has no folder of this name; choose another, such as 'run-{run[:3]}'."
+        )

@@ -86,7 +86,8 @@ def start_run(files: StoreFiles, run: str, how: HowToStart) -> RunStart:
 
     Raises:
         RunExistsError: The run is there.
-        ValueError: The run is to go on and is not there, or was recorded by a newer meandrift.
+        ValueError: The run is to go on and is not there, or was recorded by a newer meandrift; or it begins, and
+            Windows has no folder of its name.
         OSError: The store cannot be read or written.
     """
     recover_dead(files)  # not this run: its owner is alive, it is we
@@ -102,6 +103,7 @@ def start_run(files: StoreFiles, run: str, how: HowToStart) -> RunStart:
                 f"run {run!r} is not in store {files.name}: it cannot go on at step {how.resume_step}. Check store and "
                 "run; or begin it: leave out resume_step, or give resume='auto' beside it"
             )
+        schema.check_portable(run)
         return _new(how.resume_step or 0)
     if not how.resumes:
         raise RunExistsError(

@@ -160,6 +160,9 @@ def main(folder: Path) -> None:
     accumulate(make_model(), folder, passes=1, run="noise-unshared")
     train(nn.Sequential(nn.Linear(6, 3), nn.LayerNorm(3)), make_batches(), folder, run="vectors", include=nn.LayerNorm)
     open_together(folder)
+    from sharded_training import train_sharded  # beside this script
+
+    train_sharded(folder)
     dist.destroy_process_group()
 
 

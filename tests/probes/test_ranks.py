@@ -1,4 +1,4 @@
-"""DDP and FSDP2 over two gloo processes: the record equals that of one process on the whole batch."""
+"""DDP, FSDP2, tensor parallelism and pipeline stages over two gloo processes, beside one process on whole batches."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import torch
 from probes.ranks import Ranks
 
 SCRIPT = Path(__file__).with_name("rank_training.py")
+SHARDED = Path(__file__).with_name("sharded_training.py")
 # How a model is trained on two ranks, and the run of one process that it has to equal.
 WAYS = {"ddp": "single", "fsdp": "single", "fsdp-normed": "single-normed", "fsdp-converted": "single-converted"}
 
@@ -47,6 +48,8 @@ def folder(tmp_path_factory):
     made = {truth: script["WAYS"][way] for way, truth in WAYS.items()}
     for run, make in made.items():
         script["train"](make(), script["make_batches"](), folder, run=run)
+    sharded = runpy.run_path(str(SHARDED))
+    sharded["train"](sharded["make_model"](), folder, run="unsplit")
     return folder
 
 
@@ -180,6 +183,62 @@ def test_a_run_that_cannot_be_opened_is_refused_on_every_rank(folder):
 
 def test_ranks_agree_on_the_step_after_the_last_recorded_one(folder):
     assert rows(folder, "layers", "auto")["step"].tolist() == [0, 1, 2, 3, 4]
+
+
+OF_CHANNELS = ["activation_drift", "dead_fraction"]
+OF_RANKS = ["grad_noise", "grad_micro_batches", "grad_noise_trace", "grad_signal"]
+
+
+def assert_same_numbers(found, truth, *, but):
+    keys = ["step", "epoch", "layer", "layer_index", "layer_type"]
+    for column in truth.columns.difference([*keys, *but]):
+        a, b = (t[column].to_numpy(float, na_value=np.nan) for t in (found, truth))
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-7, err_msg=column)
+
+
+def test_a_probe_changes_no_bit_of_a_tensor_parallel_training(folder):
+    probed, bare = (torch.load(folder / f"tensor-parallel{way}.pt") for way in ("", "-bare"))
+    assert all(torch.equal(probed[name], bare[name]) for name in bare)
+
+
+def test_tensor_parallel_layers_have_the_numbers_of_the_whole(folder):
+    whole, split = rows(folder, "layers", "unsplit"), rows(folder, "layers", "tensor-parallel")
+    assert split[["step", "layer", "layer_type"]].equals(whole[["step", "layer", "layer_type"]])
+    assert_same_numbers(split, whole, but=[*OF_CHANNELS, *OF_RANKS, "grad_carried"])
+    known = split.groupby("layer")["grad_carried"].count()
+    assert known[known == 0].index.tolist() == ["down", "up"]  # sharded parameters have no hooks
+    spectra = [
+        rows(folder, "spectra", run)["singular_values"].map(len).tolist() for run in ("tensor-parallel", "unsplit")
+    ]
+    assert spectra[0] == spectra[1]
+
+
+def test_channels_of_shards_are_taken_for_the_same_channels(folder):
+    """The one thing that is of a shard: which of the halves of a split output a channel is in, nobody tells a hook."""
+    whole, split = (rows(folder, "layers", run).set_index("layer") for run in ("unsplit", "tensor-parallel"))
+    assert not np.allclose(whole.loc["up", "activation_drift"], split.loc["up", "activation_drift"])
+    for layer in ("down", "head"):
+        np.testing.assert_allclose(
+            split.loc[layer, "activation_drift"], whole.loc[layer, "activation_drift"], rtol=1e-3, atol=1e-6
+        )
+
+
+def test_each_stage_of_a_pipeline_records_its_own_layers_with_the_numbers_of_the_whole(folder):
+    whole = rows(folder, "layers", "unsplit")
+    for run, layers in (("stage-0", ["up"]), ("stage-1", ["down", "head"])):
+        stage = rows(folder, "layers", run)
+        mine = whole[whole["layer"].isin(layers)].reset_index(drop=True)
+        assert len(stage) == len(mine)
+        # The loss of a micro-batch is the mean over half as many samples.
+        assert_same_numbers(stage, mine, but=[*OF_RANKS, "activation_grad_var", "feeds_nonlinearity"])
+        assert stage.groupby("layer")["feeds_nonlinearity"].count()[layers[-1]] == 0  # what follows is another stage's
+
+
+def test_stages_that_would_share_a_run_are_refused_on_every_rank(folder):
+    first, second = json.loads((folder / "refused.json").read_text())
+    assert first == second
+    assert "ranks observe different layers (the first is Linear on rank 0, 0 on rank 1)" in first
+    assert "distributed=False" in first
 
 
 def test_one_process_alone_needs_no_group():

@@ -15,8 +15,8 @@ from probes.model.parameters import Parameter
 from probes.schema import HISTOGRAMS, LAYERS, PARAMETERS, SPECTRA
 
 STEPS = 1000
-# Bytes in a closed store, where columns are compressed: measured on the 3-layer CNN, VGG-7 and a GPT-2, see
-# docs/store.md.
+# Bytes in a closed store, where columns are compressed. On a small CNN and a small transformer 0.82 to 0.87 of the
+# estimate was written (docs/store.md).
 _KEYS = 4.0  # of a row
 _NUMBER = 3.6  # a float32, whose low bits no compression shortens
 _COUNT = 0.2  # a count of non-finite elements: nearly always 0

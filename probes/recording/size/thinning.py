@@ -20,8 +20,8 @@ class Thinning:
     """Decides which records and rows are kept, so that a run never has more than ``max_bytes``.
 
     Half of the bytes go to all records; each further 32nd doubles the distance of those that are kept, up to one in
-    65,536. So a run of any length fits, and its early steps are the densest. Evaluations are always kept. A gap says
-    from which step on how many records are left out.
+    65,536. So a run of any length fits, up to what it records in a second, and its early steps are the densest.
+    Evaluations are always kept. A gap says from which step on how many records are left out.
 
     Attributes:
         factor: Every so many-th record is kept.
@@ -37,7 +37,7 @@ class Thinning:
             raise ValueError(f"max_bytes={max_bytes!r}: expected a whole number of bytes, {LEAST_BYTES:,} or more.")
         self.factor = 1
         self._max_bytes, self._gaps = max_bytes, gaps
-        self._full = False
+        self._full = self._told_full = False
         self._records = 0
 
     def keeps_record(self, step: int, nbytes: int) -> bool:
@@ -52,9 +52,10 @@ class Thinning:
 
     def _look(self, step: int, nbytes: int) -> None:
         used = nbytes / (FILLED * self._max_bytes)
-        was_full, self._full = self._full, used >= 1
-        if self._full and not was_full:
-            self._gaps.note(what="records", why=f"none is kept: {_LIMIT}", first_step=step)
+        self._full = used >= 1
+        if self._full and not self._told_full:
+            self._told_full = True
+            self._gaps.note(what="records", why=f"none is kept while it is full: {_LIMIT}", first_step=step)
         factor = 1 if used < DENSE or self._full else 2 ** (1 + math.floor((used - DENSE) / SHARE))
         if factor > self.factor:
             tell = self._gaps.warn if self.factor == 1 else self._gaps.note

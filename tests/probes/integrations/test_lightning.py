@@ -117,3 +117,13 @@ def test_grave_findings_reach_the_logger_of_the_framework(store, tmp_path, caplo
     callback = MeandriftCallback(run="a", store=store, every=100, probe=md.Probe, warn=warn)
     fit(store, tmp_path, Breaks(), callback=callback)
     assert [text.partition(": net")[0] for text in caplog.messages] == ["grave finding in run a: NaN"]
+
+
+def test_a_training_goes_on_from_a_checkpoint_of_one_that_was_switched_off(store, table, tmp_path, monkeypatch):
+    with monkeypatch.context() as off:
+        off.setenv("MEANDRIFT", "off")
+        _, first = fit(store, tmp_path, max_epochs=1)
+        first.save_checkpoint(tmp_path / "end.ckpt")
+    assert not store.exists()
+    fit(store, tmp_path, max_epochs=2, ckpt=tmp_path / "end.ckpt")
+    assert table("layers", layer="net.0")["step"].tolist() == [0, 1, 2, 3]

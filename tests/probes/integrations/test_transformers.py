@@ -78,3 +78,10 @@ def test_a_trainer_that_goes_on_supersedes_the_rows_of_its_checkpoint(store, tab
     rows = table("layers", layer="transformer.h.0.mlp.c_fc")
     assert rows["run"].nunique() == 1
     assert sorted(rows["step"]) == list(range(6))
+
+
+def test_a_training_that_is_switched_off_leaves_no_store_and_no_state(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEANDRIFT", "off")
+    fit(store, tmp_path)
+    assert not store.exists()
+    assert not list(tmp_path.rglob("meandrift.pt"))
