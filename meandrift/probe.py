@@ -8,18 +8,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 import probes
+from probes.recording.opening.off_switch import SwitchedOff
 from probes.recording.tables.observers import Observer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from meandrift.live_findings import LiveFindings
+    from meandrift.live_plot import LivePlot
     from meandrift.tables import FindingsTable
 
 log = logging.getLogger("meandrift")
@@ -63,23 +66,42 @@ class Probe(probes.Probe):
         super().__init__(model, optimizer, store=store, observers=[*observers, *watching], **options)
 
     def findings(self) -> FindingsTable:
-        """Return all findings of the run so far: see :func:`analysis.findings.findings`."""
-        from meandrift.tables import findings
+        """Return the findings of the run so far, none of a probe that is off: see :func:`analysis.findings.findings`."""
+        from meandrift.tables import findings, no_findings
 
+        if isinstance(self, SwitchedOff):
+            return no_findings()
         self.flush()
         return findings(self._store, runs=self.run)
 
-    def plot(self, column: str, **options: Any) -> Figure:
+    def plot(self, column: str, *, live: bool = False, **options: Any) -> Figure | LivePlot:
         """Return a figure of a column of table ``layers``, one line a layer: see :func:`analysis.plot`.
+
+        Of a probe that is off the figure is empty.
 
         Args:
             column: The column, such as ``"weight_mean"``.
+            live: Draw it in this cell of a notebook, and again while the run goes on: see
+                :class:`meandrift.live_plot.LivePlot`, which is what is returned.
             options: ``layers``, ``steps``, ``smooth`` of :func:`analysis.plot`.
+
+        Raises:
+            ValueError: ``live`` outside of a notebook, or there is no such column or layer.
         """
         from analysis.gallery.column_figure import plot
+        from analysis.plotting.notebook_figure import NotebookFigure
 
+        if isinstance(self, SwitchedOff):
+            return NotebookFigure()
         self.flush()
-        return plot(column, self._store, runs=self.run, **options)
+        draw = partial(plot, column, self._store, runs=self.run, **options)
+        if not live:
+            return draw()
+        from meandrift.live_plot import LivePlot
+
+        shown = LivePlot(draw, recorded=self._cycle.step > self._cycle.first_step)
+        self._run.observers.add(shown)
+        return shown
 
     def close(self, status: str = "finished") -> None:
         """Close the run, and say the grave findings of its last records."""
@@ -99,6 +121,8 @@ class Probe(probes.Probe):
         return f"Probe of run {self.run!r} in store {self._store!r}: {self._in_short()}"
 
     def _repr_html_(self) -> str:
+        if isinstance(self, SwitchedOff):
+            return f"<p>{escape(repr(self))}</p>"
         head = f"<p><b>Probe</b> of run <code>{escape(self.run)}</code> in store <code>{escape(self._store)}</code>: "
         return f"{head}{escape(self._in_short())}</p>"
 

@@ -83,6 +83,11 @@ class RunsTable(pd.DataFrame):
         return shown
 
 
+def no_findings() -> FindingsTable:
+    """Return the table of findings without a row."""
+    return FindingsTable(_findings.findings_in(pd.DataFrame(), pd.DataFrame()))
+
+
 def findings(
     store: AnyStore, *, runs: Patterns = None, thresholds: _findings.Thresholds | None = None
 ) -> FindingsTable:

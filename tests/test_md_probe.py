@@ -137,6 +137,23 @@ def test_the_middle_of_a_long_run_is_not_kept(monkeypatch: pytest.MonkeyPatch) -
     assert kept[-15:] == list(range(185, 200))
 
 
+def test_a_live_figure_outside_of_a_notebook_is_refused_and_the_training_goes_on(store: Path) -> None:
+    model = torch.nn.Linear(3, 2)
+    with (
+        md.Probe(model, torch.optim.SGD(model.parameters(), lr=0.1), store=store) as probe,
+        pytest.raises(ValueError, match="draws in a cell of a notebook, and this process is none"),
+    ):
+        probe.plot("weight_mean", live=True)
+
+
+def test_a_probe_that_is_off_has_no_findings_and_an_empty_figure(store: Path) -> None:
+    probe = md.Probe(torch.nn.Linear(3, 2), store=store, enabled=False)
+    assert probe.findings().empty
+    assert probe.plot("weight_mean", live=True).axes == []
+    assert probe._repr_html_() == "<p>SwitchedOffProbe()</p>"
+    assert not store.exists()
+
+
 def test_findings_that_fail_end_no_training(
     store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

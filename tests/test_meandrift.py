@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,40 @@ def test_a_notebook_kernel(folder: Path) -> None:
     assert "grave: NaN</b>" in findings["text/html"]
     assert "<td>sick</td>" in runs["text/html"]
     assert base64.b64decode(figure["image/png"]).startswith(b"\x89PNG")
+
+
+LIVE = """
+import time
+with md.Probe(model, optimizer, store="runs", run="live", every=1) as probe:
+    shown = probe.plot("weight_mean", live=True)
+    for _ in range(400):
+        model(torch.randn(4, 3)).square().mean().backward()
+        optimizer.step()
+        time.sleep(0.01)
+        if shown.figure is not None:
+            break
+"""
+
+
+def test_a_live_figure_is_drawn_again_in_its_cell(folder: Path) -> None:
+    jupyter = pytest.importorskip("jupyter_client.manager")
+    pytest.importorskip("ipykernel")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    manager, client = jupyter.start_new_kernel(cwd=str(folder), env=environment)
+    messages: list[dict[str, Any]] = []
+    try:
+        for cell in (USE, SICK, LIVE):
+            reply = client.execute_interactive(cell, timeout=120, output_hook=messages.append)
+            assert reply["content"]["status"] == "ok", reply["content"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    [first] = [m["content"] for m in messages if m["msg_type"] == "display_data"]
+    assert first["data"]["text/plain"] == "waiting for the first record"
+    later = [m["content"] for m in messages if m["msg_type"] == "update_display_data"]
+    assert len(later) >= 2  # when the first records came, and at the end
+    assert {m["transient"]["display_id"] for m in later} == {first["transient"]["display_id"]}
+    assert all(base64.b64decode(m["data"]["image/png"]).startswith(b"\x89PNG") for m in later)
 
 
 def test_a_foreign_module_that_is_loaded_already_is_named(folder: Path) -> None:

@@ -45,6 +45,7 @@ class OpenRun:
 
     Attributes:
         name: The run's id, on every rank.
+        observers: Those that are given the rows.
         step: The step that it starts with, on every rank.
         place: See :meth:`probes.recording.opening.opening.Opening.place`.
     """
@@ -68,11 +69,11 @@ class OpenRun:
         self._writer: Writer | None = None
         self._thinning = None if opening.max_bytes is None else Thinning(opening.max_bytes, gaps)
         opening.take_over()
-        self._observers = Observers(observers if ranks.rank == 0 else ())
+        self.observers = Observers(observers if ranks.rank == 0 else ())
         size = {"bytes_per_1000_steps": bytes_per_1000_steps}
         self.name, self.step = ranks.share(lambda: self._open(opening.open(model, **size)))
         self.place = opening.place(self.name)
-        self._observers.begin(self.name)
+        self.observers.begin(self.name)
 
     def put(self, record: Record) -> None:
         """Take a record; one that a slow store leaves no room for is a gap."""
@@ -96,7 +97,7 @@ class OpenRun:
             return
         for metric, why, when, place in self._writer.take_failures():
             self._gaps.fail(metric, why, when, **place)
-        for observer, why, when in self._observers.take_failures():
+        for observer, why, when in self.observers.take_failures():
             self._gaps.fail(observer, why, when)
         if (failure := self._writer.take_failure()) is not None:
             if isinstance(failure, OSError):
@@ -127,7 +128,7 @@ class OpenRun:
             self._tell(self._writer, raises=True)
             self._recorder.rewind(step)
         finally:
-            self._writer = Writer(self._recorder, self._tables, self._budget, self._observers)
+            self._writer = Writer(self._recorder, self._tables, self._budget, self.observers)
 
     def close(self, status: str) -> None:
         """Hand over what is waiting and close the run with a status; closing again does nothing.
@@ -139,7 +140,7 @@ class OpenRun:
         writer, self._writer = self._writer, None
         raises = status == "finished"
         writer.close()
-        self._observers.close()
+        self.observers.close()
         try:
             self._tell(writer, raises=raises)
         finally:
@@ -154,13 +155,13 @@ class OpenRun:
 
     def _open(self, recorder: Recorder) -> tuple[str, int]:
         self._recorder = recorder
-        self._writer = Writer(recorder, self._tables, self._budget, self._observers)
+        self._writer = Writer(recorder, self._tables, self._budget, self.observers)
         return recorder.run, recorder.step
 
     def _tell(self, writer: Writer, *, raises: bool) -> None:
         for metric, why, when, place in writer.take_failures():
             self._gaps.fail(metric, why, when, raises=raises, **place)
-        for observer, why, when in self._observers.take_failures():
+        for observer, why, when in self.observers.take_failures():
             self._gaps.fail(observer, why, when, raises=raises)
         failure, lost = writer.take_failure(), writer.lost
         if lost is not None:

@@ -35,6 +35,10 @@ class Observers:
         self._failures: list[tuple[str, Exception, int]] = []
         self._thread: threading.Thread | None = None
 
+    def add(self, observer: Observer) -> None:
+        """Give the rows from here on to one more observer."""
+        self._observers.append(observer)
+
     def begin(self, run: str) -> None:
         """Tell the observers the id of the run, before the first rows."""
         for observer in self._observers:
@@ -92,7 +96,7 @@ class Observers:
                 batches = self._waiting.popleft()
                 self._bytes -= _size(batches)
             tables = _tables(batches)
-            for observer in self._observers:
+            for observer in list(self._observers):
                 try:
                     observer(tables)
                 except Exception as failure:
