@@ -66,7 +66,7 @@ class Probe(probes.Probe):
         super().__init__(model, optimizer, store=store, observers=[*observers, *watching], **options)
 
     def findings(self) -> FindingsTable:
-        """Return the findings of the run so far, none of a probe that is off: see :func:`analysis.findings.findings`."""
+        """Return the findings of the run so far; none of one that is off: see :func:`analysis.findings.findings`."""
         from meandrift.tables import findings, no_findings
 
         if isinstance(self, SwitchedOff):
