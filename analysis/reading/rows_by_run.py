@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from analysis.reading.files.recorded_rows import RunRows
 from analysis.reading.store import Store
@@ -23,7 +24,7 @@ BATCH_BYTES = 1 << 25  # of files, which are compressed
 def rows_by_run(
     store: Store, table: str, *, columns: Sequence[str], runs: Sequence[str], batch_bytes: int = BATCH_BYTES
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Yield each run and its rows of a table: the keys, and those of the columns that the run measured.
+    """Yield each run and its rows of a table: the keys, and those of the columns that the run recorded.
 
     A run without rows in the table gives an empty one.
 
@@ -77,17 +78,46 @@ def _read(store: Store, table: str, columns: Sequence[str], batch: list[str]) ->
     rows = dataset.to_table(wanted, **FRUGALLY)
     if not rows.num_rows:
         return {}
+    recorded, every = _recorded(dataset), _recorded_names(dataset.schema)
     named = rows[schema.RUN].combine_chunks().dictionary_encode()
     codes = named.indices.to_numpy(zero_copy_only=False)
     starts = np.flatnonzero(np.diff(codes, prepend=-1))  # rows come run by run
     ends = [*starts[1:], len(codes)]
     return {
-        str(named.dictionary[codes[start]]): _measured(rows.slice(start, end - start), keys)
+        (run := str(named.dictionary[codes[start]])): _own(
+            rows.slice(start, end - start), keys, recorded.get(run, every)
+        )
         for start, end in zip(starts, ends, strict=True)
     }
 
 
-def _measured(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """Return the rows of one run without the columns that only other runs of the batch have."""
+def _recorded(dataset: ds.Dataset) -> dict[str, set[str]]:
+    """Return by run the columns that its parts recorded; a run without parts is left out."""
+    if isinstance(dataset, ds.UnionDataset):
+        parts = [item for child in dataset.children for item in _recorded(child).items()]
+    elif isinstance(dataset, ds.FileSystemDataset):
+        parts = [(_run_of(fragment), _recorded_names(fragment.physical_schema)) for fragment in dataset.get_fragments()]
+    else:
+        parts = []
+    found: dict[str, set[str]] = {}
+    for run, names in parts:
+        found.setdefault(run, set()).update(names)
+    return found
+
+
+def _run_of(fragment: ds.Fragment) -> str:
+    return str(ds.get_partition_keys(fragment.partition_expression)[schema.RUN])
+
+
+def _recorded_names(stored: pa.Schema) -> set[str]:
+    return {column.name for column in stored if schema.is_recorded(column)}
+
+
+def _own(rows: pa.Table, keys: Sequence[str], recorded: set[str]) -> pa.Table:
+    """Return the rows of one run without the columns that only other runs of the batch have.
+
+    A column that the run recorded stays though all of it is null: that nothing could be measured says something too.
+    """
     names = rows.column_names
-    return rows.select([name for name in names if name in keys or rows[name].null_count < rows.num_rows])
+    kept = {*keys, *recorded}
+    return rows.select([name for name in names if name in kept or rows[name].null_count < rows.num_rows])

@@ -6,10 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 
 from analysis.reading.rows_by_run import rows_by_run
 from analysis.reading.store import Store
 from analysis.reading.tables import load
+from probes import Probe
 from probes.storage.recorder import Recorder
 
 RUNS = ["sn-s0", "bn-s0", "msn-s0"]
@@ -33,6 +35,18 @@ def test_a_column_that_a_run_did_not_measure_is_left_out_and_nan_is_no_null(make
     assert "grad_var" not in found["bn-s0"].column_names
     assert found["sn-s0"]["grad_var"].null_count == 0
     assert found["sn-s0"]["grad_var"].to_pandas().isna().all()
+
+
+def test_a_column_that_a_run_recorded_stays_though_nothing_could_be_measured(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 2).eval()  # of which no training pass is seen
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for run, metrics in (("both", ["weights", "activations"]), ("weights", ["weights"])):
+        with Probe(model, optimizer, store=tmp_path, run=run, every=1, metrics=metrics):
+            model(torch.ones(1, 2)).sum().backward()
+            optimizer.step()
+    found = dict(rows_by_run(Store(tmp_path), "layers", columns=["activation_mean"], runs=["both", "weights"]))
+    assert found["both"]["activation_mean"].null_count == 1
+    assert "activation_mean" not in found["weights"].column_names
 
 
 def test_rows_of_a_log_are_among_them_and_a_run_without_rows_is_empty(tmp_path: Path) -> None:
