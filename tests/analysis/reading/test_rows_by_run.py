@@ -37,6 +37,7 @@ def test_a_column_that_a_run_did_not_measure_is_left_out_and_nan_is_no_null(make
     assert found["sn-s0"]["grad_var"].to_pandas().isna().all()
 
 
+@pytest.mark.filterwarnings("ignore:probe:RuntimeWarning")  # it is said that nothing is seen
 def test_a_column_that_a_run_recorded_stays_though_nothing_could_be_measured(tmp_path: Path) -> None:
     model = torch.nn.Linear(2, 2).eval()  # of which no training pass is seen
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
