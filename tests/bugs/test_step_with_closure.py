@@ -158,6 +158,7 @@ def test_training_by_closures_is_bitwise_the_same(store):
     assert all(torch.equal(a, b) for a, b in zip(trained(probed=True), trained(probed=False), strict=True))
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch's, in Lightning's own code
 def test_a_lightning_trainer_records_its_own_gradients(store, table, tmp_path):
     pl = pytest.importorskip("lightning.pytorch")
 

@@ -7,6 +7,7 @@ needs torchrun's variables. Rank 0 leaves losses and final weights in ``<folder>
 """
 
 import json
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -169,3 +170,5 @@ def main(folder: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     main(Path(sys.argv[1]))
+    # All is written. Threads of torch's process groups abort the process now and then as the interpreter ends.
+    os._exit(0)
