@@ -244,9 +244,11 @@ class StepCycle:
         except Exception as failure:
             self._fail("the look for values that are not finite", failure)
             return
-        if found and self._measured is None:
+        if not found:
+            return
+        if self._measured is None:
             self._measured = self._new_record(found)
-        elif found and self._measured is not None:
+        else:
             self._measured.add(found)
 
     def _observation(self, updated: Updated, gradient_scale: Tensor | None) -> Observation:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from probes.integrations.logged_numbers import logged_numbers
-from probes.integrations.opening import open_probe
-from probes.probe import Probe
+from probes.integrations.opening import OpensProbe
 
 
-class MeandriftCallback(Callback):
+class MeandriftCallback(OpensProbe, Callback):
     """Records a Lightning training: automatic and manual optimization, several optimizers, each precision plugin.
 
     What the module logs (``self.log("loss", ...)``) goes to table ``steps`` under its own name, and the loss that
@@ -25,45 +23,18 @@ class MeandriftCallback(Callback):
         >>> trainer = pl.Trainer(callbacks=[MeandriftCallback(every=100)])  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        *,
-        run: str | None = None,
-        store: str | os.PathLike[str] = "runs",
-        probe: Callable[..., Probe] = Probe,
-        **options: Any,
-    ) -> None:
-        """Prepare a probe; it is attached when training begins.
-
-        Args:
-            run: The run's id in the store; None takes a new one, which ``self.probe.run`` then says.
-            store: Folder or URL of the store.
-            probe: What makes the probe: ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
-            options: Further arguments of :class:`probes.Probe`. With ``resume="auto"`` a job that its scheduler starts
-                again goes on with its run, from its newest checkpoint or, without one, from the start.
-        """
-        self._run, self._store, self._options = run, store, options
-        self._make_probe = probe
+    def __init__(self, **settings: Any) -> None:
+        """Prepare a probe; settings as of :class:`probes.integrations.opening.OpensProbe`."""
+        super().__init__(**settings)
         self._resumed: dict[str, Any] | None = None
-        self.probe: Probe | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Attach the probe."""
         saved = self._resumed or {}
         # Lightning counts the steps of all optimizers.
         step = saved.get("step", trainer.global_step // max(1, len(trainer.optimizers)))
-        options = {"config": dict(pl_module.hparams), **self._options}
-        self.probe = open_probe(
-            pl_module,
-            trainer.optimizers,
-            run=self._run,
-            store=self._store,
-            step=step,
-            saved=saved,
-            options=options,
-            make=self._make_probe,
-        )
-        self.probe.epoch = trainer.current_epoch
+        probe = self._open(pl_module, trainer.optimizers, step=step, saved=saved, config=dict(pl_module.hparams))
+        probe.epoch = trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Note the epoch."""

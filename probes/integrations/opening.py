@@ -49,3 +49,47 @@ def open_probe(
     elif step:
         probe.attach(step=step)
     return probe
+
+
+class OpensProbe:
+    """Base of a framework's callback: takes the arguments of its probe, and opens the probe when training begins.
+
+    Attributes:
+        probe: The probe; None before training begins.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: str | None = None,
+        store: str | os.PathLike[str] = "runs",
+        probe: Callable[..., Probe] = Probe,
+        **options: Any,
+    ) -> None:
+        """Prepare a probe; it is attached when training begins.
+
+        Args:
+            run: The run's id in the store; None takes a new one, which ``self.probe.run`` then says.
+            store: Folder or URL of the store.
+            probe: What makes the probe: ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
+            options: Further arguments of :class:`probes.Probe`. With ``resume="auto"`` a job that its scheduler starts
+                again goes on with its run, from its newest checkpoint or, without one, from the start.
+        """
+        super().__init__()
+        self._run, self._store, self._options = run, store, options
+        self._make_probe = probe
+        self.probe: Probe | None = None
+
+    def _open(self, model: nn.Module, optimizer: Any, *, step: int, saved: Mapping[str, Any], config: Any) -> Probe:
+        """Open and return the probe; step and saved as of :func:`open_probe`, config unless the options have one."""
+        self.probe = open_probe(
+            model,
+            optimizer,
+            run=self._run,
+            store=self._store,
+            step=step,
+            saved=saved,
+            options={"config": config, **self._options},
+            make=self._make_probe,
+        )
+        return self.probe

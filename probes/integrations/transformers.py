@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +9,12 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from probes.integrations.logged_numbers import logged_numbers
-from probes.integrations.opening import open_probe
-from probes.probe import Probe
+from probes.integrations.opening import OpensProbe
 
 _STATE = "meandrift.pt"
 
 
-class MeandriftCallback(TrainerCallback):
+class MeandriftCallback(OpensProbe, TrainerCallback):
     """Records a training by ``transformers.Trainer``: accumulation, mixed precision, gradient checkpointing, DDP.
 
     What the Trainer logs goes to table ``steps`` under its own name: ``loss`` is the mean since its last log. A Trainer
@@ -28,27 +25,6 @@ class MeandriftCallback(TrainerCallback):
         >>> trainer = Trainer(model, args, callbacks=[MeandriftCallback(every=100)])  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        *,
-        run: str | None = None,
-        store: str | os.PathLike[str] = "runs",
-        probe: Callable[..., Probe] = Probe,
-        **options: Any,
-    ) -> None:
-        """Prepare a probe; it is attached when training begins.
-
-        Args:
-            run: The run's id in the store; None takes a new one, which ``self.probe.run`` then says.
-            store: Folder or URL of the store.
-            probe: What makes the probe: ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
-            options: Further arguments of :class:`probes.Probe`. With ``resume="auto"`` a job that its scheduler starts
-                again goes on with its run, from its newest checkpoint or, without one, from the start.
-        """
-        self._run, self._store, self._options = run, store, options
-        self._make_probe = probe
-        self.probe: Probe | None = None
-
     def on_train_begin(
         self,
         args: TrainingArguments,
@@ -57,17 +33,9 @@ class MeandriftCallback(TrainerCallback):
         **given: Any,
     ) -> None:
         """Attach the probe."""
-        self.probe = open_probe(
-            given["model"],
-            given["optimizer"],
-            run=self._run,
-            store=self._store,
-            step=state.global_step,
-            saved=_saved(args, state.global_step),
-            options={"config": args, **self._options},
-            make=self._make_probe,
-        )
-        self.probe.epoch = int(state.epoch or 0)
+        saved = _saved(args, state.global_step)
+        probe = self._open(given["model"], given["optimizer"], step=state.global_step, saved=saved, config=args)
+        probe.epoch = int(state.epoch or 0)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         """Note the epoch."""
