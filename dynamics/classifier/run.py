@@ -239,7 +239,8 @@ def _recorded(setup: Setup) -> dict[str, Any]:
     """Return the probe's arguments that say what is recorded, and when."""
     if not setup.config.records:
         return {"every": setup.config.every}
-    schedules = thinned(setup.config.records, steps=setup.steps)
+    batch = setup.config.probe_images > 0
+    schedules = thinned(setup.config.records, steps=setup.steps, probe_batch=batch)
     return {"every": schedules, "metrics": list(schedules)}
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from probes.metrics import METRICS
+from probes.metrics.channels import PROBE_BATCH
 from probes.schedule import Schedule, at
 
 # Metrics and groups at three records, large or slow to change, and those that are left out; others are at all records.
 AT_THREE = (
     *("spectra", "singular_values", "gradient_histogram", "operator_norm", "kernel_slices"),
-    *("weight_moments", "bias_moments", "channels"),
+    *("weight_moments", "bias_moments"),
 )
 LEFT_OUT = (
     *("power_iteration", "raw_weight_moments", "weight_histogram", "activation_histogram", "activation_range"),
@@ -25,16 +26,18 @@ def evenly_spaced_steps(count: int, *, steps: int) -> list[int]:
     return [round(number * (steps - 1) / (count - 1)) for number in range(count)]
 
 
-def thinned(count: int, *, steps: int) -> dict[str, int | Schedule]:
+def thinned(count: int, *, steps: int, probe_batch: bool) -> dict[str, int | Schedule]:
     """Return the schedule of each metric that is recorded, by its name: at ``count`` steps, or at three of them.
 
     Args:
         count: Records, 3 or more.
         steps: Optimizer steps of the run.
+        probe_batch: Whether the probe has a batch, whose channels are then recorded too.
     """
     chosen = evenly_spaced_steps(count, steps=steps)
     often, seldom = at(chosen), at([chosen[0], chosen[len(chosen) // 2], chosen[-1]])
-    kept = [metric for metric in METRICS.values() if not {metric.name, metric.group} & set(LEFT_OUT)]
+    known = [*METRICS.values(), *([PROBE_BATCH] if probe_batch else [])]
+    kept = [metric for metric in known if not {metric.name, metric.group} & set(LEFT_OUT)]
     return {metric.name: seldom if {metric.name, metric.group} & set(AT_THREE) else often for metric in kept}
 
 

@@ -102,9 +102,16 @@ def test_thinned_records_are_as_many_as_asked_and_the_large_ones_three(base: Run
         assert layers.loc[layers[column].notna(), "step"].unique().tolist() == [0, 6, 11]
     for table in ("histograms", "spectra"):
         assert rows(tmp_path, table)["step"].unique().tolist() == [0, 6, 11]
+    assert rows(tmp_path, "channels")["step"].unique().tolist() == expected
     steps = rows(tmp_path, "steps")
     assert steps.loc[steps["split"] == "train", "step"].tolist() == expected
     assert len(steps[steps["split"] == "test"]) == 3
+
+
+def test_thinned_records_without_a_probe_batch_have_no_channels(base: RunConfig, tmp_path: Path) -> None:
+    run(replace(base, records=5, probe_images=0), store=tmp_path, name="a")
+    assert rows(tmp_path, "layers")["step"].nunique() == 5
+    assert not (tmp_path / "channels").exists()
 
 
 def test_evenly_spaced_steps_of_a_short_run_are_all() -> None:
