@@ -1,30 +1,50 @@
-"""Copy finished runs into the store that is committed, a third to a half of the size.
+"""Copy finished runs into the store that is committed, a third of the size.
 
     python figures/causes/committed_store.py runs/causes        # into figures/causes/store
 
-A file of a store describes its columns: unit, formula, reference. Of runs with few records that is half of the bytes,
-and the README's data dictionary says the same. The copies have the same rows and types, one part a table, and no
-description. Runs that are there already are written anew.
+The copies have the same types, one part a table. Four things are left out to keep them small:
+
+- the descriptions of the columns (unit, formula, reference), half of the bytes of a run with few records;
+- columns that no run of a plan measures (``NOT_MEASURED``), the same ones of each run;
+- two of three records of ``layers`` and of drift; the first and the last stay;
+- table ``channels``, a row for each channel. ``channel_drift/`` has what ``analysis.channel_drift`` makes of it, a row
+  for each layer and step. Drift counts from the first record after step 50, when running means have arrived.
+
+Runs that are there already are written anew.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.reading.run_table import runs
+from analysis.reading.tables import channels
+from analysis.summaries.nonlinearities.channel_drift import channel_drift
+from probes import schema
+from probes.storage import part_checksum
 
 STORE = Path(__file__).parent / "store"
 MOST = 40_000  # bytes a run
+NOT_MEASURED = {
+    *("raw_weight_mean", "raw_weight_var", "grad_noise", "grad_noise_trace", "grad_signal", "grad_micro_batches"),
+    *("saturated_fraction", "activation_grad_var", "activation_grad_sparsity", "grad_norm", "grad_norm_unclipped"),
+    *("batch_gradient_norm", "loss_along_gradient_min", "loss_along_gradient_max", "effective_smoothness"),
+    *("gradient_change_min", "gradient_change_max", "hessian_top_eigenvalue"),
+    *("covariate_shift_l2", "covariate_shift_cosine"),
+}
+DRIFT, SINCE = "channel_drift", 50
 
 
 def copy_run(source: Path, run: str, target: Path) -> int:
     """Copy the tables of a finished run; return the bytes of the copy.
 
     Raises:
-        ValueError: A table has several parts: the run is not compacted.
+        ValueError: A table has several parts: the run is not compacted. Or a column that is left out holds numbers.
     """
     size = 0
     for folder in sorted(source.glob(f"*/run={run}")):
@@ -33,15 +53,47 @@ def copy_run(source: Path, run: str, target: Path) -> int:
         parts = sorted(folder.glob("*.parquet"))
         if len(parts) != 1:
             raise ValueError(f"{folder} has {len(parts)} parts: run `meandrift compact --store {source}` first.")
-        table = pq.ParquetFile(parts[0]).read()
-        schema = pa.schema([field.remove_metadata() for field in table.schema], metadata=table.schema.metadata)
-        place = target / folder.relative_to(source)
-        place.mkdir(parents=True, exist_ok=True)
-        for old in place.glob("*.parquet"):
-            old.unlink()
-        _write(table.cast(schema), place / parts[0].name)
-        size += (place / parts[0].name).stat().st_size
+        if folder.parent.name == schema.CHANNELS:
+            size += _install(_drift(source, run), target / DRIFT / folder.name / "part-0.parquet")
+            continue
+        table = _smaller(parts[0])
+        table = _every_third_record(table) if folder.parent.name == schema.LAYERS else table
+        size += _install(table, target / folder.relative_to(source) / parts[0].name)
     return size
+
+
+def _every_third_record(table: pa.Table) -> pa.Table:
+    steps = np.unique(table[schema.STEP].to_numpy())
+    return table.filter(pc.is_in(table[schema.STEP], pa.array([*steps[:-1:3], steps[-1]])))
+
+
+def _smaller(part: Path) -> pa.Table:
+    """Return the rows of a part without descriptions and without the columns that are left out."""
+    table = pq.ParquetFile(part).read()
+    empty = NOT_MEASURED.intersection(table.column_names)
+    if full := sorted(name for name in empty if table[name].null_count < table.num_rows):
+        raise ValueError(f"{part}: {', '.join(full)} hold numbers, and would be left out: take them off NOT_MEASURED.")
+    table = table.drop_columns(sorted(empty))
+    columns = [field.remove_metadata() for field in table.schema]
+    return table.cast(pa.schema(columns, metadata=part_checksum.metadata(table.schema.metadata)))
+
+
+def _drift(source: Path, run: str) -> pa.Table:
+    """Return what table ``channels`` says of each layer and step."""
+    found = channel_drift(channels(source, runs=run), since=SINCE).drop(columns=schema.RUN)
+    numbers = {name: "float32" for name in found.columns if found[name].dtype == "float64"}
+    table = pa.Table.from_pandas(found.astype(numbers), preserve_index=False)
+    return _every_third_record(table.replace_schema_metadata(part_checksum.metadata(None)))
+
+
+def _install(table: pa.Table, path: Path) -> int:
+    """Write a table as the only part in a folder; return its bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for old in path.parent.glob("*.parquet"):
+        old.unlink()
+    _write(table, path)
+    part_checksum.seal(path)
+    return path.stat().st_size
 
 
 def _write(table: pa.Table, path: Path) -> None:

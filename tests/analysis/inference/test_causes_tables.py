@@ -7,16 +7,23 @@ import json
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from torch import nn
 
 from analysis.inference.mediators import mediators
 from analysis.inference.run_scores import EQUAL, run_scores
+from analysis.reading.tables import channels
+from analysis.summaries.nonlinearities.channel_drift import channel_drift
+from dynamics.classifier.measures.thinned_records import thinned
 from dynamics.sweeps.plans.plan import load_plan, shipped_plans
+from probes import Probe
 
 CAUSES = Path(__file__).parents[3] / "figures" / "causes"
 PLANS = ("c1-forward-backward", "c4-scale")
@@ -167,17 +174,61 @@ def test_equal_steps_are_the_last_that_no_run_is_too_short_for(tmp_path: Path) -
     assert found["diverged"].to_dict() == {"a": False, "b": False, "c": True}
 
 
-def test_a_copy_for_the_repository_has_the_same_rows_and_is_small(tmp_path: Path) -> None:
-    recorded = Path(__file__).parents[1] / "recorded" / "runs"
-    sizes = committed_store.copy_finished(recorded, tmp_path / "copy")
-    before = {run: sum(f.stat().st_size for f in recorded.glob(f"*/run={run}/*.parquet")) for run in sizes}
-    assert sizes
-    assert all(sizes[run] < 0.8 * before[run] for run in sizes)
+@pytest.fixture(scope="module")
+def thinned_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the store of a run of 141 steps that is recorded as those of the plans are."""
+    store = tmp_path_factory.mktemp("thinned")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.randn(16, 3)
+    schedules: dict[str, Any] = thinned(8, steps=141, probe_batch=True)
+    recorded = {"every": schedules, "metrics": list(schedules), "probe_batch": x}
+    with Probe(model, optimizer, store=store, run="x-s0", **recorded) as probe:
+        for _ in range(141):
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            probe.log(loss=loss)
+    return store
+
+
+KEPT = [0, 60, 120, 140]  # of the records at 0, 20, ..., 140
+
+
+def test_a_copy_for_the_repository_has_the_kept_rows_and_is_small(thinned_store: Path, tmp_path: Path) -> None:
+    sizes = committed_store.copy_finished(thinned_store, tmp_path / "copy")
+    assert list(sizes) == ["x-s0"]
+    assert sizes["x-s0"] < 0.5 * sum(part.stat().st_size for part in thinned_store.rglob("*.parquet"))
     for table in ("layers", "steps", "histograms", "spectra", "runs"):
-        pd.testing.assert_frame_equal(pd.read_parquet(recorded / table), pd.read_parquet(tmp_path / "copy" / table))
+        whole, copy = pd.read_parquet(thinned_store / table), pd.read_parquet(tmp_path / "copy" / table)
+        if table == "layers":
+            whole = whole[whole["step"].isin(KEPT)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(whole.drop(columns=whole.columns.difference(copy.columns)), copy)
+        assert set(whole.columns) - set(copy.columns) <= committed_store.NOT_MEASURED
     from dynamics.cli import run as command_line
 
     assert command_line(["verify", "--store", str(tmp_path / "copy")]) == 0
+
+
+def test_a_copy_has_the_drift_of_the_channels_and_not_the_channels(thinned_store: Path, tmp_path: Path) -> None:
+    committed_store.copy_finished(thinned_store, tmp_path / "copy")
+    assert not (tmp_path / "copy" / "channels").exists()
+    copy = pd.read_parquet(tmp_path / "copy" / "channel_drift")
+    whole = channel_drift(channels(thinned_store), since=50)
+    both = whole.merge(copy, on=["step", "layer_index"], suffixes=("", "_copy"))
+    assert both["step"].tolist() == copy["step"].tolist() == KEPT
+    for column in ("seen_drift", "unlearned_drift", "dead_share"):
+        np.testing.assert_allclose(both[f"{column}_copy"], both[column], rtol=1e-6)
+    assert copy["seen_drift"].notna().tolist() == [False, True, True, True]
+
+
+def test_a_column_that_holds_numbers_is_never_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "a", "runs", "x-s0", pd.DataFrame({"status": ["finished"], "config": ["{}"]}))
+    write(tmp_path / "a", "layers", "x-s0", pd.DataFrame({"step": [0], "grad_noise": [1.0]}))
+    with pytest.raises(ValueError, match="grad_noise hold numbers"):
+        committed_store.copy_finished(tmp_path / "a", tmp_path / "b")
 
 
 def test_a_run_that_is_not_compacted_is_not_copied(tmp_path: Path) -> None:
