@@ -204,8 +204,7 @@ def _read(
     wanted = _wanted_columns(dataset.schema, table, columns, measured)
     chosen = _row_filter(dataset, layers, steps, measured)
     rows = _with_keys(dataset.to_table(columns=wanted, filter=chosen, **FRUGALLY), table)
-    place = rows.schema.get_field_index(schema.RUN)
-    rows = rows.set_column(place, schema.RUN, rows.column(place).dictionary_encode())
+    rows = _with_categories(rows)
     ordered = {name: _by_depth(rows, name) for name, index in _INDEX.items() if {name, index} <= set(rows.column_names)}
     frame = rows.to_pandas()
     for name, names in ordered.items():  # categories in depth order: a pivot's columns come from input to output
@@ -222,6 +221,14 @@ def _with_keys(rows: pa.Table, table: str) -> pa.Table:
     kept = rows.filter(reduce(pc.and_, (pc.is_valid(rows[name]) for name in lacking)))
     left_out(f"{rows.num_rows - kept.num_rows} rows of table {table}", f"they have no {' or no '.join(lacking)}")
     return kept
+
+
+def _with_categories(rows: pa.Table) -> pa.Table:
+    """Return the rows with text as categories: the run, and whatever another tool has written as plain text."""
+    for place, field in enumerate(rows.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            rows = rows.set_column(place, field.name, rows.column(place).cast(pa.string()).dictionary_encode())
+    return rows
 
 
 def _keys(table: str) -> list[str]:

@@ -52,6 +52,19 @@ def test_layer_categories_are_in_depth_order_so_that_a_pivot_is_too(deep_store: 
     assert list(wide.columns[[0, 1, 2, -1]]) == ["stem", "block1.0.conv1", "block1.0.conv2", "classifier"]
 
 
+def test_a_store_that_another_tool_has_written_anew_reads_alike(small_store: Path, tmp_path: Path) -> None:
+    """Polars and DuckDB write text as plain text, some as ``large_string``."""
+    for kind, store in ((pa.string(), tmp_path / "a"), (pa.large_string(), tmp_path / "b")):
+        for part in small_store.glob("*/run=*/*.parquet"):
+            rows = pq.ParquetFile(part).read()
+            plain = [f.with_type(kind) if pa.types.is_dictionary(f.type) else f for f in rows.schema]
+            place = store / part.relative_to(small_store)
+            place.parent.mkdir(parents=True)
+            pq.write_table(rows.cast(pa.schema(plain)), place, store_schema=kind != pa.string())
+        for table in (schema.LAYERS, schema.HISTOGRAMS, schema.SPECTRA, schema.STEPS):
+            pd.testing.assert_frame_equal(getattr(analysis, table)(store), getattr(analysis, table)(small_store))
+
+
 def test_only_asked_columns_are_decoded(small_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     plain = ds.Dataset.to_table
