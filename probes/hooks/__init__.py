@@ -1,5 +1,5 @@
 """Hooks on modules, parameters and optimizers.
 
-A new kind is a class here that ``probes/step_cycle.py`` makes, starts at each step, reads and removes. Hooks that offer
-sources have ``sources()``: see ``gradient_hooks.py``.
+A new kind of hook is a class in this folder. ``probes/step_cycle.py`` makes it, starts it at each step, reads it and
+removes it. A class whose measurements metrics can read has a method ``sources()``: see ``gradient_hooks.py``.
 """

@@ -1,13 +1,13 @@
 """The channel dimension of an output.
 
-Known kinds of modules say which it is. For any other module it is the dimension whose size is that of a parameter: of
-the parameter's one dimension that is longer than 1, or of the output dimension of a matrix or kernel. Dimension 0 holds
-samples and is taken only where no other fits. Where several fit, or none, it is
+For torch's own kinds of modules the dimension is known. For any other module the sizes of its parameters tell it: the
+channel dimension is the one that is as long as a parameter vector, or as the output dimension of a matrix or kernel.
+Dimension 0 holds samples and is taken only if no other fits. If several dimensions fit, or none, it is
 
-1. the second, where the module's class is named after its spatial dimensions (``LayerNorm2d``), or it calls the number
-   of channels ``num_features``, as the batch norms do;
+1. the second, if the module's class is named after its spatial dimensions (``LayerNorm2d``), or if the module has an
+   attribute ``num_features``, as batch norms have;
 2. the last, for layer norms and RMS norms;
-3. the last of three, ``(batch, position, feature)``, and the second of any other number of dimensions.
+3. the last of three dimensions ``(batch, position, feature)``, and the second of any other number of dimensions.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class GraphTap:
         _taps[self.number] = self
 
     def __call__(self, output: Tensor, given: Tensor) -> None:
-        """Put the call into the graph that is being traced."""
+        """Add the call to the graph that Dynamo is tracing."""
         torch.ops.meandrift.tap(output.detach(), given.detach(), self.token, self.number)
 
 
@@ -47,7 +47,7 @@ class CompiledPasses:
         self._rounded |= output.dtype in (torch.bfloat16, torch.float16)
 
     def report(self, gaps: Gaps, *, asked: bool) -> None:
-        """Say what has been noted since the last report; of gradients warn only if they were asked for by name."""
+        """Report both limits, as far as they were met; warn of gradients only if the user asked for them by name."""
         if self._without_gradient:
             (gaps.warn if asked else gaps.note)(
                 what="activation gradients",

@@ -26,10 +26,10 @@ MICRO_BATCHES = "micro_batches"  # a source: six numbers a layer, see GradientHo
 class GradientHooks:
     """Hooks on all parameters that measure each backward pass's contribution, and the sum after it.
 
-    Hooks are attached only in measured steps: each call costs about 6 us in the backward pass. Contributions are
-    measured from the second pass of a step on, as one alone is the gradient. The sums are measured together at the end
-    of each backward pass, when DDP has averaged them. Sharded parameters (FSDP2) get no hooks, and nothing is known of
-    them here.
+    Hooks are attached only in measured steps, because each call costs about 6 us in the backward pass. Contributions
+    are measured from the second backward pass of a step on: a single contribution is the gradient itself. The sums of
+    all parameters are measured in one call at the end of each backward pass, when DDP has averaged them. Sharded
+    parameters (FSDP2) get no hooks, so their contributions are not measured.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class GradientHooks:
         return {MICRO_BATCHES: self._read, CARRIED: self._read_carried}
 
     def start_step(self, *, measured: bool) -> None:
-        """Forget the last step; measure the next one or not."""
+        """Start a step: discard the measurements of the last one, and attach hooks if this one is measured."""
         self._measured, self._paused = measured, False
         self._forget()
         if measured:
@@ -64,7 +64,7 @@ class GradientHooks:
             self.remove()
 
     def pause(self, *, paused: bool) -> None:
-        """See nothing for a while: a closure that is evaluated again contributes nothing to the record."""
+        """Ignore backward passes until the next step: later evaluations of a closure are not recorded."""
         self._paused = paused
 
     def squared_length(self, trained: Sequence[Tensor]) -> Tensor | None:

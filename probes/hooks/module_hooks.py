@@ -12,8 +12,8 @@ from torch.utils.hooks import RemovableHandle
 class ModuleHook:
     """A hook of the probe on a module.
 
-    A deep copy of the module (an average of weights, MAML) is free of it. A pickled one (``torch.save(model)``) has in
-    its place a function of the standard library that does nothing, so that it is read where no probe is installed.
+    A deep copy of the module (an average of weights, MAML) has no hook. A pickled module (``torch.save(model)``) has in
+    its place a function of the standard library that does nothing: it can be loaded where meandrift is not installed.
     """
 
     def __init__(self, call: Callable[..., None]) -> None:
@@ -33,7 +33,7 @@ class ModuleHook:
         return getattr, (nullcontext(), "__exit__")  # takes any arguments and returns None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
-        """Return what does nothing, and have it taken out of the copy when the copy is complete."""
+        """Return a hook that does nothing, and remove it from the copied module when the copy is complete."""
         hooks = None if self._handle is None else self._handle.hooks_dict_ref()
         copied = memo.get(id(hooks))
         if self._handle is not None and copied is not None:
@@ -43,7 +43,7 @@ class ModuleHook:
 
 
 class _Removal:
-    """Removes a hook from a dict of hooks when nobody holds this object any longer."""
+    """Removes a hook from a dict of hooks when this object is freed."""
 
     def __init__(self, hooks: MutableMapping[int, Any], number: int) -> None:
         self._hooks, self._number = hooks, number

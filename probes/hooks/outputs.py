@@ -35,8 +35,8 @@ class OutputHooks:
     Attributes:
         fired: Whether the hook of some layer has run since the last step.
         compiled: The outputs that were seen from inside a compiled graph.
-        shapes: Of the input and the output of each layer that was seen, by index: those of the last pass in a step that
-            was measured.
+        shapes: The shapes of input and output of each layer that was seen, by index, in the last pass of the last
+            measured step.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class OutputHooks:
             ranks: The ranks whose vectors are merged.
             shapes: Note the shapes of inputs and outputs even without a reducer.
             report: Called with a description and the exception when something fails; training goes on.
-            passes: Told of calls that only a layer notices.
+            passes: Notified of calls that only the hook of a layer sees.
             evaluation: Count passes in eval mode or under no_grad as well.
         """
         self._root = root
@@ -125,7 +125,7 @@ class OutputHooks:
         self._passes.passed = self.fired = keep_passes_since_optimizer
 
     def pause(self, *, paused: bool) -> None:
-        """See nothing for a while: a closure that is evaluated again is not of the record."""
+        """Ignore passes until the next step: later evaluations of a closure are not recorded."""
         self._paused = paused
 
     def end_of_optimizer_step(self) -> None:
@@ -162,10 +162,10 @@ class OutputHooks:
         return read_each(gathered, lambda _, vectors: reducer.merge(vectors), failures=passes.failures)
 
     def check_fired(self, gaps: Gaps) -> None:
-        """Warn if no hook ran in a step that was due: hooks added after the first compiled call never do.
+        """Warn if no hook ran in a step that was due: hooks that are added after the first compiled call never run.
 
-        A model that is measured without a training, such as a loaded checkpoint, misses no outputs: no training pass
-        has begun, and no backward pass has left a gradient.
+        A model that is measured without training, such as a loaded checkpoint, gives no warning. It is recognised by
+        two signs: no training pass has begun, and no parameter has a gradient.
         """
         if self._wanted and not self.fired and self._trained():
             gaps.warn(
@@ -218,7 +218,7 @@ class OutputHooks:
         return hook
 
     def _see_compiled(self, layer: Layer, output: Tensor, given: Tensor) -> None:
-        """See an output from inside a compiled graph, where no hook on the gradient can stand."""
+        """Take an output from inside a compiled graph, where no hook can be put on its gradient."""
         self.fired = True
         self._passes.passed |= self._root.training
         if self._looks and not self._paused and (self._evaluation or self._root.training):
@@ -281,7 +281,7 @@ class OutputHooks:
             self._vectors[source].setdefault(layer.index, []).append(without_frames(failure))
 
     def _counts(self, layer: Layer) -> bool:
-        """Return whether this forward is one of training, and the first for its activation."""
+        """Return whether this is a forward pass of training, and not the second one of activation checkpointing."""
         if self._evaluation:
             return True
         if not self._root.training or not torch.is_grad_enabled():

@@ -48,8 +48,9 @@ def why_not_seen(tensor: Tensor | None, output: Any) -> str | None:
 def with_channels(module: nn.Module, tensor: Tensor) -> tuple[Tensor, int]:
     """Return a module's output, samples first, and the dimension that counts its channels, 1 or more.
 
-    Of a distributed tensor this is the rank's part, of complex numbers the real and imaginary parts in a further, last
-    dimension. An output without samples, ``(C, H, W)`` of a convolution say, becomes a batch of one.
+    A distributed tensor is replaced by this rank's part. Complex numbers become real and imaginary parts in an
+    additional last dimension. An output without a batch dimension, such as ``(C, H, W)`` of a convolution, becomes a
+    batch of one.
     """
     local = _local_part(tensor.detach())
     channels = channel_dim(module, local.shape)

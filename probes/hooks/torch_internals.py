@@ -46,9 +46,9 @@ def at_end_of_backward(call: Callable[[], None]) -> bool:
 class HookGuards:
     """Makes Dynamo tell compiled graphs apart by the hooks of their modules, while somebody holds it.
 
-    By default Dynamo takes the graph of another model of the same class, without the calls that a hook put into it
-    (torch's setting ``skip_nnmodule_hook_guards``). Graphs that are compiled before stay as they are. The last release
-    restores the setting. Without the setting: nothing is set.
+    By default Dynamo reuses the graph of another model of the same class, and the calls that this model's hooks need
+    are missing in it (torch's setting ``skip_nnmodule_hook_guards``). Graphs that were compiled earlier stay as they
+    are. When the last holder releases it, the setting is restored. Without the setting: nothing is set.
     """
 
     _holders = 0
@@ -164,7 +164,7 @@ def quiet_attributes(module: torch.nn.Module) -> dict[str, Any]:
 
 @contextmanager
 def without_global_hooks() -> Iterator[None]:
-    """Keep the hooks that are registered for all modules from being called. Without their names: they are."""
+    """Disable the hooks that are registered for all modules. Without their names: they are called."""
     names = ("_global_forward_hooks", "_global_forward_pre_hooks")
     found = [hooks for name in names if (hooks := getattr(torch.nn.modules.module, name, None))]
     kept = [dict(hooks) for hooks in found]

@@ -68,9 +68,9 @@ class TrainingPasses:
 
 
 def entries(root: nn.Module) -> list[nn.Module]:
-    """Return the modules whose call begins a pass: the model, and those that a loop may call instead.
+    """Return the modules whose call begins a pass: the model, and the modules that a loop may call instead of it.
 
-    Those are its children; a list or dict of modules has no forward, so its members stand for it.
+    These are the model's children. A list or dict of modules has no forward, so its members are returned instead.
     """
     found, waiting = {id(root): root}, list(root.children())
     while waiting:

@@ -1,8 +1,8 @@
 """Runs metrics on observations; metrics that share a function are computed together, and one failure spoils no other.
 
-Observations of several steps are computed together too: a function is called once with the tensors of all. Where that
-call raises, each metric and step is computed alone, and where that raises too, each layer: a layer that cannot be
-measured costs no other its numbers.
+A function is called once with the tensors of all metrics that share it, and of all steps that are observed together. If
+this call raises, each metric and step is computed alone. If that raises too, each layer is computed alone. A layer that
+cannot be measured therefore costs no other layer its numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ State = dict[str, dict[int, Tensor]]  # by metric and layer: the tensor kept fro
 
 
 class Fail(Protocol):
-    """Told of a failure: the metric, the exception, the step, and the layer where it is one layer's alone."""
+    """A function that takes a failure: metric, exception, step, and the layer's name if one layer alone failed."""
 
     def __call__(self, what: str, failure: Exception, step: int, /, **place: Any) -> None:
         """Take a failure; ``layer=`` is the layer's name."""
@@ -104,7 +104,7 @@ def _layer_by_layer(job: _Job, failure: Exception, state: State, fail: Fail) -> 
 def _tell(
     metric: Metric, observation: Observation, failures: Mapping[int, Exception], fail: Fail, *, everywhere: bool
 ) -> None:
-    """Tell of the layers that failed; of all layers at once where they fail for one reason."""
+    """Report the failed layers: once for all of them if all failed for the same reason, otherwise one by one."""
     whys = {(type(failure), str(failure)) for failure in failures.values()}
     if everywhere and len(failures) > 1 and len(whys) == 1:
         fail(metric.name, next(iter(failures.values())), observation.step)

@@ -54,7 +54,7 @@ def _device(entry: Any) -> Any:
 def read_each(
     given: Mapping[int, Any], read: Callable[[int, Any], Any], *, failures: Mapping[int, Exception] = NONE
 ) -> Reading:
-    """Return a reading that is made layer by layer, so that a layer that raises costs only itself.
+    """Return a reading made layer by layer, so that a layer that raises is the only one without a tensor.
 
     Args:
         given: What each layer's tensor is read from, by the layer's index.
@@ -84,8 +84,8 @@ class Observation:
 
     Attributes:
         step: Optimizer steps finished before.
-        layers: By index, the layers whose parameters are about to be updated, and those that no optimizer updates.
-        parameters: By index, the parameters that are about to be updated.
+        layers: The layers whose parameters are about to be updated, and the layers that no optimizer updates, by index.
+        parameters: The parameters that are about to be updated, by index.
     """
 
     def __init__(

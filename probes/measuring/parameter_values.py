@@ -55,7 +55,7 @@ def _each(read: Callable[[Tensor], Tensor | None], of_layers: str, ranks: Ranks)
 
 
 def _read_for_layers(source: str, observation: Observation) -> dict[int, Tensor]:
-    """Return by parameter what is read of it for a layer; not where the layer's weight is computed from it."""
+    """Return the tensors that are read for layers, by parameter; without parametrized weights, which are computed."""
     found = {}
     for index, tensor in observation.read(source).by_layer().items():
         layer = observation.layers[index]

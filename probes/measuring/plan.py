@@ -36,11 +36,11 @@ class Plan:
 
         Args:
             metrics: Names of metrics or groups, or metrics of one's own; None takes all of ``METRICS``.
-            cadence: A whole number ``n``: every ``n`` steps; large metrics at every ``every_nth_record``-th record,
-                expensive ones at least ``min_steps_between`` steps apart, and from ``n = 10`` on whole spectra of large
-                matrices in turns. A schedule: all metrics follow it. A mapping
-                from metric or group to either: those follow it exactly, and all others are recorded as under
-                ``every=100``.
+            cadence: One of three. A whole number ``n`` records every ``n`` steps: large metrics at every
+                ``every_nth_record``-th record, expensive ones at least ``min_steps_between`` steps apart, and from
+                ``n = 10`` on the spectra of large matrices in turns. A schedule is followed by all metrics. A mapping
+                from metric or group to a number or schedule is followed exactly by these metrics; all others are
+                recorded as under ``every=100``.
             probe_batch: Whether there is a batch, from which ``channels`` are recorded.
 
         Raises:

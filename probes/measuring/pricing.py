@@ -1,9 +1,9 @@
 """How often each matrix gets its whole spectrum, so that spectra cost a fixed share of training on any model.
 
-A record may spend a quarter of a training step on spectra. What a spectrum and a step cost is estimated from shapes
-alone: the same on every machine, and for every run of a network. Small matrices are solved at every record. Large ones
-take turns, and one that is dearer than its turn waits for several turns; in between their largest singular value and
-stable rank come from power iteration.
+A record may spend a quarter of a training step on spectra. The costs of a spectrum and of a step are estimated from
+shapes alone, so the schedule is the same on every machine and in every run of a network. Small matrices are solved at
+every record. Large matrices take turns, and a matrix that costs more than one turn waits for several. Between two turns
+its largest singular value and stable rank come from power iteration.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def spectrum_flops(rows: int, columns: int) -> float:
 def step_flops(layers: Mapping[int, Layer], shapes: Shapes) -> float:
     """Return what a training step costs, in flops: the sum over layers of ``3 * 2 * |W| * positions``.
 
-    The positions of a layer are the elements of its output over its channels. A small layer costs the calls that it
-    takes. Layers that were not seen, and what has no weight (attention's products), are left out, so that a step is
-    rather a little dearer.
+    The positions of a layer are the number of elements of its output divided by its channels. A small layer costs at
+    least the calls that it takes. Layers that were not seen and operators without a weight (attention's products) are
+    left out, so the true cost of a step is somewhat higher.
     """
     total = 0.0
     for index, (_, output) in shapes.items():
@@ -68,7 +68,7 @@ class Turns:
         return self.always | self.slots[record % len(self.slots)] if self.slots else self.always
 
     def intervals(self) -> dict[int, int]:
-        """Return by layer, for those that take turns, the number of records from one spectrum to the next."""
+        """Return the number of records from one spectrum to the next, for each layer that takes turns."""
         return {index: len(self.slots) for slot in self.slots for index in slot}
 
 
@@ -81,8 +81,8 @@ def take_turns(costs: Mapping[int, float], step: float, *, share: float = RECORD
         share: The part of a step that a record may take.
 
     Returns:
-        All always, where they fit. Else half of the time goes to the smallest matrices, which are always solved, and
-        half to the others in turn.
+        All matrices at every record, if they fit into the time. Otherwise half of the time goes to the smallest
+        matrices, which are solved at every record, and half to the others in turn.
     """
     room = share * step
     if sum(costs.values()) <= room:

@@ -186,7 +186,7 @@ def _updates(observation: Observation) -> Reading:
 
 
 def _computed(source: str, compute: Callable[[list[Tensor]], list[Tensor] | Tensor]) -> Source:
-    """Return a source that is computed of another for all layers together, and layer by layer where that raises."""
+    """Return a source that is computed from another, for all layers together; layer by layer if that raises."""
 
     def together(reading: Reading) -> Reading:
         try:
@@ -215,10 +215,10 @@ def _none(_: Observation) -> Reading:
 
 
 def in_turns(solved: Collection[int]) -> dict[str, Source]:
-    """Return the sources of the matrices whose singular values are computed at a step, and of the others.
+    """Return two sources: the matrices whose singular values are computed at a step, and the other matrices.
 
     Args:
-        solved: The layers of the former.
+        solved: The layers whose singular values are computed.
     """
 
     def of(*, wanted: bool) -> Source:

@@ -35,10 +35,10 @@ class Lost:
     """Rows that neither the store nor the spool took.
 
     Attributes:
-        rows: Their number, over all tables.
-        first_step: The first step that lacks some.
-        last_step: The last.
-        why: The message of the store, at the last of them.
+        rows: The number of lost rows, over all tables.
+        first_step: The first step that lacks rows.
+        last_step: The last step that lacks rows.
+        why: The store's message when it refused the last of them.
     """
 
     rows: int = 0
@@ -90,7 +90,7 @@ class Backlog:
     def spill(self, *, most: int) -> None:
         """Spill all rows if they take more than ``most`` bytes.
 
-        Where the spool refuses them too, the oldest stay in memory as far as they fit, and the newest are lost.
+        If the spool refuses them too, the oldest rows stay in memory as far as they fit, and the newest are lost.
         """
         if self._nbytes <= most:
             return

@@ -23,7 +23,7 @@ class GradientNorms:
         """Take what the backward passes left to one optimizer.
 
         Args:
-            square: ``sum |g|^2``; None where it is not known, and then the whole is not either.
+            square: ``sum |g|^2``; None if it is not known: then the length of the whole gradient is not known either.
             scale: The factor on these gradients; None for 1.
         """
         if square is None or scale is None:

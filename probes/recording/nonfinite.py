@@ -46,15 +46,15 @@ class _Number(NamedTuple):
 class NonfiniteWatch:
     """Says when to record beside the schedule, because a gradient or the logged ``loss`` is not finite.
 
-    A NaN in the loss reaches every gradient, and one that arises in the backward pass the gradients of all layers
-    before it. The first trained parameter of each optimizer therefore tells of nearly all at their very step. Every
-    fourth step a second parameter, another one each time, tells of the rest; what stays in one weight at first is in
-    the loss a step later. Of each gradient at most 4,096 entries are summed up: the norm of the whole gradient takes a
-    share of a step that no schedule could make up for.
+    A NaN in the loss reaches every gradient. A NaN that arises in the backward pass reaches the gradients of all layers
+    before that place. The gradient of each optimizer's first trained parameter therefore shows nearly every NaN at the
+    step at which it arises. Every fourth step one further parameter, a different one each time, is looked at. A NaN
+    that stays in a single weight is in the loss one step later. At most 4,096 entries of a gradient are summed, because
+    the norm of the whole gradient at every step would cost too much.
 
-    On a GPU the sums are copied without waiting, and what they tell is known a step or two later. With several ranks
-    nothing is looked for: they would have to agree at each step. Gradients that are still scaled are passed over, as
-    a GradScaler skips the step where they are not finite.
+    On a GPU the sums are copied without waiting, and their values are known a step or two later. With several ranks
+    nothing is looked for, because the ranks would have to agree at each step. Gradients that are still scaled are
+    passed over: a GradScaler skips a step whose gradients are not finite.
     """
 
     def __init__(self, metrics: Sequence[Metric], gaps: Gaps, *, active: bool = True) -> None:
@@ -62,7 +62,7 @@ class NonfiniteWatch:
 
         Args:
             metrics: All metrics that the user chose.
-            gaps: Told of the step where it began, for the run's row.
+            gaps: Takes a note of the first step that was not finite, for the run's row.
             active: False looks for nothing.
         """
         self._at_once = [metric for metric in metrics if metric.group in AT_ONCE]

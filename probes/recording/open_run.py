@@ -27,7 +27,7 @@ _SLOW = (
 
 
 class SlowStoreError(OSError):
-    """So much waits for the store that there is no room for more."""
+    """The store is too slow: the rows that wait for it fill the memory that they may take."""
 
 
 class OpenRun:
@@ -76,7 +76,7 @@ class OpenRun:
         self.observers.begin(self.name)
 
     def put(self, record: Record) -> None:
-        """Take a record; one that a slow store leaves no room for is a gap."""
+        """Take a record. If the store is too slow to take it, it is left out and kept as a gap."""
         if self._writer is None or self._recorder is None:
             return
         if self._thinning is not None and not self._thinning.keeps_record(record.step, self._nbytes(self._writer)):
@@ -85,7 +85,7 @@ class OpenRun:
             self._gaps.fail("records", SlowStoreError(_SLOW), record.step)
 
     def put_row(self, row: Mapping[str, Any]) -> None:
-        """Take a row of table ``steps``; one that a slow store leaves no room for is a gap."""
+        """Take a row of table ``steps``. If the store is too slow to take it, it is left out and kept as a gap."""
         if self._writer is None or (self._thinning is not None and not self._thinning.keeps_row(row)):
             return
         if not self._writer.put_row(dict(row)):

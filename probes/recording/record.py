@@ -37,7 +37,7 @@ class Record:
 
     @property
     def logged_bytes(self) -> int:
-        """What its values take in the log, about."""
+        """The approximate number of bytes that its values take in the log."""
         return sum(map(_logged_bytes, self.results))
 
     def wait(self) -> None:

@@ -141,7 +141,7 @@ def _rows(result: Result, width: int) -> Tensor:
 
 
 def _sparse(metric: Metric, step: int, dense: Tensor) -> Result:
-    """Return the rows, ``(layers, width + 1)``, that have the mark in their last entry."""
+    """Return the rows, ``(layers, width + 1)``, whose last entry is the mark of a measured layer."""
     indices = dense[:, -1].nonzero().squeeze(1)
     values = dense[indices, :-1].mT
     whole = metric.table == HISTOGRAMS

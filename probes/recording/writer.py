@@ -33,10 +33,10 @@ Failure = tuple[str, Exception, int, dict[str, Any]]  # metric, exception, step 
 class Writer:
     """Moves records and rows of table ``steps`` to a recorder, in order, from a thread of its own.
 
-    The same thread computes the metrics that records defer. Memory is bounded, and no step waits longer than
-    ``LONGEST_WAIT``: while the store takes long over a block, further records are thinned out, the more the more waits,
-    and with ``max_waiting`` bytes waiting none is taken. What was taken is written. Rows that the store refuses, for
-    want of space say, are kept and tried again each second. They are spilled at the end, or when they take more than
+    The same thread computes the deferred metrics of records. Memory is bounded, and no step waits longer than
+    ``LONGEST_WAIT``. While the store is slow, fewer records are taken the more bytes wait, and none when
+    ``max_waiting`` bytes wait. Every record that was taken is written. Rows that the store refuses, for example because
+    the disk is full, are kept and tried again each second. They are spilled at the end, or when they take more than
     ``max_refused`` bytes.
     """
 
@@ -94,7 +94,7 @@ class Writer:
 
     @property
     def waiting(self) -> int:
-        """What the values that wait to be written will take in the log, in bytes, about."""
+        """The approximate number of bytes that the waiting values will take in the log."""
         return self._logged_bytes
 
     @property
@@ -138,7 +138,7 @@ class Writer:
 
     @property
     def _stride(self) -> int:
-        """1 up to half of the room, then 2, from three quarters on 4, and so on."""
+        """Every so many-th record is taken: 1 until half of ``max_waiting`` waits, then 2, from three quarters on 4."""
         room = self._limits.max_waiting
         return int(2 ** int(math.log2(room / max(1, room - self._waiting))))
 

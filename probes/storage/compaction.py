@@ -1,9 +1,9 @@
 """Compaction: joins small parts; no reader ever counts a row twice or misses one.
 
-The compacted parts are written into a folder of their own, which then changes places with the run's part folder in
-one step. A reader that listed the old folder and opens an old part after that step gets FileNotFoundError, never
-wrong rows, because a compacted part's name was never used before: it lists again. Where folders cannot change places
-(object stores, some network file systems) parts stay as they are: small, more of them, and right.
+The compacted parts are written into a folder of their own, which is then exchanged with the run's part folder in one
+step. The name of a compacted part has never been used before. A reader that listed the old folder and opens an old part
+after the exchange therefore gets FileNotFoundError, never wrong rows, and lists the folder again. File systems that
+cannot exchange folders (object stores, some network file systems) keep the small parts, which are right as they are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LARGE_ROWS = 16 * ROW_GROUP_ROWS  # a part this large gains nothing from being j
 
 @dataclass(frozen=True)
 class Compacted:
-    """What compaction did to one table of a run: part counts; equal if there was nothing to do, or no way to."""
+    """The number of parts of one table of a run before and after compaction; equal if nothing could be joined."""
 
     table: str
     before: int
@@ -97,7 +97,7 @@ def _joined_schema(source: _Source) -> pa.Schema:
 
 
 def _groups(source: _Source, joined: pa.Schema) -> list[list[str]]:
-    """Neighbouring small parts of one schema version belong together; a large one with all columns stays by itself."""
+    """Group neighbouring small parts of one schema version; a large part that has all columns is a group by itself."""
     groups: list[list[str]] = []
     last_stays, last_version = True, None
     for name in source.names:
@@ -143,7 +143,7 @@ def _gathered(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _in_one_piece(gathered: list[pa.Table]) -> pa.Table:
-    """Empty the list into one table. Nothing holds what was read while the row group is encoded."""
+    """Join the tables of a list into one and empty the list, so that they are freed before the row group is encoded."""
     whole = pa.concat_tables(gathered).combine_chunks()
     gathered.clear()
     return whole

@@ -103,7 +103,7 @@ class StoreFiles:
         return sorted(info.base_name for info in infos if schema.part_range(info.base_name))
 
     def parquet_names(self, table: str, run: str) -> list[str]:
-        """Return the names of all files that a reader of the run's folder takes for its rows, in row order."""
+        """Return the names of all files in the run's folder that a Parquet reader would read, in row order."""
         names = [info.base_name for info in self._list(self.folder(table, run))]
         return sorted(name for name in names if name.endswith(".parquet") and not name.startswith(("_", ".")))
 
@@ -206,7 +206,7 @@ class LocalStoreFiles(StoreFiles):
         (self._checked(self.folder(table, run)) / name).unlink()
 
     def delete_run(self, table: str, run: str) -> None:
-        """Move a run's folder out of the readers' sight in one step, then delete it."""
+        """Rename a run's folder to a place where no reader looks, in one step, then delete it."""
         folder, grave = Path(self.folder(table, run)), self.workspace(run) / f"deleted-{table}"
         check_folder(folder.parent, root=self.spool)
         with suppress(FileNotFoundError):

@@ -138,7 +138,7 @@ class TableLog:
         return batch if batch.schema.equals(self._schema) else batch.select(self._schema.names)
 
     def _meet(self, given: pa.Schema) -> None:
-        """Prepare for batches of schema ``given``; columns not met before begin a segment of their own."""
+        """Prepare for batches of schema ``given``; a column that is new to the log begins a new segment."""
         wanted = log_schema(self.table, given)
         new = [column for column in wanted if column.name not in self._schema.names]
         if new:
@@ -180,7 +180,7 @@ class TableLog:
         self._end += len(record)
 
     def _cut_torn_end(self) -> None:
-        """Take back half a message: what is appended after one would be unreadable."""
+        """Remove an incomplete message from the end: rows that are appended after it could not be read."""
         assert self._descriptor is not None
         try:
             os.ftruncate(self._descriptor, self._end)
@@ -200,7 +200,7 @@ def _converted(values: pa.Array, column: pa.Field, table: str) -> pa.Array:
 def find_segments(directory: Path, table: str) -> dict[int, Path]:
     """Return the segments of a table in a directory by number, oldest first; none if there is no such directory.
 
-    What has a segment's name and is no regular file is none.
+    Only regular files count: a link or folder with the name of a segment is left out.
     """
     with suppress(FileNotFoundError):
         numbered = {schema.segment_number(path.name, table): path for path in sorted(directory.iterdir())}

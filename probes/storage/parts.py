@@ -43,14 +43,14 @@ def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schem
 
 
 def _give_back() -> None:
-    """Give Arrow's free memory back: a training needs it now, Arrow when the next part is written."""
+    """Return Arrow's unused memory to the system: the training can use it until the next part is written."""
     pool = pa.default_memory_pool()
     if pool.backend_name != "system":  # which is the training's heap: it would fault its own pages in again
         pool.release_unused()
 
 
 def _row_groups(table: pa.Table) -> Iterator[pa.Table]:
-    """Cut a table into row groups, each in one piece: a dictionary that changes within one would be given up."""
+    """Cut a table into row groups of one chunk each: Parquet drops the dictionary if it changes within a row group."""
     groups = max(1, round(table.nbytes / GROUP_BYTES))  # about: what was gathered to be one is a little more
     rows = max(1, min(ROW_GROUP_ROWS, math.ceil(table.num_rows / groups)))
     for first in range(0, max(1, table.num_rows), rows):

@@ -1,7 +1,7 @@
 """Thinning of old runs: keeps every so many-th record, and a gap in the run's row says so.
 
-The steps to keep are written down before the first part is rewritten, so that a death on the way leaves a run that the
-same command finishes: without that, the records that are left would be counted anew.
+The steps to keep are written to a file before the first part is rewritten. If the process dies on the way, the same
+command finishes the run by this file; without it, the remaining records would be counted anew.
 """
 
 from __future__ import annotations

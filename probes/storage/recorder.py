@@ -52,7 +52,8 @@ class Recorder:
         overwrite: Delete an existing run of this id first.
         tags: Words that runs are chosen by; None keeps those of a run that goes on.
         bytes_per_1000_steps: What is expected to be written, for the run's row.
-        max_bytes: What the run is to stay below, by whoever asks for :attr:`nbytes`: rows leave the log sooner.
+        max_bytes: The size that the caller keeps the run below by asking for :attr:`nbytes`. Rows then leave the log
+            sooner.
         fsync: Wait for the disk at each write, so that a power cut loses nothing either.
 
     Attributes:
@@ -178,7 +179,7 @@ class Recorder:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the run's parts, if it has ``max_bytes``, and half of its log, which a part takes less than."""
+        """Bytes of the run's parts, if it has ``max_bytes``, plus half of its log: the rows take less in a part."""
         return (self._in_parts or 0) + (self._leaving + self._logged_bytes()) // 2
 
     def rewind(self, step: int) -> None:

@@ -1,8 +1,8 @@
 """Recovery: brings log segments into parts, at a flush and for rows that a killed writer left behind.
 
-A part is named after the log segments it holds, and is renamed into place before they are deleted. So whatever
-moment a writer dies at, each segment's rows are in a part, or in the log, or in both; and the names tell which. A
-segment that a part already holds is deleted unread.
+A part is named after the log segments that it holds, and it is renamed into place before they are deleted. At whatever
+moment a writer dies, the rows of each segment are therefore in a part, in the log, or in both, and the names tell
+which. A segment that a part holds already is deleted without being read.
 """
 
 from __future__ import annotations
@@ -112,9 +112,9 @@ def _read_logs(files: StoreFiles, table: str, run: str) -> Iterator[tuple[int, p
 
 
 def recover_run(files: StoreFiles, run: str) -> Recovered:
-    """Bring all that a dead writer left in its log, and all that the store refused, into parts; clear the workspace.
+    """Bring the rows in a dead writer's log, and the rows that the store refused, into parts; clear the workspace.
 
-    The caller owns the run. The deletion of a run that its deleter did not finish is finished.
+    The caller owns the run. If somebody began to delete the run and died, the deletion is finished.
 
     Raises:
         OSError: A part could not be written. Its rows stay where they are.
@@ -144,7 +144,7 @@ def recover_run(files: StoreFiles, run: str) -> Recovered:
 
 @contextmanager
 def _left_if_unsafe(run: str) -> Iterator[None]:
-    """Leave a log segment that is not safe to read where it is; those behind it are recovered all the same."""
+    """Skip a log segment that is not safe to read, and leave its file; the segments after it are recovered."""
     try:
         yield
     except UnsafePathError as error:
@@ -152,7 +152,7 @@ def _left_if_unsafe(run: str) -> Iterator[None]:
 
 
 def clear(workspace: Path) -> None:
-    """Delete what a writer leaves in its workspace when it dies, but its log and owner file; and nothing else."""
+    """Delete the temporary files of a dead writer from its workspace; its log and owner file stay."""
     for path in workspace.iterdir():
         if path.name in UNDER_WAY or path.suffix == UNFINISHED:
             remove(path)

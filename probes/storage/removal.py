@@ -30,8 +30,8 @@ def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
 def erase(files: StoreFiles, run: str) -> None:
     """Delete a run's log, refused rows and checkpoint, then its tables and what lies beside them, each at once.
 
-    The caller owns the run. From the first step on a mark says that nothing is to be left: if the caller dies, the next
-    recovery finishes the deletion.
+    The caller owns the run. A mark is written first. If the caller dies on the way, the next recovery sees the mark and
+    finishes the deletion.
     """
     workspace = files.workspace(run)
     mark = workspace / DELETING

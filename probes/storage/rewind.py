@@ -54,7 +54,7 @@ def _steps_finished(part: pq.ParquetFile, table: str) -> int:
 def rewind(files: StoreFiles, run: str, *, step: int) -> int:
     """Delete all rows of a run with ``step >= step`` and return their number. The caller owns the run.
 
-    Parts are taken newest first, each gone or replaced in one move, so a death on the way leaves a run that ends
+    Parts are deleted or replaced one by one, the newest first. If the process dies on the way, the run merely ends
     earlier, and the next resume goes on from there.
     """
     return sum(

@@ -1,6 +1,6 @@
 """Entries of a store's folders that no store of ours has: links, FIFOs, devices, and names that are no run id.
 
-They are never read, written or followed; this lists them, so that a user learns why rows are missing.
+Such entries are never read, written or followed. This module lists them, so that a user learns why rows are missing.
 """
 
 from __future__ import annotations

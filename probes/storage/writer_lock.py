@@ -43,7 +43,8 @@ class WriterLock:
 
     Args:
         workspace: The run's workspace, two folders below the store's or the spool's own; made if missing.
-        task: What the run is wanted for. Who records waits for an owner that only recovers, and for no other.
+        task: The purpose: recording or recovering. A writer that records waits for an owner that only recovers, and
+            for no other owner.
         force: Take the run over from an owner on another machine, who is known to be dead.
 
     Raises:
@@ -99,7 +100,7 @@ class WriterLock:
                 folder.rmdir()
 
     def forget(self) -> None:
-        """Close the file and leave the workspace alone: what a forked child must do."""
+        """Close the file and leave the workspace as it is, for a forked child: the run belongs to its parent."""
         if self.held:
             self._file.close()
             os.close(self.folder)
@@ -175,7 +176,7 @@ def _try_lock(file: FileIO) -> bool | None:
 def _may_end_soon(owner: dict[str, Any]) -> bool:
     """Return whether an owner who has the lock, and whose file says this, may be one that only recovers.
 
-    A dead writer's name, or none, says that whoever has the lock has not written its own yet.
+    If the file names a dead writer, or nobody, the process that has the lock has not written its own name yet.
     """
     return owner.get("task") == RECOVERING or _is_dead(owner, lock_was_free=False)
 

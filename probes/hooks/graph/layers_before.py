@@ -1,8 +1,8 @@
 """The layers before a nonlinearity, read from the autograd graph of a training pass.
 
-The graph names each operator (``GeluBackward0``) and its arguments, so that modules, functions, methods and fused
-layers are alike, and nothing runs for it in the forward. The nodes of outputs are kept from the pass to the step, at
-those rare steps at which the column is due.
+The graph names each operator (``GeluBackward0``) and its arguments, whether a module, a function, a method or a fused
+layer called it. The forward pass runs no extra operator. At the rare steps at which the column is due, the graph nodes
+of the outputs are kept from the forward pass until the optimizer steps.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class LayersBefore:
     def read(self, observation: Observation) -> Reading:
         """Return the source ``feeds_nonlinearity``: 1 for each layer whose output a nonlinearity is given, else 0.
 
-        Left out are layers behind which no other layer is, unless a nonlinearity inside them is seen: the graph ends
-        there. Empty where no graph was seen, or where a part of it hides what happens: a compiled function, a
-        checkpoint. The nodes are forgotten.
+        A layer that no other layer follows is left out, because the graph ends there; it is kept if a nonlinearity is
+        seen inside it. The reading is empty if no graph was seen, or if a compiled function or a checkpoint hides a
+        part of it. The nodes are released.
         """
         nodes, self._nodes = self._nodes, {}
         known = {layer: before for layer, before in _layers_before(nodes).items() if layer in observation.layers}

@@ -20,8 +20,8 @@ def check_parameters(
 ) -> None:
     """Warn of trained parameters that no optimizer holds, or that two hold; note the frozen ones in the run's row.
 
-    Nothing is said where no optimizer is given, and of modules that are not observed. Where the optimizer inside a
-    wrapper holds none of the parameters it may hold copies of them (ZeRO, master weights in float32): a note.
+    Without an optimizer nothing is checked. Modules that are not observed are not checked either. An optimizer inside a
+    wrapper that holds none of the parameters may hold copies of them (ZeRO, master weights in float32): this is a note.
 
     Args:
         parameters: All parameters of the model.

@@ -16,8 +16,9 @@ _MOST_CALLS = 24  # between GradScaler.step and the hook of the optimizer; wrapp
 def loss_scale() -> Tensor | float | None:
     """Return the scale of the GradScaler whose ``step`` is under way in this thread, or None.
 
-    A scaler does not tell the optimizer that it steps it, so it is looked for among the callers. Gradients are summed
-    up scaled, and are unscaled before they are clipped: their length before clipping has to be divided by the scale.
+    A scaler does not tell the optimizer that it calls its ``step``, so this function searches the call stack for it.
+    Backward passes add up scaled gradients, and the scaler unscales the sum before it is clipped. The gradient's length
+    before clipping must therefore be divided by the scale.
     """
     frame: FrameType | None = sys._getframe(1)
     for _ in range(_MOST_CALLS):

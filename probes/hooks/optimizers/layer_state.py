@@ -17,7 +17,7 @@ LAYER_STATE = "layer_state"  # a source: a row of four numbers a layer
 
 
 def layer_state_source(optimizers: Sequence[Any], ranks: Ranks) -> Source:
-    """Return the source of ``[requires_grad, training, optimizer group, epsilon]``; NaN where there is none.
+    """Return the source of ``[requires_grad, training, optimizer group, epsilon]``; NaN stands for no value.
 
     Args:
         optimizers: Those that make the steps; their groups are counted through.

@@ -36,8 +36,8 @@ class Updated(NamedTuple):
 class OptimizerSteps:
     """Hooks on the optimizers of one model.
 
-    A round is over when every optimizer has stepped once, or when one is about to step a second time: optimizers that
-    step more rarely than others are fine.
+    A round ends when every optimizer has stepped once, or when one is about to step a second time. Optimizers may
+    therefore step more rarely than others.
 
     Attributes:
         seen: Whether any step has been seen.
@@ -58,11 +58,11 @@ class OptimizerSteps:
         Args:
             optimizers: All optimizers that make steps; none is allowed.
             everything: All observed layers and all parameters.
-            before: Called when the gradients of an optimizer's step are there and nothing has moved yet, with what it
-                updates (in a round's first step also what no optimizer updates), and the factor on its gradients if it
-                will divide by one.
-            after: Called as it has stepped.
-            over: Called at the end of a round; with ``late=True`` if it shows only as the next one is under way.
+            before: Called when the gradients of an optimizer's step are complete and no weight has moved. It is given
+                the layers and parameters that the optimizer updates (in the first step of a round also those that no
+                optimizer updates), and the factor on the gradients if the optimizer will divide by one.
+            after: Called when the optimizer has stepped.
+            over: Called at the end of a round; with ``late=True`` if the end is noticed in the next round only.
             report: Called with a description and the exception when something fails; training goes on.
         """
         self._optimizers = list(optimizers)
@@ -83,7 +83,7 @@ class OptimizerSteps:
                 report(f"steps of optimizer {type(each).__name__}", failure)
 
     def pass_begins(self) -> None:
-        """Note a training pass: one outside a closure means that no step is under way, not even one that has failed."""
+        """Note a training pass. A pass outside a closure shows that no step is running, so a failed step has ended."""
         if not self._closures:
             self._depth.clear()
 
@@ -116,7 +116,7 @@ class OptimizerSteps:
         return None
 
     def _observed(self, closure: Callable[..., Any], optimizer: Any) -> Callable[..., Any]:
-        """Return the closure; when it has been evaluated for the first time in a step, gradients are read."""
+        """Return the closure, wrapped so that gradients are read after its first evaluation in a step."""
 
         def evaluate(*args: Any, **kwargs: Any) -> Any:
             self._closures += 1

@@ -36,9 +36,9 @@ def is_optimizer(value: Any) -> bool:
 def stepping_optimizers(given: Sequence[Any]) -> list[Any]:
     """Return the optimizers that make the steps of those given, each once.
 
-    A wrapper hands its step on to an optimizer that it holds as an attribute, or to several in a list or dict. The
-    innermost is where the gradient is the one that is used: behind SAM's second pass, in accelerate only in the steps
-    that are not skipped.
+    A wrapper calls the step of an optimizer that it holds as an attribute, or of several in a list or dict. When the
+    innermost optimizer steps, the gradient is the one that is used: under SAM after the second pass, under accelerate
+    only in steps that are not skipped.
     """
     found: dict[int, Any] = {}
     for outer in given:

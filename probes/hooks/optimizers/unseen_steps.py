@@ -34,10 +34,11 @@ class UnseenSteps:
         self._over = False
 
     def note_pass(self) -> None:
-        """Take note of a training pass that begins, and warn if parameters had moved before the last one.
+        """Take note of a training pass that begins, and warn if parameters had moved before the pass before it.
 
-        Not before this one: SAM moves them between the two passes of a step. Only changes in place are noticed; what
-        sets ``parameter.data`` is told at the end of the run.
+        A move before this very pass is no reason to warn: SAM moves parameters between the two passes of a step. Only
+        changes in place are noticed here. A training that assigns ``parameter.data`` gets its warning at the end of the
+        run.
         """
         if self._over:
             return

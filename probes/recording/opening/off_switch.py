@@ -72,7 +72,7 @@ class SwitchedOff:
 
 
 class Switchable:
-    """Base of a class that can be switched off: its instances then do nothing, and are instances of it all the same."""
+    """Base of a class that can be switched off. Its instances then do nothing, and ``isinstance`` is still true."""
 
     def __new__(cls, *_: Any, enabled: bool = True, **__: Any) -> Self:
         """Make an instance, of the class that does nothing if it is switched off."""

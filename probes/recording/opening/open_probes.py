@@ -22,14 +22,14 @@ class Closes(Protocol):
 
 @dataclass(frozen=True)
 class _Entry:
-    """A probe and its run. The probe is not kept alive: who forgets it and its model frees both."""
+    """A probe and its run. The reference to the probe is weak, so that probe and model can be freed."""
 
     probe: weakref.ref[Closes]
     run: Closes
     place: Path
 
     def close(self, status: str) -> None:
-        """Close the probe, which takes its hooks off; of one that is gone, the run."""
+        """Close the probe, which removes its hooks. If the probe has been freed, close its run."""
         (self.probe() or self.run).close(status)
 
 
@@ -49,7 +49,7 @@ class OpenProbes:
             os.register_at_fork(after_in_child=self._entries.clear)
 
     def add(self, probe: Closes, run: Closes, place: Path) -> None:
-        """Take a probe, its open run, and where that stands: the same place is the same run."""
+        """Add a probe, its open run, and the path of the run: equal paths mean the same run."""
         if not self._at_exit:
             self._at_exit = True
             atexit.register(self.close_all)

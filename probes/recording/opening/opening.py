@@ -76,7 +76,7 @@ class Opening:
         return self._recorder(self.run, model, described)
 
     def place(self, run: str) -> Path:
-        """Return a path that a run has to itself: the same by whatever name or link the store is opened."""
+        """Return a path that identifies the run: the same one whatever name or link the store was opened by."""
         base = schema.local_folder(self.store) or spool_folder(os.fspath(self.store))
         return base.resolve() / schema.WRITERS / run
 

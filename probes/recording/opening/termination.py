@@ -23,8 +23,8 @@ _AGAIN, _PATIENCE = 0.005, 10.0  # seconds until the signal comes again, and for
 class Termination:
     """Calls ``close`` when SIGTERM comes, and lets the signal end the process then.
 
-    The signal may come in the middle of the probe's own code, which holds locks. Then it is put off by 5 ms, until the
-    main thread is in other code.
+    The signal can interrupt the probe's own code while that holds a lock. It is then sent again every 5 ms, until the
+    main thread is in other code or ``_PATIENCE`` is over.
     """
 
     def __init__(self, close: Callable[[], object]) -> None:
@@ -35,12 +35,12 @@ class Termination:
             os.register_at_fork(after_in_child=self.ignore)
 
     def heed(self) -> None:
-        """Handle SIGTERM from now on, if nobody else does. Outside of the main thread nobody can."""
+        """Handle SIGTERM from now on, unless a handler is set already. Python allows this in the main thread only."""
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._own)
 
     def ignore(self) -> None:
-        """Leave SIGTERM to its default action again, unless somebody else handles it by now."""
+        """Restore the default action of SIGTERM, unless another handler has been set since."""
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is self._own:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

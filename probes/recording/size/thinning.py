@@ -19,9 +19,10 @@ LEAST_BYTES = 1_000_000  # the files of a run with a few records take a tenth of
 class Thinning:
     """Decides which records and rows are kept, so that a run never has more than ``max_bytes``.
 
-    Half of the bytes go to all records; each further 32nd doubles the distance of those that are kept, up to one in
-    65,536. So a run of any length fits, up to what it records in a second, and its early steps are the densest.
-    Evaluations are always kept. A gap says from which step on how many records are left out.
+    Until half of the bytes are used, all records are kept. After each further 32nd of the bytes the distance between
+    kept records doubles, up to one record in 65,536. A run of any length therefore stays below the limit, except for
+    the rows of its last second, and its early steps are the densest. Evaluations are always kept. A gap says from
+    which step on how many records are left out.
 
     Attributes:
         factor: Every so many-th record is kept.

@@ -21,9 +21,9 @@ _Batches = Sequence[tuple[str, pa.RecordBatch]]
 class Observers:
     """Hands each block of rows to the observers, about a second after its record; training never waits for them.
 
-    An observer that raises is a failure to tell of, and is called again with the next rows. One that is slower than
-    the records come loses the oldest rows, which is such a failure too. One that has methods ``begin``, which takes the
-    id of the run, and ``close`` is told of both.
+    An observer that raises is reported as a failure, and is called again with the next rows. An observer that is too
+    slow for the records loses the oldest rows, which is reported as a failure too. If an observer has a method
+    ``begin``, it is called with the id of the run at the beginning; if it has ``close``, that is called at the end.
     """
 
     def __init__(self, observers: Sequence[Observer]) -> None:
