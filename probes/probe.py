@@ -187,8 +187,8 @@ class Probe(Switchable, RunContext):
             ValueError: A value is no single number, the split no word, or a name is that of a key column.
         """
         training = split == "train"
-        step = self._cycle.step - (training and self._cycle.just_stepped)
-        known = first_learning_rate(self._optimizers) if training else {}
+        step = self._cycle.step - (taken := training and self._cycle.just_stepped)
+        known = self._cycle.learning_rate if taken else first_learning_rate(self._optimizers) if training else {}
         on_host = self._rows.add(step, self.epoch, split, {**known, **scalars})
         if training:
             self._cycle.nonfinite.note_loss(step, scalars, on_host)
@@ -295,6 +295,5 @@ class Probe(Switchable, RunContext):
         record = measured.finish(self._ranks, epoch=self.epoch)
         if record is not None:
             self._run.put(record)
-        scalars = {**first_learning_rate(self._optimizers), **measured.scalars}
-        self._rows.add(self._cycle.step, self.epoch, "train", scalars)
+        self._rows.add(self._cycle.step, self.epoch, "train", {**self._cycle.learning_rate, **measured.scalars})
         self._run.report(self._cycle.step)

@@ -15,7 +15,7 @@ from probes.hooks.optimizers.grad_scaler import loss_scale
 from probes.hooks.optimizers.layer_state import LAYER_STATE, layer_state_source
 from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
 from probes.hooks.optimizers.optimizer_steps import OptimizerSteps, Updated
-from probes.hooks.optimizers.optimizers_inside import stepping_optimizers
+from probes.hooks.optimizers.optimizers_inside import first_learning_rate, stepping_optimizers
 from probes.hooks.optimizers.unseen_steps import UnseenSteps
 from probes.hooks.outputs import OutputHooks
 from probes.hooks.training_passes import TrainingPasses
@@ -96,6 +96,7 @@ class StepCycle:
             finished: Called at the end of each step that is measured.
         """
         self.step = self.first_step = step
+        self.learning_rate: dict[str, Any] = {}  # of the newest step, as `lr`: a scheduler may have moved on since
         self._everything = Updated(selection.layers, parameters, None)
         self._plan, self._ranks, self._gaps = plan, ranks, gaps
         self._state, self._budget = state, budget
@@ -281,6 +282,7 @@ class StepCycle:
             tell_missing_gradients(observation.trained(), self._gaps)
 
     def _after_update(self) -> None:
+        self.learning_rate = first_learning_rate(self._stepping)
         self._outputs.pause(paused=False)
         self._gradients.pause(paused=False)
         if len(self._stepping) > 1:

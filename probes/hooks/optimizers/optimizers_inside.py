@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from torch import Tensor
+
 
 def as_optimizers(given: Any) -> list[Any]:
     """Return what a user gave as ``optimizer=`` as a list: one optimizer, several, or None.
@@ -67,7 +69,12 @@ def _held_by(optimizer: Any) -> Iterator[Any]:
 
 
 def first_learning_rate(optimizers: Sequence[Any]) -> dict[str, Any]:
-    """Return the learning rate of the first group of the first optimizer as ``lr``; nothing where it has none."""
+    """Return the learning rate of the first group of the first optimizer as ``lr``; nothing where it has none.
+
+    A rate that is a tensor is copied: schedulers change it in place.
+    """
     groups = optimizers[0].param_groups if optimizers else []
     rate = groups[0].get("lr") if groups else None
-    return {} if rate is None else {"lr": rate}
+    if rate is None:
+        return {}
+    return {"lr": rate.detach().clone() if isinstance(rate, Tensor) else rate}
