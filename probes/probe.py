@@ -211,10 +211,11 @@ class Probe(Switchable, RunContext):
         self._run.report(self._cycle.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs for a resumed run to go on where this one stands."""
+        """Return what a checkpoint needs for a resumed run to go on; what was recorded so far survives SIGKILL."""
+        self._run.secure()
         names = [layer.name for layer in self._selection.layers]
         state = {metric: {names[i]: v.clone() for i, v in kept.items()} for metric, kept in self._state.items()}
-        return {"step": self._cycle.step, "epoch": self.epoch, "seconds": self._rows.seconds, "carried": state}
+        return {"run": self.run, "step": self._cycle.step, "epoch": self.epoch, **self._rows.state(), "carried": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint: rows of its step and later ones are superseded, for every reader.
@@ -228,15 +229,15 @@ class Probe(Switchable, RunContext):
         if missing:
             raise ValueError(f"probe state lacks {', '.join(missing)}: expected what Probe.state_dict() returned.")
         self._rows.flush()  # of steps before; those after go with the rest
-        if state["step"] != self._cycle.step:
-            self._run.rewind(checked_step(state["step"]))
+        held = state.get("rows", ()) if state.get("run") == self.run else ()  # another run begins with none
+        held = self._run.rewind(checked_step(state["step"]), held)
         places = {layer.name: layer.index for layer in self._selection.layers}
         self._state = {
             metric: {places[name]: v.clone() for name, v in kept.items() if name in places}
             for metric, kept in state["carried"].items()
         }
         self.epoch = state["epoch"]
-        self._rows = StepRows(self._run.put_row, seconds=state["seconds"])
+        self._rows = StepRows(self._run.put_row, seconds=state["seconds"], held=held)
         self.attach(step=state["step"])
 
     def attach(self, *, step: int | None = None) -> None:

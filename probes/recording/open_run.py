@@ -115,18 +115,26 @@ class OpenRun:
             except OSError as failure:
                 self._gaps.delay(failure)
 
-    def rewind(self, step: int) -> None:
+    def secure(self) -> None:
+        """Return when everything put so far survives SIGKILL; what the store refuses is kept and tried again."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def rewind(self, step: int, held: Sequence[Mapping[str, Any]] = ()) -> Sequence[Mapping[str, Any]]:
         """Supersede the rows from a step on and go on writing.
+
+        Returns:
+            The rows of table ``steps`` among those held in a checkpoint that are to be recorded again.
 
         Raises:
             OSError: The store refused. Its rows are as they were.
         """
         if self._writer is None or self._recorder is None:
-            return
+            return held
         self._writer.close()
         try:
             self._tell(self._writer, raises=True)
-            self._recorder.rewind(step)
+            return self._recorder.rewind(step, held)
         finally:
             self._writer = Writer(self._recorder, self._tables, self._budget, self.observers)
 

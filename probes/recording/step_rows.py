@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import operator
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,23 @@ def checked_epoch(epoch: Any) -> int | None:
 class StepRows:
     """Holds the newest row of each split until the next step's row comes, so that several logs make one row."""
 
-    def __init__(self, put: Callable[[dict[str, Any]], None], *, seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        put: Callable[[dict[str, Any]], None],
+        *,
+        seconds: float = 0.0,
+        held: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        """Begin to hold rows.
+
+        Args:
+            put: Takes a row that is complete.
+            seconds: Wall-clock time that the run has taken so far.
+            held: Rows that were held back when a checkpoint was written: see :meth:`state`.
+        """
         self._put = put
         self._began = time.monotonic() - seconds
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, dict[str, Any]] = {row["split"]: dict(row) for row in held}
 
     @property
     def seconds(self) -> float:
@@ -71,6 +84,14 @@ class StepRows:
         )
         return checked
 
+    def state(self) -> dict[str, Any]:
+        """Return the wall-clock time and the rows held back, as plain numbers; they stay held back."""
+        rows = [
+            {name: value.item() if isinstance(value, Tensor) else value for name, value in _arrived(row).items()}
+            for row in self._rows.values()
+        ]
+        return {"seconds": self.seconds, "rows": rows}
+
     def flush(self) -> None:
         """Hand over the rows held back."""
         for split in list(self._rows):
@@ -96,13 +117,19 @@ def _checked(name: str, value: Any) -> Any:
 def steps_batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
     """Return rows of table ``steps``; columns that a row has no value for are null, a user's own come last."""
     for row in rows:
-        for event in row.pop(_READY, ()):
-            event.synchronize()
+        _arrived(row)
     own = {name: None for row in rows for name in row if name not in _STEPS_NAMES}
     columns = [*STEPS_COLUMNS, *(_DESCRIBED.get(name, _logged_column(name)) for name in own)]
     schema = arrow_schema(STEPS, columns)
     arrays = [_logged([row.get(name) for row in rows], schema.field(name).type) for name in schema.names]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _arrived(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row when its tensors hold their values."""
+    for event in row.pop(_READY, ()):
+        event.synchronize()
+    return row
 
 
 _STEPS_NAMES = {"step", "epoch", "split", *(column.name for column in STEPS_COLUMNS)}

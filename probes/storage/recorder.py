@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from shlex import quote
 from types import TracebackType
@@ -20,7 +20,7 @@ from probes.storage.durability import sync
 from probes.storage.files import open_store
 from probes.storage.log import TableLog, find_segments
 from probes.storage.recovery import Recovered, move_to_part
-from probes.storage.rewind import rewind
+from probes.storage.rewind import Held, missing, rewind
 from probes.storage.run_row import default_versions, described, gaps_of, spill_run_row, write_run_row
 from probes.storage.run_start import HowToStart, start_run
 from probes.storage.tags import checked_tags
@@ -182,8 +182,8 @@ class Recorder:
         """Bytes of the run's parts, if it has ``max_bytes``, plus half of its log: the rows take less in a part."""
         return (self._in_parts or 0) + (self._leaving + self._logged_bytes()) // 2
 
-    def rewind(self, step: int) -> None:
-        """Delete the rows of a step and of later ones: the training takes these steps again.
+    def rewind(self, step: int, held: Sequence[Held] = ()) -> list[Held]:
+        """Delete the rows of a step and of later ones; return those ``held`` in a checkpoint that the store then lacks.
 
         Raises:
             OSError: The store refused. Some of these rows may still be there; the same call deletes them.
@@ -193,6 +193,7 @@ class Recorder:
             rewind(self._files, self.run, step=step)
             self._last_step = min(self._last_step, step - 1)
             self._write_row()
+            return missing(self._files, self.run, held)
 
     def close(self, status: str = "finished") -> None:
         """Flush, compact and give the run back. Closing again does nothing.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +14,8 @@ import pyarrow.parquet as pq
 from probes import schema
 from probes.storage.columns import RECORDED
 from probes.storage.files import StoreFiles
+
+Held = Mapping[str, Any]  # a row of table `steps`, by column
 
 
 def next_step(files: StoreFiles, run: str) -> int:
@@ -37,6 +41,18 @@ def last_step(files: StoreFiles, run: str) -> int | None:
                 largest = _largest_step(part.metadata)
                 found.append(int(largest) if math.isfinite(largest) else pc.max(part.read([schema.STEP])[0]).as_py())
     return max((step for step in found if step is not None and step >= 0), default=None)
+
+
+def missing(files: StoreFiles, run: str, rows: Sequence[Held]) -> list[Held]:
+    """Return those rows of table ``steps`` whose step and split no part of a run has."""
+    first = min((row[schema.STEP] for row in rows), default=math.inf)
+    found: set[tuple[int, str]] = set()
+    for name in files.parts(schema.STEPS, run) if rows else ():
+        with files.open_part(schema.STEPS, run, name) as part:
+            if _largest_step(part.metadata) >= first:
+                there = part.read(columns=[schema.STEP, schema.SPLIT]).to_pydict()
+                found.update(zip(there[schema.STEP], there[schema.SPLIT], strict=True))
+    return [row for row in rows if (row[schema.STEP], row[schema.SPLIT]) not in found]
 
 
 def _steps_finished(part: pq.ParquetFile, table: str) -> int:
