@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from probes.integrations.logged_numbers import logged_numbers
 from probes.integrations.opening import OpensProbe
@@ -27,18 +28,22 @@ class MeandriftCallback(OpensProbe, Callback):
         """Prepare a probe; settings as of :class:`probes.integrations.opening.OpensProbe`."""
         super().__init__(**settings)
         self._resumed: dict[str, Any] | None = None
+        self._logged: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Attach the probe."""
-        saved = self._resumed or {}
+        # Where the same Trainer fits on, no checkpoint is loaded.
+        saved = self._resumed or (self._state if trainer.global_step else {})
+        self._resumed = None
         # Lightning counts the steps of all optimizers.
         step = saved.get("step", trainer.global_step // max(1, len(trainer.optimizers)))
         probe = self._open(pl_module, trainer.optimizers, step=step, saved=saved, config=dict(pl_module.hparams))
         probe.epoch = trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Note the epoch."""
+        """Log the numbers of the epoch that has ended, and note the one that begins."""
         if self.probe is not None:
+            self._log(trainer)
             self.probe.epoch = trainer.current_epoch
 
     def on_train_batch_end(
@@ -55,15 +60,19 @@ class MeandriftCallback(OpensProbe, Callback):
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         # Lightning hands on the loss divided by the number of batches that it accumulates.
         whole = {} if loss is None else {"loss": loss * trainer.accumulate_grad_batches}
-        self.probe.log(**logged_numbers({**whole, **trainer.logged_metrics}))
+        self._log(trainer, **whole)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Log what the training has given since the end of its batch."""
+        self._log(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Log what validation has given."""
-        if self.probe is not None and not trainer.sanity_checking:
-            self.probe.log(split="validation", **logged_numbers(trainer.logged_metrics))
+        self._log(trainer, split="validation")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Close the run."""
+        """Log the numbers of the last epoch, and close the run."""
+        self._log(trainer)
         self._close("interrupted" if trainer.interrupted else "finished")
 
     def on_exception(
@@ -77,13 +86,23 @@ class MeandriftCallback(OpensProbe, Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the probe, for the Trainer's checkpoint; empty where it is switched off."""
-        state = {} if self.probe is None else self.probe.state_dict()
-        return {**state, "run": self.probe.run} if self.probe is not None and state else {}
+        return self._state_now()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state of a checkpoint until the training goes on."""
         self._resumed = state_dict or None
 
-    def _close(self, status: str) -> None:
-        if self.probe is not None:
-            self.probe.close(status)
+    def _log(self, trainer: pl.Trainer, *, split: str = "train", **numbers: Any) -> None:
+        """Log numbers, and those that the module has logged since this was called last; the Trainer keeps all."""
+        if self.probe is None or not self._is_open or trainer.sanity_checking:
+            return
+        shown = dict(trainer.logged_metrics)
+        new = {name: value for name, value in shown.items() if not _is_same(value, self._logged.get(name))}
+        self._logged = shown
+        if numbers or new:
+            self.probe.log(split=split, **logged_numbers({**numbers, **new}))
+
+
+def _is_same(new: Tensor, old: Tensor | None) -> bool:
+    """Return whether two values are of one call of ``self.log``: each makes a copy, which the Trainer shows again."""
+    return old is not None and new.data_ptr() == old.data_ptr()

@@ -34,7 +34,7 @@ def open_probe(
         run: The run's id; None: that of the checkpoint, or a new one.
         store: Folder or URL of the store.
         step: Optimizer steps finished, according to the checkpoint; 0 without one.
-        saved: The probe's state in the checkpoint, with the run's id as ``run``; empty without one.
+        saved: The probe's state in the checkpoint; empty without one.
         options: Further arguments of :class:`probes.Probe`.
         make: What makes the probe; ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
     """
@@ -78,18 +78,38 @@ class OpensProbe:
         super().__init__()
         self._run, self._store, self._options = run, store, options
         self._make_probe = probe
+        self._is_open = False
+        self._state: dict[str, Any] = {}  # that a probe was closed with
         self.probe: Probe | None = None
 
     def _open(self, model: nn.Module, optimizer: Any, *, step: int, saved: Mapping[str, Any], config: Any) -> Probe:
-        """Open and return the probe; step and saved as of :func:`open_probe`, config unless the options have one."""
+        """Open and return the probe; step and saved as of :func:`open_probe`, config unless the options have one.
+
+        A training that begins while the probe of another is open takes its place, and its run: the framework has given
+        that one up, to try a smaller batch say.
+        """
+        run, options = self._run, {"config": config, **self._options}
+        if self.probe is not None and self._is_open:
+            self._close("failed")
+            run, options = self.probe.run, {**options, "resume": "auto", "overwrite": False}
         self.probe = open_probe(
             model,
             optimizer,
-            run=self._run,
+            run=run,
             store=self._store,
             step=step,
             saved=saved,
-            options={"config": config, **self._options},
+            options=options,
             make=self._make_probe,
         )
+        self._is_open = True
         return self.probe
+
+    def _state_now(self) -> dict[str, Any]:
+        """Return the state of the probe, or what it was closed with; empty without one, and where it is off."""
+        return self.probe.state_dict() if self.probe is not None and self._is_open else self._state
+
+    def _close(self, status: str) -> None:
+        if self.probe is not None:
+            self._state, self._is_open = self._state_now(), False
+            self.probe.close(status)

@@ -58,14 +58,13 @@ class MeandriftCallback(OpensProbe, TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         """Keep the state of the probe beside the Trainer's checkpoint."""
         folder = _checkpoint(args, state.global_step)
-        state = {} if self.probe is None else self.probe.state_dict()  # empty where it is switched off
-        if self.probe is not None and state and args.should_save and folder.is_dir():
-            torch.save({**state, "run": self.probe.run}, folder / _STATE)
+        saved = self._state_now()
+        if saved and args.should_save and folder.is_dir():
+            torch.save(saved, folder / _STATE)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         """Close the run."""
-        if self.probe is not None:
-            self.probe.close()
+        self._close("finished")
 
 
 def _saved(args: TrainingArguments, step: int) -> dict[str, Any]:

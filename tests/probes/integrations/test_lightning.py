@@ -39,7 +39,11 @@ class Lit(pl.LightningModule):
         loss = self.net(batch).float().square().mean()
         self.losses.append(loss.item())
         self.log("half", loss / 2)
+        self.log("of_epoch", loss, on_step=False, on_epoch=True)
         return loss
+
+    def validation_step(self, batch, _index):
+        self.log("checked", self.net(batch).square().mean())
 
     def on_before_optimizer_step(self, _optimizer):
         self.norms.append(self.net[0].weight.grad.double().norm().item())
@@ -48,22 +52,25 @@ class Lit(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+def samples(count=20):
+    return torch.utils.data.DataLoader(torch.randn(count, 4, generator=torch.Generator().manual_seed(1)), batch_size=5)
+
+
 def fit(store, tmp_path, module=None, *, run="a", ckpt=None, callback=None, **trainer):
     torch.manual_seed(0)
     module = module or Lit()
     callback = callback or MeandriftCallback(run=run, store=store, every=1, strict=True)
     settings = {"max_epochs": 2, "accelerator": "cpu", "default_root_dir": tmp_path, **QUIET, **trainer}
     settings.setdefault("enable_checkpointing", False)
-    data = torch.utils.data.DataLoader(torch.randn(20, 4, generator=torch.Generator().manual_seed(1)), batch_size=5)
     made = pl.Trainer(callbacks=[callback], **settings)
-    made.fit(module, data, ckpt_path=ckpt)
+    made.fit(module, samples(), samples(5), ckpt_path=ckpt)
     return module, made
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
 def test_gradients_losses_and_epochs_are_those_of_the_training(precision, store, table, tmp_path):
     module, _ = fit(store, tmp_path, precision=precision)
-    rows, steps = table("layers", layer="net.0"), table("steps").sort_values("step")
+    rows, steps = table("layers", layer="net.0"), table("steps", split="train").sort_values("step")
     assert rows["step"].tolist() == list(range(8))
     assert rows["grad_l2_norm"].tolist() == pytest.approx(module.norms, rel=1e-6)
     assert rows["activation_mean"].notna().all()
@@ -75,7 +82,7 @@ def test_gradients_losses_and_epochs_are_those_of_the_training(precision, store,
 
 def test_accumulation_and_clipping(store, table, tmp_path):
     module, _ = fit(store, tmp_path, accumulate_grad_batches=2, gradient_clip_val=0.01, max_epochs=1)
-    rows, steps = table("layers", layer="net.0"), table("steps").sort_values("step")
+    rows, steps = table("layers", layer="net.0"), table("steps", split="train").sort_values("step")
     assert rows["step"].tolist() == [0, 1]
     assert steps["grad_norm"].tolist() == pytest.approx([0.01, 0.01], rel=1e-3)
     assert (steps["grad_norm_unclipped"] > 0.01).all()
@@ -127,3 +134,40 @@ def test_a_training_goes_on_from_a_checkpoint_of_one_that_was_switched_off(store
     assert not store.exists()
     fit(store, tmp_path, max_epochs=2, ckpt=tmp_path / "end.ckpt")
     assert table("layers", layer="net.0")["step"].tolist() == [4, 5, 6, 7]  # the first four were not recorded
+
+
+def test_each_number_stands_at_the_step_and_split_that_it_was_logged_in(store, table, tmp_path):
+    fit(store, tmp_path, val_check_interval=0.5)
+    train, checked = (table("steps", split=split).sort_values("step") for split in ("train", "validation"))
+    assert checked["step"].tolist() == [2, 4, 6, 8]
+    assert checked["checked"].notna().all()
+    assert train.get("checked", train["loss"] * float("nan")).isna().all()
+    assert checked[["half", "of_epoch", "loss"]].isna().all(axis=None)
+    means = train.groupby("epoch")["loss"].mean()
+    assert train.set_index("step")["of_epoch"].dropna().to_dict() == pytest.approx({3: means[0], 7: means[1]})
+
+
+class Decays(Lit):
+    """A training whose learning rate falls with each step."""
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
+
+
+def test_the_learning_rate_is_that_of_the_step(store, table, tmp_path):
+    fit(store, tmp_path, Decays())
+    train = table("steps", split="train").sort_values("step")
+    assert train["lr"].tolist() == pytest.approx([0.1 * 0.5**step for step in range(8)])
+
+
+def test_a_trainer_that_fits_on_goes_on_with_its_run(store, table, tmp_path):
+    module, first = fit(store, tmp_path, max_epochs=1)
+    first.save_checkpoint(tmp_path / "end.ckpt")
+    module, trainer = fit(store, tmp_path, max_epochs=2, ckpt=tmp_path / "end.ckpt")
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(module, samples(), samples(5))
+    steps = table("steps")
+    assert sorted(steps["step"][steps["split"] == "train"]) == list(range(12))
+    assert sorted(steps["step"][steps["split"] == "validation"]) == [4, 8, 12]

@@ -32,7 +32,7 @@ class Norms(transformers.TrainerCallback):
         self.norms.append(model.transformer.h[0].mlp.c_fc.weight.grad.double().norm().item())
 
 
-def fit(store, tmp_path, *, steps=4, run="a", resume=False, probed=True, **settings):
+def fit(store, tmp_path, *, steps=4, run="a", resume=False, probed=True, trainer=transformers.Trainer, **settings):
     ids = torch.randint(31, (40, 7), generator=torch.Generator().manual_seed(2))
     data = [{"input_ids": row, "labels": row} for row in ids]
     args = transformers.TrainingArguments(
@@ -49,7 +49,7 @@ def fit(store, tmp_path, *, steps=4, run="a", resume=False, probed=True, **setti
     norms = Norms()
     callbacks = [norms, *([MeandriftCallback(run=run, store=store, every=1, strict=True)] if probed else [])]
     model = make_model()
-    trainer = transformers.Trainer(model, args, train_dataset=data, callbacks=callbacks)
+    trainer = trainer(model, args, train_dataset=data, callbacks=callbacks)
     trainer.train(resume_from_checkpoint=resume or None)
     return model, norms.norms, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
@@ -63,6 +63,7 @@ def test_gradients_and_losses_are_those_of_the_training(settings, store, table, 
     assert rows["activation_mean"].notna().all()
     steps = table("steps").sort_values("step")
     assert steps["loss"].tolist() == pytest.approx(losses, abs=1e-3)
+    assert steps["lr"].tolist() == pytest.approx(steps["learning_rate"].tolist())
     assert table("runs")["status"].item() == "finished"
 
 
@@ -85,3 +86,25 @@ def test_a_training_that_is_switched_off_leaves_no_store_and_no_state(store, tmp
     fit(store, tmp_path)
     assert not store.exists()
     assert not list(tmp_path.rglob("meandrift.pt"))
+
+
+class TooLarge(transformers.Trainer):
+    """Runs out of memory in the third batch of its first attempt."""
+
+    batches = 0
+
+    def training_step(self, *args, **options):
+        self.batches += 1
+        if self.batches == 3:
+            raise RuntimeError("CUDA out of memory.")
+        return super().training_step(*args, **options)
+
+
+def test_a_trainer_that_begins_again_with_a_smaller_batch_supersedes_its_rows(store, table, tmp_path):
+    fit(store, tmp_path, auto_find_batch_size=True, trainer=TooLarge)
+    for name in ("layers", "steps"):
+        rows = table(name)
+        assert sorted(set(rows["step"])) == list(range(4))
+        assert rows["run"].nunique() == 1
+    assert not table("steps").duplicated("step").any()
+    assert table("runs")["status"].tolist() == ["finished"]
