@@ -10,16 +10,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.probes.integrations.killed_training import STEPS
+from tests.probes.integrations.killed_training import EVERY, STEPS
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.slow]
 KEYS = ["step", "layer", "parameter", "tensor", "view", "split"]
 
 
-def train(framework, folder, *, dies=-1):
-    command = [sys.executable, "-m", "tests.probes.integrations.killed_training", framework, str(folder), str(dies)]
+def train(framework, folder, *, dies="nowhere"):
+    command = [sys.executable, "-m", "tests.probes.integrations.killed_training", framework, str(folder), dies]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
-    assert done.returncode == (0 if dies < 0 else -signal.SIGKILL), done.stderr
+    assert done.returncode == (0 if dies == "nowhere" else -signal.SIGKILL), done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +40,28 @@ def whole(tmp_path_factory):
 def rows(store, table):
     found = pd.read_parquet(store / table)
     # Clocks, and what transformers' Trainer logs at its end of the steps that this process took.
-    found = found.drop(columns=[c for c in found if c in {"seconds", "total_flos"} or c.startswith("train_")])
+    clocks = {"seconds", "total_flos", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second"}
+    found = found.drop(columns=[c for c in found if c in clocks or c.startswith("train_")])
     keys = [key for key in KEYS if key in found]
     assert not found.duplicated(keys).any()
     return found.astype(dict.fromkeys(keys[1:], str)).sort_values(keys).reset_index(drop=True)
 
 
 @pytest.mark.parametrize("framework", ["transformers", "lightning"])
-@pytest.mark.parametrize("deaths", [[3], [7], [6, 11]], ids=["before-a-checkpoint", "after-one", "twice"])
+@pytest.mark.parametrize(
+    "deaths",
+    [["step 3"], ["step 7"], ["saved 4"], ["step 6", "step 11"]],
+    ids=["before-a-checkpoint", "after-one", "at-once-after-one", "twice"],
+)
 def test_a_training_that_is_killed_and_goes_on_has_the_store_of_one_that_is_not(framework, deaths, tmp_path, whole):
     pytest.importorskip(framework)
-    for step in deaths:
-        train(framework, tmp_path, dies=step)
+    for place in deaths:
+        train(framework, tmp_path, dies=place)
     train(framework, tmp_path)
     for table in ("layers", "parameters", "histograms", "spectra", "steps"):
         expected, came = rows(whole(framework), table), rows(tmp_path / "runs", table)
         assert sorted(set(came["step"])) == sorted(set(expected["step"]))
         pd.testing.assert_frame_equal(came, expected[came.columns])
     assert set(rows(tmp_path / "runs", "layers")["step"]) == set(range(STEPS))
+    assert (rows(tmp_path / "runs", "steps")["split"] == "validation").sum() == STEPS // EVERY
     assert pd.read_parquet(tmp_path / "runs" / "runs")["status"].item() == "finished"
