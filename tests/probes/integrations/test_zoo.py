@@ -11,7 +11,8 @@ from tests.probes.integrations.zoo import ZOO
 pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
 
 NEEDS = {"lora": "peft", "dora": "peft", "detection": "torchvision"}
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-true", "transformer-engine")
+PRECISIONS = ("64-true", "bf16-mixed", "bf16-true", "16-true", "transformer-engine")  # 32-true is the default
+PICTURES = ("vit", "convnext", "swin", "timm_resnet", "timm_vit", "timm_efficientnet")
 
 
 def check(train, name, store, table, folder, *, places=1e-5, loss=1e-5, **settings):
@@ -54,6 +55,10 @@ def needed(*packages):
         pytest.importorskip(package)
 
 
+def needed_by(name, *packages):
+    needed(*packages, NEEDS.get(name, "timm" if "timm" in name else "transformers"))
+
+
 def rows(training, names, *, quick=()):
     """Return a parameter of the test for each network; those that are not named here are slow."""
     return [
@@ -63,62 +68,68 @@ def rows(training, names, *, quick=()):
 
 @pytest.mark.parametrize("name", rows("trainer", ZOO, quick=("mixtral",)))
 def test_transformers_trainer(name, store, table, tmp_path):
-    needed("transformers", "accelerate", NEEDS.get(name, "timm" if "timm" in name else "transformers"))
+    needed_by(name, "transformers", "accelerate")
     # The Trainer logs its loss in four digits.
     assert check(under_trainer, name, store, table, tmp_path, loss=1e-3) == STEPS
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama", "vit", "dora"])
+@pytest.mark.parametrize(
+    "settings",
+    [{"gradient_accumulation_steps": 3}, {"bf16": True}, {"max_grad_norm": 0.01}, {"gradient_checkpointing": True}],
+    ids=["accumulation", "bf16", "clipping", "checkpointing"],
+)
+def test_transformers_trainer_with_settings(settings, name, store, table, tmp_path):
+    needed_by(name, "transformers", "accelerate")
+    check(under_trainer, name, store, table, tmp_path, loss=2e-3, **settings)
+
+
 @pytest.mark.parametrize("name", rows("accelerate", ZOO, quick=("lora",)))
 def test_accelerate(name, store, table, tmp_path):
-    needed("transformers", "accelerate", NEEDS.get(name, "timm" if "timm" in name else "transformers"))
+    needed_by(name, "transformers", "accelerate")
     assert check(under_accelerate, name, store, table, tmp_path) == STEPS
 
 
 @pytest.mark.parametrize("name", rows("lightning", ZOO, quick=("swin",)))
 def test_lightning(name, store, table, tmp_path):
-    needed("lightning", "transformers", NEEDS.get(name, "timm" if "timm" in name else "transformers"))
+    needed_by(name, "lightning")
     assert check(under_lightning, name, store, table, tmp_path) == STEPS
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ZOO)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_lightning_in_each_precision(precision, store, table, tmp_path):
-    needed("lightning", "transformers")
+def test_lightning_in_each_precision(precision, name, store, table, tmp_path):
+    needed_by(name, "lightning")
     if precision == "transformer-engine":
         pytest.importorskip("transformer_engine")
-    assert check(under_lightning, "vit", store, table, tmp_path, places=1e-2, loss=1e-2, precision=precision) == STEPS
+    assert check(under_lightning, name, store, table, tmp_path, places=1e-2, loss=1e-2, precision=precision) == STEPS
 
 
 @pytest.mark.slow
-def test_lightning_accumulates(store, table, tmp_path):
-    needed("lightning", "transformers")
-    assert check(under_lightning, "llama", store, table, tmp_path, accumulate_grad_batches=3) == 1
+@pytest.mark.parametrize("name", ZOO)
+def test_lightning_accumulates(name, store, table, tmp_path):
+    needed_by(name, "lightning")
+    assert check(under_lightning, name, store, table, tmp_path, accumulate_grad_batches=3) == 1
 
 
-def test_lightning_clips(store, table, tmp_path):
-    needed("lightning", "transformers")
-    assert check(under_lightning, "llama", store, table, tmp_path, gradient_clip_val=0.01) == STEPS
+@pytest.mark.parametrize("name", rows("clipping", ZOO, quick=("llama",)))
+def test_lightning_clips(name, store, table, tmp_path):
+    needed_by(name, "lightning")
+    assert check(under_lightning, name, store, table, tmp_path, gradient_clip_val=0.01) == STEPS
     recorded = table("steps", split="train")
     assert recorded["grad_norm"].dropna().tolist() == pytest.approx([0.01] * STEPS, rel=1e-3)
 
 
 @pytest.mark.slow
-def test_lightning_by_manual_optimization(store, table, tmp_path):
-    needed("lightning", "transformers")
-    assert check(under_lightning, "convnext", store, table, tmp_path, module=manual) == STEPS
+@pytest.mark.parametrize("name", ZOO)
+def test_lightning_by_manual_optimization(name, store, table, tmp_path):
+    needed_by(name, "lightning")
+    assert check(under_lightning, name, store, table, tmp_path, module=manual) == STEPS
 
 
-@pytest.mark.parametrize("name", rows("gan", ["vit"], quick=("vit",)))
+@pytest.mark.parametrize("name", rows("gan", PICTURES, quick=("vit",)))
 def test_a_gan_under_lightning(name, store, table, tmp_path):
-    needed("lightning", "transformers")
+    needed_by(name, "lightning")
     assert check(under_lightning, name, store, table, tmp_path, module=gan) == STEPS
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "settings",
-    [{"gradient_accumulation_steps": 3}, {"bf16": True}, {"max_grad_norm": 0.01}, {"gradient_checkpointing": True}],
-)
-def test_transformers_trainer_with_settings(settings, store, table, tmp_path):
-    needed("transformers", "accelerate")
-    check(under_trainer, "llama", store, table, tmp_path, loss=2e-3, **settings)
