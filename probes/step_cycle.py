@@ -12,10 +12,9 @@ from probes.gaps import Gaps
 from probes.hooks.convolutions import CONVOLUTION
 from probes.hooks.gradient_hooks import CARRIED, MICRO_BATCHES, GradientHooks, tell_missing_gradients
 from probes.hooks.optimizers.grad_scaler import loss_scale
-from probes.hooks.optimizers.layer_state import LAYER_STATE, layer_state_source
-from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
 from probes.hooks.optimizers.optimizer_steps import OptimizerSteps, Updated
 from probes.hooks.optimizers.optimizers_inside import first_learning_rate, stepping_optimizers
+from probes.hooks.optimizers.sources import optimizer_sources
 from probes.hooks.optimizers.unseen_steps import UnseenSteps
 from probes.hooks.outputs import OutputHooks
 from probes.hooks.training_passes import TrainingPasses
@@ -50,7 +49,7 @@ def offered_sources(ranks: Ranks) -> list[str]:
     the others beside their hooks in ``probes.hooks``.
     """
     of_parameters = [*parameter_sources(ranks), *parameter_value_sources(ranks)]
-    of_hooks = [GROUP_LR, LAYER_STATE, CONVOLUTION, MICRO_BATCHES, CARRIED, PROBE_BATCH.reads, FEEDS]
+    of_hooks = [*optimizer_sources([], ranks), CONVOLUTION, MICRO_BATCHES, CARRIED, PROBE_BATCH.reads, FEEDS]
     return [*of_parameters, *DERIVED, *of_hooks]
 
 
@@ -229,8 +228,7 @@ class StepCycle:
             self._note_unclipped(observation)
             self._measured.measure(observation)
             self._tell_missing_gradients(observation)
-            if self._measured.awaits_update:
-                observation.read("before")
+            if self._measured.keep(observation):
                 self._observations.append(observation)
         except Exception as failure:
             self._fail("the step", failure)
@@ -261,8 +259,7 @@ class StepCycle:
             **({} if solved is None else in_turns(solved)),
             **self._outputs.sources(),
             **self._gradients.sources(),
-            GROUP_LR: learning_rate_source(self._stepping, self._ranks),
-            LAYER_STATE: layer_state_source(self._stepping, self._ranks),
+            **optimizer_sources(self._stepping, self._ranks),
             **self._probe_pass.sources(self._outputs.shapes),
         }
         there = self._new_modules.holds

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from probes.measuring.changes import CHANGES, KINDS, turns
 from probes.measuring.observation import Observation, Reading, Source, read_each
 from probes.metrics import Metric
 from probes.metrics.histogram import exponent_counts, exponent_histograms
@@ -35,7 +36,7 @@ def parameter_sources(ranks: Ranks, *, gradient_scale: Tensor | None = None) -> 
     """
 
     def of(read: Callable[[Layer], Tensor | None], finish: Callable[[Tensor], Tensor] = _real) -> Source:
-        return lambda observation: _read(observation, read, finish, ranks)
+        return lambda observation: read_tensors(observation, read, ranks, finish=finish)
 
     return {
         "weight": _weights,
@@ -48,13 +49,21 @@ def parameter_sources(ranks: Ranks, *, gradient_scale: Tensor | None = None) -> 
     }
 
 
-def _read(
+def read_tensors(
     observation: Observation,
     read: Callable[[Layer], Tensor | None],
-    finish: Callable[[Tensor], Tensor],
     ranks: Ranks,
+    *,
+    finish: Callable[[Tensor], Tensor] | None = None,
 ) -> Reading:
-    """Read one tensor of each layer. All ranks take part in the gathering of shards, the owner keeps the result."""
+    """Read one tensor of each layer. All ranks take part in the gathering of shards, the owner keeps the result.
+
+    Args:
+        observation: The layers.
+        read: Returns a layer's tensor; None leaves the layer out.
+        ranks: Which layers this process measures.
+        finish: Applied to the dense tensor, of at least single precision; None makes complex numbers pairs.
+    """
 
     def whole(index: int, layer: Layer) -> Tensor | None:
         tensor = read(layer)
@@ -62,7 +71,7 @@ def _read(
             return None
         if type(tensor) is not Tensor and hasattr(tensor, "full_tensor"):
             tensor = tensor.full_tensor()
-        return finish(_dense(tensor)) if ranks.owns(index) else None
+        return (finish or _real)(_dense(tensor)) if ranks.owns(index) else None
 
     return read_each(observation.layers, whole)
 
@@ -178,13 +187,6 @@ def _single(source: str) -> Source:
     return read
 
 
-def _updates(observation: Observation) -> Reading:
-    before, after = observation.read("before"), observation.read("after")
-    moved = after.by_layer()
-    pairs = {index: (old, moved[index]) for index, old in before.by_layer().items() if index in moved}
-    return Reading(list(pairs), list(pairs.values()), {**before.failures, **after.failures})
-
-
 def _computed(source: str, compute: Callable[[list[Tensor]], list[Tensor] | Tensor]) -> Source:
     """Return a source that is computed from another, for all layers together; layer by layer if that raises."""
 
@@ -206,48 +208,30 @@ def _computed(source: str, compute: Callable[[list[Tensor]], list[Tensor] | Tens
     return read
 
 
-def _all_matrices(observation: Observation) -> Reading:
-    return observation.read("matrices")
-
-
-def _none(_: Observation) -> Reading:
-    return Reading([], [])
-
-
 def in_turns(solved: Collection[int]) -> dict[str, Source]:
     """Return two sources: the matrices whose singular values are computed at a step, and the other matrices.
 
     Args:
         solved: The layers whose singular values are computed.
     """
-
-    def of(*, wanted: bool) -> Source:
-        def read(observation: Observation) -> Reading:
-            reading = observation.read("matrices")
-            kept = {index: stack for index, stack in reading.by_layer().items() if (index in solved) == wanted}
-            return Reading(list(kept), list(kept.values()), reading.failures if wanted else {})
-
-        return read
-
-    return {"solved_matrices": of(wanted=True), "unsolved_matrices": of(wanted=False)}
+    return turns(solved)
 
 
 DERIVED: Mapping[str, Source] = {
     "matrices": _matrices,
     "matrix": _single("matrices"),
     "kernel_slices": _kernel_slices,
-    "solved_matrices": _all_matrices,
-    "unsolved_matrices": _none,
-    "spectra": _computed("solved_matrices", stacked_spectra),
+    **CHANGES,
+    **{f"{kind}spectra": _computed(f"{kind}solved_matrices", stacked_spectra) for kind in KINDS},
     "singular_values": _single("spectra"),
     "gradient_histogram": _computed("gradient", exponent_histograms),
     "weight_histogram": _computed("weight", exponent_counts),
-    "update": _updates,
 }
 """Sources that follow from other sources, computed once for all metrics that read them."""
 
 COMPUTED_FROM = {
     "spectra": "solved_matrices",
+    "scaled_spectra": "solved_matrices",
     "singular_values": "solved_matrices",
     "gradient_histogram": "gradient",
     "weight_histogram": "weight",

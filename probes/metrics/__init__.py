@@ -10,8 +10,10 @@ from probes.metrics.activation_moments import ACTIVATION_MOMENTS
 from probes.metrics.activation_range import ACTIVATION_RANGE
 from probes.metrics.carried_gradient import CARRIED_GRADIENT
 from probes.metrics.dead_channels import DEAD_CHANNELS
+from probes.metrics.effective_lr import EFFECTIVE_LR, STEP_LENGTH
 from probes.metrics.feeds_nonlinearity import FEEDS_NONLINEARITY
 from probes.metrics.gradient_noise import GRADIENT_NOISE
+from probes.metrics.gradient_spectrum import GRADIENT_NORM, GRADIENT_SPECTRUM
 from probes.metrics.histogram import (
     ACTIVATION_HISTOGRAM,
     GRADIENT_HISTOGRAM,
@@ -24,10 +26,13 @@ from probes.metrics.mean_drift import ACTIVATION_DRIFT
 from probes.metrics.metric import Metric, metric
 from probes.metrics.moments import BIAS_MOMENTS, GRADIENT_MOMENTS, RAW_WEIGHT_MOMENTS, WEIGHT_MOMENTS
 from probes.metrics.operator_norm import OPERATOR_NORM
+from probes.metrics.optimizer_moments import FIRST_MOMENT, MOMENT_RATIO, SECOND_MOMENT
 from probes.metrics.parameters import GROUP_LR, PARAMETER_GRADIENT_MOMENTS, PARAMETER_MOMENTS
 from probes.metrics.power_iteration import POWER_ITERATION
+from probes.metrics.rms_norm import RMS_NORM, RMS_NORM_OF_LARGE
 from probes.metrics.singular_values import SINGULAR_VALUES, SPECTRUM
 from probes.metrics.update import UPDATE
+from probes.metrics.update_spectrum import UPDATE_NORM, UPDATE_SPECTRUM
 
 METRICS: dict[str, Metric] = {
     entry.name: entry
@@ -50,6 +55,17 @@ METRICS: dict[str, Metric] = {
         GRADIENT_NOISE,
         CARRIED_GRADIENT,
         UPDATE,
+        EFFECTIVE_LR,
+        STEP_LENGTH,
+        FIRST_MOMENT,
+        SECOND_MOMENT,
+        MOMENT_RATIO,
+        GRADIENT_SPECTRUM,
+        GRADIENT_NORM,
+        UPDATE_SPECTRUM,
+        UPDATE_NORM,
+        RMS_NORM,
+        RMS_NORM_OF_LARGE,
         ACTIVATION_MOMENTS,
         ACTIVATION_DRIFT,
         DEAD_CHANNELS,

@@ -81,6 +81,34 @@ class Convolution:
         return [width for pair in reversed(ends) for width in pair]
 
 
+@dataclass(frozen=True)
+class Matrices:
+    """A stack of matrices as one linear map, whose groups they are.
+
+    Attributes:
+        weight: The matrices, ``(E, rows, columns)``.
+    """
+
+    weight: Tensor
+
+    @property
+    def groups(self) -> int:
+        """How many there are."""
+        return len(self.weight)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """One vector for each matrix, ``(E, columns)``."""
+        return self.weight.shape[0], self.weight.shape[2]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return each matrix times its vector, ``(1, E, columns) -> (1, E, rows)``."""
+        return torch.bmm(self.weight, x[0].unsqueeze(2)).squeeze(2).unsqueeze(0)
+
+
+LinearMap = Convolution | Matrices
+
+
 def conv_operator_norm(
     weight: Tensor,
     *,
@@ -126,6 +154,20 @@ def largest_singular_value(
         start: Input to start from, of ``input_shape``, the vector of an earlier call for instance; by default fixed
             pseudo-random numbers.
     """
+    eigenvalues, found = _of_groups(operator, iterations, start)
+    return eigenvalues.max().sqrt(), _unit(found, operator.groups)[0].reshape(operator.input_shape)
+
+
+def largest_singular_values(operator: LinearMap, *, iterations: int = _ITERATIONS) -> Tensor:
+    """Return the largest singular value of each group of an operator, ``(groups,)`` float64.
+
+    The method and its error are those of :func:`largest_singular_value`.
+    """
+    return _of_groups(operator, iterations, None)[0].sqrt()
+
+
+def _of_groups(operator: LinearMap, iterations: int, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the largest eigenvalue of ``A^T A`` of each group, ``(groups,)``, and its vectors, ``(groups, n)``."""
     weight = operator.weight.detach()
     operator = replace(operator, weight=weight)
     with torch.no_grad():
@@ -133,8 +175,7 @@ def largest_singular_value(
         alphas, betas, right = _bidiagonalise(operator, _adjoint(operator), v, iterations)
         eigenvalues, directions = _top_eigenvectors(_tridiagonal(alphas, betas))
         vectors = torch.stack([v.reshape(operator.groups, -1) for v in right])  # (iterations, groups, elements)
-        found = torch.einsum("gk,kgn->gn", directions.to(weight.dtype), vectors)
-        return eigenvalues.max().sqrt(), _unit(found, operator.groups)[0].reshape(operator.input_shape)
+        return eigenvalues, torch.einsum("gk,kgn->gn", directions.to(weight.dtype), vectors)
 
 
 def _top_eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,13 +190,13 @@ def _top_eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(finite, eigenvalues[:, -1].clamp_min(0), torch.nan), vectors[:, :, -1]
 
 
-def _pseudo_random(operator: Convolution) -> Tensor:
+def _pseudo_random(operator: LinearMap) -> Tensor:
     weight = operator.weight
     generator = torch.Generator(device=weight.device).manual_seed(0)
     return torch.randn(operator.input_shape, generator=generator, dtype=weight.dtype, device=weight.device)
 
 
-def _adjoint(operator: Convolution) -> Callable[[Tensor], Tensor]:
+def _adjoint(operator: LinearMap) -> Callable[[Tensor], Tensor]:
     with torch.enable_grad():
         x = operator.weight.new_zeros(1, *operator.input_shape).requires_grad_()
         y = operator(x)
@@ -163,7 +204,7 @@ def _adjoint(operator: Convolution) -> Callable[[Tensor], Tensor]:
 
 
 def _bidiagonalise(
-    operator: Convolution, adjoint: Callable[[Tensor], Tensor], v: Tensor, iterations: int
+    operator: LinearMap, adjoint: Callable[[Tensor], Tensor], v: Tensor, iterations: int
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Return the diagonal and upper diagonal of B, a number for each group, and the right vectors."""
     groups = operator.groups

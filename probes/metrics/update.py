@@ -1,4 +1,4 @@
-"""The relative size and the angle of an optimizer step."""
+"""The relative size and the angle of an optimizer step, and how much of it is along the weight."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MOSTLY_ACROSS = 0.5  # share of |D|^2 along W up to which |D|^2 - <W, D>^2 / |W
 
 
 def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return relative size and angle of the step from W to W', ``(2, layers)`` float64.
+    """Return relative size, angle and alignment of the step from W to W', ``(3, layers)`` float64.
 
-    ``ratio = |D| / |W|``, ``angle = atan2(|D - c W|, |W| (1 + c))`` with ``D = W' - W`` and ``c = <W, D> / |W|^2``: the
-    angle between W and W', exact for small steps where ``acos`` is not. ``|D - c W|`` follows from the lengths by
-    Pythagoras where D is not mostly along W; there, and always on CUDA, the difference itself is taken. A parameter of
-    0 gives an infinite or NaN ratio, no elements NaN, NaN in NaN out. Source of the angle: Wan et al. 2021, spherical
-    motion dynamics.
+    ``ratio = |D| / |W|``, ``angle = atan2(|D - c W|, |W| (1 + c))`` and ``alignment = <W, D> / (|W| |D|)`` with
+    ``D = W' - W`` and ``c = <W, D> / |W|^2``. The angle between W and W' is exact for small steps where ``acos`` is
+    not. ``|D - c W|`` follows from the lengths by Pythagoras where D is not mostly along W; there, and always on CUDA,
+    the difference itself is taken. A parameter of 0 gives an infinite or NaN ratio, no step a NaN alignment, no
+    elements NaN, NaN in NaN out. Source of the angle: Wan et al. 2021, spherical motion dynamics.
     """
     alike = [(w, v) if w.stride() == v.stride() else (w.contiguous(), v.contiguous()) for w, v in pairs]
     before, after = [flat(w) for w, _ in alike], [flat(v) for _, v in alike]
@@ -37,7 +37,7 @@ def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
         shares = products([before[i] for i in unclear], [along[i].to(before[i].dtype) for i in unclear])
         exact = l2_norms(differences(steps, shares))
         across = exact if len(unclear) == len(pairs) else across.index_copy(0, torch.tensor(unclear), exact)
-    return torch.stack([step / weight, torch.atan2(across, weight * (1 + along))])
+    return torch.stack([step / weight, torch.atan2(across, weight * (1 + along)), dots / (weight * step)])
 
 
 def _lengths_and_products(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,6 +77,7 @@ UPDATE = Metric(
     (
         Column("update_ratio", "1", "|W' - W| / |W|", _PARAMETER),
         Column("update_angle", "rad", "angle between W and W'", _PARAMETER, "Wan et al. 2021"),
+        Column("update_alignment", "1", "<W, W' - W> / (|W| |W' - W|): 1 where the weight only grows", _PARAMETER),
     ),
     after_update=True,
 )

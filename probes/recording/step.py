@@ -12,6 +12,7 @@ from torch import Tensor
 from probes.background.budget import Budget
 from probes.background.snapshot import Snapshot, take_snapshot
 from probes.gaps import Gaps
+from probes.measuring.changes import needed_before
 from probes.measuring.measurement import State, measure
 from probes.measuring.observation import Observation
 from probes.measuring.result import Result
@@ -68,9 +69,10 @@ class StepInProgress:
         self._gaps = gaps
         self._budget = budget
 
-    @property
-    def awaits_update(self) -> bool:
-        """Whether a metric is due that compares the parameters before and after the update."""
+    def keep(self, observation: Observation) -> bool:
+        """Read before the update what is needed after it; return whether a metric is measured then."""
+        for source in sorted(needed_before(self.due)):
+            observation.read(source)
         return any(metric.after_update for metric in self.due)
 
     def add(self, metrics: Sequence[Metric]) -> None:

@@ -13,8 +13,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from probes.hooks.optimizers.layer_state import LAYER_STATE, layer_state_source
-from probes.hooks.optimizers.learning_rates import GROUP_LR, learning_rate_source
+from probes.hooks.optimizers.sources import optimizer_sources
 from probes.hooks.outputs import OutputHooks
 from probes.hooks.training_passes import TrainingPasses
 from probes.measuring.measurement import measure
@@ -33,6 +32,7 @@ pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="need
 CUDA = torch.device("cuda", 7)  # what caches keep by device may not serve a real one
 NO_VALUES = FakeTensorMode()  # one for all tests, as what caches keep belongs to it
 DRAWS = {"operator_norm", "power_iteration"}  # from a generator of the device, which cannot be had without one
+DRAWS |= {"gradient_spectral_norm", "update_spectral_norm", "weight_rms_norm_of_large"}
 REDUCED_BACKWARD = {name for name, each in METRICS.items() if each.reducer and each.reducer.of != "output"}
 HOOKED = {"grad_noise", "carried_gradient", "feeds_nonlinearity"}  # by hooks in a backward pass, or on its graph
 ON_HOST = {"layer_state"}  # of modules and groups, not of tensors
@@ -69,7 +69,9 @@ def observe(network: nn.Module, metrics: list) -> list:
     selection, ranks = select_layers(network), Ranks(distributed=False)
     layers = selection.layers
     reducers = {each.reads: each.reducer for each in metrics if each.reducer is not None}
-    optimizer = SimpleNamespace(param_groups=[{"params": list(network.parameters()), "lr": torch.ones(())}])
+    state = {p: dict.fromkeys(("exp_avg", "exp_avg_sq"), torch.ones_like(p)) for p in network.parameters()}
+    groups = [{"params": list(network.parameters()), "lr": torch.ones(())}]
+    optimizer = SimpleNamespace(param_groups=groups, state=state)
     passes, state = TrainingPasses(selection.root, lambda: None), {}
     outputs = OutputHooks(selection.root, layers, reducers, ranks=ranks, report=report, passes=passes)
     for step in range(2):
@@ -79,9 +81,8 @@ def observe(network: nn.Module, metrics: list) -> list:
             parameter.grad = torch.randn_like(parameter)
         sources = {**parameter_sources(ranks, gradient_scale=torch.ones(())), **DERIVED, **outputs.sources()}
         sources |= parameter_value_sources(ranks)
-        sources |= {GROUP_LR: learning_rate_source([optimizer], ranks)}
-        sources |= {LAYER_STATE: layer_state_source([optimizer], ranks)}
-        if any(each.reads == "unsolved_matrices" for each in metrics):
+        sources |= optimizer_sources([optimizer], ranks)
+        if any(each.reads.endswith("unsolved_matrices") for each in metrics):
             sources |= in_turns(())
         parameters = {one.index: one for one in parameters_of(network)}
         observation = Observation(step, {layer.index: layer for layer in layers}, sources, parameters)

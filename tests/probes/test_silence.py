@@ -103,6 +103,7 @@ GROUPS = [
     "kernel_slices",
     "updates",
     "gradient_noise",
+    "optimizer",
     "saturation",
     "activation_gradients",
 ]

@@ -14,7 +14,10 @@ from probes.schema import EPOCH, LAYER, LAYER_INDEX, LAYER_TYPE, LAYERS, RUN, ST
 
 GROUP, LAYER_COUNT = "group", "layers"
 Groups = Mapping[str, Patterns]
-_LARGEST = {"spectral_norm", "operator_norm", "condition_number"}
+_LARGEST = {
+    *("spectral_norm", "operator_norm", "condition_number", "grad_spectral_norm", "update_spectral_norm"),
+    *("weight_rms_norm", "update_rms_norm"),
+}
 _KEYS = {RUN, STEP, EPOCH, LAYER, LAYER_INDEX, LAYER_TYPE}
 
 

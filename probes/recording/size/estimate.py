@@ -92,7 +92,9 @@ _READS: dict[str, Callable[[Layer], bool]] = {
     "matrices": _is_matrix,
     "spectra": _is_matrix,
     "singular_values": _is_matrix,
-    "unsolved_matrices": lambda _: False,  # fills columns of those that are not solved
+    **dict.fromkeys(("scaled_spectra", "gradient_scaled_spectra", "update_scaled_spectra"), _is_matrix),
+    # These fill columns of the matrices that are not solved.
+    **dict.fromkeys(("unsolved_matrices", "gradient_unsolved_matrices", "update_unsolved_matrices"), lambda _: False),
     "kernel_slices": _is_convolution,
     "convolution": _is_convolution,
 }

@@ -40,7 +40,7 @@ def test_every_metric_is_recorded_under_its_name(name, folder):
     metric = METRICS[name]
     assert metric.name == name
     found = pd.read_parquet(folder / metric.table)
-    if metric.table in DENSE_TABLES and metric.reads != "unsolved_matrices":  # of matrices too dear for a spectrum
+    if metric.table in DENSE_TABLES and not metric.reads.endswith("unsolved_matrices"):  # too dear for a spectrum
         assert found[[column.name for column in metric.columns]].notna().any().all()
     elif metric.table == HISTOGRAMS:
         assert metric.label in set(found["tensor"])

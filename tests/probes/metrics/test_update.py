@@ -12,7 +12,7 @@ def test_size_and_angle_equal_numpy_in_float64(size):
     generator = torch.Generator().manual_seed(0)
     before = torch.randn(6, 5, dtype=torch.float64, generator=generator)
     after = before + size * torch.randn(6, 5, dtype=torch.float64, generator=generator)
-    ratio, angle = update_size_and_angle([(before, after)])[:, 0].tolist()
+    ratio, angle, _ = update_size_and_angle([(before, after)])[:, 0].tolist()
     w, v = before.numpy().ravel(), after.numpy().ravel()
     a, b = w / np.linalg.norm(w), v / np.linalg.norm(v)
     assert ratio == pytest.approx(np.linalg.norm(v - w) / np.linalg.norm(w), rel=1e-10)
@@ -23,7 +23,7 @@ def test_a_right_angle_and_a_reversal_have_their_closed_forms():
     right = (torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]))
     reversal = (torch.tensor([1.0, 2.0]), torch.tensor([-1.0, -2.0]))
     still = (torch.tensor([3.0, 4.0]), torch.tensor([3.0, 4.0]))
-    ratios, angles = update_size_and_angle([right, reversal, still]).tolist()
+    ratios, angles, _ = update_size_and_angle([right, reversal, still]).tolist()
     assert ratios == pytest.approx([math.sqrt(2), 2, 0])
     assert angles == pytest.approx([math.pi / 2, math.pi, 0], abs=1e-6)
 
@@ -48,7 +48,7 @@ def test_a_step_partly_along_the_parameter_equals_numpy_in_float64(lean):
     aside -= before * (aside * before).sum() / before.square().sum()
     step = 1e-3 * (lean * before + math.sqrt(1 - lean**2) * aside * before.norm() / aside.norm())
     after = before + step
-    (ratio,), (angle,) = update_size_and_angle([(before, after)]).tolist()
+    (ratio,), (angle,), _ = update_size_and_angle([(before, after)]).tolist()
     w, v = before.double().numpy().ravel(), after.double().numpy().ravel()
     a, b = w / np.linalg.norm(w), v / np.linalg.norm(v)
     assert ratio == pytest.approx(np.linalg.norm(v - w) / np.linalg.norm(w), rel=1e-5)
@@ -68,7 +68,7 @@ def test_a_large_parameter_is_taken_in_pieces_and_equals_numpy_in_float64():
     large = torch.randn(1500, 1000, generator=generator)
     small = torch.randn(7, generator=generator)
     moved = [(w, w + 1e-3 * torch.randn(w.shape, generator=generator)) for w in (small, large, small)]
-    ratios, angles = update_size_and_angle(moved)
+    ratios, angles, _ = update_size_and_angle(moved)
     for (before, after), ratio, angle in zip(moved, ratios.tolist(), angles.tolist(), strict=True):
         w, v = before.double().numpy().ravel(), after.double().numpy().ravel()
         a, b = w / np.linalg.norm(w), v / np.linalg.norm(v)

@@ -1,4 +1,4 @@
-"""The learning rate of each parameter: that of the optimizer's group it is in."""
+"""The learning rate of each parameter and layer: that of the optimizer's group it is in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from probes.measuring.observation import Observation, Reading, Source
+from probes.measuring.sources import read_tensors
+from probes.model.layer import Layer, raw_parameter
 from probes.ranks import Ranks
 
 GROUP_LR = "group_lr"  # a source: one number a parameter
+RATE_AND_PARAMETER = "rate_and_parameter"  # a source: a learning rate and the parameter, of each layer
 
 
 def learning_rate_source(optimizers: Sequence[Any], ranks: Ranks) -> Source:
@@ -25,6 +28,27 @@ def learning_rate_source(optimizers: Sequence[Any], ranks: Ranks) -> Source:
             if id(parameter.value) in rates and ranks.owns(index)
         }
         return Reading(list(found), list(found.values()))
+
+    return read
+
+
+def rate_and_parameter_source(optimizers: Sequence[Any], ranks: Ranks) -> Source:
+    """Return the source of each layer's learning rate and trained parameter; a group without ``lr`` has none."""
+
+    def read(observation: Observation) -> Reading:
+        rates = {key: rate for optimizer in optimizers for key, rate in _rates(optimizer).items()}
+
+        def held(layer: Layer) -> Tensor | None:
+            parameter = raw_parameter(layer)
+            return parameter.detach() if parameter is not None and id(parameter) in rates else None
+
+        parameters = read_tensors(observation, held, ranks)
+        found = {
+            index: (rates[id(raw_parameter(observation.layers[index]))], parameter)
+            for index, parameter in parameters.by_layer().items()
+        }
+        pairs = {index: (rate.to(tensor.device, non_blocking=True), tensor) for index, (rate, tensor) in found.items()}
+        return Reading(list(pairs), list(pairs.values()), parameters.failures)
 
     return read
 

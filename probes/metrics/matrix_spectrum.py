@@ -1,0 +1,62 @@
+"""Largest singular value, stable rank, effective rank and RMS norm of stacks of matrices, solved or from below."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probes.metrics.operator_norm import Matrices, largest_singular_values
+from probes.metrics.singular_values import in_columns, spectrum_statistics
+
+ITERATIONS = 15  # each two passes over the matrix
+EVERY_NTH = 10  # record; the same as of whole spectra, so that matrices that take turns meet all of these records
+
+
+def scaled_columns(solved: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return :func:`probes.metrics.singular_values.in_columns` below a row of each matrix's ``sqrt(in / out)``.
+
+    Args:
+        solved: Spectra ``(E, side)``, or Gram matrices on CUDA, each with that number.
+    """
+    factors = torch.stack([factor for _, factor in solved]).unsqueeze(0)
+    return torch.cat([factors, in_columns([spectra for spectra, _ in solved])])
+
+
+def spectrum_numbers(columns: np.ndarray) -> np.ndarray:
+    """Return ``sigma_1``, stable rank, effective rank and ``sqrt(in / out) sigma_1`` of :func:`scaled_columns`.
+
+    Shape ``(4, layers)``. A zero matrix gives 0, NaN, NaN, 0; a NaN gives NaN. Of a stack the largest of the first and
+    the last, the means of the others.
+    """
+    _, largest, stable_rank, effective_rank, _ = spectrum_statistics(columns[1:])
+    return np.stack([largest, stable_rank, effective_rank, columns[0] * largest])
+
+
+def rms_norms_solved(columns: np.ndarray) -> np.ndarray:
+    """Return the last row of :func:`spectrum_numbers`, ``(1, layers)``."""
+    return spectrum_numbers(columns)[3:]
+
+
+def numbers_from_below(stacks: list[Tensor]) -> Tensor:
+    """Return ``sigma_1``, stable rank and ``sqrt(in / out) sigma_1`` of matrices too large to be solved, float64.
+
+    Shape ``(3, layers)``. By Golub-Kahan-Lanczos in 15 steps, as the operator norm of a convolution: from below, to
+    about a thousandth of a random matrix, and exact where one singular value stands alone. A NaN gives NaN.
+    """
+    found = [_from_below(stack) for stack in stacks]
+    return torch.stack(found, dim=1)
+
+
+def rms_norms_from_below(stacks: list[Tensor]) -> Tensor:
+    """Return the last row of :func:`numbers_from_below`, ``(1, layers)``."""
+    return numbers_from_below(stacks)[2:]
+
+
+def _from_below(stack: Tensor) -> Tensor:
+    sigma = largest_singular_values(Matrices(stack), iterations=ITERATIONS)
+    squares = torch.linalg.vector_norm(stack.flatten(1), dim=1).double().square()
+    factor = math.sqrt(stack.shape[2] / stack.shape[1])
+    return torch.stack([sigma.max(), (squares / sigma.square()).mean(), factor * sigma.max()])
