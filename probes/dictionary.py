@@ -20,6 +20,8 @@ from probes.schema import (
     SPECTRA_COLUMNS,
     STEPS,
     STEPS_COLUMNS,
+    UNIT_COLUMNS,
+    UNITS,
     Column,
     since,
 )
@@ -31,6 +33,7 @@ def columns_by_table() -> dict[str, tuple[Column, ...]]:
         LAYERS: _measured(LAYERS),
         PARAMETERS: _measured(PARAMETERS),
         CHANNELS: CHANNEL_COLUMNS,
+        UNITS: UNIT_COLUMNS,
         HISTOGRAMS: HISTOGRAM_COLUMNS,
         SPECTRA: SPECTRA_COLUMNS,
         STEPS: (*STEPS_COLUMNS, *NETWORK_COLUMNS),

@@ -147,7 +147,7 @@ class Probe(Switchable, RunContext):
         self._run = OpenRun(
             opening,
             self._selection.root,
-            tables=Tables(self._selection.layers, self._plan.metrics, self._parameters),
+            tables=Tables(self._selection.layers, self._plan.metrics, self._parameters, self._selection.containers),
             gaps=self._gaps,
             budget=self._budget,
             ranks=self._ranks,

@@ -10,6 +10,8 @@ from torch import Tensor
 from probes.background.budget import Budget
 from probes.gaps import Gaps
 from probes.hooks.convolutions import CONVOLUTION
+from probes.hooks.functions.function_calls import SOURCES as CALLS
+from probes.hooks.functions.function_calls import FunctionCalls
 from probes.hooks.gradient_hooks import CARRIED, MICRO_BATCHES, GradientHooks, tell_missing_gradients
 from probes.hooks.optimizers.grad_scaler import loss_scale
 from probes.hooks.optimizers.optimizer_steps import OptimizerSteps, Updated
@@ -49,7 +51,7 @@ def offered_sources(ranks: Ranks) -> list[str]:
     the others beside their hooks in ``probes.hooks``.
     """
     of_parameters = [*parameter_sources(ranks), *parameter_value_sources(ranks)]
-    of_hooks = [*optimizer_sources([], ranks), CONVOLUTION, MICRO_BATCHES, CARRIED, PROBE_BATCH.reads, FEEDS]
+    of_hooks = [*optimizer_sources([], ranks), CONVOLUTION, MICRO_BATCHES, CARRIED, PROBE_BATCH.reads, FEEDS, *CALLS]
     return [*of_parameters, *DERIVED, *of_hooks]
 
 
@@ -115,6 +117,9 @@ class StepCycle:
             passes=self._passes,
             evaluation=evaluation,
         )
+        self._calls = FunctionCalls(
+            selection, plan.metrics, ranks=ranks, gaps=gaps, report=self._fail, evaluation=evaluation
+        )
         self._gradients = GradientHooks(parameters, ranks=ranks, report=self._fail)
         self._optimizer_steps = OptimizerSteps(
             self._stepping,
@@ -146,7 +151,7 @@ class StepCycle:
 
     def remove(self) -> None:
         """Remove all hooks: model, optimizers and torch's settings are as they were before."""
-        for hooks in (self._passes, self._outputs, self._gradients, self._optimizer_steps):
+        for hooks in (self._passes, self._outputs, self._calls, self._gradients, self._optimizer_steps):
             hooks.remove()
 
     def observe(self) -> None:
@@ -186,6 +191,7 @@ class StepCycle:
         due = self.nonfinite.due(self._due())
         sources = {metric.reads for metric in due}
         self._outputs.start_step(sources, keep_passes_since_optimizer=late)
+        self._calls.start_step(sources)
         self._gradients.start_step(measured=bool(sources & _OF_HOOKS))
         self._captured = False
         self._observations = []
@@ -210,12 +216,7 @@ class StepCycle:
         )
 
     def _before_update(self, updated: Updated, gradient_scale: Tensor | None) -> None:
-        """Measure what is there before the update.
-
-        Args:
-            updated: What is about to be updated, and what no optimizer updates.
-            gradient_scale: The factor on the gradients that the optimizer will divide by.
-        """
+        """Measure what is about to be updated; the optimizer will divide its gradients by ``gradient_scale``."""
         if not self._captured:
             self._look_for_nonfinite(updated, scaled=gradient_scale is not None)
         if self._measured is None or self._captured:
@@ -233,8 +234,7 @@ class StepCycle:
         except Exception as failure:
             self._fail("the step", failure)
         # What a closure does from here on, when it is evaluated again, is not of this record.
-        self._outputs.pause(paused=True)
-        self._gradients.pause(paused=True)
+        self._pause(paused=True)
 
     def _look_for_nonfinite(self, updated: Updated, *, scaled: bool) -> None:
         """Record at this step, whatever the schedule, if it is the first whose gradient or loss is not finite."""
@@ -258,6 +258,7 @@ class StepCycle:
             **DERIVED,
             **({} if solved is None else in_turns(solved)),
             **self._outputs.sources(),
+            **self._calls.sources(),
             **self._gradients.sources(),
             **optimizer_sources(self._stepping, self._ranks),
             **self._probe_pass.sources(self._outputs.shapes),
@@ -280,8 +281,7 @@ class StepCycle:
 
     def _after_update(self) -> None:
         self.learning_rate = first_learning_rate(self._stepping)
-        self._outputs.pause(paused=False)
-        self._gradients.pause(paused=False)
+        self._pause(paused=False)
         if len(self._stepping) > 1:
             self._outputs.end_of_optimizer_step()
         if self._measured is None:
@@ -292,6 +292,10 @@ class StepCycle:
         except Exception as failure:
             self._fail("the update", failure)
         self._observations.clear()
+
+    def _pause(self, *, paused: bool) -> None:
+        for hooks in (self._outputs, self._calls, self._gradients):
+            hooks.pause(paused=paused)
 
     def _fail(self, what: str, failure: Exception) -> None:
         self._gaps.fail(what, failure, self.step)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from analysis.figures.accuracy import Accuracy
 from analysis.figures.accuracy_time import AccuracyTime
+from analysis.figures.attention_map import AttentionMap
+from analysis.figures.block_map import BlockMap
 from analysis.figures.channels import Channels
 from analysis.figures.dead_fraction import DeadFraction
 from analysis.figures.drift_by_depth import DriftByDepth
@@ -31,6 +33,8 @@ from analysis.figures.lipschitz import Lipschitz
 from analysis.figures.mean_drift import MeanDrift
 from analysis.figures.norms_by_layer import NormsByLayer
 from analysis.figures.overview import Overview
+from analysis.figures.residual_map import ResidualMap
+from analysis.figures.router_map import RouterMap
 from analysis.figures.singular_value_map import SingularValueMap
 from analysis.figures.singular_values import SingularValues
 from analysis.figures.spectrum import Spectrum
@@ -59,6 +63,10 @@ _ALL: tuple[type[FigureSpec], ...] = (
     Spectrum,
     UpdateSize,
     Overview,
+    AttentionMap,
+    RouterMap,
+    ResidualMap,
+    BlockMap,
     LearningRates,
     AccuracyTime,
     GanLosses,

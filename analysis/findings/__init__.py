@@ -18,6 +18,7 @@ import pandas as pd
 
 from analysis.findings import (
     accumulated_gradient,
+    attention_growth,
     dead_units,
     detached_layer,
     diverging_loss,
@@ -64,7 +65,7 @@ from analysis.findings.thresholds import Thresholds as Thresholds
 from analysis.reading.rows_by_run import rows_by_run
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore, Store
-from probes.schema import LAYERS, RUN, STEPS
+from probes.schema import LAYERS, RUN, STEPS, UNITS
 
 _ALL = (
     nonfinite_values.FINDING,
@@ -83,6 +84,7 @@ _ALL = (
     eval_mode.FINDING,
     large_update.FINDING,
     small_update.FINDING,
+    attention_growth.FINDING,
     spectral_explosion.FINDING,
     weight_collapse.FINDING,
     rank_collapse.FINDING,
@@ -115,25 +117,32 @@ def findings(store: AnyStore, *, runs: Patterns = None, thresholds: Thresholds |
         ValueError: No run of the store matches.
     """
     opened = Store.open(store)
-    names = sorted({rows.run for table in (LAYERS, STEPS) for rows in opened.rows(table, runs)})
+    names = sorted({rows.run for table in (LAYERS, STEPS, UNITS) for rows in opened.rows(table, runs)})
     return _ordered([row for run in _recorded(opened, names) for row in _rows(run, thresholds)])
 
 
 findings_of = findings  # its name in version 0.1
 
 
-def findings_in(layers: pd.DataFrame, steps: pd.DataFrame, *, thresholds: Thresholds | None = None) -> pd.DataFrame:
+def findings_in(
+    layers: pd.DataFrame,
+    steps: pd.DataFrame,
+    *,
+    units: pd.DataFrame | None = None,
+    thresholds: Thresholds | None = None,
+) -> pd.DataFrame:
     """Return :func:`findings` of tables that are in memory.
 
     Args:
         layers: Table ``layers`` with any of the columns that findings need; may be empty.
         steps: Table ``steps``, the rows in which the loss was measured; may be empty.
+        units: Table ``units``: heads of attention; None without any.
         thresholds: As in :func:`findings`.
     """
-    of_layers, of_steps = _by_run(layers), _by_run(steps)
-    names = sorted({*of_layers, *of_steps})
     nothing = pd.DataFrame()
-    recorded = (RunRecords(name, of_layers.get(name, nothing), of_steps.get(name, nothing)) for name in names)
+    tables = [_by_run(table) for table in (layers, steps, nothing if units is None else units)]
+    names = sorted({name for table in tables for name in table})
+    recorded = (RunRecords(name, *(table.get(name, nothing) for table in tables)) for name in names)
     return _ordered([row for run in recorded for row in _rows(run, thresholds)])
 
 
@@ -149,11 +158,11 @@ def _by_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _recorded(store: Store, runs: Sequence[str]) -> Iterator[RunRecords]:
-    tables = [rows_by_run(store, table, columns=columns_read(table), runs=runs) for table in (LAYERS, STEPS)]
-    for (run, layers), (_, steps) in zip(*tables, strict=True):
+    tables = [rows_by_run(store, table, columns=columns_read(table), runs=runs) for table in (LAYERS, STEPS, UNITS)]
+    for (run, layers), (_, steps), (_, units) in zip(*tables, strict=True):
         # A loss that was not measured is null, one that diverged is NaN: only the latter is a finding.
         logged = steps.filter(steps["loss"].is_valid()) if "loss" in steps.column_names else steps
-        yield RunRecords(run, layers.to_pandas(), logged.to_pandas())
+        yield RunRecords(run, layers.to_pandas(), logged.to_pandas(), units.to_pandas())
 
 
 def _rows(run: RunRecords, thresholds: Thresholds | None) -> Iterator[dict[str, object]]:

@@ -35,17 +35,20 @@ class RunRecords:
         run: The run's id.
         layers: The layers' names in forward order.
         types: The class name of each layer's module; empty where the table has no such column.
+        units: The rows of table ``units``; empty where there are none.
     """
 
-    def __init__(self, run: str, layers: pd.DataFrame, steps: pd.DataFrame) -> None:
+    def __init__(self, run: str, layers: pd.DataFrame, steps: pd.DataFrame, units: pd.DataFrame | None = None) -> None:
         """Arrange the rows of one run.
 
         Args:
             run: The run's id.
             layers: Its rows of table ``layers``, in any order.
             steps: Its rows of table ``steps`` in which the loss was measured, if there is a column ``loss``.
+            units: Its rows of table ``units``, in any order.
         """
         self.run = run
+        self.units = pd.DataFrame() if units is None else units
         self._rows, self._steps_table = layers, steps
         self.layers: tuple[str, ...] = ()
         self.types: tuple[str, ...] = ()

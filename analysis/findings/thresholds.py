@@ -17,6 +17,7 @@ class Thresholds:
         grown: Largest gradient norm of the network, divided by its median over the first five records.
         exploded_by_depth: Median gradient norm of the first quarter of the layers, divided by that of the last quarter.
         accumulated: Growth of the gradient norm in one unbroken rise that has the shape of a sum.
+        attention_logits: Largest attention logit of a head.
         spectral_explosion: Spectral norm of a layer, divided by its first recorded value.
         weight_collapse: L2 norm of a weight, divided by its largest so far; a finding is below.
         rank_collapse: Effective rank of a weight, divided by its largest so far; a finding is below.
@@ -37,6 +38,7 @@ class Thresholds:
     grown: float = 1000.0
     exploded_by_depth: float = 1e4
     accumulated: float = 3.0
+    attention_logits: float = 50.0
     spectral_explosion: float = 10.0
     weight_collapse: float = 0.01
     rank_collapse: float = 0.2

@@ -40,6 +40,13 @@ _MEANINGS = {
     "operator_norm": ("largest factor by which the layer lengthens an input", r"$\max_x |W * x|\,/\,|x|$"),
     "stable_rank": ("stable rank of the weight as a matrix", r"$\sum_i \sigma_i^2\,/\,\sigma_1^2$"),
     "effective_rank": ("effective rank of the weight as a matrix", r"$\exp H(\sigma / \sum_i\sigma_i)$"),
+    "attention_logit_max": ("largest attention logit", r"$\max_{i,j}\; q_i\cdot k_j\,/\,\sqrt{d}$"),
+    "attention_entropy": ("entropy of the attention of a query", r"$-\sum_j p_{ij} \log p_{ij}$"),
+    "router_load": ("share of the router's choices that fall on an expert", ""),
+    "router_entropy": ("entropy of the router's choice for a token", r"$-\sum_e p_e \log p_e$"),
+    "input_rms": ("root mean square of a layer's input", r"$(\sum_i x_i^2\,/\,n)^{1/2}$"),
+    "activation_rms": ("root mean square of a layer's output", r"$(\sum_i x_i^2\,/\,n)^{1/2}$"),
+    "weight_l2_norm": ("length of the weight", r"$(\sum_i w_i^2)^{1/2}$"),
     "dead_fraction": (
         "share of channels that are nowhere positive in the batch",
         r"$\#\{c: \max_{n,h,w} x_{nchw} \leq 0\}\,/\,C$",

@@ -16,7 +16,7 @@ from probes.hooks.convolutions import CONVOLUTION, Shapes, called_convolutions
 from probes.hooks.graph.layers_before import LayersBefore
 from probes.hooks.module_hooks import ModuleHook
 from probes.hooks.seen_tensor import first_tensor, why_not_seen, with_channels
-from probes.hooks.torch_internals import HookGuards, in_backward, is_exporting
+from probes.hooks.torch_internals import HookGuards, in_backward, is_exporting, is_rewriting
 from probes.hooks.training_passes import TrainingPasses
 from probes.measuring.observation import Observation, Reading, Source, read_each, without_frames
 from probes.metrics.feeds_nonlinearity import FEEDS_NONLINEARITY
@@ -73,8 +73,7 @@ class OutputHooks:
         self._notes_shapes = shapes
         self._count = len(layers)
         self._wanted: list[tuple[str, Reducer]] = []
-        self._of_output: list[tuple[str, Reducer]] = []
-        self._of_gradient: list[tuple[str, Reducer]] = []
+        self._of: dict[str, list[tuple[str, Reducer]]] = {"output": [], "input": [], "output_gradient": []}
         self._unfinished: dict[str, list[tuple[int, Any]]] = {}  # by source: layer and first part of a reduction
         self._vectors: dict[str, dict[int, list[Tensor | Exception]]] = {}  # an exception where a pass failed
         self._unseen: dict[str, str] = {}  # by layer: why its output has no statistics
@@ -117,8 +116,7 @@ class OutputHooks:
         kept = self._since_optimizer() if keep_passes_since_optimizer else {}
         self._wanted = [(name, reducer) for name, reducer in self._reducers.items() if name in sources]
         self._looks = bool(self._wanted) or (self._notes_shapes and bool(sources))
-        self._of_output = [(name, reducer) for name, reducer in self._wanted if reducer.of == "output"]
-        self._of_gradient = [(name, reducer) for name, reducer in self._wanted if reducer.of == "output_gradient"]
+        self._of = {kind: [each for each in self._wanted if each[1].of == kind] for kind in self._of}
         self._vectors = {name: kept.get(name, {}) for name, _ in self._wanted}
         self._at_optimizer.clear()
         self._outside.clear()
@@ -207,7 +205,7 @@ class OutputHooks:
         def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             # is_compiling, which also excludes torch.export, costs 10 us, is_dynamo_compiling 2.
             if not torch.compiler.is_dynamo_compiling():
-                if self._looks and not self._paused and not _is_rewriting():
+                if self._looks and not self._paused and not is_rewriting():
                     self._see(layer, (args, kwargs), output)
             elif is_exporting():
                 return
@@ -223,8 +221,9 @@ class OutputHooks:
         self._passes.passed |= self._root.training
         if self._looks and not self._paused and (self._evaluation or self._root.training):
             self.shapes[layer.index] = tuple(given.shape), tuple(output.shape)
-            self.compiled.note(output, gradient_wanted=bool(self._of_gradient))
-            self._collect(layer, output, self._of_output)
+            self.compiled.note(output, gradient_wanted=bool(self._of["output_gradient"]))
+            self._collect(layer, output, self._of["output"])
+            self._collect_input(layer, given)
 
     def _see(self, layer: Layer, given: Any, output: Any) -> None:
         self.fired = True
@@ -242,10 +241,11 @@ class OutputHooks:
         assert tensor is not None
         self.shapes[layer.index] = None if given is None else given.shape, tensor.shape
         self._before.note(layer.index, tensor)
-        self._collect(layer, tensor, self._of_output)
-        if self._of_gradient and tensor.requires_grad:
+        self._collect(layer, tensor, self._of["output"])
+        self._collect_input(layer, given)
+        if self._of["output_gradient"] and tensor.requires_grad:
             # A hook on the tensor, not a backward hook of the module: those forbid in-place operations on the output.
-            tensor.register_hook(lambda gradient: self._collect(layer, gradient, self._of_gradient))
+            tensor.register_hook(lambda gradient: self._collect(layer, gradient, self._of["output_gradient"]))
 
     def _finish_pending(self) -> None:
         """Finish the reductions that have a second part, for all layers together."""
@@ -264,6 +264,10 @@ class OutputHooks:
                     self._reduce(layer, source, reducer, seen, channels)
         except Exception as failure:
             self._keep(layer, reducers, failure)
+
+    def _collect_input(self, layer: Layer, given: Tensor | None) -> None:
+        if self._of["input"] and why_not_seen(given, given) is None:
+            self._collect(layer, given, self._of["input"])  # type: ignore[arg-type]
 
     def _reduce(self, layer: Layer, source: str, reducer: Reducer, seen: Tensor, channels: int) -> None:
         try:
@@ -292,8 +296,3 @@ class OutputHooks:
         # Recomputed for a checkpoint. The first forward has counted, unless it ran under no_grad (reentrant
         # checkpoints).
         return layer.index not in self._outside
-
-
-def _is_rewriting() -> bool:
-    """Whether torch turns the model into something else and no training pass is under way: export, a trace."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()

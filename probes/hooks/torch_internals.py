@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 _NO_BACKWARD = -1
 
@@ -98,6 +99,11 @@ def is_exporting() -> bool:
     return exporting is not None and bool(exporting())
 
 
+def is_rewriting() -> bool:
+    """Return whether torch turns the model into something else and no training pass is under way: export, a trace."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def scale_of(scaler: Any) -> Any:
     """Return the scale of a GradScaler, a tensor on its device.
 
@@ -128,6 +134,22 @@ def watched_operators(see: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
             return see(func, args, kwargs or {})
 
     return Watch()
+
+
+class FunctionMode(TorchFunctionMode):
+    """Has every function of torch that this thread calls in a block go through ``see(function, args, kwargs)``.
+
+    ``see`` calls the function and returns what it returns.
+    """
+
+    def __init__(self, see: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+        super().__init__()
+        self._see = see
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Hand the call on."""
+        del types
+        return self._see(func, args, kwargs or {})
 
 
 def written_arguments(operator: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from probes import schema
 from probes.measuring.pricing import LEAST_INTERVAL
-from probes.metrics import METRICS, Metric
+from probes.metrics import METRICS, OF_CALLS, Metric
 from probes.metrics.channels import PROBE_BATCH
 from probes.schedule import Schedule, as_schedule, every, times_due
 
@@ -69,7 +69,7 @@ class Plan:
 
 
 def _chosen(metrics: Sequence[str | Metric] | None, *, probe_batch: bool) -> list[Metric]:
-    known = [*METRICS.values(), *([PROBE_BATCH] if probe_batch else [])]
+    known = [*METRICS.values(), *OF_CALLS, *([PROBE_BATCH] if probe_batch else [])]
     if metrics is None:
         return known
     chosen: dict[str, Metric] = {}

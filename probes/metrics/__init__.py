@@ -8,6 +8,7 @@ from __future__ import annotations
 from probes.metrics.activation_gradient import ACTIVATION_GRADIENT
 from probes.metrics.activation_moments import ACTIVATION_MOMENTS
 from probes.metrics.activation_range import ACTIVATION_RANGE
+from probes.metrics.attention import ATTENTION
 from probes.metrics.carried_gradient import CARRIED_GRADIENT
 from probes.metrics.dead_channels import DEAD_CHANNELS
 from probes.metrics.effective_lr import EFFECTIVE_LR, STEP_LENGTH
@@ -20,6 +21,7 @@ from probes.metrics.histogram import (
     GRADIENT_SPARSITIES,
     WEIGHT_HISTOGRAM,
 )
+from probes.metrics.input_rms import INPUT_RMS
 from probes.metrics.kernel_slices import KERNEL_SLICES
 from probes.metrics.layer_state import LAYER_STATE
 from probes.metrics.mean_drift import ACTIVATION_DRIFT
@@ -30,6 +32,7 @@ from probes.metrics.optimizer_moments import FIRST_MOMENT, MOMENT_RATIO, SECOND_
 from probes.metrics.parameters import GROUP_LR, PARAMETER_GRADIENT_MOMENTS, PARAMETER_MOMENTS
 from probes.metrics.power_iteration import POWER_ITERATION
 from probes.metrics.rms_norm import RMS_NORM, RMS_NORM_OF_LARGE
+from probes.metrics.router import ROUTER
 from probes.metrics.singular_values import SINGULAR_VALUES, SPECTRUM
 from probes.metrics.update import UPDATE
 from probes.metrics.update_spectrum import UPDATE_NORM, UPDATE_SPECTRUM
@@ -71,10 +74,14 @@ METRICS: dict[str, Metric] = {
         DEAD_CHANNELS,
         FEEDS_NONLINEARITY,
         ACTIVATION_RANGE,
+        INPUT_RMS,
         ACTIVATION_HISTOGRAM,
         ACTIVATION_GRADIENT,
         LAYER_STATE,
     )
 }
 
-__all__ = ["METRICS", "Metric", "metric"]
+OF_CALLS = (ATTENTION, ROUTER)
+"""Metrics of function calls in the forward, of modules that are no layers: heads and experts, table ``units``."""
+
+__all__ = ["METRICS", "OF_CALLS", "Metric", "metric"]

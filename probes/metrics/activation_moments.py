@@ -128,10 +128,10 @@ def _vectors(heads: np.ndarray, means: np.ndarray, channels: np.ndarray) -> Sequ
 
 
 def activation_statistics(vectors: list[Tensor]) -> Tensor:
-    """Return mean, variance and non-finite count, ``(3, layers)``; no elements: NaN, NaN, 0."""
+    """Return mean, variance, non-finite count and rms, ``(4, layers)``; no elements: NaN, NaN, 0, NaN."""
     n, mean, squares, nonfinite = heads(vectors)
     present = torch.where(n > 0, 1.0, torch.nan)
-    return torch.stack([mean * present, squares / n, nonfinite])
+    return torch.stack([mean * present, squares / n, nonfinite, (squares / n + mean.square()).sqrt()])
 
 
 def heads(vectors: list[Tensor]) -> Tensor:
@@ -152,6 +152,7 @@ ACTIVATION_MOMENTS = Metric(
         Column("activation_mean", "1", "sum(x) / n", OUTPUT),
         Column("activation_var", "1", "sum((x - mean)^2) / n", OUTPUT),
         Column("activation_nonfinite", "elements", "count of NaN and infinite elements", OUTPUT, type=pa.int64()),
+        Column("activation_rms", "1", "sqrt(sum(x^2) / n)", OUTPUT),
     ),
     reducer=MOMENTS,
 )

@@ -25,7 +25,8 @@ class Reducer:
             anything else.
         merge: ``merge(vectors) -> vector``: of several, ``(parts, size)``, the vector that the whole would have given.
             A part of zeros is one that saw nothing.
-        of: ``output`` of the layer, or ``output_gradient``: the gradient that arrives at it in the backward pass.
+        of: ``output`` of the layer, its ``input``, or ``output_gradient``: the gradient that arrives at the output in
+            the backward pass.
         finish: ``finish(found) -> vectors``: called once a step with all that ``reduce`` has returned and that is no
             tensor, of all layers and passes; the vector of each, in that order.
         head: How many entries at the front do not belong to a channel. They alone are merged where parts have unlike

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 from torch.nn.utils import parametrize
 
+from probes.model.containers import Container, containers_of
 from probes.model.devices import check_devices
 from probes.model.layer import LEGACY_SUFFIXES, Layer, parametrizations_of, raw_parameter
 from probes.model.module_kinds import BATCH_NORMS
@@ -40,6 +42,11 @@ class Selection:
     root: nn.Module
     layers: tuple[Layer, ...]
     notes: tuple[dict[str, str], ...]
+
+    @cached_property
+    def containers(self) -> tuple[Container, ...]:
+        """The modules that are observed layers or hold some, wrappers and parametrizations left out."""
+        return containers_of(list(_named_modules(self.root)), self.layers)
 
 
 def select_layers(

@@ -26,7 +26,9 @@ from probes.recording.gradient_norms import GradientNorms
 from probes.recording.record import Record
 from probes.recording.tables.dense_table import finished
 from probes.recording.to_host import arrival, to_host
-from probes.schema import CHANNELS, DENSE_TABLES, HISTOGRAMS, PARAMETERS, SPECTRA
+from probes.schema import CHANNELS, DENSE_TABLES, HISTOGRAMS, PARAMETERS, SPECTRA, UNITS
+
+_OF_ONE_RANK = (CHANNELS, UNITS)  # of the probe batch, and of the batches of rank 0
 
 
 class StepInProgress:
@@ -110,10 +112,10 @@ class StepInProgress:
     def _summed(self, ranks: Ranks) -> list[Result]:
         """Add up the ranks' results: dense over all layers, with a mark where there is one.
 
-        Those of the probe batch, which one rank alone has, stay as they are.
+        Those that one rank alone has stay as they are.
         """
         parts: list[Tensor] = []
-        shared = [metric for metric in self.due if metric.table != CHANNELS]
+        shared = [metric for metric in self.due if metric.table not in _OF_ONE_RANK]
         for metric in shared:
             rows = self._parameters if metric.table == PARAMETERS else len(self._layers)
             dense = torch.zeros(rows, self._width(metric) + 1, dtype=torch.float64, device=ranks.device)
@@ -124,7 +126,7 @@ class StepInProgress:
             parts.append(dense)
         sums = zip(shared, ranks.add(parts), strict=True)
         results = [_sparse(metric, self._record.step, dense.cpu()) for metric, dense in sums]
-        own = [result for result in self._record.results if result.metric.table == CHANNELS]
+        own = [result for result in self._record.results if result.metric.table in _OF_ONE_RANK]
         return [result for result in results if result.indices] + own
 
     def _width(self, metric: Metric) -> int:

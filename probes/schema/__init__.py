@@ -28,6 +28,9 @@ from probes.schema.columns.network import NETWORK_COLUMNS as NETWORK_COLUMNS
 from probes.schema.columns.recorded import is_recorded as is_recorded
 from probes.schema.columns.recorded import unified as unified
 from probes.schema.columns.recorded import unrecorded as unrecorded
+from probes.schema.columns.units import ATTENTION_COLUMNS as ATTENTION_COLUMNS
+from probes.schema.columns.units import ROUTER_COLUMNS as ROUTER_COLUMNS
+from probes.schema.columns.units import UNIT_COLUMNS as UNIT_COLUMNS
 from probes.schema.file_names import check_portable as check_portable
 from probes.schema.file_names import part_name as part_name
 from probes.schema.file_names import part_range as part_range
@@ -52,9 +55,10 @@ HISTOGRAMS = "histograms"
 SPECTRA = "spectra"
 PARAMETERS = "parameters"
 CHANNELS = "channels"
+UNITS = "units"
 STEPS = "steps"
 RUNS = "runs"
-TABLES = (LAYERS, HISTOGRAMS, SPECTRA, PARAMETERS, CHANNELS, STEPS, RUNS)
+TABLES = (LAYERS, HISTOGRAMS, SPECTRA, PARAMETERS, CHANNELS, UNITS, STEPS, RUNS)
 DENSE_TABLES = (LAYERS, PARAMETERS)  # metrics fill their columns; the other tables have columns of their own
 
 WRITERS = "_writers"  # begins with "_": readers of a Parquet folder pass over it
@@ -66,7 +70,7 @@ MAX_SEGMENT_BYTES = 256 << 20  # a reader holds a segment in memory; a writer en
 RUN, STEP, EPOCH = "run", "step", "epoch"
 LAYER, LAYER_INDEX, LAYER_TYPE = "layer", "layer_index", "layer_type"
 PARAMETER, PARAMETER_INDEX = "parameter", "parameter_index"
-CHANNEL = "channel"
+CHANNEL, UNIT = "channel", "unit"
 FEEDS = "feeds_nonlinearity"
 TENSOR, VIEW, SPLIT = "tensor", "view", "split"
 TRAIN = "train"  # the split of the training steps themselves
@@ -98,6 +102,13 @@ KEYS: dict[str, tuple[Column, ...]] = {
         Column(PARAMETER_INDEX, "1", "position among the model's parameters, from 0", type=pa.int32()),
     ),
     CHANNELS: (*LAYER_KEYS, Column(CHANNEL, "1", "position among the channels, from 0", type=pa.int32())),
+    UNITS: (
+        *STEP_KEYS,
+        Column(LAYER, "", "dotted name of the module that attends or routes, which may hold layers", type=_WORD),
+        Column(LAYER_INDEX, "1", "depth order: position of the module's first observed layer", type=pa.int16()),
+        Column(LAYER_TYPE, "", "class name of the module", type=_WORD),
+        Column(UNIT, "1", "position among the heads, or among the experts, from 0", type=pa.int32()),
+    ),
     STEPS: (*STEP_KEYS, Column(SPLIT, "", "train, test, or what log(split=...) named", type=_WORD)),
     RUNS: (),
 }

@@ -20,6 +20,7 @@ DECLARED = {
         schema.SPECTRA: schema.SPECTRA_COLUMNS,
         schema.PARAMETERS: (),
         schema.CHANNELS: schema.CHANNEL_COLUMNS,
+        schema.UNITS: schema.UNIT_COLUMNS,
         schema.STEPS: schema.STEPS_COLUMNS,
         schema.RUNS: schema.RUNS_COLUMNS,
     }.items()

@@ -297,11 +297,35 @@ def channel_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> 
     }
 
 
+def unit_rows(spec: Synthetic, run: str, norm: str, seed: int, lr: float) -> dict[str, Any]:
+    """Return two heads and three experts of every layer with a weight, as if each attended and routed."""
+    named = [(i, n, k) for i, (n, k) in enumerate(layer_list(spec.model, norm)) if k not in NORM_LAYER.values()]
+    records = spec.stop_after.get(run, spec.records)
+    rows = [(r, i, n, k, unit) for r in range(records) for i, n, k in named for unit in range(5)]
+    t = np.array([(1 + r / max(spec.records - 1, 1)) * (1 + i + unit) for r, i, _, _, unit in rows])
+    value = np.where(np.array([r for r, *_ in rows]) >= spec.nan_from.get(run, records), np.nan, t)
+    heads = np.array([unit < 2 for *_, unit in rows])
+    of_heads = {column.name for column in schema.ATTENTION_COLUMNS}
+    return {
+        schema.STEP: pa.array([r * spec.every for r, *_ in rows], pa.int64()),
+        schema.EPOCH: pa.array([0] * len(rows), pa.int32()),
+        schema.LAYER: words([n for _, _, n, _, _ in rows]),
+        schema.LAYER_INDEX: pa.array([i for _, i, _, _, _ in rows], pa.int16()),
+        schema.LAYER_TYPE: words([k for _, _, _, k, _ in rows]),
+        schema.UNIT: pa.array([unit if unit < 2 else unit - 2 for *_, unit in rows], pa.int32()),
+        **{
+            column.name: pa.array(value.astype(np.float32), mask=heads ^ (column.name in of_heads))
+            for column in schema.UNIT_COLUMNS
+        },
+    }
+
+
 TABLES: dict[str, tuple[Callable[..., dict[str, Any]], Sequence[Column]]] = {
     schema.LAYERS: (layers_rows, LAYERS_COLUMNS),
     schema.HISTOGRAMS: (histogram_rows, schema.HISTOGRAM_COLUMNS),
     schema.SPECTRA: (spectra_rows, schema.SPECTRA_COLUMNS),
     schema.CHANNELS: (channel_rows, schema.CHANNEL_COLUMNS),
+    schema.UNITS: (unit_rows, schema.UNIT_COLUMNS),
     schema.STEPS: (steps_rows, (*schema.STEPS_COLUMNS, *schema.NETWORK_COLUMNS)),
     schema.RUNS: (runs_rows, schema.RUNS_COLUMNS),
 }

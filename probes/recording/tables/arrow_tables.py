@@ -14,11 +14,13 @@ from probes.metrics.flat import batches
 from probes.metrics.histogram import HALF, MANTISSA_BITS, OCTAVE, SLOTS, occupied_bins
 from probes.metrics.metric import Metric
 from probes.metrics.singular_values import PADDING
+from probes.model.containers import Container
 from probes.model.layer import Layer
 from probes.model.parameters import Parameter
 from probes.recording.record import Record
 from probes.recording.tables.channel_rows import channel_batch
 from probes.recording.tables.dense_table import DenseTable, finished
+from probes.recording.tables.unit_rows import unit_batch
 from probes.schema import (
     CHANNELS,
     HISTOGRAM_COLUMNS,
@@ -27,6 +29,7 @@ from probes.schema import (
     PARAMETERS,
     SPECTRA,
     SPECTRA_COLUMNS,
+    UNITS,
     arrow_schema,
 )
 
@@ -37,13 +40,19 @@ class Tables:
     """Turns records into record batches of the store's tables."""
 
     def __init__(
-        self, layers: Sequence[Layer], metrics: Sequence[Metric], parameters: Sequence[Parameter] = ()
+        self,
+        layers: Sequence[Layer],
+        metrics: Sequence[Metric],
+        parameters: Sequence[Parameter] = (),
+        containers: Sequence[Container] = (),
     ) -> None:
         self._names = word_array([layer.name for layer in layers])
         kinds = list(dict.fromkeys(layer.kind for layer in layers))  # each once, as pandas wants categories
         self._kinds = word_array(kinds)
         self._kind_of = np.array([kinds.index(layer.kind) for layer in layers], dtype=np.int32)
         self._parameters = word_array([parameter.name for parameter in parameters])
+        self._containers = containers
+        self._container_names = word_array([each.name for each in containers])
         self._metrics = {metric.name: place for place, metric in enumerate(metrics)}
         self._dense = {
             LAYERS: DenseTable(LAYERS, metrics, len(layers), self._keys),
@@ -59,6 +68,7 @@ class Tables:
             *((name, table.batch(records)) for name, table in self._dense.items()),
             (SPECTRA, self._spectra(records)),
             (CHANNELS, channel_batch(_of_table(CHANNELS, records), partial(self._keys, records))),
+            (UNITS, unit_batch(_of_table(UNITS, records), partial(self._container_keys, records))),
         ]
         yield from ((table, batch) for table, batch in parts if batch is not None and batch.num_rows)
         found = _of_table(HISTOGRAMS, records)
@@ -112,6 +122,12 @@ class Tables:
             number_array(layers, pa.int16()),
             pa.DictionaryArray.from_arrays(number_array(self._kind_of[layers], pa.int32()), self._kinds),
         ]
+
+    def _container_keys(self, records: Sequence[Record], rows: np.ndarray, places: np.ndarray) -> list[pa.Array]:
+        kinds = word_array([self._containers[place].kind for place in places]).dictionary_encode()
+        depths = np.array([self._containers[place].depth for place in places])
+        names = pa.DictionaryArray.from_arrays(number_array(places, pa.int32()), self._container_names)
+        return [*_step_keys(records, rows), names, number_array(depths, pa.int16()), kinds]
 
     def _parameter_keys(self, records: Sequence[Record], rows: np.ndarray, parameters: np.ndarray) -> list[pa.Array]:
         index = number_array(parameters, pa.int32())

@@ -251,3 +251,49 @@ def test_gradients_that_are_there_before_the_backward_pass_add_up_unless_one_net
     assert told(both) == [("accumulated gradient", "grave", "a", 2)]
     assert told(table(("a", "Linear", kept(0, 0, 1, 0, 0)), ("b", "Linear", kept(0, 0, 1, 0, 0)))) == []
     assert told(table(("critic.0", "Linear", kept(0, 1, 1, 1)), ("generator.0", "Linear", kept(0, 0, 0, 0)))) == []
+
+
+def heads(*logits: Sequence[float], layers: Sequence[str] = ("0.attn", "1.attn"), every: int = 10) -> pd.DataFrame:
+    """Return table ``units`` of two heads a layer, their logits one series each, in forward order."""
+    parts = []
+    for place, series in enumerate(logits):
+        keys = {"run": "r", "layer": layers[place // 2], "layer_index": place // 2, "unit": place % 2}
+        parts.append(pd.DataFrame({**keys, "step": np.arange(len(series)) * every, "attention_logit_max": series}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_attention_logits_that_grow_are_told_with_layer_and_head() -> None:
+    calm, grown = [2.0, 3.0, 4.0, 5.0], [2.0, 3.0, 60.0, 70.0]
+    table = heads(calm, calm, calm, grown)
+    (row,) = findings_in(NO_STEPS, NO_STEPS, units=table).to_dict("records")
+    assert (row["kind"], row["severity"], row["layer"], row["from_step"]) == (
+        "attention logits",
+        "warning",
+        "1.attn",
+        20,
+    )
+    assert (row["value"], row["layers"]) == (60.0, 1)
+    assert "head 1 have grown to 60" in row["message"]
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        [2.0, 3.0, 60.0, 5.0],  # once
+        [60.0, 70.0, 80.0, 90.0],  # from the start: another scale
+        [2.0, 10.0, 20.0, 40.0],  # below the limit
+        [2.0, np.nan, np.nan, np.nan],
+    ],
+)
+def test_attention_logits_that_are_large_in_another_way_are_no_finding(series: Sequence[float]) -> None:
+    calm = [2.0, 3.0, 4.0, 5.0]
+    assert findings_in(NO_STEPS, NO_STEPS, units=heads(calm, series, calm, calm)).empty
+
+
+def test_a_later_record_does_not_move_the_step_at_which_logits_have_grown() -> None:
+    series = [2.0, 3.0, 60.0, 70.0, 400.0, np.inf]
+    calm = [2.0] * 6
+    whole = heads(calm, series, calm, calm)
+    for last in (40, 50, 60):
+        found = findings_in(NO_STEPS, NO_STEPS, units=whole[whole["step"] < last])
+        assert found["from_step"].tolist() == [20]

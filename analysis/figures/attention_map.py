@@ -1,0 +1,58 @@
+"""The largest attention logit of every attention at every step, or the entropy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.plotting.column_words import axis_label, mathtext, meaning
+from analysis.plotting.figure_spec import FigureSpec, Prepared
+from analysis.plotting.page import PanelText
+from analysis.plotting.panels.heat_maps import draw_heat_maps
+from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
+from analysis.summaries.transforms import over_runs
+from probes.schema import LAYER, LAYER_INDEX, RUN, STEP, UNITS
+
+_LARGEST = {"attention_logit_max", "router_load"}  # of the units of a module; of other columns the mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionMap(FigureSpec):
+    """Attention by step, one panel an arm; of the heads of an attention the largest logit, or the mean entropy.
+
+    Attributes:
+        column: ``attention_logit_max``, ``attention_entropy`` or any other column of table ``units``.
+    """
+
+    column: str = "attention_logit_max"
+    name = "attention_map"
+    title = "Attention over depth and time"
+    reads = UNITS
+
+    def needed(self) -> tuple[str, ...]:
+        """Return the chosen column."""
+        return (self.column,)
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the column over heads and runs, a row for each arm, module and step."""
+        keys = [ARM_ORDER, ARM, NORM, RUN, STEP, LAYER, LAYER_INDEX]
+        # A NaN in one head is one of the module: pandas would pass over it.
+        how = "max" if self.column in _LARGEST else "mean"
+        groups = rows.groupby(keys, observed=True, sort=False)[self.column]
+        of_modules = groups.agg(how).where(groups.count() == groups.size())
+        return over_runs(of_modules.reset_index(), column=self.column)
+
+    def draw(self, figure: Figure, prepared: Prepared) -> None:
+        """Draw one panel per arm, input at the top."""
+        column = prepared.columns[self.column]
+        over = "largest of its units" if self.column in _LARGEST else "mean over its units"
+        words = meaning(column)
+        text = PanelText(
+            f"{self.title}: {axis_label(column)}",
+            f"{words[:1].upper()}{words[1:]}, {over}, input at the top",
+            axis_label(column),
+            formula=mathtext(column),
+        )
+        draw_heat_maps(figure, prepared.table, text)
