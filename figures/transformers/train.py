@@ -4,7 +4,7 @@
     python figures/causes/committed_store.py runs/transformers --store figures/transformers/store
     python figures/redraw.py transformers
 
-Four blocks of width 64 with four heads, the rate 0.02 from the first step on, no warm-up, no clipping. ``qk-norm``
+Four blocks of width 32 with four heads, the rate 0.02 from the first step on, no warm-up, no clipping. ``qk-norm``
 divides queries and keys by their root mean square, and is the only difference.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from probes import Probe
 
 TEXT = Path(__file__).parents[2] / "docs"
-WIDTH, HEADS, BLOCKS, LENGTH, BATCH = 64, 4, 4, 64, 16
+WIDTH, HEADS, BLOCKS, LENGTH, BATCH = 32, 4, 4, 32, 16
 STEPS, EVERY = 300, 10
 
 
