@@ -4,7 +4,7 @@
     python figures/causes/committed_store.py runs/transformers --store figures/transformers/store
     python figures/redraw.py transformers
 
-Four blocks of width 32 with four heads, the rate 0.02 from the first step on, no warm-up, no clipping. ``qk-norm``
+Four blocks of width 32 with four heads, Adam at the rate 0.06 from the first step on, no warm-up, no clipping. ``qk-norm``
 divides queries and keys by their root mean square, and is the only difference.
 """
 
@@ -19,7 +19,7 @@ from probes import Probe
 
 TEXT = Path(__file__).parents[2] / "docs"
 WIDTH, HEADS, BLOCKS, LENGTH, BATCH = 32, 4, 4, 32, 16
-STEPS, EVERY = 300, 10
+STEPS, EVERY = 1000, 20
 
 
 class Attention(nn.Module):
@@ -82,9 +82,9 @@ def train(store: Path, run: str, *, qk_norm: bool, rate: float, steps: int) -> N
     torch.manual_seed(0)
     text, count = characters()
     model = Transformer(count, qk_norm=qk_norm)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95))
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     config = {"model": "transformer", "data": "docs", "norm": "QK-norm" if qk_norm else "none", "lr": rate, "seed": 0}
-    every = {"transformers": EVERY, "optimizer": EVERY, "updates": EVERY, "gradients": EVERY, "activations": EVERY}
+    every = {"transformers": EVERY, "activation_moments": EVERY, "updates": EVERY, "optimizer": 10 * EVERY}
     generator = torch.Generator().manual_seed(1)
     with Probe(model, optimizer, store=store, run=run, every=every, metrics=list(every), config=config) as probe:
         for _ in range(steps):
@@ -101,7 +101,7 @@ def main() -> None:
     """Train both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
-    parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument("--lr", type=float, default=0.06)
     parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -39,6 +39,8 @@ def repeated(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = with_blocks(table)
     rows = rows[rows[BLOCK] != ""]
+    if rows.empty:
+        return rows
     lists = rows[BLOCK].str.rpartition(".")[0]
     layers = rows.assign(_list=lists).groupby("_list", observed=True)[[BLOCK, LAYER]].nunique()
     several = layers[layers[BLOCK] > 1]
