@@ -117,9 +117,7 @@ class StepCycle:
             passes=self._passes,
             evaluation=evaluation,
         )
-        self._calls = FunctionCalls(
-            selection, plan.metrics, ranks=ranks, gaps=gaps, report=self._fail, evaluation=evaluation
-        )
+        self._calls = FunctionCalls(selection, plan.metrics, self._fail, ranks=ranks, gaps=gaps, evaluation=evaluation)
         self._gradients = GradientHooks(parameters, ranks=ranks, report=self._fail)
         self._optimizer_steps = OptimizerSteps(
             self._stepping,

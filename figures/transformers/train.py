@@ -4,8 +4,8 @@
     python figures/causes/committed_store.py runs/transformers --store figures/transformers/store
     python figures/redraw.py transformers
 
-Four blocks of width 32 with four heads, Adam at the rate 0.06 from the first step on, no warm-up, no clipping. ``qk-norm``
-divides queries and keys by their root mean square, and is the only difference.
+Four blocks of width 32 with four heads, Adam at the rate 0.06 from the first step on, no warm-up, no clipping.
+``qk-norm`` divides queries and keys by their root mean square, and is the only difference.
 """
 
 import argparse

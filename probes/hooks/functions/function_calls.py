@@ -44,10 +44,10 @@ class FunctionCalls:
         self,
         selection: Selection,
         metrics: Sequence[Metric],
+        report: Callable[[str, Exception], None],
         *,
         ranks: Ranks,
         gaps: Gaps,
-        report: Callable[[str, Exception], None],
         evaluation: bool,
     ) -> None:
         """Attach the hooks, where a metric reads the calls.
@@ -55,9 +55,9 @@ class FunctionCalls:
         Args:
             selection: The model; calls are told of its containers.
             metrics: All metrics.
+            report: Called with a description and the exception when something fails; training goes on.
             ranks: The ranks that record together.
             gaps: Told of compiled parts.
-            report: Called with a description and the exception when something fails; training goes on.
             evaluation: Count passes in eval mode or under no_grad as well.
         """
         self._root, self._gaps, self._report, self._evaluation = selection.root, gaps, report, evaluation

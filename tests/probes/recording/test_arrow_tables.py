@@ -31,7 +31,7 @@ def result(name, indices, values):
 
 def test_not_measured_is_null_and_a_measured_nan_is_nan():
     records = [Record(4, None, [result("bias_moments", [0, 1], [[1.0, np.nan], [2.0, 3.0]])])]
-    records.append(Record(5, 2, [result("update", [1], [[0.5], [0.25]])]))
+    records.append(Record(5, 2, [result("update", [1], [[0.5], [0.25], [0.1]])]))
     found = batch("layers", records, "bias_moments", "update")
     assert found.column("step").to_pylist() == [4, 4, 5]
     assert found.column("epoch").to_pylist() == [None, None, 2]
@@ -43,7 +43,7 @@ def test_not_measured_is_null_and_a_measured_nan_is_nan():
 
 
 def test_columns_carry_unit_formula_and_tensor():
-    found = batch("layers", [Record(0, None, [result("update", [0], [[0.5], [0.25]])])], "update").schema
+    found = batch("layers", [Record(0, None, [result("update", [0], [[0.5], [0.25], [0.1]])])], "update").schema
     described = found.field("update_angle").metadata
     assert described[b"unit"] == b"rad"
     assert described[b"formula"]
