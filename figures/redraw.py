@@ -94,7 +94,12 @@ FOLDERS = {
         ("learning_rates",),
     ),
     "weight_norm": Folder([*CNN3_ONE, "cnn3-mnist-wn-lr0.001-s0"], ("singular_values", "spectrum")),
-    "transformers": Folder([], ("attention_map", "residual_map", "block_map"), store="transformers/store"),
+    "transformers": Folder(
+        [],
+        ("attention_map", "residual_map", "block_map"),
+        {"block_map": {"column": "activation_rms"}},
+        store="transformers/store",
+    ),
     "gan": Folder([], ("gan_*",), store="gan/store"),
     "gan/critic": Folder([], ("singular_values", "mean_drift"), store="gan/store", layers="critic.*conv"),
     "gan/critic/drift": Folder([], ("drift_map",), store="gan/store", layers="critic.*"),

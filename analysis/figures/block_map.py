@@ -64,6 +64,8 @@ class BlockMap(FigureSpec):
                 values,
                 ax=axes,
                 norm=colors,
+                vmin=0,
+                vmax=1,  # the norm has the limits; without these, seaborn looks for them even where all is NaN
                 cmap=colormap,
                 cbar=False,
                 xticklabels=[part or "layer" for part in parts] if few else False,
