@@ -20,7 +20,8 @@ def router_part(
 ) -> ExpertSums | None:
     """Return the sums of a router's call; None of any other function, and of a choice that is none of experts.
 
-    A router is a module with a matrix that has a row for each of the scores.
+    A router is a module that has, or whose child has, a matrix with a row for each of the scores. A loss that the model
+    computes from all routers' scores is no router.
 
     Raises:
         ValueError: The tensors are sharded.
@@ -33,6 +34,7 @@ def router_part(
         return None
     check(scores)
     experts = scores.shape[-1]
-    if not any(parameter.ndim == 2 and len(parameter) == experts for parameter in module.parameters()):
+    near = [each for part in (module, *module.children()) for each in part._parameters.values() if each is not None]
+    if not any(parameter.ndim == 2 and len(parameter) == experts for parameter in near):
         return None
     return expert_sums(scores.detach().reshape(-1, experts), result[1].reshape(-1, result[1].shape[-1]))
