@@ -93,7 +93,9 @@ def figure_table() -> str:
     """Return a row a figure: its name, its title and the number of the published figure."""
     from analysis.figures import FIGURES
 
-    rows = [f"| {figure_link(name)} | {spec.title} | `{spec.reads}` | {spec.paper} |\n" for name, spec in FIGURES.items()]
+    rows = [
+        f"| {figure_link(name)} | {spec.title} | `{spec.reads}` | {spec.paper} |\n" for name, spec in FIGURES.items()
+    ]
     return "| figure | shows | reads table | in the paper |\n|---|---|---|---|\n" + "".join(rows)
 
 
@@ -112,7 +114,9 @@ def figure_gallery() -> str:
     from analysis.figures import FIGURES
 
     shown = [(name, spec) for name, spec in FIGURES.items() if picture(name)]
-    return "\n".join(f"### {name}\n\n{spec.title}.\n\n![{spec.title}](../figures/{picture(name)})\n" for name, spec in shown)
+    return "\n".join(
+        f"### {name}\n\n{spec.title}.\n\n![{spec.title}](../figures/{picture(name)})\n" for name, spec in shown
+    )
 
 
 def command_reference() -> str:
@@ -146,7 +150,7 @@ def _commands() -> dict:
     return typer.main.get_command(make_app()).commands
 
 
-def _command(name: str, command) -> str:  # noqa: ANN001 - of a class that typer does not promise
+def _command(name: str, command) -> str:
     text, example = re.fullmatch(r"(.*?)\s*Example: `(.*)`", command.help, re.DOTALL).groups()
     panels: dict[str, list] = {}
     for parameter in command.params:
@@ -170,7 +174,7 @@ def _options(panel: str, parameters: list) -> str:
     return f"| {head} | |\n|---|---|\n" + "".join(rows)
 
 
-def _default(parameter) -> str:  # noqa: ANN001
+def _default(parameter) -> str:
     value = parameter.default
     if value is None or value is False or value == "" or callable(value) or "Default:" in (parameter.help or ""):
         return ""
@@ -214,7 +218,8 @@ def brought_up_to_date(page: str, text: str) -> str:
     for name, (place, made) in PARTS.items():
         if place == page:
             assert len(marked(name).findall(text)) == 1, f"docs/{page} must hold the marks of {name!r} once"
-            text = marked(name).sub(lambda _, part=made(): part, text)
+            start, end = marked(name).search(text).span()
+            text = text[:start] + made() + text[end:]
     return text
 
 

@@ -1,7 +1,7 @@
 """Lets the site show pages and pictures that stand outside of ``docs/``, without copies. A hook of MkDocs.
 
 Pages link to files by their place in the repository, ``../figures/cnn3/accuracy.png``, so that the links work there too.
-A link to a file that the site does not have becomes one into the repository, if mkdocs.yml says where it is, else text.
+A link to a file that the site lacks leads into the repository, if mkdocs.yml names one, and is text otherwise.
 """
 
 from __future__ import annotations
