@@ -1,6 +1,6 @@
 """Lets the site show pages and pictures that stand outside of ``docs/``, without copies. A hook of MkDocs.
 
-Pages link to files by their place in the repository, ``../figures/cnn3/accuracy.png``, so that the links work there too.
+Pages link to files by their place in the repository, such as ``../figures/cnn3/accuracy.png``.
 A link to a file that the site lacks leads into the repository, if mkdocs.yml names one, and is text otherwise.
 """
 
