@@ -31,7 +31,7 @@ log = logging.getLogger("meandrift")
 class Probe(probes.Probe):
     """:class:`probes.Probe`, with all its arguments, and findings and figures of the run that it records.
 
-    Example:
+    Examples:
         >>> with md.Probe(model, optimizer, run="first", warn=True) as probe:  # doctest: +SKIP
         ...     train()
         >>> probe.findings()  # doctest: +SKIP

@@ -77,7 +77,7 @@ def metric(*, reads: str, columns: Sequence[Column], group: str = "user") -> Cal
         columns: The columns it fills, each with unit and formula.
         group: A name under which schedules find it.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from probes.metrics import metric
         >>> from probes.schema import Column
