@@ -93,9 +93,7 @@ def figure_table() -> str:
     """Return a row a figure: its name, its title and the number of the published figure."""
     from analysis.figures import FIGURES
 
-    rows = [
-        f"| {figure_link(name)} | {spec.title} | `{spec.reads}` | {spec.paper} |\n" for name, spec in FIGURES.items()
-    ]
+    rows = [f"| {figure_link(name)} | {spec.title} | {spec.reads} | {spec.paper} |\n" for name, spec in FIGURES.items()]
     return "| figure | shows | reads table | in the paper |\n|---|---|---|---|\n" + "".join(rows)
 
 
