@@ -26,7 +26,7 @@ from probes.schema import (
     since,
 )
 
-HEAD = ("column", "type", "unit", "definition", "measured on", "since")
+HEAD = ("column", "definition", "measured on", "unit", "type", "since")
 MARKDOWN = str.maketrans({"<": "&lt;", **{character: f"\\{character}" for character in "|*_["}})
 """Characters of formulas that Markdown would take for its own."""
 
@@ -91,8 +91,8 @@ def _rows(table: str, columns: Iterable[Column]) -> str:
 
 def _cells(column: Column, version: int) -> tuple[str, ...]:
     definition = f"{column.formula} ({column.reference})" if column.reference else column.formula
-    words = (column.unit, definition, column.tensor)
-    return (f"`{column.name}`", type_name(column.type), *(word.translate(MARKDOWN) for word in words), str(version))
+    words = (definition, column.tensor, column.unit)
+    return (f"`{column.name}`", *(word.translate(MARKDOWN) for word in words), type_name(column.type), str(version))
 
 
 def type_name(kind: pa.DataType) -> str:
