@@ -19,6 +19,7 @@ PAGES = {
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "examples/README.md": "examples.md",
     "figures/README.md": "paper/claims.md",
     "figures/gan/README.md": "paper/gans.md",
     "figures/causes/README.md": "paper/causes.md",
