@@ -166,7 +166,7 @@ def diff(
     second_store: Annotated[str | None, typer.Option(help="Where the other run is, if in another store.")] = None,
     rtol: Annotated[float, typer.Option(help="Relative difference that counts as none.", min=0.0)] = 0.0,
 ) -> None:
-    """Say where two runs part: the first step and layer, column by column; exit with status 1 if they do.
+    """Print the first step and layer at which two runs differ, column by column. Exit with status 1 if they do.
 
     Example: `meandrift diff before after --store runs`
     """
@@ -228,7 +228,7 @@ def check(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what is wrong in the runs of a store, where, since when and what to try; exit with status 1 if it is grave.
+    """Print the findings of a store: fault, layer, first step and remedy. Exit with status 1 if one is grave.
 
     A name that is no threshold lists them all. Example: `meandrift check runs --json`
     """

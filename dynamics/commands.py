@@ -105,7 +105,7 @@ def sweep(
     data_dir: DataDir = Path("data"),
     download: Download = False,
 ) -> None:
-    """Train every combination of the values given: each option takes several, commas between.
+    """Train every combination of the given values. An option takes several, separated by commas.
 
     Runs are named after what tells them apart. Run again, it trains what is missing and goes on with what has stopped.
     With --plan the arms and seeds are those of a file, options given go before its settings, and an estimate of the

@@ -29,9 +29,9 @@ log = logging.getLogger("meandrift")
 
 
 class Probe(probes.Probe):
-    """:class:`probes.Probe`, with all its arguments, and findings and figures of the run that it records.
+    """:class:`probes.Probe` with findings and figures of its run.
 
-    Example:
+    Examples:
         >>> with md.Probe(model, optimizer, run="first", warn=True) as probe:  # doctest: +SKIP
         ...     train()
         >>> probe.findings()  # doctest: +SKIP

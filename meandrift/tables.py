@@ -91,10 +91,35 @@ def no_findings() -> FindingsTable:
 def findings(
     store: AnyStore, *, runs: Patterns = None, thresholds: _findings.Thresholds | None = None
 ) -> FindingsTable:
-    """Return :func:`analysis.findings.findings`, a row for each run, kind and severity, the gravest first."""
+    """Return the findings of a store, a row for each run, kind and severity, the gravest first.
+
+    The columns are those of :func:`analysis.findings.findings`. At a prompt and in a notebook, the table is shown as
+    paragraphs with cause and remedy.
+
+    Args:
+        store: The store's folder or URL, or an open Store.
+        runs: Run ids or shell patterns; None takes all runs.
+        thresholds: Levels from which on a value is a finding; None takes the defaults.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: No run of the store matches.
+    """
     return FindingsTable(_findings.findings(store, runs=runs, thresholds=thresholds))
 
 
 def runs(store: AnyStore, *, runs: Patterns = None) -> RunsTable:
-    """Return :func:`analysis.runs`, one row a run, with a column for each setting."""
+    """Return one row a run: status, last step, device, versions, and a column for each setting.
+
+    The columns are those of :func:`analysis.runs`. At a prompt and in a notebook, the table is shown with the settings
+    in which the runs differ.
+
+    Args:
+        store: The store's folder or URL, or an open Store.
+        runs: Run ids or shell patterns; None takes all runs.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: The store is empty, or no run matches.
+    """
     return RunsTable(run_table.runs(store, runs=runs))

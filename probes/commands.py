@@ -56,7 +56,7 @@ def runs(
     tag: Annotated[list[str] | None, typer.Option(help="Only runs with this tag, or pattern. Repeatable.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the runs of a store, those of killed writers with the rows that they left in their logs.
+    """List the runs of a store, with the rows that killed writers left in their logs.
 
     Example: `meandrift runs runs`
     """
@@ -121,7 +121,7 @@ def recover(
     store: Store = "runs",
     force: Force = False,
 ) -> None:
-    """Bring what dead writers left in their logs into the tables. Live writers are left alone.
+    """Bring the rows that dead writers left in their logs into the tables. Live writers are left alone.
 
     Example: `meandrift recover --store runs`
     """
@@ -214,7 +214,7 @@ def tag_runs(
     remove: Annotated[list[str] | None, typer.Option(help="Tag to take away. Repeatable.")] = None,
     store: Store = "runs",
 ) -> None:
-    """Tag finished runs with words, by which `--runs tag:WORD` and every other choice of runs finds them.
+    """Tag finished runs with words. `--runs tag:WORD` and every other choice of runs then finds them.
 
     Example: `meandrift tag bn-s0 sn-s0 --add baseline --store runs`
     """
@@ -233,7 +233,7 @@ def verify(
     store: Store = "runs",
     as_json: Json = False,
 ) -> None:
-    """Read every file and check it; name the bad ones and exit with status 1 if there are any.
+    """Read and check every file, name the bad ones, and exit with status 1 if there are any.
 
     Example: `meandrift verify --store runs`
     """

@@ -57,7 +57,7 @@ class Probe(Switchable, RunContext):
         run: The run's id in the store.
         bytes_per_1000_steps: What it will write, about; None where a schedule is a function of the user's own.
 
-    Example:
+    Examples:
         >>> with Probe(model, optimizer, store="runs", run="bn-s0", every=50) as probe:  # doctest: +SKIP
         ...     for x, y in batches:
         ...         loss = loss_function(model(x), y)

@@ -41,14 +41,13 @@ def diff(
     rtol: float = 0.0,
     tables: Sequence[str] = TABLES,
 ) -> pd.DataFrame:
-    """Return where two runs part: one row for each column that differs, the earliest step first.
+    """Return where two runs differ first: one row for each column that differs, the earliest step first.
 
-    For a refactoring that is to change no bit, two seeds, two machines, two versions of torch. Rows are matched by
-    step and layer (or parameter, or split), whatever order they were recorded in. Columns of the result: ``step`` and
-    ``name`` (the layer) of the first differing row, with ``table`` and ``column``; the values ``first`` and ``second``
-    there, None where it was not measured; ``change``, ``|a - b| / max(|a|, |b|)``; ``rows`` that differ ``of`` those
-    compared. A row that only one of the runs has stands under the column ``(row)``. Wall-clock ``seconds`` are left
-    out. Two equal runs give an empty table.
+    Rows are matched by step and layer (or parameter, or split), in whatever order they were recorded. Columns of the
+    result: ``step`` and ``name`` (the layer) of the first differing row, with ``table`` and ``column``; the values
+    ``first`` and ``second`` there, None where it was not measured; ``change``, ``|a - b| / max(|a|, |b|)``; ``rows``
+    that differ ``of`` those compared. A row that only one of the runs has stands under the column ``(row)``. Wall-clock
+    ``seconds`` are left out. Two equal runs give an empty table.
 
     Args:
         first: Id of a run.

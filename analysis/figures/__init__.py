@@ -1,6 +1,6 @@
 """One file a figure. A new figure is a file here, a line in ``_ALL`` and a test.
 
-Then ``python tests/test_readme.py --write`` puts it into the README, and
+Then ``python docs/generated.py --write`` puts it into the docs, and
 ``python tests/analysis/test_recorded_store.py --write`` keeps the hash of the table that it prepares.
 """
 

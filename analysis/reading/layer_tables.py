@@ -12,13 +12,13 @@ def top_layers(layers: pd.DataFrame, column: str, *, most: int = 10, smallest: b
     """Return the layers of each run with the largest last values of a column, the largest first.
 
     Columns: ``run``, ``layer``, ``layer_index``, ``step`` of the last record at which it was measured, and the column.
-    Rows in which it is null or NaN are passed over.
+    Rows in which it is null or NaN are ignored.
 
     Args:
         layers: :func:`analysis.layers`, or any rows of it.
         column: A column of it.
         most: Number of layers of each run.
-        smallest: Take the smallest values in place of the largest.
+        smallest: Take the smallest values instead of the largest.
 
     Raises:
         ValueError: There is no such column.
@@ -38,7 +38,7 @@ def top_layers(layers: pd.DataFrame, column: str, *, most: int = 10, smallest: b
 
 
 def join(layers: pd.DataFrame, steps: pd.DataFrame, *, split: str = TRAIN) -> pd.DataFrame:
-    """Return each row of table ``layers`` with what was logged at its step: loss, accuracy, learning rate, ...
+    """Return each row of table ``layers`` with the numbers logged at its step: loss, accuracy, learning rate, ...
 
     A row whose step was not logged has nulls there; no row of ``layers`` is lost or repeated. A column that both tables
     have ends in ``_logged`` where it comes from ``steps``.

@@ -23,8 +23,8 @@ def runs(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
 
     A nested configuration gives dotted columns (``optimizer.momentum``). A key that some runs lack is null there. A key
     named like one of the table's own columns becomes ``config_<key>``. A list is its JSON text, ``[0.9, 0.999]``, which
-    can be grouped by and compared. A run that has rows in other tables only has nulls.
-    What is no JSON in a run's row is null, with a warning that names the run.
+    can be grouped by and compared. A run without a row in table ``runs`` has nulls.
+    A text of a run's row that is not JSON is null, with a warning that names the run.
 
     Raises:
         FileNotFoundError: There is no such folder.

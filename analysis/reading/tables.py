@@ -104,9 +104,9 @@ def channels(
     layers: Patterns = None,
     steps: Steps = None,
 ) -> pd.DataFrame:
-    """Return what each nonlinearity sees of the probe batch, a row per (run, step, layer, channel).
+    """Return the input of each nonlinearity on the probe batch, a row per (run, step, layer, channel).
 
-    Arguments as :func:`layers`. A store without this table is refused: only a Probe with ``probe_batch`` makes it.
+    Arguments as :func:`layers`. A store without this table is an error: only a Probe with ``probe_batch`` writes it.
     """
     return load(store, schema.CHANNELS, columns=columns, runs=runs, layers=layers, steps=steps)
 

@@ -8,7 +8,7 @@ and ``tests/dynamics/norms/test_norms.py`` runs its contract on it. Its name sta
 - ``analysis/summaries/norm_names.py``, its name and place in figures and tables,
 - ``analysis/plotting/style.py``, its colour and line,
 - ``tests/dynamics/norms/test_norms.py``, the list of the registry,
-- ``README.md``: ``python tests/test_readme.py`` prints the file tree and the help.
+- ``docs/guides/norms.md``, a row of the table; then ``python docs/generated.py --write``.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class MeandriftCallback(OpensProbe, Callback):
     ``training_step`` returned as ``loss``. A Trainer that goes on from a checkpoint (``ckpt_path=``) supersedes the
     rows from its step on.
 
-    Example:
+    Examples:
         >>> trainer = pl.Trainer(callbacks=[MeandriftCallback(every=100)])  # doctest: +SKIP
     """
 

@@ -21,7 +21,7 @@ class MeandriftCallback(OpensProbe, TrainerCallback):
     that goes on from a checkpoint (``resume_from_checkpoint=``) supersedes the rows from its step on. A training that
     ends by an exception is closed as "failed" when the process ends.
 
-    Example:
+    Examples:
         >>> trainer = Trainer(model, args, callbacks=[MeandriftCallback(every=100)])  # doctest: +SKIP
     """
 

@@ -1,6 +1,6 @@
 """The metrics. A new one is a file here, a line in ``METRICS`` and a test.
 
-Then ``python tests/test_readme.py --write`` puts its file and its columns into the README.
+Then ``python docs/generated.py --write`` puts its file and its columns into the docs.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Metric:
 
 
 def metric(*, reads: str, columns: Sequence[Column], group: str = "user") -> Callable[[Compute], Metric]:
-    """Make a metric of one's own from a function, to be given to ``Probe(..., metrics=[...])``.
+    """Make a metric from a function, for ``Probe(..., metrics=[...])``.
 
     The function takes the list of all tensors of one kind at a step (detached, float32 or wider, one a layer) and
     returns one row for each column: shape ``(columns, layers)``, or ``(layers,)`` for a single column. It must not
@@ -77,7 +77,7 @@ def metric(*, reads: str, columns: Sequence[Column], group: str = "user") -> Cal
         columns: The columns it fills, each with unit and formula.
         group: A name under which schedules find it.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from probes.metrics import metric
         >>> from probes.schema import Column

@@ -37,9 +37,9 @@ LOG_SHARE = 8  # the part of max_bytes that the log may take before it becomes a
 class Recorder:
     """Writes one run's rows to a store.
 
-    What :meth:`write` has returned from survives SIGKILL: it stands in an append-only log until it stands in a part.
-    Rows become visible to readers at a flush, which comes by itself every 10 s, later every 3 % of the run's age.
-    Recording is safe from several threads. A context manager: leaving the block closes the run.
+    Rows survive SIGKILL once :meth:`write` has returned: they are in an append-only log, and later in a finished part.
+    Readers see rows after a flush. The recorder flushes every 10 s, and in long runs every 3 % of the run's age.
+    Several threads may record. The recorder is a context manager: leaving the block closes the run.
 
     Args:
         store: Folder or URL of the store.

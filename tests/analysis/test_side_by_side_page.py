@@ -13,7 +13,7 @@ import pytest
 import analysis
 
 PAGE = Path(__file__).parents[2] / "docs" / "side_by_side.md"
-PROGRAMS = dict(re.findall(r"```python (\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL))
+PROGRAMS = dict(re.findall(r"```python title=\"(\w+)\"\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL))
 
 
 def test_both_faults_are_told_with_layer_and_step(

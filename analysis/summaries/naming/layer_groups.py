@@ -31,10 +31,10 @@ def groups(
 ) -> pd.DataFrame:
     """Return the table of scalars by groups of layers: a row per (run, step, group).
 
-    A group's number follows from those of its layers in which it was measured: of a length (``*_l2_norm``) the length
-    of all together, ``sqrt(sum(x^2))``; of a count the sum; of ``spectral_norm``, ``operator_norm`` and
-    ``condition_number`` the largest; of any other column the mean over layers, each counted once. NaN in one layer is
-    NaN in the group; a number that no layer of the group has is null.
+    The number of a group follows from the layers in which it was measured: ``sqrt(sum(x^2))`` for ``*_l2_norm``; the
+    sum for a count; the largest for ``spectral_norm``, ``operator_norm`` and ``condition_number``; the mean over
+    layers, each counted once, for any other column. NaN in one layer is NaN in the group. A number that was measured in
+    no layer of the group is null.
 
     Args:
         store: The store's folder or URL, or an open Store.

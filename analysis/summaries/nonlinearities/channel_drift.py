@@ -15,27 +15,26 @@ _KEYS = [RUN, STEP, LAYER_INDEX, LAYER, LAYER_TYPE, "nonlinearity"]
 
 
 def channel_drift(table: pd.DataFrame, *, since: int = 0) -> pd.DataFrame:
-    """Return what table ``channels`` says of each layer, a row for each run, step and layer.
+    """Return measures of drift from table ``channels``, a row for each run, step and layer.
 
     With ``mu_c``, ``sigma_c`` and ``b_c`` the columns ``mean``, ``deviation`` and ``shift`` (0 where null),
-    ``sigma^2 = mean_c sigma_c^2`` and ``D(x) = sqrt(mean_c (x_c - x_c(reference))^2) / sigma``, the reference being the
-    layer's first record at or after step ``since``:
+    ``sigma^2 = mean_c sigma_c^2`` and ``D(x) = sqrt(mean_c (x_c - x_c(reference))^2) / sigma``. The reference is the
+    layer's first record at or after step ``since``.
 
     - ``seen_drift``, ``D(mu)``: how far the channel means have moved since the reference, in deviations. Behind batch
       norm or mean-centring most of it is their beta or m, which the network has learned.
-    - ``unlearned_drift``, ``D(mu - b)``: the part of it that no shift of the layer has learned. A shift that moves
-      changes nothing here; a mean that the running statistics do not take away does. Without a norm this is the drift
-      of ``W g``.
-    - ``unlearned_mean``: ``sqrt(mean_c (mu_c - b_c)^2) / sigma``, the mean that nothing has taken away or learned.
+    - ``unlearned_drift``, ``D(mu - b)``: drift without the learned shift of the layer. A mean that the running
+      statistics do not remove changes it, and the shift alone does not. Without a norm this is the drift of ``W g``.
+    - ``unlearned_mean``: ``sqrt(mean_c (mu_c - b_c)^2) / sigma``, the mean itself without the learned shift.
     - ``running_gap``: ``sqrt(mean_c (input_mean - running_mean)^2)`` in deviations of the input: how far the running
       mean is from that of the batch. NaN behind layers without running statistics.
     - ``dead_share``: share of channels with ``maximum <= 0``; NaN if a maximum is.
     - ``positive_share``: mean of ``positive_fraction``.
 
-    Running statistics begin at 0 and take some 50 steps to reach the batches' (momentum 0.1): behind a norm that keeps
-    them the drift from step 0 has this start in it, that from ``since=50`` has not. Records before the reference have
-    no drift (NaN), nor has a layer whose number of channels changes. A constant layer (sigma = 0) that has not moved is
-    NaN, one that has is infinite.
+    Running statistics start at 0 and need about 50 steps to reach those of the batches (momentum 0.1). Behind a norm
+    that keeps them, drift from step 0 includes this start, and drift with ``since=50`` does not. Drift is NaN before
+    the reference, and for a layer whose number of channels changes. For a constant layer (sigma = 0) it is NaN if the
+    mean has not moved, and infinite if it has.
 
     Args:
         table: :func:`analysis.channels`.

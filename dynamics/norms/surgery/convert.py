@@ -25,39 +25,34 @@ KINDS = ("none", "bn", "sn", "msn")
 def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
     """Return the network with another norm: every weight reparametrised, every norm module exchanged.
 
-    ========  =======================  =============================================
-    norm      linear and convolution   in the place of a batch norm
-    ========  =======================  =============================================
-    ``none``  W                        the shift m alone (:class:`ChannelBias`)
-    ``bn``    W                        batch norm
-    ``sn``    W / sigma(W)             the shift m alone
-    ``msn``   W / sigma(W)             ``h - E[h] + m`` (:class:`MeanCentring`)
-    ========  =======================  =============================================
+    | norm | weight of linear layers and convolutions | replacement of a batch norm |
+    |---|---|---|
+    | ``none`` | W | the shift m alone (:class:`ChannelBias`) |
+    | ``bn`` | W | batch norm |
+    | ``sn`` | W / sigma(W) | the shift m alone |
+    | ``msn`` | W / sigma(W) | ``h - E[h] + m`` (:class:`MeanCentring`) |
 
-    m starts from batch norm's shift (its beta); scale and running moments start anew, for they belong to another
-    pre-activation. A batch norm without scale and shift leaves no m. Weights are kept. Networks come from ``convert``,
-    from ``dynamics.models`` or from anyone: the modules are found by their type, wherever they stand.
+    The shift m starts from beta of the batch norm. Scale and running moments start anew, because they belong to another
+    pre-activation. A batch norm without scale and shift leaves no m. Weights are kept. Modules are found by their type,
+    so the network may come from anywhere.
 
-    ==========================================  =========================================================
-    in the network                              what becomes of it
-    ==========================================  =========================================================
-    BatchNorm1d, 2d, 3d; subclasses of them     exchanged
-    a subclass with an activation behind it     exchanged, in a Sequential with what stood behind it
-    (timm's BatchNormAct2d)
-    SyncBatchNorm                               exchanged; ``msn`` takes its means over the same processes
-    LazyBatchNorm                               exchanged once it has channels, else refused
-    a subclass with another forward             refused
-    instance, layer, group and frozen norms     left
-    embeddings                                  left; :func:`spectral_norm` takes them one by one
-    ==========================================  =========================================================
+    | module of the network | result |
+    |---|---|
+    | BatchNorm1d, 2d, 3d and subclasses | exchanged |
+    | a subclass with an activation (timm's BatchNormAct2d) | exchanged, in a Sequential with its activation |
+    | SyncBatchNorm | exchanged; ``msn`` takes its means over the same processes |
+    | LazyBatchNorm | exchanged once it has channels, else refused |
+    | a subclass with another forward | refused |
+    | instance, layer, group and frozen norms | kept |
+    | embeddings | kept; :func:`spectral_norm` takes them one by one |
 
-    Copies go by ``copy.deepcopy``. torch pickles no reparametrised module (``sn``, ``msn``): save the ``state_dict``,
-    or what :func:`fold` returns.
+    Copies are made by ``copy.deepcopy``. torch cannot pickle a reparametrised module (``sn``, ``msn``): save the
+    ``state_dict``, or the network that :func:`fold` returns.
 
     Args:
-        model: Any network; torchvision's, say.
+        model: Any network, for example one of torchvision.
         norm: ``none``, ``bn``, ``sn`` or ``msn``.
-        inplace: Change the model itself; else a copy.
+        inplace: Change the model itself instead of a copy.
 
     Raises:
         ValueError: An unknown norm; nothing to normalise (no linear or convolution layer; for ``msn`` and ``bn``, no

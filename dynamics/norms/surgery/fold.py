@@ -30,7 +30,7 @@ def fold(model: nn.Module) -> nn.Module:
     a Sequential held it nothing is left, elsewhere an ``nn.Identity``. An activation that a batch norm subclass brings
     along (timm's BatchNormAct2d) takes its place. No hook of ours stays.
 
-    A norm that reads something else (the concatenated channels of a DenseNet with batch norm) has no layer to go into.
+    A norm with another input (the concatenated channels of a DenseNet with batch norm) has no layer to be folded into.
     A centring leaves the :class:`ChannelBias` ``m - running mean``; everything else stays as it is. Layers whose
     subclass has another forward, or that hooks run on, take no norm, for their weight may not be what they multiply by.
 

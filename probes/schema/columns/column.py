@@ -9,7 +9,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Column:
-    """One column and the sentence a physicist needs to read it.
+    """One column of a table, with unit, formula and reference.
 
     Attributes:
         name: The column's name, in the field's own words.

@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 def programs(page):
     """Return the named programs of a page."""
-    return dict(re.findall(r"```python (\w+)\n(.*?)```", (DOCS / page).read_text(), re.DOTALL))
+    return dict(re.findall(r"```python title=\"(\w+)\"\n(.*?)```", (DOCS / page).read_text(), re.DOTALL))
 
 
 def run(page, *names):
