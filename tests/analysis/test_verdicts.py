@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+
+import pytest
 
 FIGURES = Path(__file__).parents[2] / "figures"
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"figures_{name}", FIGURES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Return the import of a script of the folder, with the folder on the path, as where Python runs the script."""
+    monkeypatch.syspath_prepend(str(FIGURES))
+    return importlib.import_module
 
 
-def test_every_number_of_the_page_comes_from_the_store() -> None:
+def test_every_number_of_the_page_comes_from_the_store(script: Callable[[str], ModuleType]) -> None:
     written = (FIGURES / "README.md").read_text(encoding="utf-8")
     assert written == script("verdicts").page(), "run `python figures/verdicts.py --write`"
+
+
+def test_pictures_and_page_take_runs_that_are_in_the_store(script: Callable[[str], ModuleType]) -> None:
+    stored = {path.name.removeprefix("run=") for path in (FIGURES / "store" / "runs").iterdir()}
+    folders = script("redraw").FOLDERS
+    assert folders["cnn3"].runs == script("stored_runs").CNN3
+    drawn = {run for folder in folders.values() if folder.store == "store" for run in folder.runs}
+    assert len(drawn) > 20
+    assert drawn <= stored
 
 
 def test_the_page_shows_pictures_that_are_there() -> None:
