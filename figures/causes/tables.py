@@ -170,8 +170,8 @@ class Numbers:
         if scores.empty:
             return self._missing(MEDIATED[0])
         scores = scores[~scores["diverged"]]
-        table = scores.merge(mediators(self.store, runs=scores["run"].to_list()), on="run")
         try:
+            table = scores.merge(mediators(self.store, runs=scores["run"].to_list()), on="run")
             found = regression(table, outcome=EQUAL, mediators=MEDIATORS)
         except ValueError as reason:
             return f"*{NOT_RUN}: {reason}*\n"
