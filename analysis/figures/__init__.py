@@ -9,6 +9,7 @@ from __future__ import annotations
 from analysis.figures.accuracy import Accuracy
 from analysis.figures.accuracy_time import AccuracyTime
 from analysis.figures.channels import Channels
+from analysis.figures.complexity import Complexity
 from analysis.figures.dead_fraction import DeadFraction
 from analysis.figures.drift_by_depth import DriftByDepth
 from analysis.figures.drift_map import DriftMap
@@ -50,6 +51,7 @@ _ALL: tuple[type[FigureSpec], ...] = (
     DeadFraction,
     NormsByLayer,
     Lipschitz,
+    Complexity,
     Landscape,
     GradientMass,
     GradientVariance,
