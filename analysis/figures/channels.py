@@ -23,6 +23,7 @@ from analysis.summaries.nonlinearities.channel_drift import (
     UNLEARNED_MEAN,
     channel_drift,
 )
+from analysis.summaries.subsets import was_measured
 from analysis.summaries.transforms import MEAN, end_together, last_value, over_runs
 from probes.schema import CHANNEL_COLUMNS, CHANNELS, LAYER_INDEX, RUN, STEP
 
@@ -68,12 +69,16 @@ class Channels(FigureSpec):
         """Return the measure over runs, a row for each arm, layer and step; ``layer_index`` is the depth in the arm.
 
         Raises:
-            ValueError: No such measure.
+            ValueError: No such measure, or no layer has it.
         """
         if self.measure not in _WORDS:
             raise ValueError(f"figure {self.name!r}: measure {self.measure!r}; expected one of {', '.join(_WORDS)}")
         arms = rows[[RUN, ARM, ARM_ORDER, NORM]].drop_duplicates()
         since = min(self.since, int(rows[STEP].max()))
+        if self.measure == RUNNING_GAP:
+            rows = rows[was_measured(rows, "running_mean")]  # not every layer keeps one
+        if rows.empty:
+            raise ValueError(f"figure {self.name!r}: no layer of these runs keeps a running mean")
         found = channel_drift(rows.astype({RUN: str}), since=since).merge(arms, on=RUN)
         found = found[found[STEP] >= since]
         place = found.groupby(ARM, observed=True)[LAYER_INDEX].rank(method="dense").astype("int64") - 1
@@ -92,6 +97,6 @@ def _message(table: pd.DataFrame) -> str:
     """Return the largest value of a layer at the end, by arm."""
     last, arms = last_value(table), records(arms_of(table))
     most = last.groupby(ARM, observed=True)[MEAN].max()
-    if len(arms) > MOST_NAMED or not most.notna().all() or not end_together(table):
+    if len(arms) > MOST_NAMED or last[MEAN].isna().any() or not end_together(table):
         return ""
     return f"Most in a layer at the end: {', '.join(f'{arm[ARM]} {most[arm[ARM]]:.2g}' for arm in arms)}. "

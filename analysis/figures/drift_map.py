@@ -86,7 +86,7 @@ def _message(table: pd.DataFrame) -> str:
         return ""
     said = []
     for arm in arms:
-        mine = last.loc[last[ARM] == arm[ARM], MEAN].dropna()
-        if len(mine):
-            said.append(f"{arm[ARM]} {mine.loc[mine.abs().idxmax()]:+.2g}".replace("-", "−"))
+        mine = last.loc[last[ARM] == arm[ARM], MEAN]
+        furthest = f"{mine.loc[mine.abs().idxmax()]:+.2g}".replace("-", "−") if mine.notna().all() else "NaN"
+        said.append(f"{arm[ARM]} {furthest}")
     return f"Furthest layer at the end: {', '.join(said)} deviations. " if said else ""
