@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -43,6 +44,8 @@ _FORMULAS = {
     UNLEARNED_DRIFT: r"the same of $\mu_c-b_c$, $b$: beta, m or bias",
     UNLEARNED_MEAN: r"$(\mathrm{mean}_c\,(\mu_c-b_c)^2)^{1/2}\,/\,\sigma$",
 }
+_DRIFTS = (SEEN_DRIFT, UNLEARNED_DRIFT)
+MEASURE = "measure"
 MOST_NAMED = 4  # arms in the message
 
 
@@ -53,8 +56,9 @@ class Channels(FigureSpec):
     Attributes:
         measure: Of :func:`analysis.channel_drift`: ``unlearned_drift``, ``seen_drift``, ``unlearned_mean``,
             ``running_gap``, ``dead_share`` or ``positive_share``.
-        since: Step from which drift counts: running statistics take some 50 steps to arrive. Shorter runs show their
-            last record alone.
+        since: Step from which drift counts: running statistics take some 50 steps to arrive. Runs with less than two
+            records from there on are drawn from their first, which the message says; of a lone record, which has no
+            drift yet, the means are drawn.
     """
 
     measure: str = UNLEARNED_DRIFT
@@ -68,13 +72,17 @@ class Channels(FigureSpec):
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the measure over runs, a row for each arm, layer and step; ``layer_index`` is the depth in the arm.
 
+        ``measure`` names what is in it.
+
         Raises:
             ValueError: No such measure, or no layer has it.
         """
         if self.measure not in _WORDS:
             raise ValueError(f"figure {self.name!r}: measure {self.measure!r}; expected one of {', '.join(_WORDS)}")
         arms = rows[[RUN, ARM, ARM_ORDER, NORM]].drop_duplicates()
-        since = min(self.since, int(rows[STEP].max()))
+        steps = np.sort(rows[STEP].unique())
+        since = self.since if (steps >= self.since).sum() > 1 else int(steps[0])
+        measure = UNLEARNED_MEAN if len(steps) == 1 and self.measure in _DRIFTS else self.measure
         if self.measure == RUNNING_GAP:
             rows = rows[was_measured(rows, "running_mean")]  # not every layer keeps one
         if rows.empty:
@@ -82,14 +90,19 @@ class Channels(FigureSpec):
         found = channel_drift(rows.astype({RUN: str}), since=since).merge(arms, on=RUN)
         found = found[found[STEP] >= since]
         place = found.groupby(ARM, observed=True)[LAYER_INDEX].rank(method="dense").astype("int64") - 1
-        return over_runs(found.assign(**{LAYER_INDEX: place}), column=self.measure)
+        return over_runs(found.assign(**{LAYER_INDEX: place}), column=measure).assign(**{MEASURE: measure})
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per norm."""
-        words, label = _WORDS[self.measure]
-        note = f"{_message(prepared.table)}{words}; from step {int(prepared.table[STEP].min())} on"
-        formula = _FORMULAS.get(self.measure, "")
-        title = f"{self.title}: {in_words(self.measure)}"
+        measure, first = str(prepared.table[MEASURE].iloc[0]), int(prepared.table[STEP].min())
+        words, label = _WORDS[measure]
+        note = f"{_message(prepared.table)}{words}; from step {first} on"
+        if measure != self.measure:
+            note = f"One record has no drift yet. {words}, at step {first}"
+        elif measure in _DRIFTS and first < self.since:
+            note += ", where running statistics have not settled"
+        formula = _FORMULAS.get(measure, "")
+        title = f"{self.title}: {in_words(measure)}"
         draw_by_norm(figure, by_depth(prepared.table), PanelText(title, note, label, formula=formula), cut=False)
 
 

@@ -86,7 +86,7 @@ def channels(steps: tuple[int, ...], **layer: float) -> pd.DataFrame:
     rows = [(step, "norm", 1, "InterventionalCentring", channel) for step in steps for channel in (0, 1)]
     frame = pd.DataFrame(rows, columns=["step", "layer", "layer_index", "layer_type", "channel"])
     numbers = {"mean": frame["step"].map(moved), "shift": frame["step"].map(m), "deviation": 2.0, "maximum": 1.0}
-    rest = {name: 1.0 for name in ("positive_fraction", "input_mean", "input_deviation", "running_mean")}
+    rest = dict.fromkeys(("positive_fraction", "input_mean", "input_deviation", "running_mean"), 1.0)
     return frame.assign(nonlinearity="leaky_relu", **numbers, **rest).astype({"layer": "category"})
 
 
