@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.drift_map import ACTIVATION, BEHIND_A_NORM, FORMULA, WEIGHT, drifting_rows
+from analysis.figures.drift_map import ACTIVATION, FORMULA, WEIGHT, behind_a_norm, drifting_rows
 from analysis.plotting.axes.nan_marks import mark_nan_share
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import legend_entries, write_title
@@ -84,7 +84,7 @@ class DriftByDepth(FigureSpec):
             _mark_nan(axes, table[table[TENSOR] == tensor])
             axes.set(xlabel="", ylabel="")
         seeds = int(table.groupby(ARM, observed=True)[RUN].nunique().max())
-        note = f"Mean of the last {LAST_RECORDS} records; {BEHIND_A_NORM}"
+        note = f"Mean of the last {LAST_RECORDS} records{behind_a_norm(table)}"
         if table.groupby([RUN, TENSOR], observed=True)[LAYER].nunique().max() > FEW_LAYERS:
             note += "; line: median of the layers in a tenth of the depth, band: 10 % to 90 % of them"
         elif seeds > 1:

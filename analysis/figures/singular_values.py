@@ -66,7 +66,8 @@ class SingularValues(FigureSpec):
         note = " ".join(
             _message(name, table[table[COLUMN] == name]) for name in _VIEWS if (table[COLUMN] == name).any()
         )
-        note = with_choice(with_smoothing(note.strip().rstrip("."), self.smooth), table, of=prepared.of_layers)
+        note = note.strip().rstrip(".") or "By layer: of the " + ", and of the ".join(views)
+        note = with_choice(with_smoothing(note, self.smooth), table, of=prepared.of_layers)
         formula = ";   ".join(mathtext(prepared.columns[name]) for name in _VIEWS if (table[COLUMN] == name).any())
         text = PanelText(self.title, band_note(note, table), "singular value", formula=formula)
         draw_by_view(figure, views, in_depth_order(table), text)

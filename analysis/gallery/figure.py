@@ -135,7 +135,7 @@ def _as_published(spec: FigureSpec, store: Store, runs: list[str], given: dict[s
     names = _convolutions(store, runs)
     if spec.published_convolutions:
         preset["layers"] = published_layers(names, numbers)
-    shown = f"layers {', '.join(map(str, numbers))} as published" if len(names) == CONVOLUTIONS else ""
+    shown = f"paper's layers {', '.join(map(str, numbers))}" if len(names) == CONVOLUTIONS else ""
     return replace(spec, **preset), shown
 
 

@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from analysis import fields, steps
+
 FIGURES = Path(__file__).parents[2] / "figures"
 
 
@@ -38,6 +40,22 @@ def test_the_page_shows_pictures_that_are_there() -> None:
     links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", (FIGURES / "README.md").read_text(encoding="utf-8"))
     assert len(links) > 20
     assert [link for link in links if not (FIGURES / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("store", "lower", "upper"),
+    [
+        ("store", "jacobian_norm", "lipschitz_bound"),
+        ("gan/store", "critic_gradient_between", "critic_lipschitz_bound"),
+    ],
+)
+def test_the_lower_bound_is_at_most_the_upper_at_every_record_of_every_run(store: str, lower: str, upper: str) -> None:
+    if upper not in fields(FIGURES / store, "steps"):
+        pytest.skip(f"{store} was recorded before the bracket was")
+    rows = steps(FIGURES / store, columns=[lower, upper], measured=[lower, upper])
+    assert len(rows) > 20
+    wrong = rows[~(rows[lower] <= rows[upper] * (1 + 1e-5))]
+    assert wrong.empty, wrong
 
 
 def test_every_claim_has_a_verdict_and_a_strength() -> None:
