@@ -64,8 +64,10 @@ class DriftByDepth(FigureSpec):
         steps = common_steps(drifting, what=f"means of the {tensor}s")[-LAST_RECORDS:]
         last = drifting[drifting[STEP].isin(steps)]
         keys = [ARM_ORDER, ARM, NORM, RUN, LAYER]
-        facts = {DRIFT: _mean, LAYER_INDEX: "min", STEP: "max"}
-        table = last.groupby(keys, observed=True).agg(facts).reset_index()
+        groups = last.groupby(keys, observed=True)
+        table = groups.agg({LAYER_INDEX: "min", STEP: "max"})
+        table[DRIFT] = groups[DRIFT].agg(lambda values: values.to_numpy("float64").mean())
+        table = table.reset_index()
         rank = table.groupby(RUN, observed=True)[LAYER_INDEX].rank(method="dense") - 1
         deepest = rank.groupby(table[RUN], observed=True).transform("max")
         table[DEPTH] = (rank / deepest.where(deepest > 0, 1.0)).round(6)
@@ -98,10 +100,6 @@ class DriftByDepth(FigureSpec):
             xlabel="depth, from the first layer (0) to the last (1)",
             ylabel="drift [standard deviations]",
         )
-
-
-def _mean(values: pd.Series) -> float:
-    return float(values.to_numpy("float64").mean())
 
 
 def _unbroken(rows: pd.DataFrame) -> list[pd.DataFrame]:

@@ -116,7 +116,8 @@ def _message(table: pd.DataFrame) -> str:
     if len(arms) > MOST_NAMED:
         return ""
     layers = table.drop_duplicates([ARM, LAYER]).assign(bytes=lambda t: t["bytes_cosine_0.9"] / t["bytes_dense"])
-    medians = layers.groupby(ARM, observed=True)[[SHARE, "bytes"]].agg(lambda values: np.median(values.to_numpy()))
+    groups = layers.groupby(ARM, observed=True)[[SHARE, "bytes"]]
+    medians = groups.median().where(groups.count().eq(groups.size(), axis="index"))  # a NaN is none to pass over
     shares = ", ".join(f"{arm[ARM]} {_percent(medians.loc[arm[ARM], SHARE])}" for arm in arms)
     sent = ", ".join(_percent(medians.loc[arm[ARM], "bytes"]) for arm in arms)
     return f"90 % of the squared length lies in {shares} of the entries; for a cosine of 0.9 send {sent} of the bytes. "

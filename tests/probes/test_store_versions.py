@@ -81,7 +81,6 @@ FULL = Path(__file__).parents[1] / "stores" / "version_1"
 
 OF_LATER_MEASURES = {
     "channels": "has no table 'channels'; it has layers, ",
-    "complexity": "needs spectral_complexity in table 'steps'; it has: ",
     "landscape": "needs loss_along_gradient_min, loss_along_gradient_max in table 'steps'; it has: ",
 }
 """Figures of what version 1 did not measure: what they say is missing."""

@@ -87,7 +87,8 @@ class BatchLines(LayerLines):
             return table
         medians = running_median(chosen, column=column, window=window, by=(RUN, LAYER))
         lines = over_runs(chosen.assign(**{column: medians}), column=column)
-        return lines.assign(**{RAW: table[MEAN], NAN_RUNS: table[NAN_RUNS], "window": window})
+        lines[RAW], lines[NAN_RUNS], lines["window"] = table[MEAN], table[NAN_RUNS], window
+        return lines
 
     def _window(self, rows: pd.DataFrame) -> int:
         if self.median is not None or self.smooth > 1:
