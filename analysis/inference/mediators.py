@@ -13,7 +13,7 @@ from analysis.summaries.layer_choice import is_normalisation
 from analysis.summaries.nonlinearities.channel_drift import SEEN_DRIFT, UNLEARNED_DRIFT, channel_drift
 from analysis.summaries.subsets import was_measured
 from probes import schema
-from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE, RUN, STEP
+from probes.schema import LAYER_INDEX, LAYER_TYPE, RUN, STEP
 
 SCALE, RANK, ANGLE = "log_scale", "log_effective_rank", "log_update_angle"
 MEDIATORS = (SEEN_DRIFT, UNLEARNED_DRIFT, SCALE, RANK, ANGLE)
@@ -22,7 +22,7 @@ SETTLED = 50  # steps after which running statistics have arrived
 _COLUMNS = ("activation_var", "effective_rank", "update_angle")
 
 
-def mediators(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
+def mediators(store: AnyStore, *, runs: Patterns = None, drift: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return a row a run: means over layers and over the records in the last third of its steps.
 
     - ``seen_drift``: drift of the channel means before the nonlinearities, on the probe batch in evaluation mode, in
@@ -40,6 +40,11 @@ def mediators(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
 
     A NaN in a value gives NaN for the run; what no record holds is NaN.
 
+    Args:
+        store: The store.
+        runs: Run ids or shell patterns.
+        drift: ``channel_drift(channels(store), since=50)``, where it was kept in place of table ``channels``.
+
     Raises:
         FileNotFoundError: There is no such store.
         ValueError: A column or table ``channels`` was not recorded, or no run matches.
@@ -54,7 +59,9 @@ def mediators(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     normalised = norms.groupby(late[RUN]).transform("any")
     seen, matrices = late[norms | ~normalised], late[~norms]
     deviation = _measured(seen, "activation_var") ** 0.5
-    drift = _late_drift(load(opened, schema.CHANNELS, runs=runs).astype({RUN: str}), lengths)
+    if drift is None:
+        drift = channel_drift(load(opened, schema.CHANNELS, runs=runs), since=SETTLED)
+    drift = _late_drift(drift.astype({RUN: str}), lengths)
     return pd.DataFrame(
         {
             SEEN_DRIFT: _by_run(drift[SEEN_DRIFT], drift[RUN]),
@@ -71,11 +78,12 @@ def _is_late(table: pd.DataFrame, lengths: pd.Series) -> pd.Series:
     return table[STEP] >= (1 - LATE_SHARE) * table[RUN].map(lengths)
 
 
-def _late_drift(channels: pd.DataFrame, lengths: pd.Series) -> pd.DataFrame:
-    """Return the drift of each layer at the late records behind the one that it counts from."""
-    settled = channel_drift(channels, since=SETTLED).query(f"{STEP} >= {SETTLED}")
-    reference = settled.groupby([RUN, LAYER], observed=True)[STEP].transform("min")
-    return settled[(settled[STEP] > reference) & _is_late(settled, lengths)]
+def _late_drift(drift: pd.DataFrame, lengths: pd.Series) -> pd.DataFrame:
+    """Return the drift of each layer at the late records, but for the one that it counts from: nothing has moved there."""
+    settled = drift[drift[RUN].isin(lengths.index) & (drift[STEP] >= SETTLED)]
+    moved = settled[[SEEN_DRIFT, UNLEARNED_DRIFT]].ne(0).any(axis="columns")
+    at_step = moved.groupby([settled[RUN], settled[STEP]]).transform("any")
+    return settled[at_step & _is_late(settled, lengths)]
 
 
 def _log(value: float) -> float:

@@ -73,10 +73,10 @@ def write_run(store: Path, run: str, *, seed: int, accuracies: dict[int, float],
     frame.loc[frame["step"] == last - 1, "activation_var"] *= layer["scale"] ** 2
     write(store, "layers", run, frame)
     if "unlearned" in layer:
-        write(store, "channels", run, channels((0, 100, last - 1), **layer))
+        write(store, "channels", run, moved_channels((0, 100, last - 1), **layer))
 
 
-def channels(steps: tuple[int, ...], **layer: float) -> pd.DataFrame:
+def moved_channels(steps: tuple[int, ...], **layer: float) -> pd.DataFrame:
     """Return two channels of deviation 2: since step 100 their mean has moved by 2 ``drift``, by 2 ``unlearned`` of it
     without m.
     """
@@ -157,6 +157,15 @@ def test_a_measured_nan_is_not_passed_over_and_a_null_is(known: Path, tmp_path: 
         pq.write_table(pa.concat_tables([rows, later]), path)
         found = mediators(tmp_path / "store", runs="vgg7-msn-s0").iloc[0]
         assert found["log_effective_rank"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_committed_copy_has_the_same_mediators(known: Path, tmp_path: Path) -> None:
+    committed_store.copy_finished(known, tmp_path / "copy")
+    assert not (tmp_path / "copy" / "channels").exists()
+    copied, whole = (tables.Numbers(store)._mediators(["vgg7-msn-s0"]).iloc[0] for store in (tmp_path / "copy", known))
+    assert copied[["seen_drift", "unlearned_drift"]].tolist() == pytest.approx(
+        whole[["seen_drift", "unlearned_drift"]].tolist(), rel=1e-6
+    )
 
 
 def test_a_store_without_the_channels_has_no_drift_and_says_so(known: Path, tmp_path: Path) -> None:
