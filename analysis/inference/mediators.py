@@ -79,7 +79,7 @@ def _is_late(table: pd.DataFrame, lengths: pd.Series) -> pd.Series:
 
 
 def _late_drift(drift: pd.DataFrame, lengths: pd.Series) -> pd.DataFrame:
-    """Return the drift of each layer at the late records, but for the one that it counts from, at which none has moved."""
+    """Return the drift of each layer at the late records but the one that it counts from, at which none has moved."""
     settled = drift[drift[RUN].isin(lengths.index) & (drift[STEP] >= SETTLED)]
     moved = settled[[SEEN_DRIFT, UNLEARNED_DRIFT]].ne(0).any(axis="columns")
     at_step = moved.groupby([settled[RUN], settled[STEP]]).transform("any")
