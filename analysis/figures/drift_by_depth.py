@@ -66,7 +66,8 @@ class DriftByDepth(FigureSpec):
         keys = [ARM_ORDER, ARM, NORM, RUN, LAYER]
         groups = last.groupby(keys, observed=True)
         table = groups.agg({LAYER_INDEX: "min", STEP: "max"})
-        table[DRIFT] = groups[DRIFT].agg(lambda values: values.to_numpy("float64").mean())
+        mean = groups[DRIFT].mean().where(groups[DRIFT].count() == groups.size())  # a NaN is none to pass over
+        table.insert(0, DRIFT, mean)
         table = table.reset_index()
         rank = table.groupby(RUN, observed=True)[LAYER_INDEX].rank(method="dense") - 1
         deepest = rank.groupby(table[RUN], observed=True).transform("max")
