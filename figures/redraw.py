@@ -12,18 +12,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+from stored_runs import CNN3, CNN3_ONE, DENSENET, HERE, RELEASED, VGG7, WEIGHT_NORM, at_all_rates
 
 from analysis.gallery.gallery import write_figures
 
-HERE = Path(__file__).parent
-THREE = ("bn", "sn", "msn")
-CNN3 = [f"cnn3-mnist-{norm}-lr0.001-s{seed}" for norm in THREE for seed in (0, 1, 2)]
-CNN3_ONE = [f"cnn3-mnist-{norm}-lr0.001-s0" for norm in THREE]
-RELEASED = [f"cnn3-mnist-{norm}-released-lr0.001-s0" for norm in THREE]
-VGG7 = [f"vgg7-cifar10-{norm}-lr0.001-s0" for norm in THREE]
-DENSENET = [f"densenet_bc-cifar10-{norm}-lr0.001-s0" for norm in ("bn-released_scope", "sn", "msn")]
+DRIFT_AND_BOUNDS = ("drift_map", "drift_by_depth", "dead_fraction", "lipschitz", "landscape", "channels")
 PAPER = ("gradient_sparsity", "accuracy", "layer_means", "mean_drift", "gradient_histograms", "singular_values")
 
 
@@ -58,8 +53,16 @@ FOLDERS = {
         CNN3,
         (
             *PAPER,
-            *("drift_map", "drift_by_depth", "dead_fraction", "norms_by_layer", "lipschitz", "landscape", "channels"),
-            *("gradient_mass", "gradient_variance", "gradient_norm", "gradient_histogram_map", "singular_value_map"),
+            *DRIFT_AND_BOUNDS,
+            *(
+                "norms_by_layer",
+                "complexity",
+                "gradient_mass",
+                "gradient_variance",
+                "gradient_norm",
+                "gradient_histogram_map",
+                "singular_value_map",
+            ),
             *("spectrum", "update_size", "overview"),
         ),
         formats=("png", "pdf"),
@@ -68,14 +71,14 @@ FOLDERS = {
         VGG7,
         (
             *PAPER,
-            *("drift_map", "drift_by_depth", "dead_fraction", "norms_by_layer", "lipschitz", "landscape", "channels"),
-            *("gradient_mass", "gradient_variance", "overview"),
+            *DRIFT_AND_BOUNDS,
+            *("norms_by_layer", "complexity", "gradient_mass", "gradient_variance", "overview"),
         ),
     ),
     "densenet": Folder(
         DENSENET,
         (
-            *("accuracy", "drift_map", "drift_by_depth", "dead_fraction", "lipschitz", "landscape", "channels"),
+            *("accuracy", *DRIFT_AND_BOUNDS),
             *("gradient_mass", "gradient_variance", "overview"),
         ),
     ),
@@ -86,14 +89,9 @@ FOLDERS = {
             *("norms_by_layer", "singular_values", "spectrum"),
         ),
     ),
-    "learning_rates": Folder(
-        [f"cnn3-mnist-{norm}-lr{rate}-s0" for norm in THREE for rate in ("0.1", "0.001", "0.0001")], ("learning_rates",)
-    ),
-    "released/learning_rates": Folder(
-        [f"cnn3-mnist-{norm}-released-lr{rate}-s0" for norm in THREE for rate in ("0.1", "0.001", "0.0001")],
-        ("learning_rates",),
-    ),
-    "weight_norm": Folder([*CNN3_ONE, "cnn3-mnist-wn-lr0.001-s0"], ("singular_values", "spectrum")),
+    "learning_rates": Folder(at_all_rates(), ("learning_rates",)),
+    "released/learning_rates": Folder(at_all_rates(released=True), ("learning_rates",)),
+    "weight_norm": Folder([*CNN3_ONE, WEIGHT_NORM], ("singular_values", "spectrum")),
     "transformers": Folder([], ("attention_map", "residual_map"), store="transformers/store"),
     "transformers/parts": Folder([], ("block_map",), {"column": "activation_rms"}, store="transformers/store"),
     "gan": Folder([], ("gan_*",), store="gan/store"),

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
+from stored_runs import CNN3, CNN3_ONE, HERE, NETWORKS, RELEASED, STORE, THREE, VGG7, WEIGHT_NORM, at_all_rates
 
 from analysis import histograms, layers
 from analysis.gallery.figure import prepare
@@ -25,21 +25,12 @@ from analysis.summaries.layer_choice import convolutions, readable, weight_layer
 from analysis.summaries.nonlinearities.layers_before import pre_activation_layers
 from analysis.summaries.subsets import at_last_common_step, common_steps
 
-HERE = Path(__file__).parent
-THREE = ("bn", "sn", "msn")
-CNN3 = [f"cnn3-mnist-{norm}-lr0.001-s{seed}" for norm in THREE for seed in (0, 1, 2)]
-CNN3_ONE = [f"cnn3-mnist-{norm}-lr0.001-s0" for norm in THREE]
-RELEASED = [f"cnn3-mnist-{norm}-released-lr0.001-s0" for norm in THREE]
-VGG7 = [f"vgg7-cifar10-{norm}-lr0.001-s0" for norm in THREE]
-DENSENET = [f"densenet_bc-cifar10-{norm}-lr0.001-s0" for norm in ("bn-released_scope", "sn", "msn")]
-RATES = ("0.0001", "0.001", "0.1")
-NETWORKS = {"cnn3": CNN3, "vgg7": VGG7, "densenet": DENSENET}
 LATE = 5  # records averaged where one record is one batch
 
 
 def numbers() -> dict[str, str]:
     """Return every number of the page by name, as it is written there."""
-    store = Store(HERE / "store")
+    store = Store(STORE)
     found = accuracies(store) | learning_rates(store)
     for network, runs in (NETWORKS | {"released": RELEASED}).items():
         parts = [drift(store, runs), gradients(store, runs), spectra(store, runs), dead(store, runs)]
@@ -69,11 +60,7 @@ def accuracies(store: Store) -> dict[str, str]:
     )
     gap = 100 * (tests["bn"] - tests["sn"])
     found["vgg7_gap_first"], found["vgg7_gap_last"] = f"{gap.iloc[0]:.1f}", f"{gap.iloc[-1]:.1f}"
-    wn = (
-        prepare("accuracy", store, runs="cnn3-mnist-wn-lr0.001-s0")
-        .table.drop_duplicates("split")
-        .set_index("split")["best"]
-    )
+    wn = prepare("accuracy", store, runs=WEIGHT_NORM).table.drop_duplicates("split").set_index("split")["best"]
     found["wn_best"] = f"{100 * wn['test']:.2f} %"
     return found
 
@@ -81,9 +68,10 @@ def accuracies(store: Store) -> dict[str, str]:
 def learning_rates(store: Store) -> dict[str, str]:
     """Return the best accuracies at the three rates, by definition and norm."""
     found = {}
-    for name, infix in (("equations", ""), ("scripts", "-released")):
-        runs = [f"cnn3-mnist-{norm}{infix}-lr{rate}-s0" for norm in THREE for rate in RATES]
-        table = prepare("learning_rates", store, runs=runs).table.sort_values("learning_rate")
+    for name, released in (("equations", False), ("scripts", True)):
+        table = prepare("learning_rates", store, runs=at_all_rates(released=released)).table.sort_values(
+            "learning_rate"
+        )
         for norm, mine in table.groupby("norm"):
             found[f"rates_{name}_{norm}"] = ", ".join(f"{100 * value:.2f}" for value in mine["mean"]) + " %"
     return found

@@ -11,6 +11,7 @@ from analysis.figures.accuracy_time import AccuracyTime
 from analysis.figures.attention_map import AttentionMap
 from analysis.figures.block_map import BlockMap
 from analysis.figures.channels import Channels
+from analysis.figures.complexity import Complexity
 from analysis.figures.dead_fraction import DeadFraction
 from analysis.figures.drift_by_depth import DriftByDepth
 from analysis.figures.drift_map import DriftMap
@@ -54,6 +55,7 @@ _ALL: tuple[type[FigureSpec], ...] = (
     DeadFraction,
     NormsByLayer,
     Lipschitz,
+    Complexity,
     Landscape,
     GradientMass,
     GradientVariance,

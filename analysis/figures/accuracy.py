@@ -76,7 +76,8 @@ class Accuracy(FigureSpec):
 def _best(rows: pd.DataFrame) -> pd.DataFrame:
     by_run = rows.groupby([ARM, RUN, SPLIT], observed=True)[COLUMN].max().reset_index()
     arms = by_run.groupby([ARM, SPLIT], observed=True)[COLUMN]
-    return pd.DataFrame({BEST: arms.mean(), BEST_SPREAD: arms.std(ddof=1).fillna(0.0)}).reset_index()
+    mean = arms.agg(lambda best: best.to_numpy().mean())  # a run that is NaN throughout has no best, nor has its arm
+    return pd.DataFrame({BEST: mean, BEST_SPREAD: arms.std(ddof=1).fillna(0.0)}).reset_index()
 
 
 def _in_order(table: pd.DataFrame) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -23,6 +24,7 @@ from analysis.summaries.nonlinearities.channel_drift import (
     UNLEARNED_MEAN,
     channel_drift,
 )
+from analysis.summaries.subsets import was_measured
 from analysis.summaries.transforms import MEAN, end_together, last_value, over_runs
 from probes.schema import CHANNEL_COLUMNS, CHANNELS, LAYER_INDEX, RUN, STEP
 
@@ -42,6 +44,8 @@ _FORMULAS = {
     UNLEARNED_DRIFT: r"the same of $\mu_c-b_c$, $b$: beta, m or bias",
     UNLEARNED_MEAN: r"$(\mathrm{mean}_c\,(\mu_c-b_c)^2)^{1/2}\,/\,\sigma$",
 }
+_DRIFTS = (SEEN_DRIFT, UNLEARNED_DRIFT)
+MEASURE = "measure"
 MOST_NAMED = 4  # arms in the message
 
 
@@ -52,8 +56,9 @@ class Channels(FigureSpec):
     Attributes:
         measure: Of :func:`analysis.channel_drift`: ``unlearned_drift``, ``seen_drift``, ``unlearned_mean``,
             ``running_gap``, ``dead_share`` or ``positive_share``.
-        since: Step from which drift counts: running statistics take some 50 steps to arrive. Shorter runs show their
-            last record alone.
+        since: Step from which drift counts: running statistics take some 50 steps to arrive. Runs with less than two
+            records from there on are drawn from their first, which the message says; of a lone record, which has no
+            drift yet, the means are drawn.
     """
 
     measure: str = UNLEARNED_DRIFT
@@ -67,24 +72,37 @@ class Channels(FigureSpec):
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the measure over runs, a row for each arm, layer and step; ``layer_index`` is the depth in the arm.
 
+        ``measure`` names what is in it.
+
         Raises:
-            ValueError: No such measure.
+            ValueError: No such measure, or no layer has it.
         """
         if self.measure not in _WORDS:
             raise ValueError(f"figure {self.name!r}: measure {self.measure!r}; expected one of {', '.join(_WORDS)}")
         arms = rows[[RUN, ARM, ARM_ORDER, NORM]].drop_duplicates()
-        since = min(self.since, int(rows[STEP].max()))
+        steps = np.sort(rows[STEP].unique())
+        since = self.since if (steps >= self.since).sum() > 1 else int(steps[0])
+        measure = UNLEARNED_MEAN if len(steps) == 1 and self.measure in _DRIFTS else self.measure
+        if self.measure == RUNNING_GAP:
+            rows = rows[was_measured(rows, "running_mean")]  # not every layer keeps one
+        if rows.empty:
+            raise ValueError(f"figure {self.name!r}: no layer of these runs keeps a running mean")
         found = channel_drift(rows.astype({RUN: str}), since=since).merge(arms, on=RUN)
         found = found[found[STEP] >= since]
         place = found.groupby(ARM, observed=True)[LAYER_INDEX].rank(method="dense").astype("int64") - 1
-        return over_runs(found.assign(**{LAYER_INDEX: place}), column=self.measure)
+        return over_runs(found.assign(**{LAYER_INDEX: place}), column=measure).assign(**{MEASURE: measure})
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per norm."""
-        words, label = _WORDS[self.measure]
-        note = f"{_message(prepared.table)}{words}; from step {int(prepared.table[STEP].min())} on"
-        formula = _FORMULAS.get(self.measure, "")
-        title = f"{self.title}: {in_words(self.measure)}"
+        measure, first = str(prepared.table[MEASURE].iloc[0]), int(prepared.table[STEP].min())
+        words, label = _WORDS[measure]
+        note = f"{_message(prepared.table)}{words}; from step {first} on"
+        if measure != self.measure:
+            note = f"One record has no drift yet. {words}, at step {first}"
+        elif measure in _DRIFTS and first < self.since:
+            note += ", where running statistics have not settled"
+        formula = _FORMULAS.get(measure, "")
+        title = f"{self.title}: {in_words(measure)}"
         draw_by_norm(figure, by_depth(prepared.table), PanelText(title, note, label, formula=formula), cut=False)
 
 
@@ -92,6 +110,6 @@ def _message(table: pd.DataFrame) -> str:
     """Return the largest value of a layer at the end, by arm."""
     last, arms = last_value(table), records(arms_of(table))
     most = last.groupby(ARM, observed=True)[MEAN].max()
-    if len(arms) > MOST_NAMED or not most.notna().all() or not end_together(table):
+    if len(arms) > MOST_NAMED or last[MEAN].isna().any() or not end_together(table):
         return ""
     return f"Most in a layer at the end: {', '.join(f'{arm[ARM]} {most[arm[ARM]]:.2g}' for arm in arms)}. "

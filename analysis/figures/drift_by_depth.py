@@ -10,14 +10,15 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.drift_map import ACTIVATION, BEHIND_A_NORM, FORMULA, WEIGHT, drifting_rows
+from analysis.figures.drift_map import ACTIVATION, FORMULA, WEIGHT, behind_a_norm, drifting_rows
+from analysis.plotting.axes.nan_marks import mark_nan_share
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import legend_entries, write_title
 from analysis.plotting.panel_grid import panels
 from analysis.plotting.panels.arm_curves import arm_appearances
-from analysis.plotting.style import Appearance
+from analysis.plotting.style import ALARM, Appearance
 from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
-from analysis.summaries.subsets import common_steps
+from analysis.summaries.subsets import common_steps, was_measured
 from probes.schema import FEEDS, LAYER, LAYER_INDEX, RUN, STEP
 
 TENSOR, DRIFT, DEPTH = "tensor", "drift", "depth"
@@ -44,6 +45,8 @@ class DriftByDepth(FigureSpec):
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return a row for each run, ``tensor`` and layer: mean ``drift`` over the last records, ``depth`` from 0 to 1.
 
+        A NaN in one of the records gives NaN.
+
         Raises:
             ValueError: Nothing was measured, or the runs have no late step in common.
         """
@@ -54,17 +57,18 @@ class DriftByDepth(FigureSpec):
         return pd.concat(found, ignore_index=True)
 
     def _of_tensor(self, rows: pd.DataFrame, tensor: str) -> pd.DataFrame:
-        columns = [f"{tensor}_mean", f"{tensor}_var"]
-        if not set(columns) <= set(rows.columns):
-            return rows.iloc[:0]
-        measured = rows[rows[columns].notna().all(axis="columns")]
+        measured = rows[was_measured(rows, f"{tensor}_mean", f"{tensor}_var")]
         if measured.empty or (tensor == ACTIVATION and not measured[FEEDS].any()):
             return measured.iloc[:0]
         drifting = drifting_rows(measured, tensor=tensor, asked=self.layers, figure=self.name)
         steps = common_steps(drifting, what=f"means of the {tensor}s")[-LAST_RECORDS:]
         last = drifting[drifting[STEP].isin(steps)]
         keys = [ARM_ORDER, ARM, NORM, RUN, LAYER]
-        table = last.groupby(keys, observed=True).agg({DRIFT: "mean", LAYER_INDEX: "min", STEP: "max"}).reset_index()
+        groups = last.groupby(keys, observed=True)
+        table = groups.agg({LAYER_INDEX: "min", STEP: "max"})
+        mean = groups[DRIFT].mean().where(groups[DRIFT].count() == groups.size())  # a NaN is none to pass over
+        table.insert(0, DRIFT, mean)
+        table = table.reset_index()
         rank = table.groupby(RUN, observed=True)[LAYER_INDEX].rank(method="dense") - 1
         deepest = rank.groupby(table[RUN], observed=True).transform("max")
         table[DEPTH] = (rank / deepest.where(deepest > 0, 1.0)).round(6)
@@ -80,9 +84,10 @@ class DriftByDepth(FigureSpec):
             axes.set_title(_TITLES[tensor])
             axes.axhline(0.0, color="#9a9a9a", linewidth=0.7, zorder=1)
             _draw_arms(axes, table[table[TENSOR] == tensor], appearances)
+            _mark_nan(axes, table[table[TENSOR] == tensor])
             axes.set(xlabel="", ylabel="")
         seeds = int(table.groupby(ARM, observed=True)[RUN].nunique().max())
-        note = f"Mean of the last {LAST_RECORDS} records; {BEHIND_A_NORM}"
+        note = f"Mean of the last {LAST_RECORDS} records{behind_a_norm(table)}"
         if table.groupby([RUN, TENSOR], observed=True)[LAYER].nunique().max() > FEW_LAYERS:
             note += "; line: median of the layers in a tenth of the depth, band: 10 % to 90 % of them"
         elif seeds > 1:
@@ -98,15 +103,44 @@ class DriftByDepth(FigureSpec):
         )
 
 
+def _unbroken(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the rows of one arm by stretches of depths at which no run is NaN: no line bridges a layer that is."""
+    finite = rows[DRIFT].map(np.isfinite).groupby(rows[DEPTH]).all()
+    stretch = (~finite).cumsum()
+    whole = rows[rows[DEPTH].map(finite)].astype({DRIFT: float})
+    return [part for _, part in whole.groupby(whole[DEPTH].map(stretch))]
+
+
+def _mark_nan(axes: Axes, rows: pd.DataFrame) -> None:
+    """Cross out the depths at which a layer is NaN, at the foot of the panel, and say in which arms."""
+    broken = rows[~np.isfinite(rows[DRIFT])]
+    axes.scatter(
+        broken[DEPTH],
+        np.zeros(len(broken)),
+        marker="x",
+        color=ALARM,
+        s=18,
+        clip_on=False,
+        zorder=4,
+        transform=axes.get_xaxis_transform(),
+    )
+    arms = broken.sort_values(ARM_ORDER).groupby([ARM_ORDER, ARM], observed=True)
+    named = [f"{arm}: NaN in {own[LAYER].nunique()} of {_layers(rows, arm)} layers" for (_, arm), own in arms]
+    mark_nan_share(axes, named)
+
+
+def _layers(rows: pd.DataFrame, arm: str) -> int:
+    return int(rows.loc[rows[ARM] == arm, LAYER].nunique())
+
+
 def _draw_arms(axes: Axes, rows: pd.DataFrame, appearances: dict[str, Appearance]) -> None:
     few = rows.groupby(RUN, observed=True)[LAYER].nunique().max() <= FEW_LAYERS
     if not few:  # neighbours of different kinds would make a zigzag
         rows = rows.assign(**{DEPTH: (rows[DEPTH] * BINS).clip(upper=BINS - 1).astype(int) / BINS + 0.5 / BINS})
     for arm, (color, dashes, _) in appearances.items():
-        mine = rows[(rows[ARM] == arm) & np.isfinite(rows[DRIFT])]
-        if len(mine):
+        for mine in _unbroken(rows[rows[ARM] == arm]):
             sns.lineplot(
-                mine.astype({DRIFT: float}),
+                mine,
                 x=DEPTH,
                 y=DRIFT,
                 estimator="mean" if few else "median",

@@ -12,15 +12,15 @@ from analysis.plotting.page import PanelText
 from analysis.plotting.panels.heat_maps import draw_heat_maps
 from analysis.reading.selection import Patterns
 from analysis.reading.tables import records
-from analysis.summaries.comparison_arms import ARM, arms_of
+from analysis.summaries.comparison_arms import ARM, NORM, arms_of
 from analysis.summaries.layer_choice import weight_layers
 from analysis.summaries.nonlinearities.layers_before import pre_activation_layers
+from analysis.summaries.norm_names import norm_label
 from analysis.summaries.scaled_drift import scaled_drift
 from analysis.summaries.transforms import MEAN, end_together, last_value, over_runs
 
 ACTIVATION, WEIGHT = "activation", "weight"
 FORMULA = r"$(\mu_t-\mu_0)\,/\,s_t$,   $\mu$ and $s$: mean and standard deviation of the tensor"
-BEHIND_A_NORM = "behind BN and MSN the mean is that of their own β or m"
 MOST_NAMED = 4  # arms in the message
 
 
@@ -40,6 +40,13 @@ def drifting_rows(rows: pd.DataFrame, *, tensor: str, asked: Patterns, figure: s
         raise ValueError(f"figure {figure!r}: tensor {tensor!r}; expected {ACTIVATION!r} or {WEIGHT!r}")
     chosen = pre_activation_layers(rows) if tensor == ACTIVATION else weight_layers(rows, asked)
     return chosen.assign(drift=scaled_drift(chosen, tensor=tensor))
+
+
+def behind_a_norm(table: pd.DataFrame) -> str:
+    """Return that the mean is a norm's own parameter, of the arms of a table of which that holds; else nothing."""
+    norms = {str(norm).removeprefix("released_") for norm in table[NORM].unique()}
+    found = [norm_label(norm) for norm in ("bn", "msn") if norm in norms]
+    return f"; behind {' and '.join(found)} the mean is that of their own β or m" if found else ""
 
 
 def tensor_words(tensor: str) -> str:
@@ -74,7 +81,7 @@ class DriftMap(FigureSpec):
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one heat map per arm."""
         note = f"{_message(prepared.table)}Red: the mean of {tensor_words(self.tensor)} has risen; blue: fallen"
-        note += f"; {BEHIND_A_NORM}" if self.tensor == ACTIVATION else ""
+        note += behind_a_norm(prepared.table) if self.tensor == ACTIVATION else ""
         text = PanelText(self.title, note, "drift [standard deviations]", formula=FORMULA)
         draw_heat_maps(figure, prepared.table, text, own_layers=self.tensor == ACTIVATION, signed=True)
 
@@ -86,7 +93,7 @@ def _message(table: pd.DataFrame) -> str:
         return ""
     said = []
     for arm in arms:
-        mine = last.loc[last[ARM] == arm[ARM], MEAN].dropna()
-        if len(mine):
-            said.append(f"{arm[ARM]} {mine.loc[mine.abs().idxmax()]:+.2g}".replace("-", "−"))
+        mine = last.loc[last[ARM] == arm[ARM], MEAN]
+        furthest = f"{mine.loc[mine.abs().idxmax()]:+.2g}".replace("-", "−") if mine.notna().all() else "NaN"
+        said.append(f"{arm[ARM]} {furthest}")
     return f"Furthest layer at the end: {', '.join(said)} deviations. " if said else ""

@@ -12,6 +12,7 @@ from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import PanelText
 from analysis.plotting.panels.gan_curves import QUANTITY, by_quantity, draw_quantities
 from analysis.plotting.style import GREY
+from analysis.summaries.subsets import was_measured
 from analysis.summaries.transforms import MEAN
 from probes.schema import SPLIT, STEPS
 
@@ -40,11 +41,13 @@ class GanScores(FigureSpec):
             ValueError: No score of generated images was measured in these runs.
         """
         generated, real = (rows[rows[SPLIT] == split] for split in (GENERATED, REAL))
-        scores = [name for name in map(str, rows.columns) if _is_score(name) and generated[name].notna().any()]
+        scores = [name for name in map(str, rows.columns) if _is_score(name) and was_measured(generated, name).any()]
         if not scores:
             raise ValueError("figure 'gan_scores': no score was measured in these runs; train with an extractor")
         parts = [
-            by_quantity(generated[generated[name].notna()], [name]).assign(**{REAL: real[name].mean()})
+            by_quantity(generated[was_measured(generated, name)], [name]).assign(
+                **{REAL: real.loc[was_measured(real, name), name].mean(skipna=False)}
+            )
             for name in sorted(scores)
         ]
         return pd.concat(parts, ignore_index=True)

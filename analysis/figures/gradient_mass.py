@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from analysis.plotting.axes.nan_marks import mark_nan_share
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import legend_entries, write_title
 from analysis.plotting.panel_grid import name_panel, panels
@@ -90,15 +91,23 @@ class GradientMass(FigureSpec):
 
 
 def _draw_layer(axes: Axes, rows: pd.DataFrame, appearances: dict[str, Appearance]) -> None:
+    broken: list[str] = []
     for place, (arm, (color, dashes, _)) in enumerate(appearances.items()):
         mine = rows[rows[ARM] == arm].sort_values(LENGTH)
         width = 1.2 + EXTRA_WIDTH * (len(appearances) - 1 - place) / max(len(appearances) - 1, 1)
+        if mine[ENTRIES].isna().any():
+            broken.append(f"{arm}: NaN")
         axes.plot(mine[ENTRIES], mine[LENGTH], color=color, linestyle=dashes, linewidth=width)
+    mark_nan_share(axes, broken)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         axis.set_ticks([0, 0.5, 1.0])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if np.isfinite(share) else "NaN"
 
 
 def _message(table: pd.DataFrame) -> str:
@@ -107,7 +116,8 @@ def _message(table: pd.DataFrame) -> str:
     if len(arms) > MOST_NAMED:
         return ""
     layers = table.drop_duplicates([ARM, LAYER]).assign(bytes=lambda t: t["bytes_cosine_0.9"] / t["bytes_dense"])
-    medians = layers.groupby(ARM, observed=True)[[SHARE, "bytes"]].median()
-    shares = ", ".join(f"{arm[ARM]} {100 * medians.loc[arm[ARM], SHARE]:.0f} %" for arm in arms)
-    sent = ", ".join(f"{100 * medians.loc[arm[ARM], 'bytes']:.0f} %" for arm in arms)
+    groups = layers.groupby(ARM, observed=True)[[SHARE, "bytes"]]
+    medians = groups.median().where(groups.count().eq(groups.size(), axis="index"))  # a NaN is none to pass over
+    shares = ", ".join(f"{arm[ARM]} {_percent(medians.loc[arm[ARM], SHARE])}" for arm in arms)
+    sent = ", ".join(_percent(medians.loc[arm[ARM], "bytes"]) for arm in arms)
     return f"90 % of the squared length lies in {shares} of the entries; for a cosine of 0.9 send {sent} of the bytes. "

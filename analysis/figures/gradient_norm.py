@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.plotting.panels.layer_lines import LayerLines
+from analysis.plotting.panels.layer_lines import BatchLines
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientNorm(LayerLines):
+class GradientNorm(BatchLines):
     """L2 norm of the gradient that the optimizer uses, by layer."""
 
     name = "gradient_norm"

@@ -12,6 +12,7 @@ from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_layer import draw_by_layer
 from analysis.summaries.layer_choice import FEW_LAYERS, readable, weight_layers, with_choice
+from analysis.summaries.subsets import was_measured
 from analysis.summaries.transforms import over_runs, smoothed
 
 EXACT, NEAR = "grad_sparsity", "grad_near_sparsity"
@@ -45,8 +46,9 @@ class GradientSparsity(FigureSpec):
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the sparsity over runs, a row for each arm, layer and step; ``column`` names what is in it."""
         rows = readable(weight_layers(rows, self.layers), self.layers, most=6, all_up_to=FEW_LAYERS)
-        never = self.column == EXACT and NEAR in rows and rows[NEAR].notna().any() and (rows[EXACT] == 0).all()
-        column = NEAR if never else self.column
+        near = was_measured(rows, NEAR)
+        never = self.column == EXACT and near.any() and (rows[EXACT] == 0).all()
+        column, rows = (NEAR, rows[near]) if never else (self.column, rows)
         table = over_runs(smoothed(rows, column, window=self.smooth), column=column)
         return table.assign(**{COLUMN: column})
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_quantity import draw_by_quantity
+from analysis.summaries.subsets import was_measured
 from analysis.summaries.transforms import over_runs
 from probes.schema import STEP, STEPS
 
@@ -25,6 +26,7 @@ _PANELS = {
     SHIFT: "shift: length",
     COSINE: "shift: cosine",
 }
+_COLUMNS = {LOSS: (f"{LOSS}_max", f"{LOSS}_min"), CHANGE: (f"{CHANGE}_max",)}
 FORMULA = (
     r"along $w-\eta\,g$, 8 $\eta$ from 0.005 to 0.64:   $\max_\eta L-\min_\eta L$;   $\max_\eta|g_\eta-g|$;"
     r"   $\max_\eta |g_\eta-g|/(\eta|g|)$"
@@ -47,16 +49,13 @@ class Landscape(FigureSpec):
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the measures over runs, a row for each arm, ``quantity`` and step; those not recorded are left out."""
-        values = {LOSS: rows[f"{LOSS}_max"] - rows[f"{LOSS}_min"]}
-        for name in _PANELS:
-            column = f"{CHANGE}_max" if name == CHANGE else name
-            if name != LOSS and column in rows:
-                values[name] = rows[column]
         parts = []
-        for name, value in values.items():
-            # Rows are those with the loss measured: a null beside it is a measure that this run did not make.
-            measured = rows.assign(value=value)[value.notna() | (name == LOSS)]
+        for name in _PANELS:
+            columns = _COLUMNS.get(name, (name,))
+            measured = rows[was_measured(rows, *columns)]
             if len(measured):
+                value = measured[columns[0]] - measured[columns[1]] if name == LOSS else measured[columns[0]]
+                measured = measured.assign(value=value)
                 parts.append(over_runs(measured, column="value", by=(STEP,)).assign(**{QUANTITY: name}))
         return pd.concat(parts, ignore_index=True)
 

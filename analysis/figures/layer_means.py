@@ -23,6 +23,7 @@ from analysis.summaries.layer_choice import (
     with_choice,
 )
 from analysis.summaries.nonlinearities.layers_before import pre_activation_layers
+from analysis.summaries.subsets import was_measured
 from analysis.summaries.transforms import MEAN, over_runs, smoothed
 from probes.schema import FEEDS, LAYER, STEP
 
@@ -51,7 +52,7 @@ class LayerMeans(FigureSpec):
     name = "layer_means"
     title = "Mean and spread of the weights, and of what the nonlinearity sees"
     columns = ("weight_mean", "weight_var")
-    patterns = ("weight_mean", "activation_mean", "activation_var", "weight_nonfinite", "activation_nonfinite")
+    patterns = ("weight_mean", "activation_mean", "activation_var")
     before_nonlinearity = True
     keeps_unmeasured = True  # a layer without weights has activations
     paper = "Fig. 3"
@@ -109,9 +110,4 @@ class LayerMeans(FigureSpec):
 
 
 def _measured(rows: pd.DataFrame, tensor: str) -> pd.Series:
-    columns = [f"{tensor}_mean", f"{tensor}_var"]
-    if not set(columns) <= set(rows.columns):
-        return pd.Series(False, rows.index)
-    finite = rows[columns].notna().all(axis="columns")
-    count = f"{tensor}_nonfinite"
-    return finite | rows[count].gt(0) if count in rows else finite
+    return was_measured(rows, f"{tensor}_mean", f"{tensor}_var")

@@ -18,6 +18,7 @@ from analysis.plotting.style import INK, Appearance, Dashes
 from analysis.plotting.tick_labels import scientific
 from analysis.reading.tables import records
 from analysis.summaries.comparison_arms import ARM, arms_of
+from analysis.summaries.subsets import was_measured
 from analysis.summaries.transforms import MEAN, end_together, over_runs
 from probes.schema import STEP, STEPS
 
@@ -54,7 +55,7 @@ class Lipschitz(FigureSpec):
         """Return the three over runs, a row for each arm, ``quantity`` and step; one that no run has is left out."""
         parts = []
         for column in _LINES:
-            measured = rows[rows[column].notna() | (column == LOWER)] if column in rows else rows.iloc[:0]
+            measured = rows[was_measured(rows, column)]
             if len(measured):
                 parts.append(over_runs(measured, column=column, by=(STEP,)).assign(**{QUANTITY: column}))
         return pd.concat(parts, ignore_index=True)
@@ -101,9 +102,10 @@ def _shade(axes: Axes, curves: dict[str, Curve]) -> None:
     """Shade the range between the bounds at the steps that have both."""
     if UPPER not in curves:
         return
-    pair = pd.concat([pd.Series(curves[name].y, index=curves[name].x) for name in (LOWER, UPPER)], axis=1).dropna()
-    color = curves[UPPER].color
-    axes.fill_between(pair.index.to_numpy("float64"), pair[0], pair[1], color=color, alpha=0.12, linewidth=0, zorder=0)
+    pair = pd.concat([pd.Series(curves[name].y, index=curves[name].x) for name in (LOWER, UPPER)], axis=1, join="inner")
+    axes.fill_between(  # a bound that is NaN leaves a gap
+        pair.index.to_numpy("float64"), pair[0], pair[1], color=curves[UPPER].color, alpha=0.12, linewidth=0, zorder=0
+    )
 
 
 def _message(table: pd.DataFrame) -> str:
@@ -113,8 +115,9 @@ def _message(table: pd.DataFrame) -> str:
         return ""
     said = []
     for arm in arms:
-        mine = table[table[ARM] == arm[ARM]].sort_values(STEP).groupby(QUANTITY)[MEAN].last()
-        if {LOWER, UPPER} <= set(mine.dropna().index):
+        mine = table[table[ARM] == arm[ARM]].sort_values(STEP).drop_duplicates(QUANTITY, keep="last")
+        mine = mine.set_index(QUANTITY)[MEAN]
+        if {LOWER, UPPER} <= set(mine.index[mine.notna()]):
             low, high = (_number(mine[name]) for name in (LOWER, UPPER))
             said.append(f"{arm[ARM]} {low} to {high}")
     return f"At the end: {'; '.join(said)}. " if said else ""

@@ -51,6 +51,7 @@ class NormsByLayer(FigureSpec):
         table = tables[0].drop(columns=[MEAN, SPREAD, SURVIVORS])
         for column, each in zip(COMPARED, tables, strict=True):
             table[column] = each[SURVIVORS]
+            table[NAN_RUNS] = table[NAN_RUNS].combine(each[NAN_RUNS], max)
         return table.reset_index().assign(step=int(last[STEP].iloc[0]))
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
@@ -81,6 +82,8 @@ class NormsByLayer(FigureSpec):
 
 def _message(table: pd.DataFrame) -> str:
     """Return by how much the convolutions stretch beyond what their matrices say, in the layer where it is most."""
+    if (table[NAN_RUNS] > 0).any():
+        return ""
     ratio = (table[OPERATOR] / table[SPECTRAL]).groupby(table[ARM], observed=True).max()
     arms = [arm[ARM] for arm in records(arms_of(table))]
     if len(arms) > MOST_NAMED or not np.isfinite(ratio).all() or not (ratio > 1.01).any():

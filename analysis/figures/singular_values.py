@@ -15,6 +15,7 @@ from analysis.plotting.panels.arm_curves import band_note
 from analysis.plotting.panels.by_view import PLACE, draw_by_view
 from analysis.summaries.comparison_arms import ARM, ARM_ORDER
 from analysis.summaries.layer_choice import FEW_LAYERS, convolutions, in_depth_order, readable, with_choice
+from analysis.summaries.subsets import was_measured
 from analysis.summaries.transforms import MEAN, end_together, last_value, over_runs, smoothed
 from probes.schema import LAYER, RUN, STEP
 
@@ -65,17 +66,16 @@ class SingularValues(FigureSpec):
         note = " ".join(
             _message(name, table[table[COLUMN] == name]) for name in _VIEWS if (table[COLUMN] == name).any()
         )
-        note = with_choice(with_smoothing(note.strip().rstrip("."), self.smooth), table, of=prepared.of_layers)
+        note = note.strip().rstrip(".") or "By layer: of the " + ", and of the ".join(views)
+        note = with_choice(with_smoothing(note, self.smooth), table, of=prepared.of_layers)
         formula = ";   ".join(mathtext(prepared.columns[name]) for name in _VIEWS if (table[COLUMN] == name).any())
         text = PanelText(self.title, band_note(note, table), "singular value", formula=formula)
         draw_by_view(figure, views, in_depth_order(table), text)
 
 
 def _measured(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the rows of the steps and layers at which the column was measured somewhere: what is null there is NaN."""
-    if column not in rows:
-        return rows.iloc[:0]
-    found = rows[column].notna()
+    """Return the rows of the steps and layers at which the column was measured somewhere."""
+    found = was_measured(rows, column)
     at_step, in_layer = (found.groupby([rows[key] for key in keys], observed=True).transform("any") for keys in _KEYS)
     return rows[at_step & in_layer]
 
@@ -84,6 +84,8 @@ def _message(name: str, table: pd.DataFrame) -> str:
     """Return how far apart the layers of each arm are at the end: the largest over the least."""
     arms = [arm for _, arm in last_value(table).groupby([ARM_ORDER, ARM], observed=True)]
     if len(arms) > MOST_NAMED or table[LAYER].nunique() < 2 or not end_together(table):
+        return ""
+    if any(arm[MEAN].isna().any() for arm in arms):
         return ""
     ratios = [f"{arm[ARM].iloc[0]} {arm[MEAN].max() / arm[MEAN].min():.1f}" for arm in arms]
     return f"Largest over smallest layer at the end, {_VIEWS[name]}: {', '.join(ratios)}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -135,7 +135,7 @@ def _as_published(spec: FigureSpec, store: Store, runs: list[str], given: dict[s
     names = _convolutions(store, runs)
     if spec.published_convolutions:
         preset["layers"] = published_layers(names, numbers)
-    shown = f"layers {', '.join(map(str, numbers))} as published" if len(names) == CONVOLUTIONS else ""
+    shown = f"paper's layers {', '.join(map(str, numbers))}" if len(names) == CONVOLUTIONS else ""
     return replace(spec, **preset), shown
 
 
@@ -169,14 +169,24 @@ def _read(
         layers=spec.layers if has_layers else None,
         steps=steps,
         measured=() if spec.keeps_unmeasured else needed,
+        mark=True,
     )
     if rows.empty:
-        raise ValueError(f"figure {spec.name!r}: no row of table {table!r} has {', '.join(needed)} measured")
+        raise ValueError(
+            f"figure {spec.name!r}: no row of table {table!r} has {', '.join(needed)} measured{_why(runs, needed)}"
+        )
     rows = _grouped(spec, rows, groups) if groups else rows
     rows = rows.astype({schema.RUN: str}).merge(_arms(spec, runs), on=schema.RUN, how="left")
     if spec.before_nonlinearity:
         rows = with_feeds(rows, store)
     return rows, {name: described[name] for name in (*needed, *further)}
+
+
+def _why(runs: pd.DataFrame, columns: Sequence[str]) -> str:
+    """Return why runs have no such column, where they have recorded a reason."""
+    told = "; ".join(dict.fromkeys(runs["not_measured"].dropna().astype(str))) if "not_measured" in runs else ""
+    reasons = [reason for reason in told.split("; ") if reason.partition(":")[0] in columns]
+    return f" ({'; '.join(dict.fromkeys(reasons))})" if reasons else ""
 
 
 def _matching_patterns(spec: FigureSpec, available: list[str]) -> list[str]:

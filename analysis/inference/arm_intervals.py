@@ -41,7 +41,7 @@ def arm_intervals(scores: pd.DataFrame, *, column: str = LAST, level: float = LE
     rows = []
     for arm, of_arm in scores.groupby(ARM, sort=False):
         mean, low, high = mean_interval(of_arm[column], level=level)
-        spread = float(of_arm[column].std(ddof=1))
+        spread = float(of_arm[column].std(ddof=1, skipna=False))
         diverged = int(of_arm["diverged"].sum())
         rows.append(
             {ARM: arm, "runs": len(of_arm), "diverged": diverged, "mean": mean, "sd": spread, "low": low, "high": high}

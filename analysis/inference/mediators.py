@@ -7,53 +7,83 @@ import math
 import pandas as pd
 
 from analysis.reading.selection import Patterns
-from analysis.reading.store import AnyStore
+from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import load
 from analysis.summaries.layer_choice import is_normalisation
+from analysis.summaries.nonlinearities.channel_drift import SEEN_DRIFT, UNLEARNED_DRIFT, channel_drift
+from analysis.summaries.subsets import was_measured
 from probes import schema
 from probes.schema import LAYER_INDEX, LAYER_TYPE, RUN, STEP
 
-DRIFT, SCALE, RANK, ANGLE = "drift", "log_scale", "log_effective_rank", "log_update_angle"
-MEDIATORS = (DRIFT, SCALE, RANK, ANGLE)
+SCALE, RANK, ANGLE = "log_scale", "log_effective_rank", "log_update_angle"
+MEDIATORS = (SEEN_DRIFT, UNLEARNED_DRIFT, SCALE, RANK, ANGLE)
 LATE_SHARE = 1 / 3
-_COLUMNS = ("activation_drift", "activation_var", "effective_rank", "update_angle")
+SETTLED = 50  # steps after which running statistics have arrived
+_COLUMNS = ("activation_var", "effective_rank", "update_angle")
 
 
-def mediators(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
+def mediators(store: AnyStore, *, runs: Patterns = None, drift: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return a row a run: means over layers and over the records in the last third of its steps.
 
-    - ``drift``: drift of the channel means before the nonlinearity, in standard deviations of the tensor,
-      ``activation_drift / sqrt(activation_var)``, of the layer's norm if it has one, else of the layer;
-    - ``log_scale``: natural logarithm of that standard deviation;
-    - ``log_effective_rank``: of the layers with a weight matrix, where it was measured;
+    - ``seen_drift``: drift of the channel means before the nonlinearities, on the probe batch in evaluation mode, in
+      deviations, as of :func:`analysis.channel_drift`: what the next layer has to adapt to, whoever has moved it;
+    - ``unlearned_drift``: the part of it that no beta, m or bias has learned, of which a norm in training mode takes
+      away what it sees: in evaluation the running mean has to;
+    - ``log_scale``: natural logarithm of the standard deviation before the nonlinearity, of the layer's norm if it has
+      one, else of the layer; the last layer, whose output is the network's, is left out;
+    - ``log_effective_rank``: of the layers with a weight matrix but the last, where it was measured;
     - ``log_update_angle``: of the same layers.
 
-    The last layer, whose output is the network's, is left out. NaN in a value gives NaN for the run; what no record
-    holds is NaN. Behind a centring the drift is that of m: an arm with centring has little by construction, and a
-    table of mediators shows whether the accuracy follows it all the same.
+    Both drifts count from the first record at or after step 50, when running statistics have arrived, and that record
+    itself, where they are 0, is left out. ``activation_drift`` is none of them: in training mode behind a norm or a
+    centring it is the movement of beta or m, whatever the network does.
+
+    A NaN in a value gives NaN for the run; what no record holds is NaN.
+
+    Args:
+        store: The store.
+        runs: Run ids or shell patterns.
+        drift: ``channel_drift(channels(store), since=50)``, where it was kept in place of table ``channels``.
 
     Raises:
         FileNotFoundError: There is no such store.
-        ValueError: A column was not recorded, or no run matches.
+        ValueError: A column or table ``channels`` was not recorded, or no run matches.
     """
-    table = load(store, schema.LAYERS, columns=_COLUMNS, runs=runs).astype({RUN: str})
-    last = table.groupby(RUN, observed=True)[STEP].transform("max")
-    inner = table[LAYER_INDEX] < table.groupby(RUN, observed=True)[LAYER_INDEX].transform("max")
-    late = table[inner & (table[STEP] >= (1 - LATE_SHARE) * last)]
+    opened = Store.open(store)
+    table = load(opened, schema.LAYERS, columns=_COLUMNS, runs=runs, mark=True).astype({RUN: str})
+    lengths = table.groupby(RUN)[STEP].max()
+    inner = table[LAYER_INDEX] < table.groupby(RUN)[LAYER_INDEX].transform("max")
+    late = table[inner & _is_late(table, lengths)]
     types = late[LAYER_TYPE].astype(str)
     norms = types.map({name: is_normalisation(name) for name in types.unique()}).astype(bool)
     normalised = norms.groupby(late[RUN]).transform("any")
     seen, matrices = late[norms | ~normalised], late[~norms]
-    deviation = seen["activation_var"].astype("float64") ** 0.5
-    drift = seen["activation_drift"].astype("float64") / deviation
+    deviation = _measured(seen, "activation_var") ** 0.5
+    if drift is None:
+        drift = channel_drift(load(opened, schema.CHANNELS, runs=runs), since=SETTLED)
+    drift = _late_drift(drift.astype({RUN: str}), lengths)
     return pd.DataFrame(
         {
-            DRIFT: _by_run(drift, seen[RUN]),
+            SEEN_DRIFT: _by_run(drift[SEEN_DRIFT], drift[RUN]),
+            UNLEARNED_DRIFT: _by_run(drift[UNLEARNED_DRIFT], drift[RUN]),
             SCALE: _by_run(deviation.map(_log), seen[RUN]),
             RANK: _by_run(_measured(matrices, "effective_rank").map(_log), matrices[RUN]),
             ANGLE: _by_run(_measured(matrices, "update_angle").map(_log), matrices[RUN]),
-        }
+        },
+        index=lengths.index,
     ).reset_index()
+
+
+def _is_late(table: pd.DataFrame, lengths: pd.Series) -> pd.Series:
+    return table[STEP] >= (1 - LATE_SHARE) * table[RUN].map(lengths)
+
+
+def _late_drift(drift: pd.DataFrame, lengths: pd.Series) -> pd.DataFrame:
+    """Return the drift of each layer at the late records but the one that it counts from, at which none has moved."""
+    settled = drift[drift[RUN].isin(lengths.index) & (drift[STEP] >= SETTLED)]
+    moved = settled[[SEEN_DRIFT, UNLEARNED_DRIFT]].ne(0).any(axis="columns")
+    at_step = moved.groupby([settled[RUN], settled[STEP]]).transform("any")
+    return settled[at_step & _is_late(settled, lengths)]
 
 
 def _log(value: float) -> float:
@@ -61,7 +91,7 @@ def _log(value: float) -> float:
 
 
 def _measured(table: pd.DataFrame, column: str) -> pd.Series:
-    return table[column].dropna().astype("float64")
+    return table.loc[was_measured(table, column), column].astype("float64")
 
 
 def _by_run(values: pd.Series, runs: pd.Series) -> pd.Series:

@@ -26,7 +26,8 @@ def paired_differences(
     Equal seeds share first weights, order and augmentation, so that the difference of a pair scatters less than the
     arms do. Columns: ``arm``, ``against``, ``seeds`` (pairs of runs), ``difference``, ``low``, ``high`` (t interval),
     ``p`` (paired t test, two-sided), ``p_holm`` (adjusted for all pairs of the table, Holm 1979) and ``detectable``
-    (:func:`detectable_difference`). Less than two common seeds give NaN; equal differences p = 0, or NaN if all are 0.
+    (:func:`detectable_difference`). Less than two common seeds and a score of NaN give NaN; equal differences
+    p = 0, or NaN if all are 0.
 
     Args:
         scores: :func:`analysis.inference.run_scores.run_scores`.
@@ -40,7 +41,9 @@ def paired_differences(
     values = scores.pivot(index=SEED, columns=ARM, values=column)
     if missing := [arm for pair in pairs for arm in pair if arm not in values]:
         raise ValueError(f"no arm {', '.join(missing)}: there are {', '.join(values.columns)}.")
-    rows = [_row(arm, against, (values[arm] - values[against]).dropna(), level) for arm, against in pairs]
+    seeds = {arm: set(rows[SEED]) for arm, rows in scores.groupby(ARM)}
+    both = {pair: sorted(seeds[pair[0]] & seeds[pair[1]]) for pair in pairs}  # a score of NaN is one, and told
+    rows = [_row(arm, against, values.loc[both[arm, against], [arm, against]], level) for arm, against in pairs]
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
     tested = table["p"].notna()
     adjusted = np.full(len(table), np.nan)
@@ -49,9 +52,10 @@ def paired_differences(
     return table.assign(p_holm=adjusted)[list(COLUMNS)]
 
 
-def _row(arm: str, against: str, differences: pd.Series, level: float) -> dict[str, object]:
+def _row(arm: str, against: str, values: pd.DataFrame, level: float) -> dict[str, object]:
+    differences = values[arm] - values[against]
     mean, low, high = mean_interval(differences, level=level)
-    spread = float(differences.std(ddof=1))
+    spread = float(differences.std(ddof=1, skipna=False))
     p = _p(differences.to_numpy("float64"))
     seen = detectable_difference(spread, seeds=len(differences), alpha=1 - level)
     return dict(
@@ -64,7 +68,7 @@ def _row(arm: str, against: str, differences: pd.Series, level: float) -> dict[s
 
 
 def _p(differences: np.ndarray) -> float:
-    if len(differences) < 2:
+    if len(differences) < 2 or not np.isfinite(differences).all():
         return math.nan
     if np.ptp(differences) <= 1e-12 * np.abs(differences).max():  # no scatter but rounding: scipy would divide by it
         return 0.0 if differences[0] else math.nan

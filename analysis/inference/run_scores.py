@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import load, records
+from analysis.summaries.subsets import was_measured
 from probes import schema
 
 ARM, SEED = "arm", "seed"
@@ -36,6 +37,8 @@ def run_scores(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     - ``best_accuracy``: of the best test, which is chosen by the test images;
     - ``train_accuracy``: the mean of the recorded batches of the last third.
 
+    An accuracy of NaN is one: its run's mean is NaN.
+
     Args:
         store: The store.
         runs: Run ids or shell patterns.
@@ -47,8 +50,8 @@ def run_scores(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     opened = Store.open(store)
     rows = load(opened, schema.RUNS, runs=runs)
     finished = [row for row in records(rows) if row["status"] == "finished"]
-    steps = load(opened, schema.STEPS, runs=runs).astype({schema.RUN: str})
-    tests = steps[steps["split"] == "test"]
+    steps = load(opened, schema.STEPS, runs=runs, mark=True).astype({schema.RUN: str})
+    tests = _tested(steps)
     if not finished or tests.empty:
         raise ValueError("no run is finished and has been tested: there is nothing to compare.")
     scored = [_scores(row, steps[steps[schema.RUN] == str(row[schema.RUN])]) for row in finished]
@@ -56,7 +59,8 @@ def run_scores(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     lengths = table.loc[~table["diverged"], "steps"]
     common = lengths.min() if len(lengths) else table["steps"].max()
     early = tests[tests[schema.STEP] <= common].sort_values(schema.STEP, kind="stable")
-    table[EQUAL] = table[schema.RUN].map(early.groupby(schema.RUN)["accuracy"].last())
+    last_of_each = early.drop_duplicates(schema.RUN, keep="last").set_index(schema.RUN)["accuracy"]
+    table[EQUAL] = table[schema.RUN].map(last_of_each)
     return table.sort_values([ARM, SEED], ignore_index=True)
 
 
@@ -66,24 +70,29 @@ def of_prefix(scores: pd.DataFrame, prefix: str) -> pd.DataFrame:
     return chosen.assign(**{ARM: chosen[ARM].str.removeprefix(f"{prefix}-")}).reset_index(drop=True)
 
 
+def _tested(steps: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of tests with an accuracy; one of NaN is one."""
+    return steps[(steps["split"] == "test") & was_measured(steps, "accuracy")]
+
+
 def _scores(row: dict[str, Any], steps: pd.DataFrame) -> dict[str, Any]:
     """Return the row of one run; empty if it has not been tested."""
-    tests = steps[steps["split"] == "test"].sort_values(schema.STEP)
+    tests = _tested(steps).sort_values(schema.STEP)
     train = steps[steps["split"] == "train"].sort_values(schema.STEP)
     if tests.empty:
         return {}
     run, seed = str(row[schema.RUN]), json.loads(row["config"] or "{}").get("seed", 0)
     last = tests[schema.STEP].iloc[-1]
     late = tests[tests[schema.STEP] > (1 - PLATEAU_SHARE) * last]
-    late_train = train[train[schema.STEP] >= (1 - PLATEAU_SHARE) * last]
+    late_train = train[was_measured(train, "accuracy") & (train[schema.STEP] >= (1 - PLATEAU_SHARE) * last)]
     return {
         schema.RUN: run,
         ARM: run.removesuffix(f"-s{seed}"),
         SEED: seed,
         "diverged": not np.isfinite(train["loss"].iloc[-1]) if len(train) else False,
         "steps": int(last),
-        PLATEAU: late["accuracy"].mean(),
+        PLATEAU: late["accuracy"].mean(skipna=False),
         LAST: tests["accuracy"].iloc[-1],
         BEST: tests["accuracy"].max(),
-        TRAIN: late_train["accuracy"].mean(),
+        TRAIN: late_train["accuracy"].mean(skipna=False),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -61,7 +62,7 @@ def layer_arm_panels(
 
 
 def name_panel(axes: Axes, name: str, *, arm: str = "") -> None:
-    """Write a panel's title. A title too long loses its beginning: the end of a layer's name is specific.
+    """Write a panel's title. A layer's name too long loses its beginning: its end is specific. Words go on two lines.
 
     An arm stands before the name, or on a line of its own where both do not fit.
 
@@ -75,11 +76,19 @@ def name_panel(axes: Axes, name: str, *, arm: str = "") -> None:
     together = f"{arm}: {name}" if arm else name
     if arm and len(together) > most:
         size = SMALL if len(arm) > most else None
-        axes.set_title(f"{shortened(arm, most_small)}\n{shortened(name, most_small if size else most)}", fontsize=size)
+        axes.set_title(
+            f"{_on_two_lines(arm, most_small)}\n{shortened(name, most_small if size else most)}", fontsize=size
+        )
     elif len(together) > most and " " in together:  # words, not the name of a layer
-        axes.set_title(shortened(together, most_small), fontsize=SMALL)
+        axes.set_title(_on_two_lines(together, most_small), fontsize=SMALL)
     else:
         axes.set_title(shortened(together, most))
+
+
+def _on_two_lines(words: str, most: int) -> str:
+    """Return words on at most two lines. An arm too long for them loses its end: it begins with its norm."""
+    lines = textwrap.wrap(words, most) or [""]
+    return "\n".join(lines if len(lines) <= 2 else [lines[0], f"{lines[1][: most - 1]}…"])
 
 
 def shortened(name: str, most: int) -> str:

@@ -5,7 +5,7 @@ groups are skipped. Rows come in the order of recording, in step order within a 
 run are among them.
 
 A value that was not measured is null in the store; a measured NaN is NaN. pandas shows both as NaN. The argument
-``measured`` keeps the rows in which the named columns were measured.
+``measured`` keeps the rows in which the named columns were measured; ``mark`` of :func:`load` tells the two apart.
 """
 
 from __future__ import annotations
@@ -132,27 +132,19 @@ def load(
     layers: Patterns = None,
     steps: Steps = None,
     measured: Sequence[str] = (),
+    mark: bool = False,
 ) -> pd.DataFrame:
-    """Return one table of a store; arguments and errors as :func:`layers`."""
+    """Return one table of a store; arguments and errors as :func:`layers`.
+
+    With ``mark`` each of the columns read has a column of truth values, ``mark_of`` its name: whether it was measured
+    in the row. :func:`analysis.summaries.subsets.was_measured` reads it.
+    """
     opened = Store.open(store)
 
     def read() -> pd.DataFrame:
         dataset = opened.dataset(table, runs)
-        return _read(dataset, table, columns=columns, layers=layers, steps=steps, measured=measured)
-
-    return opened.retrying(read)
-
-
-def measured_cells(
-    store: AnyStore, table: str, columns: Sequence[str], *, runs: Patterns = None, steps: Steps = None
-) -> pd.DataFrame:
-    """Return in which cells of :func:`load` a column was measured, row for row: null and NaN look alike in pandas."""
-    opened = Store.open(store)
-
-    def read() -> pd.DataFrame:
-        dataset = opened.dataset(table, runs)
-        rows = dataset.to_table(columns=list(columns), filter=_row_filter(dataset, None, steps, ()), **FRUGALLY)
-        return pd.DataFrame({name: rows[name].is_valid().to_numpy() for name in columns})
+        frame, rows = _read(dataset, table, columns=columns, layers=layers, steps=steps, measured=measured)
+        return _marked(frame, rows, keys=_keys(table)) if mark else frame
 
     return opened.retrying(read)
 
@@ -200,7 +192,7 @@ def _read(
     layers: Patterns,
     steps: Steps,
     measured: Sequence[str],
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, pa.Table]:
     wanted = _wanted_columns(dataset.schema, table, columns, measured)
     chosen = _row_filter(dataset, layers, steps, measured)
     rows = _with_keys(dataset.to_table(columns=wanted, filter=chosen, **FRUGALLY), table)
@@ -209,7 +201,17 @@ def _read(
     frame = rows.to_pandas()
     for name, names in ordered.items():  # categories in depth order: a pivot's columns come from input to output
         frame[name] = frame[name].cat.set_categories(names)
-    return frame
+    return frame, rows
+
+
+def mark_of(column: str) -> str:
+    """Return the name of the column that says where a column was measured; stored columns have no space in theirs."""
+    return f"measured {column}"
+
+
+def _marked(frame: pd.DataFrame, rows: pa.Table, *, keys: Sequence[str]) -> pd.DataFrame:
+    values = [name for name in rows.column_names if name not in keys]
+    return frame.assign(**{mark_of(name): rows[name].is_valid().to_numpy() for name in values})
 
 
 def _with_keys(rows: pa.Table, table: str) -> pa.Table:

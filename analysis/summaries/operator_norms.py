@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.summaries.subsets import was_measured
 from probes.schema import LAYER_TYPE, RUN, STEP
 
 SPECTRAL, OPERATOR = "spectral_norm", "operator_norm"
@@ -24,11 +25,12 @@ def with_operator_norms(rows: pd.DataFrame) -> pd.DataFrame:
     """
     convolution = rows[LAYER_TYPE].astype(str).str.startswith("Conv")
     measured = rows[OPERATOR].astype("float64") if OPERATOR in rows else pd.Series(np.nan, rows.index)
-    if convolution.any() and not measured.notna().any():
+    recorded = was_measured(rows, OPERATOR)
+    if convolution.any() and not recorded.any():
         raise ValueError(
             "the operator norm of the convolutions was not measured (column operator_norm of table 'layers')"
         )
-    known = measured.notna() | ~np.isfinite(rows[SPECTRAL]) | (not convolution.any())
+    known = recorded | ~np.isfinite(rows[SPECTRAL]) | (not convolution.any())
     at_step = known.groupby([rows[RUN], rows[STEP]]).transform("any")
     operator = measured.where(convolution, rows[SPECTRAL].astype("float64"))
     return rows.assign(**{OPERATOR: operator})[at_step]

@@ -1,10 +1,11 @@
-"""The rows of one split, tensor or view, and of the steps that all runs have."""
+"""The rows of one split, tensor or view, those in which a column was measured, and the steps that all runs have."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
+from analysis.reading.tables import mark_of
 from probes.schema import RUN, STEP
 
 
@@ -25,6 +26,24 @@ def having(rows: pd.DataFrame, column: str, value: str, *, what: str) -> pd.Data
         names = ", ".join(sorted(rows[column].astype(str).unique())) or "none"
         raise ValueError(f"no {what} {value!r}; the store has: {names}")
     return found
+
+
+def was_measured(rows: pd.DataFrame, *columns: str) -> pd.Series:
+    """Return in which rows each of the columns was measured; a measured NaN was. Nowhere where a column is not there.
+
+    A null and a NaN look alike in pandas: the rows must come from :func:`analysis.reading.tables.load` with ``mark``.
+    Without marks a NaN counts as not measured.
+    """
+    found = pd.Series(True, rows.index)
+    for name in columns:
+        marked = mark_of(name)
+        found &= rows[marked].astype(bool) if marked in rows else rows[name].notna() if name in rows else False
+    return found
+
+
+def without_marks(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows without the columns that say where others were measured."""
+    return rows.drop(columns=[mark_of(name) for name in rows.columns if mark_of(name) in rows])
 
 
 def common_steps(rows: pd.DataFrame, *, what: str) -> np.ndarray:

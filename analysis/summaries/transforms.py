@@ -11,6 +11,7 @@ from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from probes.schema import EPOCH, LAYER, LAYER_INDEX, RUN, STEP
 
 MEAN, SPREAD, SURVIVORS, RUNS, NAN_RUNS = "mean", "spread", "survivors", "runs", "nan_runs"
+RAW = "raw"  # mean over runs of what was recorded, beside a mean of what was smoothed
 
 
 def drift(table: pd.DataFrame, *, column: str = "weight_mean") -> pd.Series:
@@ -53,6 +54,34 @@ def smoothed(table: pd.DataFrame, *columns: str, window: int) -> pd.DataFrame:
     """Return a table in step order with :func:`smooth` applied to columns of each run and layer."""
     ordered = table.sort_values(STEP, kind="stable")
     return ordered.assign(**{name: smooth(ordered, column=name, window=window, by=[RUN, LAYER]) for name in columns})
+
+
+def running_median(table: pd.DataFrame, *, column: str, window: int, by: Sequence[str]) -> pd.Series:
+    """Return the median of each value and its neighbours within each group, same index as ``table``.
+
+    A window has ``window // 2`` records on either side, fewer at the ends; one with a value that is not finite gives
+    NaN. A median does not depend on whether values or their logarithms are taken, and a lone outlier does not move it.
+
+    Args:
+        table: Rows in step order within each group.
+        column: The column.
+        window: Number of records, odd.
+        by: Columns that name a series.
+
+    Raises:
+        ValueError: The window is even or less than 1.
+    """
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window of a running median {window}: expected an odd number of records, 1 or more")
+    groups = table.groupby(list(by), observed=True, sort=False)[column]
+    return groups.transform(_centred_median, window=window)
+
+
+def _centred_median(values: pd.Series, *, window: int) -> pd.Series:
+    numbers = values.astype("float64")
+    broken = pd.Series(~np.isfinite(numbers), numbers.index).astype("float64")
+    medians = numbers.rolling(window, center=True, min_periods=1).median()  # passes over what is not finite
+    return medians.mask(broken.rolling(window, center=True, min_periods=1).max() > 0)
 
 
 def block_means(table: pd.DataFrame, *, column: str, by: Sequence[str], most: int) -> tuple[pd.DataFrame, int]:

@@ -170,8 +170,8 @@ class Numbers:
         if scores.empty:
             return self._missing(MEDIATED[0])
         scores = scores[~scores["diverged"]]
-        table = scores.merge(mediators(self.store, runs=scores["run"].to_list()), on="run")
         try:
+            table = scores.merge(self._mediators(scores["run"].to_list()), on="run")
             found = regression(table, outcome=EQUAL, mediators=MEDIATORS)
         except ValueError as reason:
             return f"*{NOT_RUN}: {reason}*\n"
@@ -186,6 +186,12 @@ class Numbers:
         )
         count, freedom = found["observations"].iloc[0], found["freedom"].iloc[0]
         return _table(rows, f"Accuracy by mediator: {count} observations, {freedom} degrees of freedom")
+
+    def _mediators(self, runs: list[str]) -> pd.DataFrame:
+        """Return the mediators; the committed store has the drift in place of table ``channels``."""
+        kept = self.store / "channel_drift"
+        drift = pd.read_parquet(kept, filters=[("run", "in", runs)]) if kept.is_dir() else None
+        return mediators(self.store, runs=runs, drift=drift)
 
     def _differences(self, plan: str) -> pd.DataFrame:
         scores = self.plan_scores(plan)

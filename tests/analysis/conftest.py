@@ -389,6 +389,12 @@ def seeds_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_store(tmp_path_factory.mktemp("seeds") / "runs", spec)
 
 
+@pytest.fixture(scope="session")
+def lone_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of one run, with settings, of the 3-layer network without a norm. Read only."""
+    return write_store(tmp_path_factory.mktemp("lone") / "runs", Synthetic(norms=["none"], records=8))
+
+
 @pytest.fixture
 def tree_of() -> Callable[[Path], dict[str, tuple[int, int, bytes]]]:
     """Return a reader of all that a folder holds: size, time of change and content of each file, by its path."""

@@ -19,7 +19,8 @@ from analysis.gallery.provenance import table_hash
 HERE = Path(__file__).parent / "recorded"
 STORE, HASHES = HERE / "runs", HERE / "prepared_tables.json"
 # The store has one learning rate, no GAN, and was recorded before bounds, landscape, channels, heads and inputs were.
-NOT_THERE = {"learning_rates", "lipschitz", "landscape", "channels", "attention_map", "router_map", "residual_map"}
+NOT_THERE = {"learning_rates", "lipschitz", "complexity", "landscape", "channels"}
+NOT_THERE |= {"attention_map", "router_map", "residual_map"}
 NAMES = [name for name in FIGURES if name not in NOT_THERE and not name.startswith("gan_")]
 COMMITTED = Path(__file__).parents[2] / "figures"
 

@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+
+import pytest
+
+from analysis import fields, steps
 
 FIGURES = Path(__file__).parents[2] / "figures"
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"figures_{name}", FIGURES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Return the import of a script of the folder, with the folder on the path, as where Python runs the script."""
+    monkeypatch.syspath_prepend(str(FIGURES))
+    return importlib.import_module
 
 
-def test_every_number_of_the_page_comes_from_the_store() -> None:
+def test_every_number_of_the_page_comes_from_the_store(script: Callable[[str], ModuleType]) -> None:
     written = (FIGURES / "README.md").read_text(encoding="utf-8")
     assert written == script("verdicts").page(), "run `python figures/verdicts.py --write`"
+
+
+def test_pictures_and_page_take_runs_that_are_in_the_store(script: Callable[[str], ModuleType]) -> None:
+    stored = {path.name.removeprefix("run=") for path in (FIGURES / "store" / "runs").iterdir()}
+    folders = script("redraw").FOLDERS
+    assert folders["cnn3"].runs == script("stored_runs").CNN3
+    drawn = {run for folder in folders.values() if folder.store == "store" for run in folder.runs}
+    assert len(drawn) > 20
+    assert drawn <= stored
 
 
 def test_the_page_shows_pictures_that_are_there() -> None:
     links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", (FIGURES / "README.md").read_text(encoding="utf-8"))
     assert len(links) > 20
     assert [link for link in links if not (FIGURES / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("store", "lower", "upper"),
+    [
+        ("store", "jacobian_norm", "lipschitz_bound"),
+        ("gan/store", "critic_gradient_between", "critic_lipschitz_bound"),
+    ],
+)
+def test_the_lower_bound_is_at_most_the_upper_at_every_record_of_every_run(store: str, lower: str, upper: str) -> None:
+    if upper not in fields(FIGURES / store, "steps"):
+        pytest.skip(f"{store} was recorded before the bracket was")
+    rows = steps(FIGURES / store, columns=[lower, upper], measured=[lower, upper])
+    assert len(rows) > 20
+    wrong = rows[~(rows[lower] <= rows[upper] * (1 + 1e-5))]
+    assert wrong.empty, wrong
 
 
 def test_every_claim_has_a_verdict_and_a_strength() -> None:

@@ -14,7 +14,7 @@ from analysis.plotting.style import Dashes
 
 FEW = 8  # curves whose lone points are large enough to show their markers
 HALF_WIDTH_OF_ONE_STEP = 1.0  # half the axis of a store with a single step, in steps
-LINES = "lines"  # names the drawn lines among a panel's collections
+LINES, RAW_LINES = "lines", "raw lines"  # names the drawn lines among a panel's collections
 _SOLID: Dashes = (0, ())
 
 
@@ -33,6 +33,7 @@ class Curve:
         edges: Lower and upper edge of a band that is not symmetric, or None.
         outlined: Whether the band has lines at its edges, so that one of two that overlap hides nothing.
         survivors: Drawn thin and dotted where ``y`` is not finite but this is.
+        raw: Drawn thin and pale below the line: what was recorded, where ``y`` was smoothed.
     """
 
     x: np.ndarray
@@ -45,6 +46,7 @@ class Curve:
     edges: tuple[np.ndarray, np.ndarray] | None = None
     outlined: bool = False
     survivors: np.ndarray | None = None
+    raw: np.ndarray | None = None
 
     @property
     def band(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -71,6 +73,7 @@ def draw_curves(axes: Axes, curves: Sequence[Curve], *, log: bool = False) -> No
     curves = _side_by_side(curves)
     for curve in curves:
         _draw_band(axes, curve, log=log)
+        _draw_raw(axes, curve, log=log)
     shown = [(curve, _drawable(curve.y, log=log)) for curve in curves]
     pieces = [(piece, curve) for curve, y in shown for piece in stretches(curve.x, y)]
     _draw_lines(axes, pieces)
@@ -91,6 +94,8 @@ def extent(curves: Sequence[Curve], *, log: bool = False) -> np.ndarray:
         parts.append(curve.y)
         if curve.survivors is not None:
             parts.append(curve.survivors)
+        if curve.raw is not None:
+            parts.append(curve.raw)
         if curve.band is not None and not log:
             parts += list(curve.band)
     return np.concatenate(parts)
@@ -111,6 +116,13 @@ def _draw_band(axes: Axes, curve: Curve, *, log: bool) -> None:
     if curve.outlined:
         for edge in (lower, upper):
             axes.plot(curve.x, edge, color=curve.color, linestyle=curve.dashes, linewidth=0.6)
+
+
+def _draw_raw(axes: Axes, curve: Curve, *, log: bool) -> None:
+    if curve.raw is None:
+        return
+    pieces = [piece for piece in stretches(curve.x, _drawable(curve.raw, log=log)) if len(piece) > 1]
+    axes.add_collection(LineCollection(pieces, colors=[curve.color], alpha=0.3, linewidths=[0.5], gid=RAW_LINES))
 
 
 def _draw_lines(axes: Axes, pieces: Iterable[tuple[np.ndarray, Curve]]) -> None:

@@ -15,7 +15,7 @@ from analysis.plotting.panels.curve_panels import are_lone, draw_panels, set_ste
 from analysis.plotting.style import Appearance, depth_colors, depth_dashes, marker
 from analysis.summaries.comparison_arms import ARM, ARM_ORDER
 from analysis.summaries.layer_choice import FEW_LAYERS, in_depth_order
-from analysis.summaries.transforms import MEAN, NAN_RUNS, SPREAD, SURVIVORS
+from analysis.summaries.transforms import MEAN, NAN_RUNS, RAW, SPREAD, SURVIVORS
 from probes.schema import LAYER, STEP
 
 THIRDS = ("first", "middle", "last")
@@ -90,6 +90,7 @@ def layer_curves(rows: pd.DataFrame, appearances: dict[str, Appearance]) -> list
             marker=appearance.marker,
             half_band=by_layer[name][SPREAD].to_numpy("float64"),
             survivors=by_layer[name][SURVIVORS].to_numpy("float64"),
+            raw=by_layer[name][RAW].to_numpy("float64") if RAW in rows else None,
         )
         for name, appearance in appearances.items()
         if name in by_layer
@@ -116,6 +117,7 @@ def third_curves(rows: pd.DataFrame, appearances: dict[str, Appearance], groups:
                 marker=appearance.marker,
                 edges=edges,
                 survivors=median,
+                raw=values[RAW].median().to_numpy("float64") if RAW in rows else None,
             )
         )
     return curves

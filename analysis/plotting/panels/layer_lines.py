@@ -13,8 +13,10 @@ from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_norm import draw_by_norm
 from analysis.summaries.layer_choice import weight_layers
-from analysis.summaries.transforms import over_runs, smoothed
-from probes.schema import LAYER, LAYER_INDEX
+from analysis.summaries.transforms import MEAN, NAN_RUNS, RAW, over_runs, running_median, smoothed
+from probes.schema import LAYER, LAYER_INDEX, RUN
+
+MOST_IN_MEDIAN = 9  # records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +48,62 @@ class LayerLines(FigureSpec):
         (column,) = self.needed()
         return over_runs(smoothed(self.choose_layers(rows), column, window=self.smooth), column=column)
 
+    def note(self, words: str, table: pd.DataFrame) -> str:
+        """Return what the lines are, in words."""
+        del table
+        return with_smoothing(f"{words[:1].upper()}{words[1:]}{self.level_note}", self.smooth)
+
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per norm."""
         (name,) = self.needed()
         column = prepared.columns[name]
-        words = meaning(column)
-        note = with_smoothing(f"{words[:1].upper()}{words[1:]}{self.level_note}", self.smooth)
+        note = self.note(meaning(column), prepared.table)
         text = PanelText(self.title, note, axis_label(column), level=self.level, formula=mathtext(column))
         table = by_depth(prepared.table) if self.own_layers and self.layers is None else prepared.table
         draw_by_norm(figure, table, text, log=self.log, cut=self.cut)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchLines(LayerLines):
+    """A column that one record knows of one batch alone, and that differs from batch to batch.
+
+    The line is a running median, each record stands pale behind it. Neighbouring records of the gradient's variance are
+    as good as independent (in the committed runs their differences correlate by -0.43; independent ones would by -0.5,
+    alternating ones by -1), and all layers go up and down together: the batch does it, not the training.
+
+    Attributes:
+        median: Odd number of records that a point of the line is the median of; None: an eighth of the records, at most
+            nine, or one where ``smooth`` is given.
+    """
+
+    median: int | None = None
+
+    def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the median over runs, a row for each arm, layer and step; ``raw`` is what was recorded."""
+        (column,) = self.needed()
+        chosen = smoothed(self.choose_layers(rows), column, window=self.smooth)
+        table, window = over_runs(chosen, column=column), self._window(chosen)
+        if window == 1:
+            return table
+        medians = running_median(chosen, column=column, window=window, by=(RUN, LAYER))
+        lines = over_runs(chosen.assign(**{column: medians}), column=column)
+        lines[RAW], lines[NAN_RUNS], lines["window"] = table[MEAN], table[NAN_RUNS], window
+        return lines
+
+    def _window(self, rows: pd.DataFrame) -> int:
+        if self.median is not None or self.smooth > 1:
+            return self.median or 1
+        records = int(rows.groupby([RUN, LAYER], observed=True).size().min())
+        return max(1, min(MOST_IN_MEDIAN, records // 8) | 1 if records >= 16 else 1)
+
+    def note(self, words: str, table: pd.DataFrame) -> str:
+        """Return the words, and how many batches stand behind the line."""
+        if "window" not in table:
+            return f"{super().note(words, table)}; each record is one batch"
+        window = int(table["window"].iloc[0])
+        return (
+            f"{super().note(words, table)}. Pale: each record, which is one batch; line: median of {window} around it"
+        )
 
 
 def by_depth(table: pd.DataFrame) -> pd.DataFrame:

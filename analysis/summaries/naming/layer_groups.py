@@ -9,7 +9,8 @@ import pandas as pd
 
 from analysis.reading.selection import Patterns, matching
 from analysis.reading.store import AnyStore, Store
-from analysis.reading.tables import Steps, load, measured_cells
+from analysis.reading.tables import Steps, load, mark_of
+from analysis.summaries.subsets import without_marks
 from probes.schema import EPOCH, LAYER, LAYER_INDEX, LAYER_TYPE, LAYERS, RUN, STEP
 
 GROUP, LAYER_COUNT = "group", "layers"
@@ -49,10 +50,8 @@ def groups(
         ValueError: The store has no such column or run, or a pattern matches no layer.
     """
     opened = Store.open(store)
-    rows = load(opened, LAYERS, columns=columns, runs=runs, steps=steps)
-    measured = [name for name in rows.columns if name not in _KEYS]
-    cells = measured_cells(opened, LAYERS, measured, runs=runs, steps=steps)
-    table = in_groups(rows, groups, valid={name: cells[name].to_numpy() for name in measured})
+    rows = load(opened, LAYERS, columns=columns, runs=runs, steps=steps, mark=True)
+    table = without_marks(in_groups(rows, groups))
     return table.drop(columns=[LAYER_INDEX, LAYER_TYPE]).rename(columns={LAYER: GROUP})
 
 
@@ -60,9 +59,10 @@ def in_groups(rows: pd.DataFrame, groups: Groups, *, valid: Mapping[str, np.ndar
     """Return rows of table ``layers`` by groups, each group in the place of a layer; see :func:`groups`.
 
     Args:
-        rows: The rows.
+        rows: The rows; marks of :func:`analysis.reading.tables.load` say where a column was measured, and the groups
+            have such marks too.
         groups: The layers of each group.
-        valid: By column, in which rows it was measured; a column that is not named was measured in all.
+        valid: By column, in which rows it was measured; a column without it and without marks was measured in all.
 
     Raises:
         ValueError: A pattern matches no layer, or there are no groups.
@@ -70,7 +70,8 @@ def in_groups(rows: pd.DataFrame, groups: Groups, *, valid: Mapping[str, np.ndar
     if not groups:
         raise ValueError("groups: expected at least one, such as {'encoder': 'enc.*'}.")
     names = list(dict.fromkeys(rows[LAYER].astype(str)))
-    known = {} if valid is None else valid
+    marked = [name for name in map(str, rows.columns) if mark_of(name) in rows]
+    known = {name: rows[mark_of(name)].to_numpy(bool) for name in marked} | dict(valid or {})
     made = []
     for place, (group, patterns) in enumerate(groups.items()):
         mine = rows[LAYER].astype(str).isin(matching(patterns, names, what="layer")).to_numpy()
@@ -92,10 +93,12 @@ def _one_group(rows: pd.DataFrame, valid: Mapping[str, np.ndarray]) -> pd.DataFr
     table = by_record[[EPOCH]].first() if EPOCH in rows else by_record[[STEP]].first()[[]]
     table[LAYER_COUNT] = by_record[LAYER].nunique()
     for name in rows.columns:
-        if name not in _KEYS and pd.api.types.is_numeric_dtype(rows[name]):
+        if name not in _KEYS and pd.api.types.is_numeric_dtype(rows[name]) and rows[name].dtype != bool:
             mask = valid.get(name, np.ones(len(rows), dtype=bool))
             values = rows[name].to_numpy("float64", na_value=np.nan)
             table[name] = aggregated(values[mask], codes[mask], count, how=_how(name, rows[name]))
+            if mark_of(name) in rows:
+                table[mark_of(name)] = np.bincount(codes[mask], minlength=count) > 0
     return table.reset_index()
 
 

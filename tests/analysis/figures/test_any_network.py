@@ -12,12 +12,16 @@ from analysis.figures import FIGURES
 from analysis.gallery.figure import prepare
 from probes import Probe
 
-# What a plain training has no columns for.
+STORES = ("transformer", "lone")
+# What a store has no columns for.
 REFUSED = {
-    "lipschitz": "needs jacobian_norm in table 'steps'",
-    "landscape": "needs loss_along_gradient_min",
-    "channels": "no table 'channels'",
-    "learning_rates": "needs learning_rate in the configuration of runs",
+    "lone": {"learning_rates": "compares learning rates; all runs have 0.001"},
+    "transformer": {
+        "lipschitz": "needs jacobian_norm in table 'steps'",
+        "complexity": "needs spectral_complexity in table 'steps'",
+        "landscape": "needs loss_along_gradient_min",
+        "learning_rates": "needs learning_rate in the configuration of runs",
+    },
 }
 
 
@@ -35,14 +39,14 @@ class VisionTransformer(nn.Module):
         return self.head(self.encoder(self.patches(images).flatten(2).transpose(1, 2)).mean(dim=1))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def transformer_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of one short training of a vision transformer, whose run has no settings. Read only."""
     store = tmp_path_factory.mktemp("vit") / "runs"
     torch.manual_seed(0)
     model = VisionTransformer()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    with Probe(model, optimizer, store=store, run="vit", every=1) as probe:
+    with Probe(model, optimizer, store=store, run="vit", every=1, probe_batch=torch.randn(4, 1, 16, 16)) as probe:
         for step in range(5):
             loss = nn.functional.cross_entropy(model(torch.randn(8, 1, 16, 16)), torch.randint(4, (8,)))
             optimizer.zero_grad()
@@ -53,25 +57,22 @@ def transformer_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if not name.startswith("gan_")])
-def test_a_transformer_is_drawn_or_refused_in_one_line(name: str, transformer_store: Path) -> None:
-    if name in REFUSED:
-        with pytest.raises(ValueError, match=REFUSED[name]) as refused:
-            prepare(name, transformer_store)
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_a_figure_is_drawn_or_refused_in_one_line(name: str, store: str, request: pytest.FixtureRequest) -> None:
+    path = request.getfixturevalue(f"{store}_store")
+    if name.startswith("gan_") or name in REFUSED[store]:
+        expected = REFUSED[store].get(
+            name, "has no sample grids" if name == "gan_samples" else f"figure '{name}' needs"
+        )
+        with pytest.raises(ValueError, match=expected) as refused:
+            prepare(name, path).draw()
         assert "\n" not in str(refused.value)
         return
-    prepared = prepare(name, transformer_store)
-    picture = prepared.draw()
+    picture = prepare(name, path).draw()
     shown = [axes for axes in picture.axes if axes.get_visible() and axes.get_subplotspec() is not None]
     assert shown
     assert all(axes.has_data() for axes in shown)
     words = " ".join(text.get_text() for text in picture.texts)
-    assert "1 run" in words
-    assert not {"BN", "SN", "MSN"} & set(words.replace(",", " ").split()) or name in {"drift_map", "drift_by_depth"}
-
-
-def test_gan_figures_are_refused_in_one_line(transformer_store: Path) -> None:
-    for name in (name for name in FIGURES if name.startswith("gan_") and name != "gan_samples"):
-        with pytest.raises(ValueError, match=f"figure '{name}' needs") as refused:
-            prepare(name, transformer_store)
-        assert "\n" not in str(refused.value)
+    assert ("1 run" if store == "transformer" else "1 seed") in words
+    assert not {"BN", "SN", "MSN"} & set(words.replace(",", " ").split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,7 +57,7 @@ def write_run(store: Path, run: str, *, seed: int, accuracies: dict[int, float],
     steps += [(step, "train", 0.5, 0.9) for step in (0, last - 1)]
     write(store, "steps", run, pd.DataFrame(steps, columns=["step", "split", "loss", "accuracy"]))
     rows = [
-        (step, name, index, kind, layer["drift"] * 2, 4.0, rank, angle)
+        (step, name, index, kind, 4.0, rank, angle)
         for step in (0, last - 1)
         for index, (name, kind, rank, angle) in enumerate(
             [
@@ -66,23 +67,39 @@ def write_run(store: Path, run: str, *, seed: int, accuracies: dict[int, float],
             ]
         )
     ]
-    names = ["step", "layer", "layer_index", "layer_type", "activation_drift", "activation_var"]
+    names = ["step", "layer", "layer_index", "layer_type", "activation_var"]
     frame = pd.DataFrame(rows, columns=[*names, "effective_rank", "update_angle"])
     frame = frame.astype({"layer": "category", "layer_type": "category"})
     frame.loc[frame["step"] == last - 1, "activation_var"] *= layer["scale"] ** 2
-    frame.loc[frame["step"] == last - 1, "activation_drift"] *= layer["scale"]
     write(store, "layers", run, frame)
+    if "unlearned" in layer:
+        write(store, "channels", run, moved_channels((0, 100, last - 1), **layer))
+
+
+def moved_channels(steps: tuple[int, ...], **layer: float) -> pd.DataFrame:
+    """Return two channels of deviation 2: since step 100 their mean has moved by 2 ``drift``, by 2 ``unlearned`` of it
+    without m.
+    """
+    start, end = steps[1], steps[-1]
+    moved = {steps[0]: 100.0, start: 0.5, end: 0.5 + 2 * layer["drift"]}
+    m = {steps[0]: 0.0, start: 0.25, end: 0.25 + 2 * (layer["drift"] - layer["unlearned"])}
+    rows = [(step, "norm", 1, "InterventionalCentring", channel) for step in steps for channel in (0, 1)]
+    frame = pd.DataFrame(rows, columns=["step", "layer", "layer_index", "layer_type", "channel"])
+    numbers = {"mean": frame["step"].map(moved), "shift": frame["step"].map(m), "deviation": 2.0, "maximum": 1.0}
+    rest = dict.fromkeys(("positive_fraction", "input_mean", "input_deviation", "running_mean"), 1.0)
+    return frame.assign(nonlinearity="leaky_relu", **numbers, **rest).astype({"layer": "category"})
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a store of two plans in which accuracy is 0.8 - 0.05 drift, plus an effect of each seed."""
     store, rng = tmp_path_factory.mktemp("known"), np.random.default_rng(0)
-    arms = {arm: rng.uniform(0, 1, 4) for plan in PLANS for arm in load_plan(plan).arms}
-    for arm, (drift, scale, rank, angle) in arms.items():
+    arms = {arm: rng.uniform(0, 1, 5) for plan in PLANS for arm in load_plan(plan).arms}
+    for arm, (drift, scale, rank, angle, learned) in arms.items():
         for seed in range(3):
             accuracy = 0.8 + SLOPE * drift + 0.01 * seed
-            layer = {"drift": drift, "scale": 1 + scale, "rank": 10 + 9 * rank, "angle": 0.01 + 0.01 * angle}
+            drifts = {"drift": drift, "unlearned": drift * learned}
+            layer = {**drifts, "scale": 1 + scale, "rank": 10 + 9 * rank, "angle": 0.01 + 0.01 * angle}
             tests = {step: accuracy - 0.1 * (step < 3124) for step in (781, 1562, 2343, 3124)}
             write_run(store, f"vgg7-{arm}-s{seed}", seed=seed, accuracies=tests, **layer)
     return store
@@ -90,7 +107,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_numbers_are_those_of_the_store(known: Path) -> None:
     numbers = tables.Numbers(known)
-    drift = mediators(known).set_index("run")["drift"]
+    drift = mediators(known).set_index("run")["seen_drift"]
     assert numbers("runs") == "27"
     expected = 100 * (0.8 + SLOPE * drift["vgg7-msn-s0"] + 0.01)
     assert numbers("accuracy:c1-forward-backward:msn").startswith(f"{expected:.2f} % [")
@@ -100,9 +117,9 @@ def test_numbers_are_those_of_the_store(known: Path) -> None:
 
 
 def test_the_coefficient_of_the_drift_is_recovered(known: Path) -> None:
-    line = next(line for line in tables.Numbers(known)("between").splitlines() if line.startswith("| drift"))
+    line = next(line for line in tables.Numbers(known)("between").splitlines() if line.startswith("| seen drift"))
     cells = [cell.strip() for cell in line.split("|")]
-    drift = mediators(known).groupby(lambda i: i // 3)["drift"].first()
+    drift = mediators(known).groupby(lambda i: i // 3)["seen_drift"].first()
     assert float(cells[2]) == pytest.approx(100 * SLOPE * drift.std(), abs=0.01)
     low, high = map(float, cells[3].split(" to "))
     assert low <= float(cells[2]) <= high < 0
@@ -112,10 +129,49 @@ def test_mediators_are_those_that_were_written(known: Path) -> None:
     found = mediators(known, runs="vgg7-msn-s0").iloc[0]
     layers = pd.read_parquet(known / "layers" / "run=vgg7-msn-s0").query("step > 0").set_index("layer")
     norm, conv = layers.loc["norm"], layers.loc["conv"]
-    assert found["drift"] == pytest.approx(norm["activation_drift"] / np.sqrt(norm["activation_var"]))
+    late = pd.read_parquet(known / "channels" / "run=vgg7-msn-s0").query("step > 0 and channel == 0").set_index("step")
+    moved, learned = (late[name].iloc[-1] - late[name].iloc[0] for name in ("mean", "shift"))
+    assert found["seen_drift"] == pytest.approx(moved / 2)
+    assert found["unlearned_drift"] == pytest.approx((moved - learned) / 2)
     assert found["log_scale"] == pytest.approx(np.log(norm["activation_var"]) / 2)
     assert found["log_effective_rank"] == pytest.approx(np.log(conv["effective_rank"]))
     assert found["log_update_angle"] == pytest.approx(np.log(conv["update_angle"]))
+
+
+def test_what_moves_in_training_mode_alone_is_no_drift(known: Path, tmp_path: Path) -> None:
+    shutil.copytree(known, tmp_path / "store")
+    path = tmp_path / "store" / "layers" / "run=vgg7-msn-s0" / "part-00000001-00000001.parquet"
+    rows = pd.read_parquet(path)
+    pq.write_table(pa.Table.from_pandas(rows.assign(activation_drift=9.0), preserve_index=False), path)
+    pd.testing.assert_frame_equal(mediators(tmp_path / "store"), mediators(known))
+
+
+def test_a_measured_nan_is_not_passed_over_and_a_null_is(known: Path, tmp_path: Path) -> None:
+    shutil.copytree(known, tmp_path / "store")
+    path = tmp_path / "store" / "layers" / "run=vgg7-msn-s0" / "part-00000001-00000001.parquet"
+    rows, plain = pq.read_table(path), mediators(known, runs="vgg7-msn-s0").iloc[0]
+    for value, expected in ((None, plain["log_effective_rank"]), (np.nan, np.nan)):
+        later = rows.slice(3, 1)  # the convolution at the last record, measured again
+        place = rows.schema.get_field_index("effective_rank")
+        later = later.set_column(place, "effective_rank", pa.array([value], rows.schema.field(place).type))
+        pq.write_table(pa.concat_tables([rows, later]), path)
+        found = mediators(tmp_path / "store", runs="vgg7-msn-s0").iloc[0]
+        assert found["log_effective_rank"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_committed_copy_has_the_same_mediators(known: Path, tmp_path: Path) -> None:
+    committed_store.copy_finished(known, tmp_path / "copy")
+    assert not (tmp_path / "copy" / "channels").exists()
+    copied, whole = (tables.Numbers(store)._mediators(["vgg7-msn-s0"]).iloc[0] for store in (tmp_path / "copy", known))
+    assert copied[["seen_drift", "unlearned_drift"]].tolist() == pytest.approx(
+        whole[["seen_drift", "unlearned_drift"]].tolist(), rel=1e-6
+    )
+
+
+def test_a_store_without_the_channels_has_no_drift_and_says_so(known: Path, tmp_path: Path) -> None:
+    shutil.copytree(known, tmp_path / "store")
+    shutil.rmtree(tmp_path / "store" / "channels")
+    assert "no table 'channels'" in tables.Numbers(tmp_path / "store")("between")
 
 
 def test_the_whole_page_can_be_made_and_every_word_of_the_template_is_known(known: Path) -> None:

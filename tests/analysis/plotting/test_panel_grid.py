@@ -41,6 +41,19 @@ def test_a_panel_names_its_arm_on_a_line_of_its_own_where_both_do_not_fit() -> N
     assert long.get_title() == "BN, learning rate 0.001\nfeatures.block1.conv"
 
 
+def test_an_arm_too_long_for_its_panel_keeps_its_norm() -> None:
+    grid = panels(Figure(), 4)
+    name_panel(grid[0], "BN, epochs 4, train images 200")
+    name_panel(grid[1], "MSN, learning rate 0.001, epochs 4, train images 200, width 64", arm="")
+    name_panel(grid[2], "weights", arm="SN, epochs 4, train images 200, width 64")
+    titles = [axes.get_title() for axes in grid[:3]]
+    assert titles[0] == "BN, epochs 4, train\nimages 200"
+    assert titles[1].startswith("MSN, learning rate")
+    assert titles[1].endswith("…")
+    assert titles[2].startswith("SN, epochs 4")
+    assert titles[2].endswith("\nweights")
+
+
 def test_too_many_panels_raise() -> None:
     with pytest.raises(
         ValueError, match="25 panels do not fit a page legibly; choose at most 24 with layers= or runs="
