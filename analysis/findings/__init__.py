@@ -6,7 +6,7 @@ One file a finding. To add one:
    (:class:`analysis.findings.finding.Evidence`); compare across depth and with the past, never with the future.
 2. Give it a level in :class:`analysis.findings.thresholds.Thresholds`, if there is one to choose.
 3. End the file with its ``FINDING``, and add that to ``_ALL`` here, the graver first.
-4. Say in :data:`analysis.findings.causality.LEADS_TO` what it can lead to.
+4. If it can lead to other kinds, or follow from them, add it to a family of :mod:`analysis.findings.causality`.
 5. Add a fault that shows it to ``tests/analysis/findings/faults.py``, and its kind to the README.
 """
 

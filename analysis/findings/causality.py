@@ -69,7 +69,7 @@ LEADS_TO: dict[str, frozenset[str]] = {
     "drift": frozenset({*_BLOCKED, "spectral explosion"}),  # slow, and no cause of a sudden end
     "NaN": frozenset({*_OF_GROWN, *_OF_SHRUNK}),
 }
-"""The kinds that a kind can lead to. Every kind can lead to itself in another layer."""
+"""The kinds that a kind can lead to; one that is not here leads to no other. Every kind can lead to itself."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _order(row: dict[str, Any], run: RunRecords) -> tuple[float, int, int]:
 
 def _explains(cause: dict[str, Any], row: dict[str, Any], run: RunRecords) -> bool:
     """Return whether a finding explains one that is not before it in the order of onsets."""
-    if row[KIND] != cause[KIND] and row[KIND] not in LEADS_TO[cause[KIND]]:
+    if row[KIND] != cause[KIND] and row[KIND] not in LEADS_TO.get(cause[KIND], ()):
         return False
     begins = _record(row[FROM_STEP], run)
     if cause[SEVERITY] == NOTE != row[SEVERITY] and begins != _record(cause[FROM_STEP], run):

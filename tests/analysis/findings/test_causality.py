@@ -95,8 +95,13 @@ def test_a_consequence_names_what_it_follows_from_and_its_remedy() -> None:
     assert EXPLOSION["explained_by"] is None  # its own row is as it was
 
 
-def test_every_kind_says_what_it_can_lead_to() -> None:
-    assert set(LEADS_TO) == set(FINDINGS)
+def test_a_kind_without_a_family_explains_nothing_and_follows_from_nothing() -> None:
+    rows = [found("new", 19, "grad_new"), {**EXPLOSION, "to_step": 30}, found("new", 31, "grad_new", layer="1")]
+    assert kinds(rows) == [("new", ["new"]), ("exploding", [])]
+
+
+def test_only_kinds_of_findings_lead_to_others() -> None:
+    assert set(LEADS_TO) <= set(FINDINGS)
     assert set().union(*LEADS_TO.values()) <= set(FINDINGS)
 
 
