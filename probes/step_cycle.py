@@ -131,7 +131,7 @@ class StepCycle:
         self._probe_pass = ProbePass(selection, batch, ranks=ranks, interval=plan.passes_interval, note=gaps.note)
         self._new_modules = NewModules(selection.root)
         self._training_mode = TrainingMode(selection.root, evaluation=evaluation)
-        self.nonfinite = NonfiniteWatch(plan.metrics, gaps, active=ranks.count == 1)
+        self.nonfinite = NonfiniteWatch(plan.metrics, gaps, rank=ranks.rank, ranks=ranks.count)
         self._captured = False
         self._observations: list[Observation] = []
         self._measured: StepInProgress | None = None

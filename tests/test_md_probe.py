@@ -78,7 +78,7 @@ def test_tables_are_printed_for_people_and_stay_dataframes(store: Path) -> None:
     assert md.findings(store)._repr_html_() == "<p>no findings</p>"
     train(store, overwrite=True, config={"rate": 0.1})
     found = md.findings(store)
-    assert repr(found).startswith("grave: NaN in run a, layer 0 and 1 more, steps 6 to 7\n  seen:   ")
+    assert repr(found).startswith("grave: NaN in run a, layer 0 and 1 more layer, steps 6 to 7\n  seen:   ")
     assert repr(found).endswith("2 grave, 0 warnings, 0 notes")
     assert "<td" in found._repr_html_()
     assert type(found[["kind"]]) is pd.DataFrame

@@ -6,7 +6,8 @@ One file a finding. To add one:
    (:class:`analysis.findings.finding.Evidence`); compare across depth and with the past, never with the future.
 2. Give it a level in :class:`analysis.findings.thresholds.Thresholds`, if there is one to choose.
 3. End the file with its ``FINDING``, and add that to ``_ALL`` here, the graver first.
-4. Add a fault that shows it to ``tests/analysis/findings/faults.py``, and its kind to ``docs/findings.md``.
+4. If it can lead to other kinds, or follow from them, add it to a family of :mod:`analysis.findings.causality`.
+5. Add a fault that shows it to ``tests/analysis/findings/faults.py``, and its kind to ``docs/findings.md``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pandas as pd
 from analysis.findings import (
     accumulated_gradient,
     attention_growth,
+    causes,
     dead_units,
     detached_layer,
     diverging_loss,
@@ -43,9 +45,11 @@ from analysis.findings import (
     weight_drift,
     zero_gradient,
 )
+from analysis.findings.causality import Explained, explained
 from analysis.findings.finding import AFFECTED as AFFECTED
 from analysis.findings.finding import CAUSE as CAUSE
 from analysis.findings.finding import COLUMNS as COLUMNS
+from analysis.findings.finding import EXPLAINED_BY as EXPLAINED_BY
 from analysis.findings.finding import FROM_STEP as FROM_STEP
 from analysis.findings.finding import GRAVE as GRAVE
 from analysis.findings.finding import KIND as KIND
@@ -99,11 +103,15 @@ KINDS = tuple(FINDINGS)
 
 
 def findings(store: AnyStore, *, runs: Patterns = None, thresholds: Thresholds | None = None) -> pd.DataFrame:
-    """Return all findings of a store, a row for each run, kind and severity: the gravest first.
+    """Return all findings of a store, a row for each run, kind and severity.
+
+    A finding that explains others stands before them, whatever its severity; the gravest of such groups comes first,
+    and of equally grave ones that which began first. The first row is therefore the fault to look at.
 
     Columns: ``run``, ``kind``, ``severity`` (grave, warning or note), ``layer`` (where it began; the first in forward
     order, empty if it is about no layer), ``layers`` (how many have it), ``from_step`` and ``to_step``, ``value`` (the
-    number there) and ``limit``, ``message``, ``cause``, ``remedy``, ``column`` (read from) and ``affected`` (layers).
+    number there) and ``limit``, ``message``, ``cause``, ``remedy``, ``column`` (read from), ``affected`` (layers)
+    and ``explained_by`` (the kind of the run's finding that this one follows from; empty if it follows from none).
 
     Only the columns that findings need are read, a few runs at a time.
 
@@ -118,7 +126,7 @@ def findings(store: AnyStore, *, runs: Patterns = None, thresholds: Thresholds |
     """
     opened = Store.open(store)
     names = sorted({rows.run for table in (LAYERS, STEPS, UNITS) for rows in opened.rows(table, runs)})
-    return _ordered([row for run in _recorded(opened, names) for row in _rows(run, thresholds)])
+    return _ordered([tree for run in _recorded(opened, names) for tree in _trees(run, thresholds)])
 
 
 findings_of = findings  # its name in version 0.1
@@ -143,12 +151,13 @@ def findings_in(
     tables = [_by_run(table) for table in (layers, steps, nothing if units is None else units)]
     names = sorted({name for table in tables for name in table})
     recorded = (RunRecords(name, *(table.get(name, nothing) for table in tables)) for name in names)
-    return _ordered([row for run in recorded for row in _rows(run, thresholds)])
+    return _ordered([tree for run in recorded for tree in _trees(run, thresholds)])
 
 
 def columns_read(table: str) -> tuple[str, ...]:
     """Return the columns of a table that findings read, without its keys."""
-    return tuple(dict.fromkeys(name for finding in _ALL for name in finding.reads.get(table, ())))
+    of_findings = (name for finding in _ALL for name in finding.reads.get(table, ()))
+    return tuple(dict.fromkeys([*of_findings, *causes.READS.get(table, ())]))
 
 
 def _by_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -165,20 +174,25 @@ def _recorded(store: Store, runs: Sequence[str]) -> Iterator[RunRecords]:
         yield RunRecords(run, layers.to_pandas(), logged.to_pandas(), units.to_pandas())
 
 
+def _trees(run: RunRecords, thresholds: Thresholds | None) -> list[Explained]:
+    return explained(list(_rows(run, thresholds)), run)
+
+
 def _rows(run: RunRecords, thresholds: Thresholds | None) -> Iterator[dict[str, object]]:
     limits = thresholds or Thresholds()
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinities are what is looked for
         for finding in _ALL:
             for evidence in finding.find(run, limits):
-                if (row := evidence.row(run.run, finding.kind)) is not None:
+                if (row := evidence.row(run, finding.kind)) is not None:
                     yield row
 
 
-def _ordered(rows: list[dict[str, object]]) -> pd.DataFrame:
-    gravity = {severity: place for place, severity in enumerate(SEVERITIES)}
-    order = {kind: place for place, kind in enumerate(KINDS)}
-    table = as_table(rows)
-    keys = table.assign(_gravity=table[SEVERITY].map(gravity), _kind=table[KIND].map(order))
-    return table.loc[keys.sort_values(["_gravity", "_kind", RUN, FROM_STEP], kind="stable").index].reset_index(
-        drop=True
-    )
+def _ordered(trees: Sequence[Explained]) -> pd.DataFrame:
+    """Return a row a finding: the gravest trees first, of those the earliest, consequences below what explains them."""
+    kinds = {kind: place for place, kind in enumerate(KINDS)}
+    ordered = sorted(trees, key=lambda tree: (tree.gravity, tree.onset, kinds[tree.root[KIND]], tree.root[RUN]))
+    rows: list[dict[str, object]] = []
+    for tree in ordered:
+        rows.append(tree.root)
+        rows.extend(tree.follow())
+    return as_table(rows)

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.learning_rate import TOO_LARGE
+from analysis.findings.causes.signals import NEGATIVE_BIAS
+from analysis.findings.causes.weights import SET_ELSEWHERE
 from analysis.findings.finding import GRAVE, WARNING, Evidence, Finding
 from analysis.findings.history import lasting
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS
 
-_KIND, _COLUMN, _SPARSITY = "dead units", "dead_fraction", "grad_sparsity"
+_KIND, _COLUMN, _SPARSITY, _NORM = "dead units", "dead_fraction", "grad_sparsity", "weight_l2_norm"
 _RECORDS = 2  # in a row: of a small batch all entries of a channel may be negative by chance
 _HALF = 0.5  # share of the dead channels that must show in the gradient
 
@@ -22,16 +25,19 @@ def dead_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
 
     A channel is dead where no entry of the batch is above 0. Where a ReLU follows, the weights of a dead channel have a
     gradient of exactly 0; a layer without such zeros is followed by something else and left out. So are a network's
-    outputs: a logit may be negative for every input. A layer that is dead as a whole is grave.
+    outputs: a logit may be negative for every input. So is a weight of zeros, whose channels are 0 without a ReLU. A
+    layer that is dead as a whole is grave.
     """
     if (records := run.take(_COLUMN)) is None:
         return
     share = records[_COLUMN]
     dead = (share >= limits.dead) & ~run.of_network_outputs()
     sparsity = run.whole(_SPARSITY)
+    due = np.isin(run.steps, records.steps)
     if sparsity is not None:
-        known = sparsity[np.isin(run.steps, records.steps)]
-        dead &= np.isnan(known) | (known >= _HALF * share)
+        dead &= np.isnan(sparsity[due]) | (sparsity[due] >= _HALF * share)
+    if (norms := run.whole(_NORM)) is not None:
+        dead &= norms[due] != 0
     lasts = lasting(dead, records=_RECORDS)
     whole = lasting(dead & (share == 1), records=_RECORDS)
     for severity, where in ((GRAVE, whole), (WARNING, lasts & ~whole)):
@@ -44,9 +50,9 @@ def dead_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
             _COLUMN,
             severity,
             "{value:.0%} of the channels are dead: not positive for any input of the batch",
-            "a large step or a large negative bias has moved the pre-activations below 0, where ReLU has no gradient",
+            (SET_ELSEWHERE, TOO_LARGE, NEGATIVE_BIAS),
             "lower the learning rate, normalise before the ReLU, or take LeakyReLU or GELU",
         )
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _SPARSITY)}, dead_units)
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _SPARSITY, _NORM)}, dead_units)

@@ -6,6 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.inputs import LARGE_INPUTS, OTHER_TARGETS
+from analysis.findings.causes.learning_rate import TOO_LARGE
+from analysis.findings.causes.signals import SCALED_LOSS
+from analysis.findings.causes.weights import SET_ELSEWHERE
 from analysis.findings.finding import GRAVE, WHOLE_RUN, Evidence, Finding
 from analysis.findings.history import lasting
 from analysis.findings.run_records import RunRecords
@@ -38,7 +42,7 @@ def diverging_loss(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         _COLUMN,
         GRAVE,
         "the loss is {value:.3g} times what it was at first",
-        "a learning rate that is too large, or gradients that explode",
+        (TOO_LARGE, SCALED_LOSS, LARGE_INPUTS, SET_ELSEWHERE, OTHER_TARGETS),
         "lower the learning rate, warm it up, clip gradients by norm",
     )
 

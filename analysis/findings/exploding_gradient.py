@@ -6,6 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.inputs import LARGE_INPUTS, OTHER_TARGETS
+from analysis.findings.causes.learning_rate import TOO_LARGE
+from analysis.findings.causes.signals import RECURRENCE, SCALED_LOSS
+from analysis.findings.causes.weights import SET_ELSEWHERE
 from analysis.findings.finding import GRAVE, Evidence, Finding
 from analysis.findings.history import lasting
 from analysis.findings.run_records import RunRecords
@@ -40,7 +44,7 @@ def exploding_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence
         _COLUMN,
         GRAVE,
         "the gradient norm is {value:.3g} times that of earlier records",
-        "a learning rate that is too large, a batch with extreme values, or a recurrence that amplifies",
+        (TOO_LARGE, SCALED_LOSS, LARGE_INPUTS, SET_ELSEWHERE, RECURRENCE, OTHER_TARGETS),
         _REMEDY,
     )
     where, ratio = _by_depth(run, norms, limits)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.findings.causes.weighing import Cause, Onset, weighed
 from analysis.findings.history import ever
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
@@ -17,7 +18,7 @@ from probes.schema import LAYER, RUN
 GRAVE, WARNING, NOTE = "grave", "warning", "note"
 SEVERITIES = (GRAVE, WARNING, NOTE)
 KIND, SEVERITY, LAYER_COUNT, FROM_STEP, TO_STEP = "kind", "severity", "layers", "from_step", "to_step"
-VALUE, LIMIT, MESSAGE, CAUSE, REMEDY, COLUMN, AFFECTED = (
+VALUE, LIMIT, MESSAGE, CAUSE, REMEDY, COLUMN, AFFECTED, EXPLAINED_BY = (
     "value",
     "limit",
     "message",
@@ -25,6 +26,7 @@ VALUE, LIMIT, MESSAGE, CAUSE, REMEDY, COLUMN, AFFECTED = (
     "remedy",
     "column",
     "affected",
+    "explained_by",
 )
 _TYPES = {
     RUN: "object",
@@ -41,6 +43,7 @@ _TYPES = {
     REMEDY: "object",
     COLUMN: "object",
     AFFECTED: "object",
+    EXPLAINED_BY: "object",
 }
 COLUMNS = tuple(_TYPES)
 WHOLE_RUN = ("",)
@@ -62,8 +65,8 @@ class Evidence:
         severity: ``"grave"``: the training is broken. ``"warning"``: probably not what was meant. ``"note"``: may be
             meant.
         message: One line, with ``{value}`` for the number of the first layer at the first step, and ``{limit}``.
-        cause: The likely cause.
-        remedy: What to try.
+        cause: The likely cause; or possible causes, which are weighed by the tables.
+        remedy: What to try; of possible causes, where none has a number that speaks for it.
         named: The place of the layer to name; None takes the first in forward order at the first record.
     """
 
@@ -75,11 +78,11 @@ class Evidence:
     column: str
     severity: str
     message: str
-    cause: str
+    cause: str | Sequence[Cause]
     remedy: str
     named: int | None = None
 
-    def row(self, run: str, kind: str) -> dict[str, Any] | None:
+    def row(self, run: RunRecords, kind: str) -> dict[str, Any] | None:
         """Return the row of the table of findings, or None if it holds nowhere."""
         records = np.flatnonzero(self.where.any(axis=1))
         if not records.size:
@@ -87,9 +90,10 @@ class Evidence:
         first, last = records[0], records[-1]
         layer = int(self.where[first].argmax()) if self.named is None else self.named
         value = float(self.values[first, layer])
+        cause, remedy = self._explained(Onset(run, int(self.steps[first]), layer if self.layers[layer] else None))
         affected = [name for name, hit in zip(self.layers, ever(self.where), strict=True) if hit and name]
         return {
-            RUN: run,
+            RUN: run.run,
             KIND: kind,
             SEVERITY: self.severity,
             LAYER: self.layers[layer],
@@ -99,11 +103,17 @@ class Evidence:
             VALUE: value,
             LIMIT: self.limit,
             MESSAGE: self.message.format(value=value, limit=self.limit),
-            CAUSE: self.cause,
-            REMEDY: self.remedy,
+            CAUSE: cause,
+            REMEDY: remedy,
             COLUMN: self.column,
             AFFECTED: affected,
+            EXPLAINED_BY: "",
         }
+
+    def _explained(self, onset: Onset) -> tuple[str, str]:
+        if isinstance(self.cause, str):
+            return self.cause, self.remedy
+        return weighed(self.cause, onset, remedy=self.remedy)
 
 
 @dataclass(frozen=True)

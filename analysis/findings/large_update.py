@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.learning_rate import GRADIENTS_GREW, LARGE_AT_ONCE
 from analysis.findings.finding import WARNING, Evidence, Finding
 from analysis.findings.history import lasting
 from analysis.findings.run_records import RunRecords
@@ -34,8 +35,8 @@ def large_update(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         limits.large_update,
         UPDATE,
         WARNING,
-        "one step changes the weight by {value:.0%} of its norm; about 0.1% is usual",
-        "a learning rate that is too large",
+        "one step changes the weight by {value:.3g} times its norm; about 0.001 is usual",
+        (LARGE_AT_ONCE, GRADIENTS_GREW),
         "lower the learning rate by a factor of 10 to 100",
     )
 

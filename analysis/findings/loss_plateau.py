@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from analysis.findings.causes.inputs import WRONG_LABELS
+from analysis.findings.causes.learning_rate import TOO_SMALL
 from analysis.findings.finding import NOTE, WHOLE_RUN, Evidence, Finding
 from analysis.findings.history import always_before
 from analysis.findings.run_records import RunRecords
@@ -41,7 +43,7 @@ def loss_plateau(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         _COLUMN,
         NOTE,
         "the loss has not moved by {limit:.0%} since the start",
-        "labels that do not belong to their inputs, a learning rate that is too small, or a task without signal",
+        (WRONG_LABELS, TOO_SMALL),
         "check the pairs of inputs and labels; train on one batch alone, whose loss must fall to 0",
     )
 

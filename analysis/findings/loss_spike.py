@@ -7,6 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from analysis.findings.causes.inputs import LARGE_INPUTS, OTHER_TARGETS
+from analysis.findings.causes.learning_rate import TOO_LARGE
+from analysis.findings.causes.signals import SCALED_LOSS
+from analysis.findings.causes.weights import SET_ELSEWHERE
 from analysis.findings.finding import WARNING, WHOLE_RUN, Evidence, Finding
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
@@ -40,7 +44,7 @@ def loss_spike(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         _COLUMN,
         WARNING,
         "the loss jumps above the 20 steps before by {value:.3g} times their range",
-        "a batch with wrong labels or extreme inputs, or a step that was too large",
+        (LARGE_INPUTS, TOO_LARGE, SCALED_LOSS, SET_ELSEWHERE, OTHER_TARGETS),
         "look at the batch of this step; clip gradients by norm, or lower the learning rate",
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.nonfinite import OF_GRADIENTS, OF_OUTPUTS, OF_THE_LOSS, OF_WEIGHTS
 from analysis.findings.finding import GRAVE, WHOLE_RUN, Evidence, Finding
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
@@ -13,16 +14,9 @@ from probes.schema import LAYERS, STEPS
 
 _KIND, _LOSS = "NaN", "loss"
 _CAUSES = {  # in the order of a step: a weight with a NaN makes the activation NaN, and this the gradient
-    "weight_nonfinite": ("weight", "the update before this step made them: a gradient or learning rate too large"),
-    "activation_nonfinite": (
-        "activation",
-        "this layer or an operation before it made them: NaN in the input data, a division by 0, the logarithm or root "
-        "of a number below 0, or a number beyond the range of its type",
-    ),
-    "grad_nonfinite": (
-        "gradient",
-        "the backward pass made them: a NaN loss, the derivative of a root or norm at 0, or an overflow in float16",
-    ),
+    "weight_nonfinite": ("weight", OF_WEIGHTS),
+    "activation_nonfinite": ("activation", OF_OUTPUTS),
+    "grad_nonfinite": ("gradient", OF_GRADIENTS),
 }
 _REMEDY = (
     "look at the input and the loss of this step; then lower the learning rate, clip gradients, add an epsilon where "
@@ -53,7 +47,7 @@ def nonfinite_values(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
             _LOSS,
             GRAVE,
             "the loss is {value}",
-            "the network's output or the loss function: see the layers with NaN, if there are any",
+            OF_THE_LOSS,
             _REMEDY,
         )
 

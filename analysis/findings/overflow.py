@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.inputs import LARGE_INPUTS
+from analysis.findings.causes.learning_rate import TOO_LARGE
+from analysis.findings.causes.weights import GROWING, SET_ELSEWHERE
 from analysis.findings.finding import WARNING, Evidence, Finding
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
@@ -28,7 +31,7 @@ def overflow(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         _VARIANCE,
         WARNING,
         "the root mean square of the outputs is {value:.3g}; float16 ends at 65504",
-        "inputs that are not scaled, weights that grow, or a chain of layers without normalisation",
+        (LARGE_INPUTS, SET_ELSEWHERE, TOO_LARGE, GROWING),
         "scale the inputs to about 1, normalise, or lower the learning rate; take bfloat16 in place of float16",
     )
 

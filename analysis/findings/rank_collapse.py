@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.learning_rate import TOO_LARGE
+from analysis.findings.causes.weighing import Cause
+from analysis.findings.causes.weights import DECAYED, SET_ELSEWHERE
 from analysis.findings.finding import WARNING, Evidence, Finding
 from analysis.findings.history import first_measured, largest_before
 from analysis.findings.run_records import RunRecords
@@ -29,11 +32,11 @@ def rank_collapse(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     rank = records[_COLUMN]
     before = largest_before(rank)
     lost = (before >= _ENOUGH) & (rank < limits.rank_collapse * before)
-    for where, message, cause, remedy in (
+    kinds: tuple[tuple[np.ndarray, str, str | tuple[Cause, ...], str], ...] = (
         (
             lost,
             "the effective rank has fallen to {value:.2f}",
-            "one direction outgrows all others: steps that are too large, or weight decay with a low-rank gradient",
+            (SET_ELSEWHERE, TOO_LARGE, DECAYED),
             "lower the learning rate or the weight decay; add normalisation",
         ),
         (
@@ -42,7 +45,8 @@ def rank_collapse(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
             "a constant initialisation: all units of the layer get the same gradient and stay alike",
             "initialise at random (Glorot, He)",
         ),
-    ):
+    )
+    for where, message, cause, remedy in kinds:
         yield Evidence(
             where,
             records.steps,

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.inputs import LARGE_INPUTS
+from analysis.findings.causes.weights import LARGE, SET_ELSEWHERE
 from analysis.findings.finding import WARNING, Evidence, Finding
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
@@ -41,7 +43,7 @@ def saturated_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         _COLUMN,
         WARNING,
         "{value:.0%} of the outputs are beyond 3 in magnitude, where tanh is flat, and hardly any gradient passes",
-        "weights, biases or inputs that are too large for tanh or sigmoid",
+        (SET_ELSEWHERE, LARGE, LARGE_INPUTS),
         "initialise smaller (Glorot), scale the inputs to about 1, normalise before the activation, or take ReLU",
     )
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.learning_rate import TOO_SMALL
+from analysis.findings.causes.signals import SCALED_DOWN
 from analysis.findings.finding import WARNING, Evidence, Finding
 from analysis.findings.history import always_before, first_measured, largest_before
 from analysis.findings.run_records import RunRecords
@@ -44,8 +46,8 @@ def small_update(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         limits.small_update,
         UPDATE,
         WARNING,
-        "one step changes the weight by {value:.1g} of its norm; about 1e-3 is usual",
-        "a learning rate that is far too small, or a loss scaled far down",
+        "one step changes the weight by {value:.1g} times its norm; about 0.001 is usual",
+        (TOO_SMALL, SCALED_DOWN),
         "raise the learning rate by factors of 10 until the loss falls",
     )
 

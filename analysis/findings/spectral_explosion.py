@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.learning_rate import TOO_LARGE
+from analysis.findings.causes.weights import GROWING, SET_ELSEWHERE
 from analysis.findings.finding import NOTE, WARNING, Evidence, Finding
 from analysis.findings.history import first_measured
 from analysis.findings.run_records import RunRecords
@@ -44,7 +46,7 @@ def spectral_explosion(run: RunRecords, limits: Thresholds) -> Iterator[Evidence
             _COLUMN,
             severity,
             "the spectral norm is {value:.3g} times its first value",
-            "a learning rate that is too large, or weights that nothing holds",
+            (SET_ELSEWHERE, TOO_LARGE, GROWING),
             "lower the learning rate, add weight decay, or take spectral norm",
         )
 

@@ -40,7 +40,7 @@ def unused_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # 
                 0.0,
                 _COLUMN,
                 severity,
-                "the layer is not run, {value:.0f} other layers are",
+                "the layer is not run (layers that are: {value:.0f})",
                 "forward does not call the module, or calls it under no_grad",
                 "call it, or take it out of the model: its weights stay what they are",
             )

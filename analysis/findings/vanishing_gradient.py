@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.signals import DEPTH, FAR_OUTPUTS, SATURATED
 from analysis.findings.finding import GRAVE, Evidence, Finding
 from analysis.findings.history import first_measured, largest_before, lasting
 from analysis.findings.run_records import RunRecords
@@ -39,7 +40,7 @@ def vanishing_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence
         _COLUMN,
         GRAVE,
         "the gradient norm is {value:.2g} of the network's largest: this layer does not learn",
-        "saturating activations (sigmoid, tanh), small initial weights or great depth without skip connections",
+        (SATURATED, DEPTH),
         "take ReLU or GELU, initialise by fan-in (Glorot, He), normalise, or add skip connections",
     )
     yield _network(run, records.steps, norms, limits)
@@ -73,7 +74,7 @@ def _network(run: RunRecords, steps: np.ndarray, norms: np.ndarray, limits: Thre
         _COLUMN,
         GRAVE,
         "all gradients have faded to {value:.2g} of the largest before, and the loss has not fallen",
-        "an output that saturates: sigmoid or softmax far from 0 with a loss that does not see logits",
+        (FAR_OUTPUTS,),
         "use a loss on logits (cross_entropy, binary_cross_entropy_with_logits), or lower the learning rate",
     )
 

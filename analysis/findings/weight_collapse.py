@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from analysis.findings.causes.weights import DECAYED, SET_ELSEWHERE
 from analysis.findings.finding import WARNING, Evidence, Finding
 from analysis.findings.history import largest_before
 from analysis.findings.run_records import RunRecords
@@ -30,7 +31,7 @@ def weight_collapse(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         _COLUMN,
         WARNING,
         "the norm of the weight is {value:.2g} of the largest it had",
-        "a weight decay that is too large for the learning rate, or a step that set the weight to about 0",
+        (DECAYED, SET_ELSEWHERE),
         "lower the weight decay; leave the scales of normalisation layers and biases out of it",
     )
 

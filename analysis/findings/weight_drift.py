@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.inputs import OFF_CENTRE
+from analysis.findings.causes.learning_rate import TOO_LARGE
+from analysis.findings.causes.weights import SET_ELSEWHERE
 from analysis.findings.finding import NOTE, WARNING, Evidence, Finding
 from analysis.findings.history import first_measured
 from analysis.findings.run_records import RunRecords
@@ -46,7 +49,7 @@ def weight_drift(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
             _MEAN,
             severity,
             "the mean weight has drifted by {value:.2f} standard deviations",
-            "inputs of the layer whose mean is far from 0: every weight of a row is pushed the same way",
+            (SET_ELSEWHERE, OFF_CENTRE, TOO_LARGE),
             "centre the inputs of the layer: batch norm, mean spectral norm, or inputs of mean 0",
         )
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.findings.causes.signals import DEAD, NO_INPUTS
+from analysis.findings.causes.weights import ZEROS
 from analysis.findings.finding import GRAVE, WARNING, Evidence, Finding
 from analysis.findings.history import first_measured, lasting
 from analysis.findings.run_records import RunRecords
@@ -46,8 +48,8 @@ def zero_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
             _COLUMN,
             severity,
             text,
-            "dead ReLU units behind the layer, a factor or weights of 0 behind it, or dropout of everything",
-            "see dead units; initialise at random; multiply by no constant 0",
+            (DEAD, ZEROS, NO_INPUTS),
+            "look for a factor of 0 and a detached output between the layer and the loss; initialise at random",
         )
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from analysis.findings import (
     AFFECTED,
     CAUSE,
+    EXPLAINED_BY,
     FINDINGS,
     FROM_STEP,
     KIND,
@@ -159,6 +160,7 @@ def _findings(store: Store, runs: Patterns) -> list[dict[str, Any]]:
     return [
         {
             **{key: row[key] for key in (RUN, KIND, SEVERITY, LAYER, MESSAGE, CAUSE, REMEDY, COLUMN, AFFECTED)},
+            "explainedBy": row[EXPLAINED_BY],
             "layers": int(row[LAYER_COUNT]),
             "from": int(row[FROM_STEP]),
             "to": int(row[TO_STEP]),

@@ -20,6 +20,7 @@ SCRIPTS = (
     "numbers.js",
     "source.js",
     "state.js",
+    "scales.js",
     "chart.js",
     "lines.js",
     "maps.js",

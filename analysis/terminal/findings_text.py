@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from analysis.findings import CAUSE, FROM_STEP, KIND, LAYER_COUNT, MESSAGE, REMEDY, SEVERITIES, SEVERITY, TO_STEP
+from analysis.findings.causality import groups
 from analysis.findings.finding import COLUMN
 from analysis.reading.tables import records
 from probes.schema import LAYER, RUN
@@ -29,13 +31,13 @@ def as_log(row: dict[str, Any]) -> str:
 
 
 def as_paragraphs(found: pd.DataFrame) -> str:
-    """Return findings as paragraphs, in their order; none gives an empty text."""
-    return "\n\n".join(_paragraph(row) for row in records(found))
+    """Return findings as paragraphs, in their order, with a line for each that follows; none gives an empty text."""
+    return "\n\n".join(_paragraph(row, consequences) for row, consequences in groups(records(found)))
 
 
-def _paragraph(row: dict[str, Any]) -> str:
+def _paragraph(row: dict[str, Any], consequences: Sequence[dict[str, Any]]) -> str:
     others = row[LAYER_COUNT] - 1
-    more = f" and {others} more" if others > 0 else ""
+    more = f" and {others} more {_plural('layer', others)}" if others > 0 else ""
     where = f", layer {printable(row[LAYER])}{more}" if row[LAYER] else ""
     steps = (
         f"step {row[FROM_STEP]:,}"
@@ -48,6 +50,7 @@ def _paragraph(row: dict[str, Any]) -> str:
             f"  seen:   {printable(row[MESSAGE])} (column {row[COLUMN]})",
             f"  cause:  {row[CAUSE]}",
             f"  remedy: {row[REMEDY]}",
+            *(f"  then:   {one[SEVERITY]}: {as_line(one)}" for one in consequences),
         ]
     )
 

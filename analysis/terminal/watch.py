@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from analysis.findings import NOTE, SEVERITY, findings
+from analysis.findings import KIND, NOTE, SEVERITY, findings
+from analysis.findings.causality import groups
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns, abbreviated, spread_over
 from analysis.reading.store import AnyStore, Store
@@ -121,11 +122,18 @@ def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, most: int, widt
 
 
 def _findings(found: pd.DataFrame) -> RenderableType:
-    told = found[found[SEVERITY] != NOTE]
-    if told.empty:
+    told = [(row, rest) for row, rest in groups(records(found)) if any(one[SEVERITY] != NOTE for one in (row, *rest))]
+    if not told:
         return Text("no findings", style="green")
-    lines = [Text(f"{row[SEVERITY]} {as_line(row)}") for row in records(told)]
+    lines = [Text(f"{row[SEVERITY]} {as_line(row)}{_explains(rest)}") for row, rest in told]
     return Panel(Group(*lines), title="findings", title_align="left", border_style="red", expand=False)
+
+
+def _explains(consequences: Sequence[dict[str, Any]]) -> str:
+    if not consequences:
+        return ""
+    kinds = ", ".join(dict.fromkeys(str(row[KIND]) for row in consequences))
+    return f"; explains {len(consequences)} more: {kinds}"
 
 
 def _number(value: float) -> str:

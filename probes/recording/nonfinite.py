@@ -24,6 +24,10 @@ TURN_EVERY = 4  # steps
 MOST_EPISODES = 10  # of a run: a loss that is NaN now and then is not recorded for ever
 MOST_WAITING = 1000  # numbers that nobody has looked at: the oldest are dropped
 LOSS = "loss"
+_RECORDED = "weights and gradients of all layers are recorded when it is noticed, activations too in the step after"
+_OF_SEVERAL_RANKS = (
+    "no record is made beside the schedule, because it would need all ranks, and they may not see the value at one step"
+)
 
 
 class _Number(NamedTuple):
@@ -52,22 +56,28 @@ class NonfiniteWatch:
     that stays in a single weight is in the loss one step later. At most 4,096 entries of a gradient are summed, because
     the norm of the whole gradient at every step would cost too much.
 
-    On a GPU the sums are copied without waiting, and their values are known a step or two later. With several ranks
-    nothing is looked for, because the ranks would have to agree at each step. Gradients that are still scaled are
-    passed over: a GradScaler skips a step whose gradients are not finite.
+    On a GPU the sums are copied without waiting, and their values are known a step or two later. Gradients that are
+    still scaled are passed over: a GradScaler skips a step whose gradients are not finite.
+
+    With several ranks the first rank looks and tells the step. No record is made beside the schedule, because a record
+    adds up the numbers of all ranks. Ranks may differ in their losses, and in the step at which a copied number has
+    arrived. A rank that saw nothing would not take part, and the others would wait for it. DDP averages gradients
+    before they are looked at, so that the first rank sees what any rank had. Sharded gradients are passed over,
+    because reading one gathers it.
     """
 
-    def __init__(self, metrics: Sequence[Metric], gaps: Gaps, *, active: bool = True) -> None:
+    def __init__(self, metrics: Sequence[Metric], gaps: Gaps, *, rank: int = 0, ranks: int = 1) -> None:
         """Prepare to look.
 
         Args:
             metrics: All metrics that the user chose.
             gaps: Takes a note of the first step that was not finite, for the run's row.
-            active: False looks for nothing.
+            rank: The rank of this process.
+            ranks: How many processes record together.
         """
         self._at_once = [metric for metric in metrics if metric.group in AT_ONCE]
         self._next = [metric for metric in metrics if metric.group in NEXT]
-        self._gaps, self._active = gaps, active
+        self._gaps, self._active, self._records = gaps, rank == 0, ranks == 1
         self._candidates: dict[int, Sequence[Parameter]] = {}  # by optimizer
         self._places: dict[int, tuple[int, int]] = {}  # by optimizer: of the first with a gradient, and of the turn
         self._numbers: deque[_Number] = deque(maxlen=MOST_WAITING)
@@ -118,14 +128,13 @@ class NonfiniteWatch:
         if not begins or self._episodes == MOST_EPISODES:
             return ()
         self._episodes += 1
-        self._next_due = True
+        self._next_due = self._records
         self._gaps.note(
             what="values that are not finite",
-            why=f"first seen in {broken[0].of}; weights and gradients of all layers are recorded when it is noticed,"
-            " activations too in the step after",
+            why=f"first seen in {broken[0].of}; {_RECORDED if self._records else _OF_SEVERAL_RANKS}",
             first_step=broken[0].step,
         )
-        return self._at_once
+        return self._at_once if self._records else ()
 
     def _sum_up(self, step: int, optimizer: Any, parameters: Sequence[Parameter]) -> None:
         key = id(optimizer)

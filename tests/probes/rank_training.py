@@ -156,6 +156,9 @@ def main(folder: Path) -> None:
                 torch.save(left, folder / f"{way if run else way + '-bare'}.pt")
     seldom = {"run": "ddp-seldom", "every": 2, "probe_batch": make_batches()[0]}
     train(spread(make_model(), "ddp"), make_batches()[:, rank::count], folder, **seldom)
+    spoilt = make_batches()[:, rank::count].clone()
+    spoilt[1, 0, 0] = float("nan") if rank == count - 1 else 1.0  # in the batch of one rank alone
+    train(spread(make_model(), "ddp"), spoilt, folder, run="ddp-nan", every=3)
     for passes in (1, 2):
         accumulate(spread(make_model(), "ddp"), folder, passes=passes, run=f"noise-{passes}")
     accumulate(make_model(), folder, passes=1, run="noise-unshared")

@@ -122,6 +122,13 @@ def test_steps_that_are_recorded_now_and_then_have_the_noise_of_those_recorded_a
     assert (seldom["grad_noise"] > 0).any()
 
 
+def test_nan_of_one_rank_is_told_with_its_step_and_leaves_no_rank_waiting(folder):
+    assert rows(folder, "layers", "ddp-nan")["step"].unique().tolist() == [0, 3]
+    (gap,) = json.loads(rows(folder, "runs", "ddp-nan")["gaps"].item())
+    assert (gap["what"], gap["first_step"]) == ("values that are not finite", 1)
+    assert gap["why"].startswith("first seen in the gradient of 0.weight; no record is made beside the schedule")
+
+
 def test_ranks_that_share_no_gradient_have_no_noise_between_them(folder):
     assert rows(folder, "layers", "noise-unshared")["grad_noise"].isna().all()
 

@@ -41,7 +41,7 @@ function makeControls() {
     if (column) { ensureChart(column); document.getElementById(`chart-${column.key}`).scrollIntoView({ block: "center" }); }
     syncControls();
   });
-  const back = addButton(form, "forget the finding", () => { state.finding = null; syncControls(); changed(); });
+  const back = addButton(form, "show all findings again", () => { state.finding = null; syncControls(); changed(); });
   return { form, view, run, layer, columns, back };
 }
 
@@ -83,7 +83,7 @@ function showSettings() {
   else add(place, "p", "none", { class: "note" });
 }
 
-// The run of the gravest finding and its first layer; else the first run and the first layer.
+// The run of the first finding and its layer; else the first run and the first layer.
 function chooseFirst() {
   const worst = data.findings.find(({ layer }) => layer) ?? data.findings[0];
   if (!data.runs.some(({ id }) => id === state.run)) state.run = worst?.run ?? data.runs[0]?.id ?? "";

@@ -100,58 +100,6 @@ class Panel {
   }
 }
 
-function axis(kind, name, { log = false, values = [], extra = {} } = {}) {
-  const ink = css("--ink"), quiet = css("--quiet");
-  const { bounds = {}, ticks } = log ? narrowScale(values) : {};
-  return {
-    type: log ? "log" : "value",
-    name,
-    nameLocation: "middle",
-    nameGap: kind === "x" ? 24 : 50,
-    nameTextStyle: { color: ink, fontSize: 12 },
-    scale: true,
-    min: kind === "x" && !log ? "dataMin" : null,
-    max: kind === "x" ? "dataMax" : null,
-    ...bounds,
-    minInterval: name === "step" && !log ? 1 : 0,
-    axisLine: { show: true, onZero: false, lineStyle: { color: quiet } },
-    axisTick: { show: true, customValues: ticks },
-    axisLabel: { color: ink, formatter: written, hideOverlap: true, fontSize: 11, customValues: ticks },
-    splitLine: { lineStyle: { color: css("--grid") } },
-    ...extra,
-  };
-}
-
-// Of less than two decades the powers of ten alone are no scale: 1, 2, 5, or equal distances below half a decade.
-function narrowScale(arrays) {
-  const [low, high] = extentOf(arrays, true);
-  if (!(high / low < 100)) return {};
-  const air = (high / low) ** 0.05 * 1.001;
-  const bounds = { min: low / air, max: high * air };
-  return { bounds, ticks: high / low < 4 ? evenTicks(bounds) : decadeTicks(bounds) };
-}
-
-function decadeTicks({ min, max }) {
-  const ticks = [];
-  for (let power = Math.floor(Math.log10(min)); power <= Math.log10(max); power++) ticks.push(...[1, 2, 5].map((n) => Number(`${n}e${power}`)));
-  return ticks.filter((tick) => tick >= min && tick <= max);
-}
-
-function evenTicks({ min, max }) {
-  const rough = (max - min) / 6;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].find((n) => n * power >= rough) * power;
-  const first = Math.ceil(min / step);
-  return Array.from({ length: Math.floor(max / step) - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
-}
-
-// The extent of all that is finite (and positive, if on a logarithmic axis).
-function extentOf(arrays, log) {
-  let [low, high] = [Infinity, -Infinity];
-  for (const array of arrays) for (const v of array) if (Number.isFinite(v) && (!log || v > 0)) [low, high] = [Math.min(low, v), Math.max(high, v)];
-  return [low, high];
-}
-
 // Drag zooms both axes; double click shows all again. The tools themselves stay out of sight.
 const DRAG_TO_ZOOM = { itemSize: 0, right: -50, feature: { dataZoom: { xAxisIndex: "all", yAxisIndex: "all", filterMode: "none", brushStyle: { color: "rgba(90,140,220,0.25)" } } } };
 
@@ -169,7 +117,7 @@ function tipOf(panel, lines, head) {
       return { line, step: line.x[place], value: line.y[place] };
     });
     const height = ({ value }) => {
-      const pixel = panel.chart.convertToPixel({ yAxisIndex: 0 }, value);
+      const pixel = panel.chart.convertToPixel({ yAxisIndex: 0 }, value === 0 && panel.zero ? panel.zero : value);
       return Number.isFinite(pixel) && panel.pointer ? Math.abs(pixel - panel.pointer[1]) : Infinity;
     };
     const told = found.length > MOST_TOLD ? found.map((row) => [height(row), row]).sort(([a], [b]) => a - b).slice(0, MOST_TOLD).map(([, row]) => row) : found;

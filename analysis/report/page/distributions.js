@@ -42,19 +42,22 @@ class Distributions extends Panel {
       return { run: run.id, layer: item.layer, step: item.steps[at], x: item.x, y: item.numbers[at], broken: item.nonfinite[at], color, dashes: dashes.map((n) => 1.5 * n), width: 1.6, name: run.id };
     });
     const choice = { column: { table: this.table }, logX: this.logX.checked, logY: this.logY.checked };
+    this.zero = choice.zero = zeroRow(this.lines.map(({ y }) => y), choice.logY);
     this.show({
       grid: { left: 66, right: 18, top: 14, bottom: 40 },
       xAxis: axis("x", this.xlabel, { log: choice.logX, values: [item.x] }),
-      yAxis: axis("y", this.ylabel, { log: choice.logY, values: this.lines.map(({ y }) => y) }),
+      yAxis: axis("y", this.ylabel, { log: choice.logY, values: this.lines.map(({ y }) => y), zero: choice.zero }),
       tooltip: tooltip(this, () => this.lines, this.xlabel),
       toolbox: DRAG_TO_ZOOM,
-      series: this.lines.map((line) => asSeries(line, line.y, choice, {})),
+      series: this.lines.map((line, i) => asSeries(line, line.y, choice, i ? {} : findingMarks([], choice.zero))),
     });
     const broken = this.lines.filter((line) => line.broken > 0);
     this.alarm.textContent = broken.map((line) => `${line.name}: ${written(100 * line.broken)} % NaN or infinite`).join("; ");
     const runs = new Set(item.runs);
     const without = shownRuns().filter(({ id }) => !runs.has(id)).length;
-    this.remark.textContent = without && !data.live ? `${plural(without, "run")} without: the file holds those of ${runs.size}; --live has all` : "";
+    const told = choice.zero === null ? [] : ["values of exactly 0 are on the dotted row marked 0 at the bottom"];
+    if (without && !data.live) told.push(`${plural(without, "run")} without: the file holds those of ${runs.size}; --live has all`);
+    this.remark.textContent = told.join("; ");
   }
 
   // A run's last record at or before the step; -1 if it has none.

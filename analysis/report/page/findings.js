@@ -4,12 +4,37 @@ function told(severity) {
   return data.findings.filter((finding) => finding.severity === severity);
 }
 
+// The findings that nothing explains, each with those that follow from it.
+function groupedFindings() {
+  const found = [];
+  for (const finding of data.findings) {
+    const above = found[found.length - 1];
+    if (above && finding.explainedBy === above.first.kind && finding.run === above.first.run) above.rest.push(finding);
+    else found.push({ first: finding, rest: [] });
+  }
+  return found;
+}
+
+function isNote({ first, rest }) {
+  return [first, ...rest].every(({ severity }) => severity === "note");
+}
+
+function gravest(group) {
+  return ["grave", "warning", "note"].find((severity) => group && [group.first, ...group.rest].some((finding) => finding.severity === severity)) ?? "none";
+}
+
+// Where the findings of a run begin, notes left out.
+function firstFindings(run) {
+  return groupedFindings().filter((group) => group.first.run === run && !isNote(group)).map(({ first }) => first);
+}
+
 // Findings of one kind, read from one column in many runs, are one entry, the first of them in full.
 function byKind(found) {
   const kinds = new Map();
-  for (const finding of found) {
-    const key = `${finding.severity} ${finding.kind} ${finding.column}`;
-    kinds.set(key, [...(kinds.get(key) ?? []), finding]);
+  for (const group of found) {
+    const { severity, kind, column } = group.first;
+    const key = `${severity} ${kind} ${column}`;
+    kinds.set(key, [...(kinds.get(key) ?? []), group]);
   }
   return [...kinds.values()];
 }
@@ -20,18 +45,20 @@ function stepsOf({ from, to }) {
 
 function whereOf({ layer, layers, affected }) {
   if (!layer) return "whole run";
-  return layers > 1 ? `layer ${layer} and ${plural(layers - 1, "more", "more")}` : `layer ${layer}`;
+  return layers > 1 ? `layer ${layer} and ${plural(layers - 1, "other layer")}` : `layer ${layer}`;
 }
 
-// One sentence: how much is wrong, and where the gravest began.
+// How much is wrong, where it began, and how much follows from that.
 function message() {
   const counts = [["grave", "grave finding"], ["warning", "warning"], ["note", "note"]].map(([severity, word]) => [told(severity).length, word]).filter(([count]) => count);
   if (!counts.length) return "Nothing found.";
-  const worst = data.findings[0];
-  if (worst.severity === "note") return `Nothing grave, and no warning; ${counts.map(([count, word]) => plural(count, word)).join(", ")}.`;
-  const where = worst.layer ? `in layer ${worst.layer}` : "in the loss";
+  const [{ first: worst, rest }] = groupedFindings();
+  if (isNote({ first: worst, rest })) return `Nothing grave, and no warning; ${counts.map(([count, word]) => plural(count, word)).join(", ")}.`;
+  const where = worst.layer ? `in ${whereOf(worst)}` : "of the loss";
   const ofRun = data.runs.length > 1 ? ` of run ${worst.run}` : "";
-  return `${counts.map(([count, word]) => plural(count, word)).join(", ")}. First to look at: ${worst.kind} ${where}${ofRun}, ${worst.from === worst.to ? "at" : "from"} step ${worst.from.toLocaleString("en")}.`;
+  const explains = rest.length ? ` It explains ${plural(rest.length, "other finding")}.` : "";
+  const when = `${worst.from === worst.to ? "at" : "from"} step ${worst.from.toLocaleString("en")}`;
+  return `First: ${worst.kind} ${where}${ofRun}, ${when}.${explains} In all: ${counts.map(([count, word]) => plural(count, word)).join(", ")}.`;
 }
 
 function showFindings(place) {
@@ -39,30 +66,41 @@ function showFindings(place) {
   const title = add(place, "div", "", { class: "title" });
   add(title, "h2", "What happened");
   if (data.findings.length) addButton(title, "CSV", saveFindings, { title: "download the findings" });
-  add(place, "p", message(), { class: `message ${data.findings[0]?.severity ?? "none"}` });
+  add(place, "p", message(), { class: `message ${gravest(groupedFindings()[0])}` });
   if (!data.findings.length) {
     add(place, "p", `None of these kinds: ${data.kinds.join(", ")}.`, { class: "note none" });
     return;
   }
-  showList(place, data.findings.filter(({ severity }) => severity !== "note"));
-  if (told("note").length) {
+  const groups = groupedFindings();
+  const notes = groups.filter(isNote);
+  showList(place, groups.filter((group) => !isNote(group)));
+  if (notes.length) {
     const more = add(place, "details");
-    add(more, "summary", plural(told("note").length, "note"));
-    showList(more, told("note"));
+    add(more, "summary", `${plural(notes.length, "note")}, which may be meant`);
+    showList(more, notes);
   }
 }
 
 function showList(place, found) {
   const list = add(place, "ol");
   for (const [first, ...others] of byKind(found)) {
-    const item = add(list, "li", "", { class: first.severity });
-    showFinding(item, first);
-    if (!others.length) continue;
-    const more = add(item, "details");
-    add(more, "summary", `${first.kind} in ${plural(new Set(others.map(({ run }) => run)).size, "more run")}`);
-    const same = add(more, "ul");
-    for (const finding of others) showFindingHead(add(same, "li"), finding);
+    const item = add(list, "li", "", { class: first.first.severity });
+    showFinding(item, first.first);
+    if (first.rest.length) showHeads(item, `It explains ${kindsOf(first.rest)}`, first.rest);
+    if (others.length) showHeads(item, `The same in ${plural(new Set(others.map((group) => group.first.run)).size, "other run")}`, others.flatMap((group) => [group.first, ...group.rest]));
   }
+}
+
+function kindsOf(found) {
+  const kinds = [...new Set(found.map(({ kind }) => kind))];
+  return `${plural(found.length, "other finding")}: ${kinds.join(", ")}`;
+}
+
+function showHeads(item, title, found) {
+  const more = add(item, "details");
+  add(more, "summary", title);
+  const list = add(more, "ul");
+  for (const finding of found) showFindingHead(add(list, "li"), finding);
 }
 
 function showFindingHead(item, finding) {
@@ -87,6 +125,7 @@ function showInChart(finding) {
   takeFinding(finding);
   if (column.table === "layers" && window.heatMap) heatMap.select.value = column.key;
   ensureChart(column);
+  for (const panel of panels) if (panel.layerSelect && layersWith(panel.table).includes(finding.layer)) panel.layerSelect.value = finding.layer;
   changed();
   document.getElementById(`chart-${column.key}`).scrollIntoView({ block: "center" });
 }
@@ -100,6 +139,6 @@ function takeFinding(finding) {
 }
 
 function saveFindings() {
-  const head = ["severity", "kind", "run", "layer", "layers", "from", "to", "message", "cause", "remedy", "column"];
+  const head = ["severity", "kind", "explainedBy", "run", "layer", "layers", "from", "to", "message", "cause", "remedy", "column"];
   saveCsv(`${data.store} findings`, head, data.findings.map((finding) => head.map((name) => finding[name])));
 }

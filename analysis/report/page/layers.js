@@ -45,7 +45,8 @@ function showLayers() {
   tree.replaceChildren();
   const inRun = layersOf(state.run);
   const affected = new Set(data.findings.filter(({ run, severity }) => run === state.run && severity !== "note").flatMap((finding) => finding.affected));
-  showNodes(tree, asTree(found), { inRun, affected, level: 0, openLevels: found.length <= 60 || words.length > 0 ? Infinity : 1 });
+  const begun = firstFindings(state.run).filter(({ layer }) => layer);
+  showNodes(tree, asTree(found), { inRun, affected, begun, level: 0, openLevels: found.length <= 60 || words.length > 0 ? Infinity : 1 });
 }
 
 function showNodes(place, node, about) {
@@ -55,7 +56,7 @@ function showNodes(place, node, about) {
     const [only] = child.children.values();
     const [shown, label] = !child.layer && child.children.size === 1 && only.children.size ? [only, `${child.word}.${only.word}`] : [child, child.word];
     const more = add(place, "details");
-    more.open = about.level < about.openLevels;
+    more.open = about.level < about.openLevels || about.begun.some(({ layer }) => child.below.includes(layer));
     const head = add(more, "summary");
     tick(head, child.below, child.path);
     add(head, "span", `${label} (${child.below.length})`, { class: child.below.some((name) => about.affected.has(name)) ? "grave" : "" });
@@ -73,13 +74,17 @@ function tick(place, names, label) {
   box.addEventListener("change", () => tickLayers(names, box.checked));
 }
 
-function showLeaf(place, { word, layer }, { inRun, affected }) {
-  const row = add(place, "div", "", { class: "leaf" });
+// A layer where a finding begins has a button that leads to the finding's chart.
+function showLeaf(place, { word, layer }, { inRun, affected, begun }) {
+  const row = add(place, "div", "", { class: state.finding?.run === state.run && state.finding.layer === layer ? "leaf current" : "leaf" });
   tick(row, [layer], layer);
   const at = inRun.indexOf(layer);
   if (at >= 0) add(row, "i", "", { class: "swatch" }).style.background = depthColor(at / Math.max(inRun.length - 1, 1));
   addButton(row, word, () => takeLayer(layer), { class: affected.has(layer) ? "link grave" : "link", title: `show all runs at ${layer}` });
   add(row, "span", typeOf(layer, state.run), { class: "note" });
+  for (const finding of begun.filter((one) => one.layer === layer)) {
+    addButton(row, `${finding.kind}, step ${finding.from.toLocaleString("en")}`, () => showInChart(finding), { class: `badge ${finding.severity}`, title: `show ${finding.kind} of ${layer} in its chart` });
+  }
 }
 
 function takeLayer(layer) {

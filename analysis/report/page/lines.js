@@ -41,11 +41,13 @@ function transformed(line, { fromStart }) {
   return smoothed(line.x, start ? line.y.map((v) => v - start) : line.y, state.smoothing);
 }
 
-function points(x, y, { logX, logY }) {
+// zero: the height at which zeros are drawn on a logarithmic axis.
+function points(x, y, { logX, logY, zero = null }) {
   const out = [];
   for (let i = 0; i < x.length; i++) {
-    const drawn = Number.isFinite(y[i]) && (!logY || y[i] > 0);
-    if (!logX || x[i] > 0) out.push([x[i], drawn ? y[i] : "-"]);
+    const value = logY && y[i] === 0 && zero !== null ? zero : y[i];
+    const drawn = Number.isFinite(value) && (!logY || value > 0);
+    if (!logX || x[i] > 0) out.push([x[i], drawn ? value : "-"]);
   }
   return out;
 }
@@ -59,16 +61,16 @@ function markedFindings(column, lines) {
 
 const SEVERITY_COLORS = { grave: "--alarm", warning: "--caution", note: "--quiet" };
 
-function findingMarks(found) {
-  if (!found.length) return {};
+function findingMarks(found, zero) {
+  if (!found.length && zero === null) return {};
   return {
     markLine: {
-      symbol: "none", silent: true, animation: false,
-      data: found.map((finding) => ({
+      symbol: "none", silent: true, animation: false, precision: -1, // small heights are not rounded to 0
+      data: [...zeroMark(zero), ...found.map((finding) => ({
         xAxis: finding.from, name: finding.kind,
         lineStyle: { color: css(SEVERITY_COLORS[finding.severity]), type: "dashed", width: 1.2 },
         label: { formatter: `${finding.kind}, step ${finding.from}`, position: found.length > 1 ? "insideEndTop" : "end", color: css(SEVERITY_COLORS[finding.severity]), fontSize: 11 },
-      })),
+      }))],
     },
     markArea: {
       silent: true, itemStyle: { color: css("--wash-alarm") },
@@ -77,13 +79,32 @@ function findingMarks(found) {
   };
 }
 
-function asSeries(line, y, choice, marks) {
+// A circle where a finding begins, with the name of its layer.
+function layerMark(finding, line, y, { logY, zero = null }) {
+  const at = nearest(line.x, finding.from);
+  const value = logY && y[at] === 0 && zero !== null ? zero : y[at];
+  if (!Number.isFinite(value) || (logY && !(value > 0))) return {};
+  const color = css(SEVERITY_COLORS[finding.severity]);
+  const onTheLeft = line.x[at] - line.x[0] < (line.x[line.x.length - 1] - line.x[0]) / 2;
+  const place = onTheLeft ? { position: [15, -14] } : { position: [-4, -14], align: "right" };
+  return {
+    markPoint: {
+      silent: true, animation: false, symbol: "circle", symbolSize: 11, itemStyle: { color: "transparent", borderColor: color, borderWidth: 2 },
+      data: [{ coord: [line.x[at], value] }],
+      label: { show: true, formatter: `layer ${endOf(finding.layer, 24)}`, ...place, color, fontSize: 11, fontWeight: 600, textBorderColor: css("--paper"), textBorderWidth: 3 },
+    },
+  };
+}
+
+// marked: the findings that the chart marks; the lines of their layers are bold.
+function asSeries(line, y, choice, marks, marked = []) {
   const told = state.finding;
   const shown = told && choice.column.table === "layers" && told.run === line.run && told.layer;
   const pale = shown && !told.affected.includes(line.layer);
-  const bold = shown && told.layer === line.layer;
+  const begun = choice.column.table === "layers" ? marked.find(({ run, layer }) => run === line.run && layer === line.layer) : undefined;
+  const bold = begun || (shown && told.layer === line.layer);
   return {
-    type: "line", name: line.name, data: points(line.x, y, choice), connectNulls: false, ...marks,
+    type: "line", name: line.name, data: points(line.x, y, choice), connectNulls: false, ...marks, ...(begun ? layerMark(begun, line, y, choice) : {}),
     showSymbol: line.x.length < 3 || isIsolated(y), symbolSize: 4, silent: true, color: line.color, z: bold ? 4 : 2,
     lineStyle: { color: line.color, width: bold ? line.width + 1.5 : line.width, opacity: pale ? 0.25 : 1, type: line.dashes.length ? line.dashes : "solid", join: "round" },
     itemStyle: { color: line.color, opacity: pale ? 0.25 : 1 },
@@ -98,8 +119,10 @@ function isIsolated(y) {
 function nonFinite(lines) {
   const broken = lines.map((line) => [line, line.y.findIndex((v) => !Number.isFinite(v))]).filter(([, at]) => at >= 0);
   if (!broken.length) return "";
-  const first = broken.reduce((a, b) => (b[0].x[b[1]] < a[0].x[a[1]] ? b : a));
-  const others = broken.length > 1 ? ` and ${plural(broken.length - 1, "more line")}` : "";
+  const begins = Math.min(...broken.map(([{ x }, at]) => x[at]));
+  const earliest = broken.filter(([{ x }, at]) => x[at] === begins);
+  const first = earliest.find(([{ run, layer }]) => firstFindings(run).some((finding) => finding.layer === layer)) ?? earliest[0];
+  const others = broken.length > 1 ? ` and ${plural(broken.length - 1, "other line")}` : "";
   return `NaN or infinite: ${first[0].name} from step ${first[0].x[first[1]].toLocaleString("en")}${others}`;
 }
 
@@ -123,15 +146,17 @@ class LineChart extends Panel {
     const { choice, column } = this;
     this.lines = linesOf(column);
     const values = this.lines.map((line) => transformed(line, choice));
-    const marks = findingMarks(markedFindings(column, this.lines));
+    const marked = markedFindings(column, this.lines);
+    this.zero = choice.zero = zeroRow(values, choice.logY);
+    const marks = findingMarks(marked, choice.zero);
     const label = (choice.fromStart ? "change of " : "") + column.label;
     this.show({
       grid: { left: 66, right: 18, top: 22, bottom: 40 },
       xAxis: axis("x", "step", { log: choice.logX, values: this.lines.map(({ x }) => x), extra: { show: this.lines.length > 0 } }),
-      yAxis: axis("y", label, { log: choice.logY, values, extra: { show: this.lines.length > 0 } }),
+      yAxis: axis("y", label, { log: choice.logY, values, zero: choice.zero, extra: { show: this.lines.length > 0 } }),
       tooltip: tooltip(this, () => this.lines, "step"),
       toolbox: DRAG_TO_ZOOM,
-      series: this.lines.map((line, i) => asSeries(line, values[i], choice, i ? {} : marks)),
+      series: this.lines.map((line, i) => asSeries(line, values[i], choice, i ? {} : marks, marked)),
     });
     this.figure.classList.toggle("empty", !this.lines.length);
     this.alarm.textContent = nonFinite(this.lines);
@@ -140,9 +165,11 @@ class LineChart extends Panel {
 
   remarks(values, { logX, logY }) {
     if (!this.lines.length) return "No line: no run and layer that is shown has this column.";
-    const lost = values.reduce((sum, y) => sum + (logY ? y.reduce((n, v) => n + (v <= 0), 0) : 0), 0);
+    const count = (holds) => values.reduce((sum, y) => sum + (logY ? y.reduce((n, v) => n + holds(v), 0) : 0), 0);
+    const [zeros, negative] = [count((v) => v === 0), count((v) => v < 0)];
     const told = [];
-    if (lost) told.push(`${plural(lost, "value")} of 0 or less not on the logarithmic axis`);
+    if (zeros) told.push(`${plural(zeros, "value")} of exactly 0, on the dotted row marked 0 at the bottom`);
+    if (negative) told.push(`${plural(negative, "value")} below 0 not on the logarithmic axis`);
     if (logX && this.lines.some(({ x }) => x[0] <= 0)) told.push("step 0 not on the logarithmic axis");
     return told.join("; ");
   }

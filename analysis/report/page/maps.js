@@ -65,7 +65,7 @@ class HeatMap extends ColumnPanel {
     this.show({
       grid: { left: Math.min(180, 20 + 7 * Math.max(4, ...lines.map(({ name }) => name.length))), right: 90, top: 12, bottom: 46 },
       xAxis: { ...category(steps.map((step) => step.toLocaleString("en"))), name: "step", nameLocation: "middle", nameGap: 26, nameTextStyle: { color: css("--ink") } },
-      yAxis: { ...category(lines.map(({ name }) => endOf(name, 26))), inverse: true },
+      yAxis: markedNames(category(lines.map(({ name }) => endOf(name, 26))), lines),
       visualMap: [
         { type: "continuous", seriesIndex: 0, min: Number.isFinite(low) ? low : 0, max: Number.isFinite(high) ? (high > low ? high : low + 1e-12) : 1, calculable: true, right: 0, top: 12, itemHeight: 150, itemWidth: 12, precision: 6, textStyle: { color: css("--ink"), fontSize: 10 }, formatter: (v) => written(log ? 10 ** v : v), inRange: { color: VIRIDIS.map((c) => `rgb(${c.join(",")})`) } },
         ...["--alarm", "--zero"].map((color, i) => ({ type: "piecewise", seriesIndex: 1 + i, show: false, pieces: [{ value: 1, color: css(color) }] })),
@@ -98,6 +98,13 @@ class HeatMap extends ColumnPanel {
   }
 }
 
+// Layers from the top; those where a finding of the run begins have its colour.
+function markedNames(names, lines) {
+  const begun = new Map(firstFindings(state.run).map(({ layer, severity }) => [layer, css(SEVERITY_COLORS[severity])]));
+  const color = (_, place) => begun.get(lines[place]?.layer) ?? css("--ink");
+  return { ...names, inverse: true, axisLabel: { ...names.axisLabel, color } };
+}
+
 // The end of a name says most: the beginning is that of its module.
 function endOf(name, letters) {
   return name.length <= letters ? name : `…${name.slice(1 - Math.floor(letters))}`;
@@ -124,7 +131,7 @@ class SmallMultiples extends ColumnPanel {
     const names = shownLayers(allLayers()).filter((name) => shownRuns().some(({ id }) => all.get(id)?.has(name)));
     const shown = names.length <= MOST_MULTIPLES ? names : Array.from({ length: MOST_MULTIPLES }, (_, i) => names[Math.round((i * (names.length - 1)) / (MOST_MULTIPLES - 1))]);
     this.lines = shown.map((name) => linesOfRuns(all, name));
-    const choice = { column, logY: this.log.checked, fromStart: column.fromStart };
+    const choice = { column, logY: this.log.checked, fromStart: column.fromStart, zero: null };
     const width = this.onPaper ? this.paper.width : this.plot.clientWidth;
     const across = Math.max(1, Math.min(6, Math.floor(width / 175)));
     const down = Math.max(1, Math.ceil(shown.length / across));
@@ -133,18 +140,21 @@ class SmallMultiples extends ColumnPanel {
     this.setHeight(down * high);
     const place = (i) => ({ left: (i % across) * (width / across) + 44, top: Math.floor(i / across) * high + 22, width: width / across - 56, height: high - 48 });
     const flat = this.lines.flat().map((line) => transformed(line, choice));
-    const bounds = this.same.checked ? sameBounds(flat, choice.logY) : {};
+    choice.zero = zeroRow(flat, choice.logY);
+    const bounds = this.same.checked ? sameBounds(flat, choice.logY, choice.zero) : {};
     this.show({
       title: shown.map((name, i) => ({ text: endOf(name, (place(i).width + 40) / 7.4), left: place(i).left - 40, top: place(i).top - 20, textStyle: { fontSize: 11, fontWeight: 600, color: css("--ink"), width: place(i).width + 44, overflow: "truncate" }, padding: 0 })),
       grid: shown.map((_, i) => place(i)),
       xAxis: shown.map((_, i) => ({ ...axis("x", ""), gridIndex: i, splitNumber: 2 })),
-      yAxis: shown.map((_, i) => ({ ...axis("y", "", { log: choice.logY, extra: bounds }), gridIndex: i, splitNumber: 2 })),
+      yAxis: shown.map((_, i) => ({ ...axis("y", "", { log: choice.logY, zero: choice.zero, values: this.same.checked ? flat : this.lines[i].map((line) => transformed(line, choice)), extra: bounds }), gridIndex: i, splitNumber: 2 })),
       series: this.lines.flatMap((lines, i) => lines.map((line) => ({ ...asSeries(line, transformed(line, choice), choice, {}), xAxisIndex: i, yAxisIndex: i }))),
     });
     this.heading.textContent = `${column.title}, layer by layer`;
     this.title = `small multiples ${column.name}`;
     this.alarm.textContent = nonFinite(this.lines.flat().map((line) => ({ ...line, name: `${line.layer} of ${line.run}` })));
-    this.remark.textContent = shown.length < names.length ? `${shown.length} of ${names.length} layers, spread over the depth: search in the tree of layers for others` : "";
+    const told = choice.zero === null ? [] : ["values of exactly 0 are on the row marked 0 at the bottom"];
+    if (shown.length < names.length) told.push(`${shown.length} of ${names.length} layers, spread over the depth: search in the tree of layers for others`);
+    this.remark.textContent = told.join("; ");
   }
 
   asCsv() {
@@ -154,8 +164,8 @@ class SmallMultiples extends ColumnPanel {
 }
 
 // The same axis for all charts; whole decades on a logarithmic one.
-function sameBounds(arrays, log) {
+function sameBounds(arrays, log, zero = null) {
   const [low, high] = extentOf(arrays, log);
-  if (!(high > low)) return {};
+  if (!(high > low) || zero !== null) return {};
   return log ? { min: 10 ** Math.floor(Math.log10(low)), max: 10 ** Math.ceil(Math.log10(high)) } : { min: low, max: high };
 }

@@ -1,6 +1,7 @@
 """The benchmark of faults: precision and recall over all sick and all healthy trainings.
 
-``python tests/analysis/findings/benchmark.py`` prints a line for each training and the two numbers. With words after
+``python tests/analysis/findings/benchmark.py`` prints a line for each training, the two numbers, and how many faults
+are the first finding told. With words after
 it, only trainings whose names hold one of them; ``--seed`` takes other initial weights than the tests.
 """
 
@@ -49,6 +50,14 @@ def tells(found: pd.DataFrame, fault: Fault, *, every: int) -> bool:
     return bool(((found["kind"] == fault.kind) & (found["layer"] == fault.layer) & near).any())
 
 
+def heads(found: pd.DataFrame, fault: Fault, *, every: int) -> bool:
+    """Return whether the first finding told is the fault: its kind, its layer, within one record of its start."""
+    if found.empty:
+        return False
+    first = found.iloc[0]
+    return (first["kind"], first["layer"]) == fault.first and abs(first["from_step"] - fault.step) <= every
+
+
 def in_short(found: pd.DataFrame) -> str:
     rows = found.itertuples()
     return "; ".join(
@@ -58,7 +67,7 @@ def in_short(found: pd.DataFrame) -> str:
 
 def main(words: list[str], *, seed: int) -> None:
     """Print the table and the numbers."""
-    told = false = graver = 0
+    told = first = false = graver = 0
     chosen = [fault for fault in FAULTS if not words or any(word in fault.name for word in words)]
     well = {name: train for name, train in HEALTHY.items() if not words or any(word in name for word in words)}
     for fault in chosen:
@@ -67,15 +76,18 @@ def main(words: list[str], *, seed: int) -> None:
             training, found = sick(fault, Path(folder) / "runs", seed=seed)
             right = tells(found, fault, every=training.every)
             told += right
+            first += (is_first := heads(found, fault, every=training.every))
             seconds = time.perf_counter() - began
-            print(f"{'told  ' if right else 'MISSED'} {fault.name} ({seconds:.1f} s): {in_short(found)}")
+            verdict = f"{'told  ' if right else 'MISSED'} {'first' if is_first else 'below'}"
+            print(f"{verdict} {fault.name} ({seconds:.1f} s): {in_short(found)}")
     for name, train in well.items():
         with tempfile.TemporaryDirectory() as folder:
             found = found_in(train, Path(folder) / "runs", seed=seed)
             graver = int((found["severity"] != NOTE).any())
             false += graver
             print(f"{'FALSE ' if graver else 'quiet '} {name}: {in_short(found)}")
-    print(f"recall {told}/{len(chosen)}; false alarms in {false} of {len(well)} healthy trainings; ", end="")
+    print(f"recall {told}/{len(chosen)}, told first {first}/{len(chosen)}")
+    print(f"false alarms in {false} of {len(well)} healthy trainings; ", end="")
     print(f"precision {told / max(told + false, 1):.2f}")
 
 

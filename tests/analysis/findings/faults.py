@@ -42,6 +42,8 @@ class Fault:
         kind: The kind of finding that tells it.
         layer: The layer where it begins; empty for one of the whole run.
         step: The step at which it begins.
+        headline: Kind and layer of the first finding told, where another finding names what was changed: the raised
+            learning rate before the loss that diverges, the weight before the gradient that explodes.
     """
 
     name: str
@@ -49,6 +51,12 @@ class Fault:
     kind: str
     layer: str
     step: int = 0
+    headline: tuple[str, str] | None = None
+
+    @property
+    def first(self) -> tuple[str, str]:
+        """Kind and layer of the finding that is to be told first."""
+        return self.headline or (self.kind, self.layer)
 
 
 def without(*names: str) -> Callable[[nn.Module], list[Tensor]]:
@@ -178,6 +186,7 @@ FAULTS = (
         "exploding",
         "0",
         START,
+        headline=("divergence", ""),
     ),
     Fault("layer frozen", lambda: plain(changes=frozen("2")), "frozen", "2", START),
     Fault("layer missing in the optimizer", lambda: plain(trained=without("4")), "no update", "4"),
@@ -250,6 +259,7 @@ FAULTS = (
         "divergence",
         "",
         START,
+        headline=("large update", "0"),
     ),
     Fault(
         "one bad batch",
@@ -329,6 +339,7 @@ FAULTS = (
         "exploding",
         "rnn.weight_ih_l0",
         START,
+        headline=("spectral explosion", "rnn.weight_hh_l0"),
     ),
     Fault(
         "NaN in the targets",
@@ -343,6 +354,7 @@ FAULTS = (
         "NaN",
         "rnn.weight_ih_l0",
         START,
+        headline=("NaN", ""),
     ),
     Fault(
         "zero_grad never called",

@@ -1,4 +1,4 @@
-"""Sick trainings are told with layer and step, healthy ones raise no alarm."""
+"""Sick trainings are told first of all findings, with layer and step; healthy ones raise no alarm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from benchmark import found_in, in_short, sick, tells
+from benchmark import found_in, heads, in_short, sick, tells
 from faults import BY_NAME, FAULTS
 from healthy import HEALTHY
 
@@ -30,6 +30,7 @@ def assert_told(name: str, tmp_path: Path) -> None:
     fault = BY_NAME[name]
     training, found = sick(fault, tmp_path / "runs")
     assert tells(found, fault, every=training.every), in_short(found)
+    assert heads(found, fault, every=training.every), in_short(found)
 
 
 def assert_quiet(name: str, tmp_path: Path) -> None:
@@ -38,13 +39,13 @@ def assert_quiet(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", DEFAULT)
-def test_a_fault_is_told_with_its_layer_and_step(name: str, tmp_path: Path) -> None:
+def test_a_fault_is_told_first_with_its_layer_and_step(name: str, tmp_path: Path) -> None:
     assert_told(name, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [fault.name for fault in FAULTS if fault.name not in DEFAULT])
-def test_every_fault_is_told_with_its_layer_and_step(name: str, tmp_path: Path) -> None:
+def test_every_fault_is_told_first_with_its_layer_and_step(name: str, tmp_path: Path) -> None:
     assert_told(name, tmp_path)
 
 

@@ -107,13 +107,26 @@ def test_the_training_is_bitwise_the_same(store):
     assert str(train(store, spoil=nan_at(9), every=5)) == str(train(spoil=nan_at(9)))
 
 
-@pytest.fixture
-def watched():
+def watching(**ranks):
     model = network()
     model(torch.randn(16, 4)).square().mean().backward()
     gaps = Gaps()
-    watch, parameters = NonfiniteWatch(list(METRICS.values()), gaps), parameters_of(model)
+    watch, parameters = NonfiniteWatch(list(METRICS.values()), gaps, **ranks), parameters_of(model)
     return model, gaps, lambda step, **how: watch.look(step, None, parameters, **{"scaled": False, **how})
+
+
+@pytest.fixture
+def watched():
+    return watching()
+
+
+@pytest.mark.parametrize(("rank", "told"), [(0, [3]), (1, [])])
+def test_of_several_ranks_the_first_tells_the_step_and_none_records_beside_the_schedule(rank, told):
+    model, gaps, look = watching(rank=rank, ranks=2)
+    assert not look(2)
+    model[0].weight.grad *= NAN
+    assert not look(3)
+    assert [gap["first_step"] for gap in gaps.entries()] == told
 
 
 def test_a_run_that_is_not_finite_now_and_then_is_recorded_a_few_times(watched):

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from analysis.report.report import write_report
+from probes.storage.recorder import Recorder
 
 pytestmark = pytest.mark.browser
 
@@ -46,11 +48,11 @@ def test_it_asks_the_network_for_nothing(report: Path, browser: Any) -> None:
 def test_the_message_names_fault_layer_and_step_first(report: Path, visit: Visit) -> None:
     page = visit(report)
     said = page.locator("#findings .message")
-    assert "First to look at: NaN in layer block1.conv of run sn-s0, from step 1,500." in said.inner_text()
+    assert "First: NaN in layer block1.conv and 3 other layers of run sn-s0, from step 1,500." in said.inner_text()
     assert said.bounding_box()["y"] < 200
     first = page.locator("#findings li").first.inner_text()
-    assert "layer block1.conv and 3 more" in first
-    assert "Likely cause: the update before this step made them" in first
+    assert "layer block1.conv and 3 other layers" in first
+    assert "Likely cause: the update before this step, or a change of the weight outside the optimizer" in first
 
 
 def test_findings_of_one_kind_are_one_entry_that_names_the_other_runs(
@@ -59,7 +61,7 @@ def test_findings_of_one_kind_are_one_entry_that_names_the_other_runs(
     store = make_store(norms=["bn", "sn"], records=8, nan_from={"bn-s0": 4, "sn-s0": 6})
     page = visit(write_report(store, tmp_path / "report.html"))
     grave = page.locator("#findings > ol > li.grave")
-    assert grave.locator("summary").all_inner_texts() == ["NaN in 1 more run"]
+    assert grave.locator("summary").all_inner_texts() == ["The same in 1 other run"]
     grave.locator("summary").click()
     assert "run sn-s0" in grave.locator("ul").inner_text()
 
@@ -76,14 +78,16 @@ def test_a_finding_leads_to_the_chart_that_shows_it(report: Path, visit: Visit, 
     assert names(page, "weight_nonfinite") == ["block1.conv", "block2.conv", "block3.conv", "classifier"]
     widths = page.evaluate(f"{SERIES.format(column='weight_nonfinite')}.map((s) => s.lineStyle.width)")
     assert widths[0] > max(widths[1:])  # the layer where it began
-    page.get_by_role("button", name="forget the finding").click()
+    [circle] = page.evaluate(f"{SERIES.format(column='weight_nonfinite')}[0].markPoint.data.map((m) => m.coord)")
+    assert circle == [1500, 100]
+    page.get_by_role("button", name="show all findings again").click()
     wait_for_drawing(page)
     assert page.evaluate("state.finding") is None
 
 
 def test_nan_is_told_under_each_chart_that_has_it(report: Path, visit: Visit) -> None:
     alarm = visit(report).locator("[id='chart-layers.grad_l2_norm'] .alarm").inner_text()
-    assert alarm == "NaN or infinite: block1.conv from step 1,500 and 3 more lines"
+    assert alarm == "NaN or infinite: block1.conv from step 1,500 and 3 other lines"
 
 
 def test_runs_are_searched_compared_grouped_sorted_and_ticked(
@@ -169,8 +173,32 @@ def test_both_axes_are_linear_or_logarithmic(report: Path, visit: Visit, wait_fo
     wait_for_drawing(page)
     assert page.evaluate(kinds) == ["log", "log"]
     said = chart.locator("p.note").last.inner_text()
-    assert "of 0 or less not on the logarithmic axis" in said
+    assert "values of exactly 0, on the dotted row marked 0 at the bottom" in said
     assert "step 0 not on the logarithmic axis" in said
+
+
+def test_zeros_are_drawn_on_a_row_of_their_own_below_a_logarithmic_axis(
+    report: Path, visit: Visit, wait_for_drawing: Wait
+) -> None:
+    page = visit(report)
+    chart = page.locator("[id='chart-layers.dead_fraction']")
+    stored = "charts.get('layers.dead_fraction').lines.flatMap((line) => [...line.y])"
+    zeros = page.evaluate(f"{stored}.filter((value) => value === 0).length")
+    least = page.evaluate(f"Math.min(...{stored}.filter((value) => value > 0))")
+    assert zeros > 0
+    chart.get_by_label("log", exact=True).check()
+    wait_for_drawing(page)
+    drawn = [values(page, "dead_fraction", place) for place in range(len(names(page, "dead_fraction")))]
+    row = page.evaluate("charts.get('layers.dead_fraction').zero")
+    assert row < 0.9 * least
+    assert sum(value == row for line in drawn for value in line) == zeros
+    of_axis = "charts.get('layers.dead_fraction').chart.getOption().yAxis[0]"
+    assert page.evaluate(f"{of_axis}.min < charts.get('layers.dead_fraction').zero")
+    ticks = page.evaluate(f"{of_axis}.axisLabel.customValues.map((value) => {of_axis}.axisLabel.formatter(value))")
+    assert ticks[0] == "0"
+    assert "0" not in ticks[1:]
+    rows = f"{SERIES.format(column='dead_fraction')}[0].markLine.data.map((mark) => mark.yAxis)"
+    assert row in page.evaluate(rows)
 
 
 def test_a_drag_zooms_a_double_click_shows_all_and_the_pointer_reads(
@@ -288,6 +316,51 @@ def test_paper_shows_everything_and_is_light(report: Path, visit: Visit, tmp_pat
     assert set(page.evaluate(hiding)) == {"visible"}
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_the_layer_where_a_finding_begins_is_marked_in_the_tree_and_leads_to_its_chart(
+    report: Path, visit: Visit, wait_for_drawing: Wait
+) -> None:
+    page = visit(report)
+    badge = page.locator("#layers .badge", has_text="NaN")
+    assert badge.all_inner_texts() == ["NaN, step 1,500"]
+    leaf = page.locator("#layers .leaf", has=page.locator(".badge", has_text="NaN"))
+    assert leaf.get_by_role("checkbox").get_attribute("aria-label") == "block1.conv"
+    badge.click()
+    wait_for_drawing(page)
+    assert page.evaluate("state.layer") == "block1.conv"
+    assert "current" in leaf.get_attribute("class").split()
+    assert 0 <= page.locator("[id='chart-layers.weight_nonfinite']").bounding_box()["y"] < 900
+    page.locator("#heat").get_by_label("column").select_option("layers.grad_l2_norm")
+    wait_for_drawing(page)
+    alarm = page.evaluate("css('--alarm')")
+    color = "heatMap.chart.getOption().yAxis[0].axisLabel.color"
+    assert page.evaluate(f"[0, 1].map((place) => {color}('', place))") == [alarm, page.evaluate("css('--ink')")]
+
+
+@pytest.fixture(scope="module")
+def exploding_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run whose updates are too large from step 4 on, and whose gradients explode from step 5 on."""
+    folder = tmp_path_factory.mktemp("exploding")
+    with Recorder(folder / "runs", "a") as recorder:
+        for step in range(12):
+            numbers = {"update_ratio": 0.9 if step >= 4 else 0.001, "grad_l2_norm": 1e4 if step >= 5 else 1.0}
+            keys = {"step": step, "layer": "0", "layer_index": 0, "layer_type": "Linear"}
+            recorder.write("layers", pa.RecordBatch.from_pylist([{**keys, **numbers}]))
+    return write_report(folder / "runs", folder / "report.html")
+
+
+def test_consequences_stand_below_the_finding_that_explains_them(exploding_report: Path, visit: Visit) -> None:
+    page = visit(exploding_report)
+    groups = page.evaluate("groupedFindings().map(({ first, rest }) => [first.kind, rest.map(({ kind }) => kind)])")
+    assert groups == [["large update", ["exploding"]]]
+    said = page.locator("#findings .message")
+    assert said.inner_text().startswith("First: large update in layer 0, from step 4. It explains 1 other finding.")
+    assert "grave" in said.get_attribute("class").split()  # as the gravest that it explains
+    told = page.locator("#findings > ol > li")
+    assert told.locator("summary").all_inner_texts() == ["It explains 1 other finding: exploding"]
+    told.locator("summary").click()
+    assert "steps 5 to 11" in told.locator("ul").inner_text()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

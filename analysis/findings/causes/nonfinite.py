@@ -1,0 +1,132 @@
+"""Causes of NaN and infinite values, by the tensor that had them first."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.findings.causes.weighing import AGAINST, CLEAR, LIKELY, Cause, Onset, Sign
+
+_GUARD = "add an epsilon where the network divides or takes roots, or run this part in float32"
+
+
+def _update_before(onset: Onset) -> float | None:
+    """Return the update of the named layer at the record one step before; None if it was not measured."""
+    updates, record = onset.previous("update_ratio"), onset.record
+    if updates is None or onset.layer is None or onset.run.steps[record] - onset.run.steps[record - 1] > 1:
+        return None
+    return float(updates[onset.layer])
+
+
+def by_update(onset: Onset) -> Sign | None:
+    """Tell of an update that was large or not finite itself."""
+    if (size := _update_before(onset)) is None:
+        return None
+    return AGAINST if size < 1 else Sign(CLEAR, f"the update before was {size:.3g} times the weight")
+
+
+def not_by_update(onset: Onset) -> Sign | None:
+    """Tell of an update that was small: the entries came by another way."""
+    if (size := _update_before(onset)) is None:
+        return None
+    return Sign(CLEAR, f"the update before was finite, {size:.1g} of the weight") if size < 1 else AGAINST
+
+
+def _outputs_before(onset: Onset) -> tuple[int, ...] | None:
+    counts = onset.now("activation_nonfinite")
+    return None if counts is None or onset.layer is None else tuple(np.flatnonzero(~np.isnan(counts[: onset.layer])))
+
+
+def in_the_input(onset: Onset) -> Sign | None:
+    """Tell of a first layer with such outputs and a finite weight."""
+    if (before := _outputs_before(onset)) is None or onset.layer is None:
+        return None
+    if before:
+        return AGAINST
+    told = f"{onset.name(onset.layer)} is the first layer"
+    counts = onset.now("weight_nonfinite")
+    return Sign(CLEAR, told if counts is None else f"{told}, and its weight is finite")
+
+
+def in_the_layer(onset: Onset) -> Sign | None:
+    """Tell of layers before whose outputs are finite."""
+    if (before := _outputs_before(onset)) is None:
+        return None
+    return Sign(LIKELY, f"the outputs of {onset.name(before[-1])} before it are finite") if before else AGAINST
+
+
+def _loss_at(onset: Onset) -> float | None:
+    logged = onset.run.logged("loss")
+    at = np.zeros(0) if logged is None else logged[1][logged[0] == onset.step]
+    return float(at[0]) if at.size else None
+
+
+def of_the_loss(onset: Onset) -> Sign | None:
+    """Tell of a loss that is not finite itself."""
+    if (loss := _loss_at(onset)) is None:
+        return None
+    return AGAINST if np.isfinite(loss) else Sign(CLEAR, f"the loss of this step is {loss:g}")
+
+
+def of_the_backward_pass(onset: Onset) -> Sign | None:
+    """Tell of a finite loss."""
+    if (loss := _loss_at(onset)) is None:
+        return None
+    return Sign(CLEAR, f"the loss of this step is finite, {loss:.3g}") if np.isfinite(loss) else AGAINST
+
+
+def _layers_with_nonfinite_outputs(onset: Onset) -> tuple[int, int] | None:
+    counts = onset.now("activation_nonfinite")
+    if counts is None or onset.run.steps[onset.record] != onset.step:
+        return None
+    return int((counts > 0).sum()), int((~np.isnan(counts)).sum())
+
+
+def of_the_targets(onset: Onset) -> Sign | None:
+    """Tell of outputs that are finite in all layers."""
+    if (found := _layers_with_nonfinite_outputs(onset)) is None:
+        return None
+    return (
+        AGAINST
+        if found[0]
+        else Sign(CLEAR, f"the outputs of all {found[1]} layers that have any are finite at this step")
+    )
+
+
+def of_the_outputs(onset: Onset) -> Sign | None:
+    """Tell of layers whose outputs are not finite."""
+    if (found := _layers_with_nonfinite_outputs(onset)) is None:
+        return None
+    return Sign(CLEAR, f"{found[0]} of {found[1]} layers have outputs with NaN or infinities") if found[0] else AGAINST
+
+
+OF_WEIGHTS = (
+    Cause("the update before this step", "lower the learning rate, clip gradients by norm", by_update),
+    Cause(
+        "a change of the weight outside the optimizer, as by an assignment, an initialisation or a checkpoint",
+        "find what writes to the weight at this step",
+        not_by_update,
+    ),
+)
+OF_OUTPUTS = (
+    Cause("NaN or infinities in the input data", "look at the inputs of this step", in_the_input),
+    Cause(
+        "the layer or an operation before it: a division by 0, the logarithm or root of a number below 0, a number "
+        "beyond the range of its type",
+        f"{_GUARD}; torch.autograd.detect_anomaly names the operation",
+        in_the_layer,
+    ),
+)
+OF_GRADIENTS = (
+    Cause("a loss that is NaN or infinite", "look at the inputs, the targets and the loss of this step", of_the_loss),
+    Cause(
+        "the backward pass: the derivative of a root or norm at 0, or an overflow in float16",
+        f"{_GUARD}; torch.autograd.detect_anomaly names the operation",
+        of_the_backward_pass,
+    ),
+)
+OF_THE_LOSS = (
+    Cause(
+        "the targets or the loss function", "look at the targets of this step and at the loss function", of_the_targets
+    ),
+    Cause("the network's output", "see the layers with NaN", of_the_outputs),
+)
