@@ -72,7 +72,7 @@ def load_plan(name: str) -> Plan:
         raise ValueError(f"plan {name!r}: no such file; expected a path that ends in .toml, or one of {shipped}.")
     try:
         return _plan(path.stem, tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"plan {path}: {error}") from error
 
 
