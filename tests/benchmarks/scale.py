@@ -16,6 +16,7 @@ import math
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -137,7 +138,7 @@ def cost(command: str, store: Path, *, patience: float) -> dict[str, float | str
             while (ended := os.wait4(child.pid, os.WNOHANG))[0] == 0:
                 time.sleep(0.02)
                 if time.monotonic() - began > patience:
-                    child.kill()
+                    os.kill(child.pid, signal.SIGKILL)  # Popen.kill would wait for it, and wait4 then finds none
             child.returncode = os.waitstatus_to_exitcode(ended[1])
             said.seek(0)
             text = said.read()

@@ -42,7 +42,7 @@ def _is_epoch(epoch: Any) -> bool:
 
 
 def _is_time(seconds: Any) -> bool:
-    return isinstance(seconds, Real) and math.isfinite(seconds) and seconds >= 0
+    return isinstance(seconds, Real) and math.isfinite(seconds) and float(seconds) >= 0
 
 
 def _is_rows(rows: Any) -> bool:
