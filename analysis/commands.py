@@ -179,8 +179,8 @@ def diff(
         typer.echo(f"{first} and {second} agree in every row")
         return
     start = found.iloc[0]
-    typer.echo(found.to_string(index=False))
-    typer.echo(f"they part at step {start[STEP]}: {start[COLUMN]}{f' of {start[NAME]}' if start[NAME] else ''}")
+    say(found.to_string(index=False))
+    say(f"they part at step {start[STEP]}: {start[COLUMN]}{f' of {start[NAME]}' if start[NAME] else ''}")
     raise typer.Exit(1)
 
 

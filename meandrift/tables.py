@@ -14,6 +14,7 @@ from analysis.reading.store import AnyStore
 from analysis.reading.tables import records
 from analysis.terminal.findings_text import as_paragraphs, counted
 from probes.schema import LAYER, RUN
+from probes.schema.printable import printable
 
 _COLORS = {_findings.GRAVE: "#b00020", _findings.WARNING: "#a15c00", _findings.NOTE: "#5f6368"}
 _OF_RUNS = (RUN, "status", "last_step", "device", "updated")
@@ -72,7 +73,7 @@ class RunsTable(pd.DataFrame):
         return str(self.in_short().to_html(index=False, border=0))
 
     def in_short(self) -> pd.DataFrame:
-        """Return id, status, last step, device, last update and the settings in which the runs differ."""
+        """Return id, status, last step, device, last update and the settings in which the runs differ, safe to show."""
         settings = [name for name in self.columns if name not in {*_OF_RUNS, *_NOT_SHOWN}]
         differing = [name for name in settings if self[name].astype(str).nunique() > 1]
         shown = pd.DataFrame(self)[[name for name in (*_OF_RUNS, *differing) if name in self.columns]].copy()
@@ -80,7 +81,11 @@ class RunsTable(pd.DataFrame):
             shown["updated"] = shown["updated"].map(lambda time: "-" if pd.isna(time) else f"{time:%Y-%m-%d %H:%M}")
         if "last_step" in shown:
             shown["last_step"] = shown["last_step"].map(lambda step: "-" if pd.isna(step) else f"{int(step):,}")
-        return shown
+        return shown.map(_safe).rename(columns=printable)
+
+
+def _safe(cell: object) -> object:
+    return printable(cell) if isinstance(cell, str) else cell
 
 
 def no_findings() -> FindingsTable:

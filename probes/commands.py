@@ -85,27 +85,30 @@ def runs(
 
 def _print_table(rows: list[dict[str, str]]) -> None:
     """Print rows without a wrapped or cut word: columns that a narrow terminal has no room for are named below."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
 
-    def table(left_out: Sequence[str]) -> Table:
+    def table(left_out: Sequence[str], rows: Sequence[dict[str, str]]) -> Table:
         shown = [name for name in rows[0] if name not in left_out]
         made = Table(box=None)
         for name in shown:
             made.add_column(name, no_wrap=True, justify="right" if name in ("last step", "rows", "size") else "left")
         for row in rows:
-            made.add_row(*(Text(printable(row[name])) for name in shown))  # stored text is no markup
+            made.add_row(*(Text(row[name]) for name in shown))  # stored text is no markup
         return made
 
+    safe = [{name: printable(cell) for name, cell in row.items()} for row in rows]
+    widest = {name: max((row[name] for row in safe), key=cell_len) for name in rows[0]}
     for count in range(len(_LEAVES) + 1):
-        made = table(_LEAVES[:count])
+        made = table(_LEAVES[:count], [widest])  # as wide as the whole, and measured at once
         needed = console.measure(made, options=console.options.update(width=10_000)).maximum
         if needed <= console.width:
             break
-    console.print(made, width=needed, crop=False)
+    console.print(table(_LEAVES[:count], safe), width=needed, crop=False)
     if count:
         typer.echo(f"no room for {', '.join(_LEAVES[:count])}: see --json", err=True)
 

@@ -28,6 +28,7 @@ from probes.recording.opening.off_switch import Switchable
 from probes.recording.opening.open_probes import OPEN_PROBES
 from probes.recording.opening.opening import Opening, checked_step
 from probes.recording.opening.run_context import RunContext
+from probes.recording.opening.saved_state import checked_state
 from probes.recording.size.estimate import bytes_per_1000_steps
 from probes.recording.step import StepInProgress
 from probes.recording.step_rows import StepRows, checked_epoch
@@ -221,16 +222,14 @@ class Probe(Switchable, RunContext):
         """Go on from a checkpoint: rows of its step and later ones are superseded, for every reader.
 
         Raises:
-            ValueError: The state lacks a key.
+            ValueError: The state lacks a key, or a value makes no sense.
         """
         if not state:
             return  # of a probe that was switched off
-        missing = [key for key in ("step", "epoch", "seconds", "carried") if key not in state]
-        if missing:
-            raise ValueError(f"probe state lacks {', '.join(missing)}: expected what Probe.state_dict() returned.")
+        checked_state(state)
         self._rows.flush()  # of steps before; those after go with the rest
         held = state.get("rows", ()) if state.get("run") == self.run else ()  # another run begins with none
-        held = self._run.rewind(checked_step(state["step"]), held)
+        held = self._run.rewind(state["step"], held)
         places = {layer.name: layer.index for layer in self._selection.layers}
         self._state = {
             metric: {places[name]: v.clone() for name, v in kept.items() if name in places}

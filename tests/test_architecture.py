@@ -74,7 +74,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
             "storage",
         },
         "checkpoints": {"measuring", "metrics", "model", "ranks", "recording", "schema", "storage"},
-        "integrations": {"probe", "recording"},
+        "integrations": {"probe", "recording", "storage"},
     },
     "analysis": {
         "reading": set(),

@@ -64,7 +64,8 @@ class GradientMass(FigureSpec):
         long = measured[[*keys, LAYER_INDEX, RUN, STEP, *_NUMBERS]].loc[measured.index.repeat(len(POINTS))]
         long = long.assign(**{LENGTH: np.tile(POINTS, len(counts)), ENTRIES: np.concatenate(curves)})
         groups = long.groupby([*keys, LENGTH], observed=True)
-        table = groups[[ENTRIES, *_NUMBERS]].mean(skipna=False)
+        numbers = groups[[ENTRIES, *_NUMBERS]]
+        table = numbers.mean().where(numbers.count().eq(groups.size(), axis=0))  # mean(skipna=False) is of pandas 3
         table[LAYER_INDEX] = groups[LAYER_INDEX].min()
         return table.reset_index().assign(step=int(steps[-1]), records=len(steps))
 

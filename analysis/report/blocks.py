@@ -114,6 +114,7 @@ class _Reading:
         self.types: dict[str, list[str]] = {}
         self.thinned = False
         self._known = recorded(store, list(wanted.runs)) if store.runs_of(LAYERS) else {}
+        self._guessed: dict[tuple[tuple[str, ...], tuple[str, ...]], set[str]] = {}
 
     def first_layers(self) -> list[str]:
         for _, rows in rows_by_run(self.store, LAYERS, columns=(), runs=self.wanted.runs[:1]):
@@ -142,9 +143,12 @@ class _Reading:
     def _before_nonlinearities(self, run: str, arranged: RunTable) -> set[str] | None:
         """Return the layers before a nonlinearity, guessed where the run does not say; None if there are none."""
         if run not in self._known:
-            rows = pd.DataFrame({LAYER: arranged.names, LAYER_TYPE: arranged.types}).assign(**{RUN: run})
-            rows[LAYER_INDEX] = range(len(rows))
-            self._known[run] = set(rows.loc[guessed(rows), LAYER]) if len(rows) else set()
+            network = tuple(arranged.names), tuple(arranged.types)  # most runs of a store share one
+            if network not in self._guessed:
+                rows = pd.DataFrame({LAYER: arranged.names, LAYER_TYPE: arranged.types}).assign(**{RUN: run})
+                rows[LAYER_INDEX] = range(len(rows))
+                self._guessed[network] = set(rows.loc[guessed(rows), LAYER]) if len(rows) else set()
+            self._known[run] = self._guessed[network]
         return self._known[run] or None
 
     def _runs_of(self, column: ChartColumn) -> Sequence[str] | set[str]:

@@ -22,6 +22,7 @@ from analysis.report.blocks import blocks
 from analysis.report.data import Summary, as_page, lines_of, summarised
 from analysis.report.distributions import TABLES, Extent, distributions, layers_with
 from analysis.report.report import page
+from probes.schema.printable import one_line
 
 HOST = "127.0.0.1"
 _POINTS, _MOST_POINTS = 2_000_000, 2_000  # of one column, and of one line
@@ -134,8 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.OK, "text/html; charset=utf-8", content)
             else:
                 self._send_json(HTTPStatus.OK, self._asked(address.path, asked))
-        except (OSError, ValueError, KeyError) as error:  # the page says it and asks again
-            self._send_json(HTTPStatus.NOT_FOUND, {"error": str(error)})
+        except Exception as error:  # of a store of anybody's; the page says it and asks again
+            self._send_json(HTTPStatus.NOT_FOUND, {"error": one_line(error)})
 
     def _asked(self, path: str, asked: dict[str, str]) -> dict[str, Any]:
         if path == "/version":

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from dynamics.models import build
 from dynamics.models.parts.leaky_relu import LeakyReLU
 from probes.storage.damage import reason
+from probes.storage.seal import check_archive
 
 SHAPES = ((16, 1, 5, 5), (32, 16, 3, 3), (32, 32, 4, 4))  # of the convolutions
 _PLACE = re.compile(r"main\.(\d+)\.(\w+)")
@@ -99,6 +100,8 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        with path.open("rb") as file:
+            check_archive(file)
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise

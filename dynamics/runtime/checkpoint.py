@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +14,8 @@ import torch
 from probes.storage.damage import reason
 from probes.storage.files import open_store
 from probes.storage.safe_files import check_folder, make_file, open_regular
+from probes.storage.seal import sealed, unsealed
 
-_SEAL = b"\nmeandrift-crc32-"  # at the end of a checkpoint, before eight hexadecimal digits
 _PARTS = {"config": dict, "step": int, "random": dict}
 
 
@@ -47,7 +45,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     try:
         with os.fdopen(make_file(partial), "wb") as file:
             file.write(content)
-            file.write(_SEAL + f"{zlib.crc32(content):08x}".encode())
+            file.write(sealed(content))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -83,7 +81,7 @@ def load_checkpoint(
     """
     try:
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
-            content = _checked(file.read())
+            content = unsealed(file.read())
         state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
         _check_parts(state)
     except OSError:
@@ -101,25 +99,6 @@ def load_checkpoint(
     if unlike:
         raise ValueError(f"checkpoint {path} is of a run with {'; '.join(unlike)}: resume with its settings.")
     return state
-
-
-def _checked(content: bytes) -> bytes:
-    """Return a checkpoint without its checksum; of files of earlier versions, the zip archive has some.
-
-    Raises:
-        ValueError: It was changed since it was written, or it is no archive as torch writes them, uncompressed.
-    """
-    place = len(content) - len(_SEAL) - 8
-    if content[place : place + len(_SEAL)] == _SEAL:
-        digits, content = content[-8:], content[:place]
-        if digits != f"{zlib.crc32(content):08x}".encode():
-            raise ValueError("it was changed since it was written: its checksum is another")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("it is compressed, as torch writes none")
-        if (damaged := archive.testzip()) is not None:
-            raise ValueError(f"its part {damaged} was changed since it was written")
-    return content
 
 
 def _check_parts(state: Any) -> None:

@@ -17,6 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probes.checkpoints.step_names import LARGEST_STEP
+from probes.recording.opening.saved_state import is_in_memory
+from probes.storage.damage import reason
+from probes.storage.seal import check_archive
+
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "module", "params")
 _STEP_KEYS = ("global_step", "step", "iteration")
 _REFUSED = re.compile(r"(?:GLOBAL|class|function) ([\w.]+)")  # in the message of torch
@@ -81,7 +86,7 @@ def tensors_of(content: Any, *, key: str | None = None, where: str = "the state 
     """
     state = _without_wrapper(_state_dict(content, key, where))
     outer = content if isinstance(content, Mapping) else {}
-    return StoredTensors(_shapes(state), state.__getitem__, _number(outer, _STEP_KEYS), _number(outer, ("epoch",)))
+    return StoredTensors(_shapes(state), _reader_of(state), _number(outer, _STEP_KEYS), _number(outer, ("epoch",)))
 
 
 def _open_safetensors(path: Path) -> StoredTensors:
@@ -105,6 +110,16 @@ def _open_safetensors(path: Path) -> StoredTensors:
     return StoredTensors(_without_wrapper(shapes), _reader(shapes, read), _number(said, _STEP_KEYS))
 
 
+def _reader_of(state: Mapping[str, Tensor]) -> Callable[[str], Tensor]:
+    def read(name: str) -> Tensor:
+        tensor = state[name]
+        if not is_in_memory(tensor):
+            raise ValueError(f"it is no dense tensor, or has more entries than the file: {tuple(tensor.shape)}")
+        return tensor
+
+    return read
+
+
 def _reader(shapes: Mapping[str, Tensor], read: Callable[[str], Tensor]) -> Callable[[str], Tensor]:
     stored = dict(zip(_without_wrapper(shapes), shapes, strict=True))
     return lambda name: read(stored[name])
@@ -112,19 +127,20 @@ def _reader(shapes: Mapping[str, Tensor], read: Callable[[str], Tensor]) -> Call
 
 def _load(path: Path) -> Any:
     try:
+        with path.open("rb") as file:
+            check_archive(file)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        refused = _REFUSED.search(str(error))
+    except OSError:
+        raise
+    except Exception as error:  # of a foreign file the unpickler says whatever it stumbled over
+        refused = _REFUSED.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if refused is None:
-            raise ValueError(f"{path} is no checkpoint that torch can read") from error
+            raise ValueError(f"{path} is no checkpoint that torch can read: {reason(error)}") from error
         raise ValueError(
             f"{path} holds an object of {refused[1]}, no tensor, number, string or container of these. To load it is "
             "to run code of the file, which is never done here. If you trust its author: "
             "md.inspect(torch.load(path, weights_only=False)), or an entry of what that returns"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is no checkpoint that torch can read: {reason}") from error
 
 
 def _state_dict(content: Any, key: str | None, where: str) -> Mapping[str, Tensor]:
@@ -175,7 +191,8 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     known: dict[tuple[Any, ...], Tensor] = {}
     found = {}
     for name, tensor in state.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype) if tensor.numel() else (name,)
+        shared = tensor.numel() and is_in_memory(tensor)
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype) if shared else (name,)
         found[name] = known.setdefault(place, _meta(tensor.shape, tensor.dtype))
     return found
 
@@ -189,9 +206,9 @@ def _number(content: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
         value = content.get(name)
         if isinstance(value, Tensor) and value.numel() == 1:
             value = value.item()
-        if isinstance(value, str) and value.isdecimal():
+        if isinstance(value, str) and value.isdecimal() and len(value) < 20:
             value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_STEP:
             return value
     return None
 

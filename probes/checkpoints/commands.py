@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from probes.schema.printable import printable, without_formula
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -59,7 +61,7 @@ def inspect(
     if out is None and not store:
         _show(rows)
     if out is not None:
-        rows.to_csv(out, index=False) if out.suffix == ".csv" else rows.to_parquet(out, index=False)
+        rows.map(_safe).to_csv(out, index=False) if out.suffix == ".csv" else rows.to_parquet(out, index=False)
         typer.echo(f"{len(rows)} rows -> {out}")
     if store:
         typer.echo(f"{len(rows)} rows of layers -> run {run} of {store}")
@@ -68,6 +70,7 @@ def inspect(
 def _show(rows: pd.DataFrame) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     keys = [name for name in ("file", "step", "layer", "layer_type") if name in rows]
     if rows.get("file", rows["layer"].head(1)).nunique() == 1:
@@ -77,7 +80,7 @@ def _show(rows: pd.DataFrame) -> None:
     for name in (*keys, *numbers):
         shown.add_column(name, min_width=len(name), overflow="fold")
     for _, row in rows.iterrows():
-        shown.add_row(*(_text(row[name]) for name in (*keys, *numbers)))
+        shown.add_row(*(Text(_text(row[name])) for name in (*keys, *numbers)))  # no markup
     Console().print(shown)
 
 
@@ -86,4 +89,8 @@ def _text(value: object) -> str:
 
     if value is None or value is pd.NA or value != value:  # noqa: PLR0124 - NaN
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(value)
+
+
+def _safe(cell: object) -> object:
+    return without_formula(cell) if isinstance(cell, str) else cell

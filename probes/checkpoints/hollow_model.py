@@ -8,12 +8,15 @@ is an embedding in the model is a linear layer here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
 from probes.model.layer import LEGACY_SUFFIXES
+from probes.schema.printable import one_line
 
+_DEEPEST = 100  # modules inside each other; torch walks them by recursion
 _BUFFERS = {"running_mean", "running_var", "num_batches_tracked", "weight_u", "_u", "_v"}  # of norms
 _CONVOLUTIONS = {
     3: (nn.Conv1d, nn.ConvTranspose1d),
@@ -40,6 +43,9 @@ class HollowModel:
 
         Args:
             tensors: By name, a tensor on device meta. Names of one object belong to a parameter that is shared.
+
+        Raises:
+            ValueError: A name is none that a module gives to its parameters.
         """
         self.names: dict[int, str] = {}
         self.paths: dict[int, str] = {}
@@ -58,7 +64,8 @@ class HollowModel:
             child = parent._modules.get(part)
             if child is None:
                 child = self._module(here)
-                parent.add_module(part, child)
+                with _naming(here):
+                    parent.add_module(part, child)
             parent = child
 
     def _module(self, path: str) -> nn.Module:
@@ -87,10 +94,26 @@ class HollowModel:
             trainable = tensor.is_floating_point() or tensor.is_complex()
             parameter = self._parameters[id(tensor)] = nn.Parameter(tensor, requires_grad=trainable)
             self.names[id(parameter)] = full_name
-        module.register_parameter(name, parameter)
-        for suffix in LEGACY_SUFFIXES:
-            if name.endswith(suffix):  # where torch's older hooks keep what they make of it
-                module.__dict__[name.removesuffix(suffix)] = tensor
+        with _naming(full_name):
+            module.register_parameter(name, parameter)
+            for suffix in LEGACY_SUFFIXES:
+                if name.endswith(suffix):  # where torch's older hooks keep what they make of it
+                    _keep(module, name.removesuffix(suffix), tensor)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say which name no module gives to its parameters, where torch refuses it inside the block."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"the name {one_line(name)!r} is of no module's parameter: {error.args[0]}") from error
+
+
+def _keep(module: nn.Module, name: str, tensor: Tensor) -> None:
+    if hasattr(module, name):
+        raise KeyError(f"attribute {name!r} already exists")
+    module.__dict__[name] = tensor
 
 
 def _by_module(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -98,6 +121,8 @@ def _by_module(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         path, _, own = name.rpartition(".")
+        if path.count(".") >= _DEEPEST:
+            raise ValueError(f"the name {one_line(name)!r} has more than {_DEEPEST} modules inside each other")
         groups.setdefault(path, {})[own] = tensor
     return groups
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+LARGEST_STEP = 2**31 - 1  # a larger number is a date, a hash or a mistake; epochs have 32 bits
 _WORDS = "global_step|step|steps|iteration|iter|checkpoint|ckpt"
 _AFTER_WORD = re.compile(rf"(?:^|[^a-z])(?:{_WORDS})[-_=. ]?(\d+)(?![\d.]*\d)", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
@@ -18,10 +19,8 @@ def step_in(path: Path) -> int | None:
     ``checkpoint-500/model.safetensors``.
     """
     for name in (path.stem, path.parent.name):
-        if name.isdecimal():
-            return int(name)
-        found = _AFTER_WORD.findall(name)
-        if found:
+        found = [name] if name.isdecimal() else _AFTER_WORD.findall(name)
+        if found and int(found[-1]) <= LARGEST_STEP:
             return int(found[-1])
     return None
 
@@ -42,4 +41,5 @@ def _number_that_differs(names: Sequence[str]) -> list[int] | None:
     columns = [column for column in zip(*map(_NUMBER.findall, names), strict=True) if len(set(column)) > 1]
     if len(columns) != 1 or not all(number.isdecimal() for number in columns[0]):
         return None
-    return [int(number) for number in columns[0]]
+    numbers = [int(number) for number in columns[0]]
+    return numbers if max(numbers) <= LARGEST_STEP else None

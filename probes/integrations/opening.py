@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import nn
 
 from probes.probe import Probe
+from probes.storage.files import open_store
+from probes.storage.run_row import read_run_row
 
 
 def open_probe(
@@ -37,8 +40,13 @@ def open_probe(
         saved: The probe's state in the checkpoint; empty without one.
         options: Further arguments of :class:`probes.Probe`.
         make: What makes the probe; ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
+
+    Raises:
+        ValueError: The checkpoint names a run that another training has recorded.
     """
-    run, settings = run or saved.get("run"), dict(options)
+    if run is None and saved:
+        run = _saved_run(saved, store)
+    settings = dict(options)
     if step:
         settings.pop("overwrite", None)
     if run is not None and (step or settings.get("resume")):
@@ -49,6 +57,30 @@ def open_probe(
     elif step:
         probe.attach(step=step)
     return probe
+
+
+def _saved_run(saved: Mapping[str, Any], store: str | os.PathLike[str]) -> str:
+    """Return the run that a checkpoint names: rows of it are superseded, so it must be that of the checkpoint.
+
+    Raises:
+        ValueError: The store has another run of this name.
+    """
+    run = saved["run"]
+    there = began(store, run)
+    if there is not None and there != saved.get("began"):
+        raise ValueError(
+            f"the checkpoint goes on with run {run!r}, but {os.fspath(store)} has another of this name, begun {there}: "
+            f"give run={run!r} to go on with that one, or another name."
+        )
+    return run
+
+
+def began(store: str | os.PathLike[str], run: str) -> str | None:
+    """Return when a run of a store began; None if it has no such run, or it cannot be read."""
+    with suppress(OSError):
+        started = read_run_row(open_store(store), run).get("started")
+        return None if started is None else started.isoformat()
+    return None
 
 
 class OpensProbe:
@@ -81,6 +113,7 @@ class OpensProbe:
         self._is_open = False
         self._state: dict[str, Any] = {}  # that a probe was closed with
         self.probe: Probe | None = None
+        self._began: str | None = None
 
     def _open(self, model: nn.Module, optimizer: Any, *, step: int, saved: Mapping[str, Any], config: Any) -> Probe:
         """Open and return the probe; step and saved as of :func:`open_probe`, config unless the options have one.
@@ -103,11 +136,15 @@ class OpensProbe:
             make=self._make_probe,
         )
         self._is_open = True
+        self._began = began(self._store, self.probe.run) if self.probe.run else None
         return self.probe
 
     def _state_now(self) -> dict[str, Any]:
         """Return the state of the probe, or what it was closed with; empty without one, and where it is off."""
-        return self.probe.state_dict() if self.probe is not None and self._is_open else self._state
+        if self.probe is None or not self._is_open:
+            return self._state
+        state = self.probe.state_dict()
+        return {**state, "began": self._began} if state else {}
 
     def _close(self, status: str) -> None:
         if self.probe is not None:

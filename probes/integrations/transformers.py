@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from probes.integrations.logged_numbers import logged_numbers
 from probes.integrations.opening import OpensProbe
+from probes.integrations.state_file import read_state, write_state
 
 _STATE = "meandrift.pt"
 
@@ -58,9 +58,8 @@ class MeandriftCallback(OpensProbe, TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         """Keep the state of the probe beside the Trainer's checkpoint."""
         folder = _checkpoint(args, state.global_step)
-        saved = self._state_now()
-        if saved and args.should_save and folder.is_dir():
-            torch.save(saved, folder / _STATE)
+        if args.should_save and folder.is_dir() and (saved := self._state_now()):
+            write_state(folder / _STATE, saved)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         """Close the run."""
@@ -69,8 +68,7 @@ class MeandriftCallback(OpensProbe, TrainerCallback):
 
 def _saved(args: TrainingArguments, step: int) -> dict[str, Any]:
     """Return the probe's state beside the Trainer's checkpoint of a step; empty where there is none."""
-    file = _checkpoint(args, step) / _STATE
-    return torch.load(file, weights_only=True) if step and file.exists() else {}
+    return read_state(_checkpoint(args, step) / _STATE) if step else {}
 
 
 def _checkpoint(args: TrainingArguments, step: int) -> Path:

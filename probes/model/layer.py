@@ -74,7 +74,7 @@ def raw_parameter(layer: Layer) -> nn.Parameter | None:
     parametrizations = parametrizations_of(layer.module)
     if layer.weight in parametrizations:
         originals = list(parametrizations[layer.weight]._parameters.values())
-        return max((p for p in originals if p is not None), key=torch.Tensor.numel)
+        return max((p for p in originals if p is not None), key=torch.Tensor.numel, default=None)
     parameter = layer.module._parameters.get(layer.weight)
     if parameter is not None:
         return parameter

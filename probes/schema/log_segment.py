@@ -28,7 +28,8 @@ _TRAILER = struct.Struct("<4sIQ")  # mark, CRC-32, bytes of the body
 _MOST_METADATA = 1 << 24  # bytes, of one message
 _TRIES = 10_000  # places at which a message is looked for behind damage
 _FALSE_SUMS = 16  # marks with a false checksum that are looked at behind one place: each may cost a whole segment
-_HEADER, _COMPRESSION = 2, 3  # fields of the flatbuffers Message and RecordBatch in Arrow's Message.fbs
+_HEADER, _BODY_LENGTH = 2, 3  # fields of the flatbuffer Message in Arrow's Message.fbs
+_COMPRESSION = 3  # of its RecordBatch
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, struct.error, OverflowError, MemoryError)
 
 
@@ -197,11 +198,32 @@ def _is_unfinished(tail: bytes, *, checked: bool) -> bool:
     if body > _MOST_METADATA:
         return False
     if len(tail) < body:
-        return True
+        return not _is_all_there(tail)
     trailer = _trailer(tail, body - _TRAILER.size)
     if trailer is not None:
-        return len(tail) < body + trailer[1]
+        return len(tail) < body + trailer[1] and _body_length(tail[8:body]) == trailer[1]
     return not checked and _is_unfinished_without_checksum(tail)
+
+
+def _is_all_there(tail: bytes) -> bool:
+    """Return whether a trailer says that its message ends where the tail does: then it is damaged, not unfinished."""
+    place = tail.find(_MARK)
+    while place >= 0:
+        trailer = _trailer(tail, place)
+        if trailer is not None and place + _TRAILER.size + trailer[1] == len(tail):
+            return True
+        place = tail.find(_MARK, place + 1)
+    return False
+
+
+def _body_length(metadata: bytes) -> int | None:
+    """Return the bytes of the body that a message's metadata says; None if they make no sense."""
+    try:
+        [root] = struct.unpack_from("<I", metadata)
+        place = _field(metadata, root, _BODY_LENGTH)
+        return struct.unpack_from("<q", metadata, place)[0] if place else 0
+    except struct.error:
+        return None
 
 
 def _is_unfinished_without_checksum(tail: bytes) -> bool:

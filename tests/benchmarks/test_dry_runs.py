@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,11 @@ LONG = [
     ("training.py", "memory --rounds 1 --steps 1", r"probe, every step +\d+ MiB"),
     ("training.py", "sweep --rounds 1 --images-a-class 10", r"2 processes +[\d,]+ samples/s"),
     ("store.py", "read --runs 2 --layers 2 --steps 10 --rounds 1 --engines analysis,pandas", r'"bytes_a_row": \d'),
+    (
+        "scale.py",
+        "--shrink 1000 --stores '300 runs' '100,000 files' --commands runs verify check 'watch --once' report figures",
+        r"300 runs \| \d+\.\d s, \d+ MB",
+    ),
     ("figures.py", "--rows 200 --rounds 1 --format svg", r"mean_drift: -?\d+ MB above"),
     ("same_records.py", ". . --networks cnn3", r"equal: \d+ rows of layers"),
 ]
@@ -69,7 +75,7 @@ def status_of(script: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize(("script", "arguments", "printed"), LONG, ids=[f"{name} {a[:9]}" for name, a, _ in LONG])
 def test_a_long_benchmark_runs(script: str, arguments: str, printed: str) -> None:
-    command = [sys.executable, str(HERE / script), *arguments.split()]
+    command = [sys.executable, str(HERE / script), *shlex.split(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE.parents[1])
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.search(printed, done.stdout), done.stdout[-2000:]

@@ -101,6 +101,7 @@ def test_a_saved_model_is_read_where_no_probe_is_installed(model, x, store, tmp_
     assert float(done.stdout) == pytest.approx(model(torch.ones(1, 4)).item(), rel=1e-5)
 
 
+@pytest.mark.skipif(torch.__version__ < "2.7", reason="torch.export of 2.6 refuses hooks that read a tensor of theirs")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_tracing_and_exporting_a_probed_model_records_nothing(model, x, store, table):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -486,6 +486,7 @@ def test_a_network_traced_in_training_moves_its_buffers(seed: int) -> None:
         torch.testing.assert_close(buffer, buffers[name], msg=name)
 
 
+@pytest.mark.skipif(torch.__version__ < "2.7", reason="torch.export of 2.6 loses no_grad, so out= is refused")
 @pytest.mark.parametrize(("which", "strict"), [(0, False), (1, False), (2, False), (2, True)])
 def test_exported_networks_give_the_same(which: int, strict: bool, seed: int) -> None:
     torch.manual_seed(seed)

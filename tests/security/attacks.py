@@ -24,9 +24,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import meandrift as md
 from dynamics import cli
 from probes.storage.recorder import Recorder
 
@@ -285,8 +289,42 @@ def resume_victim(store: Path, out: Path) -> None:
     Recorder(store, "victim", resume="auto").close()
 
 
+def tables_in_python(store: Path, out: Path) -> None:
+    """Read each table as ``import meandrift as md`` gives it, and show what a notebook shows."""
+    readers: list[Callable[[], object]] = [
+        lambda: shown(md.runs(store)),
+        lambda: shown(md.findings(store)),
+        lambda: md.join(md.layers(store), md.steps(store)),
+        lambda: md.with_settings(md.layers(store), store, ["norm", "model"], optional=True),
+        lambda: md.histogram_density(md.histograms(store), np.linspace(-1, 1, 5)),
+        lambda: md.gradient_concentration(md.histograms(store)),
+        lambda: (md.spectra(store), md.parameters(store)),
+        lambda: md.channel_drift(md.channels(store)),
+        lambda: [md.fields(store, table) for table in ("layers", "steps", "histograms")],
+        lambda: md.top_layers(md.compare(md.drift(md.layers(store)).reset_index()), "weight_mean"),
+        lambda: md.groups(store, {"all": "*"}),
+        lambda: md.runs(store, runs="tag:*"),
+    ]
+    for read in readers:
+        with contextlib.suppress(ValueError, OSError):
+            read()
+
+
+def figures_in_python(store: Path, out: Path) -> None:
+    """Draw figures of the victim as a notebook does."""
+    for draw in (md.plot, md.figure):
+        with contextlib.suppress(ValueError, OSError):
+            draw("weight_mean", store)
+    plt.close("all")
+
+
+def shown(table: pd.DataFrame) -> None:
+    print(repr(table))
+    print(table._repr_html_())
+
+
 FIGURES = "weight_mean,gradient_histograms,accuracy_time"
-READERS: dict[str, list[str]] = {
+READERS: dict[str, list[str] | Callable[[Path, Path], None]] = {
     "runs": ["runs", "STORE"],
     "verify": ["verify", "--store", "STORE"],
     "export parquet": ["export", "OUT/layers.parquet", "--store", "STORE"],
@@ -300,6 +338,9 @@ READERS: dict[str, list[str]] = {
     "tables": ["tables", "STORE", "--format", "tex"],
     "report": ["report", "STORE", "-o", "OUT/report.html"],
     "figures": f"figures STORE --only {FIGURES} --format svg --out OUT/figures".split(),
+    "diff": ["diff", "sound", "victim", "--store", "STORE"],
+    "tables in Python": tables_in_python,
+    "figures in Python": figures_in_python,
     "from run": ["train", "--from-run", "victim", "--store", "STORE", "--epochs", "0"],
 }
 WRITERS: dict[str, list[str] | Callable[[Path, Path], None]] = {
@@ -307,6 +348,7 @@ WRITERS: dict[str, list[str] | Callable[[Path, Path], None]] = {
     "resume": resume_victim,
     "recover": ["recover", "--store", "STORE"],
     "compact": ["compact", "--store", "STORE"],
+    "tag": ["tag", "victim", "--add", "seen", "--store", "STORE"],
     "rm": ["rm", "victim", "--store", "STORE"],
 }
 COMMANDS = READERS | WRITERS

@@ -47,6 +47,25 @@ def test_every_flipped_bit_of_a_log_is_found(killed, seed):
         assert found.rows is None or len(steps) == 3, place  # of the schema it costs all, of a batch its own rows
 
 
+def test_noise_over_the_last_message_of_a_log_is_no_unfinished_message(killed, seed):
+    [path] = (killed / "_writers" / "a").glob("steps-*.arrows")
+    whole, chance = path.read_bytes(), random.Random(seed)
+    last = len(whole) - (len(whole) - whole.index(b"mdCk")) // 4  # within the last of four messages
+    for _ in range(500):
+        place = chance.randrange(last, len(whole) - 4)
+        noise = chance.randbytes(min(chance.choice([4, 16, 64]), len(whole) - place))
+        path.write_bytes(whole[:place] + noise + whole[place + len(noise) :])
+        assert read_segment(path).faults, (place, noise)
+
+
+def test_a_message_that_was_never_finished_is_no_damage(killed):
+    [path] = (killed / "_writers" / "a").glob("steps-*.arrows")
+    whole = path.read_bytes()
+    for size in range(len(whole) - 300, len(whole)):
+        path.write_bytes(whole[:size])
+        assert read_segment(path).faults == [], size
+
+
 def test_every_flipped_bit_of_a_part_is_found(tmp_path, seed):
     with Recorder(tmp_path, "a") as recorder:
         recorder.write("steps", losses(0, 20))

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import analysis
+import meandrift as md
 from analysis.csv_text import as_csv
 from analysis.gallery.gallery import write_figures
 from analysis.paper.table_text import to_csv, to_latex, to_markdown
@@ -131,3 +132,21 @@ def test_text_that_can_be_shown_is_shown_as_it_is():
 
 def test_readers_of_tables_keep_stored_text_as_it_is(hostile):
     assert set(analysis.layers(hostile)["layer"]) == set(WORDS)
+
+
+def test_what_a_notebook_shows_of_a_store_is_text(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for table in (md.runs(hostile), md.findings(hostile)):
+        for text in (repr(table), str(table)):
+            assert not set("\x1b\x07\u202e") & set(text)
+        assert "<script" not in table._repr_html_()
+
+
+def test_a_difference_in_a_hostile_layer_is_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for run in ("a", "b"):
+        with Recorder(tmp_path, run) as recorder:
+            keys = {"step": 0, "layer": WORDS[1], "layer_index": 0, "layer_type": "Conv2d"}
+            recorder.write("layers", pa.RecordBatch.from_pylist([{**keys, "weight_mean": float(ord(run))}]))
+    assert cli.run(["diff", "a", "b", "--store", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert r"\x1b[2J" in said
+    assert not set("\x1b\x07") & set(said)

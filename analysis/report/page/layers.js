@@ -19,11 +19,14 @@ function tickLayers(names, on) {
   changed();
 }
 
+const DEEPEST = 50; // modules inside each other: the tree is drawn by recursion
+
 function asTree(names) {
   const root = { children: new Map(), below: [] };
   for (const name of names) {
     let node = root;
-    const words = name.split(".");
+    const parts = name.split(".");
+    const words = parts.length > DEEPEST ? [name] : parts;
     words.forEach((word, place) => {
       if (!node.children.has(word)) node.children.set(word, { word, path: words.slice(0, place + 1).join("."), children: new Map(), below: [] });
       node = node.children.get(word);

@@ -71,9 +71,10 @@ def load_plan(name: str) -> Plan:
         shipped = ", ".join(shipped_plans())
         raise ValueError(f"plan {name!r}: no such file; expected a path that ends in .toml, or one of {shipped}.")
     try:
-        return _plan(path.stem, tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of 5,000 digits, nested too deeply
         raise ValueError(f"plan {path}: {error}") from error
+    return _plan(path.stem, table)
 
 
 def shipped_plans() -> list[str]:

@@ -14,7 +14,7 @@ from analysis.gallery.figure import figure, prepare
 
 def test_sparsity_is_the_recorded_column(small_store: Path, plain: Callable[..., pd.DataFrame]) -> None:
     table = prepare("gradient_sparsity", small_store).table
-    for (norm, layer), rows in table.groupby(["norm", "layer"]):
+    for (norm, layer), rows in table.groupby(["norm", "layer"], observed=True):
         np.testing.assert_allclose(rows["mean"], plain(small_store, run=f"{norm}-s0", layer=layer)["grad_sparsity"])
 
 

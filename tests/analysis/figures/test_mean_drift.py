@@ -16,7 +16,7 @@ Plain = Callable[..., pd.DataFrame]
 
 def test_drift_is_the_weight_mean_less_its_first_record(small_store: Path, plain: Plain) -> None:
     table = prepare("mean_drift", small_store).table
-    for (norm, layer), rows in table.groupby(["norm", "layer"]):
+    for (norm, layer), rows in table.groupby(["norm", "layer"], observed=True):
         values = plain(small_store, run=f"{norm}-s0", layer=layer)["weight_mean"].astype(float)
         np.testing.assert_allclose(rows["mean"], values - values[0], atol=1e-12)
 

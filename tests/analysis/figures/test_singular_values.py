@@ -15,7 +15,7 @@ Plain = Callable[..., pd.DataFrame]
 def test_kernel_slices_and_the_whole_matrix_of_every_convolution(small_store: Path, plain: Plain) -> None:
     table = prepare("singular_values", small_store).table
     assert set(table["layer"]) == {"block1.conv", "block2.conv", "block3.conv"}  # the classifier is not normalised
-    for (norm, layer, column), rows in table.groupby(["norm", "layer", "column"]):
+    for (norm, layer, column), rows in table.groupby(["norm", "layer", "column"], observed=True):
         np.testing.assert_allclose(rows["mean"], plain(small_store, run=f"{norm}-s0", layer=layer)[column])
 
 

@@ -127,3 +127,18 @@ def test_a_store_that_went_is_told(make_store: Callable[..., Path], served: Call
 def test_a_store_that_is_not_there_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         live_server(str(tmp_path / "nowhere"))
+
+
+def test_whatever_a_store_does_to_a_request_is_one_line_of_its_answer(
+    small_store: Path, served: Callable[..., ThreadingHTTPServer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = served(small_store)
+
+    def overflow() -> None:
+        raise OverflowError("\x1b[2J too large\nfor a date")
+
+    server.RequestHandlerClass.live.version = overflow
+    answer = get(server, "/version")
+    assert answer.status == 404
+    assert json.loads(answer.content)["error"] == r"\x1b[2J too large for a date"
+    assert "Traceback" not in capsys.readouterr().err

@@ -71,9 +71,12 @@ def test_options_go_before_a_plan(plan: str) -> None:
         (("seeds = [0, 1]", "seeds = 3"), "seeds is 3; expected a list"),
         (("epochs = 1", "seed = 1"), r"seed is a setting of no arm; expected seeds = \[...\]"),
         (("epochs = 1", "epochs = ]"), "plan .*two.toml: "),
+        (("epochs = 1", f"epochs = {'[' * 50_000}"), "plan .*two.toml: maximum recursion depth"),
+        (("epochs = 1", f"epochs = {'9' * 5_000}"), "plan .*two.toml: "),
         (("epochs = 1", "epoch = 1"), "plan two, arm 'sn': unknown settings epoch"),
         (("epochs = 1", "epochs = 0"), "plan two, arm 'sn': epochs 0: expected 1 or more"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_a_mistake_in_a_plan_is_told(change: tuple[str, str], message: str, tmp_path: Path) -> None:
     path = tmp_path / "two.toml"
