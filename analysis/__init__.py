@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from analysis.reading.tables import parameters as parameters
     from analysis.reading.tables import spectra as spectra
     from analysis.reading.tables import steps as steps
+    from analysis.reading.tables import units as units
     from analysis.summaries.densities import histogram_density as histogram_density
     from analysis.summaries.gradient_concentration import gradient_concentration as gradient_concentration
     from analysis.summaries.naming.layer_groups import groups as groups
@@ -55,6 +56,7 @@ _HOMES = {
     "spectra": "analysis.reading.tables",
     "steps": "analysis.reading.tables",
     "top_layers": "analysis.reading.layer_tables",
+    "units": "analysis.reading.tables",
     "weight_histograms": "analysis.gallery.column_figure",
     "with_scaled_drift": "analysis.summaries.scaled_drift",
     "with_settings": "analysis.reading.run_table",
@@ -80,6 +82,7 @@ __all__ = [
     "spectra",
     "steps",
     "top_layers",
+    "units",
     "weight_histograms",
     "with_scaled_drift",
     "with_settings",

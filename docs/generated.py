@@ -40,7 +40,18 @@ PICTURES = {
 """Committed picture of a figure, where it is not that of the 3-layer CNN; empty where none is committed."""
 API = {
     "probe": ("Probe", "Recorder", "metric", "Column", "inspect"),
-    "reading": ("layers", "parameters", "channels", "histograms", "spectra", "steps", "runs", "fields", "query"),
+    "reading": (
+        "layers",
+        "parameters",
+        "channels",
+        "units",
+        "histograms",
+        "spectra",
+        "steps",
+        "runs",
+        "fields",
+        "query",
+    ),
     "analysis": (
         "findings",
         "figure",
@@ -192,7 +203,7 @@ def _dictionary(table: str) -> Callable[[], str]:
     return text
 
 
-TABLES = ("layers", "parameters", "channels", "histograms", "spectra", "steps", "runs")
+TABLES = ("layers", "parameters", "channels", "units", "histograms", "spectra", "steps", "runs")
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     **{f"table {table}": (f"data/{table}.md", _dictionary(table)) for table in TABLES},
     "commands": ("commands.md", command_table),

@@ -23,6 +23,7 @@ PAGES = {
     "figures/README.md": "paper/claims.md",
     "figures/gan/README.md": "paper/gans.md",
     "figures/causes/README.md": "paper/causes.md",
+    "figures/transformers/README.md": "paper/transformers.md",
     "figures/EXPERIMENTS.md": "paper/runs.md",
     "tests/benchmarks/RESULTS.md": "benchmarks/results.md",
     "tests/benchmarks/LIMITS.md": "benchmarks/limits.md",

@@ -111,6 +111,22 @@ def channels(
     return load(store, schema.CHANNELS, columns=columns, runs=runs, layers=layers, steps=steps)
 
 
+def units(
+    store: AnyStore,
+    *,
+    columns: Sequence[str] | None = None,
+    runs: Patterns = None,
+    layers: Patterns = None,
+    steps: Steps = None,
+    measured: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return the heads of attentions and the experts of routers, a row per (run, step, layer, unit).
+
+    Arguments as :func:`layers`. A store without this table is refused: only a model with attention or routers makes it.
+    """
+    return load(store, schema.UNITS, columns=columns, runs=runs, layers=layers, steps=steps, measured=measured)
+
+
 def steps(
     store: AnyStore,
     *,
