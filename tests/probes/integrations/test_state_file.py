@@ -120,6 +120,7 @@ WRONG = {
     "nothing carried": {"carried": [1]},
     "words carried": {"carried": {"update": {"0": "word"}}},
     "a tensor of four terabytes in four bytes": {"carried": {"update": {"0": torch.ones(1).expand(10**12)}}},
+    "rows that are words": {"rows": ["word"]},
     "a sparse tensor": {"carried": {"update": {"0": torch.ones(2).to_sparse()}}},
 }
 
