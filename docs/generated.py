@@ -29,6 +29,10 @@ REGISTRIES = {
 """The folder to which a new one of each kind is added."""
 PICTURES = {
     "channels": "",
+    "complexity": "",
+    "router_map": "",
+    **{f"{name}_map": f"transformers/{name}_map.png" for name in ("attention", "residual")},
+    "block_map": "transformers/parts/block_map.png",
     "lipschitz": "",
     "landscape": "",
     "accuracy_time": "",

@@ -13,11 +13,11 @@ from analysis.plotting.column_words import axis_label, mathtext, meaning
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import color_bar, write_title
 from analysis.plotting.panel_grid import name_panel, panels
-from analysis.plotting.style import PALE
+from analysis.plotting.style import ALARM, PALE
 from analysis.reading.tables import records
 from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.naming.blocks import BLOCK, PART, repeated, with_blocks
-from analysis.summaries.transforms import MEAN, last_value, over_runs
+from analysis.summaries.transforms import MEAN, NAN_RUNS, last_value, over_runs
 from probes.schema import LAYER_INDEX
 
 _ROW, _MOST_PARTS = 0.12, 12  # inches a block; parts whose names stand under the cells
@@ -72,6 +72,10 @@ class BlockMap(FigureSpec):
                 yticklabels=names if axes is grid[0] else False,
                 rasterized=True,
             )
+            broken = table[(table[ARM] == arm) & (table[NAN_RUNS] > 0)]
+            for block, part in dict.fromkeys(zip(broken[BLOCK], broken[PART], strict=True)):
+                place = parts.index(str(part)) + 0.5, blocks.index(str(block)) + 0.5
+                axes.text(*place, "NaN", ha="center", va="center", color=ALARM, fontsize="xx-small")
             axes.set(xlabel="", ylabel="")
             axes.tick_params(axis="x", rotation=90)
             axes.tick_params(axis="y", rotation=0)

@@ -48,6 +48,7 @@ _NOT_TRAINED = ("no update", "frozen", "detached", "no gradient", "unused", "eva
 _SHRUNK = ("weight collapse", "rank collapse")
 _GROWN = (
     "accumulated gradient",
+    "attention logits",
     "spectral explosion",
     "overflow",
     "loss spike",
@@ -124,8 +125,13 @@ def explained(rows: Sequence[dict[str, Any]], run: RunRecords) -> list[Explained
 
 def _order(row: dict[str, Any], run: RunRecords) -> tuple[float, int, int]:
     """Order by onset; of one onset the graver comes first, then layers in forward order, then the run as a whole."""
-    place = run.layers.index(row[LAYER]) if row[LAYER] else len(run.layers)
-    return _onset(row, run), SEVERITIES.index(row[SEVERITY]), place
+    return _onset(row, run), SEVERITIES.index(row[SEVERITY]), _depth(row[LAYER], run)
+
+
+def _depth(layer: str, run: RunRecords) -> int:
+    """Return the place of a layer in forward order, or of the first layer inside a module that holds some."""
+    inside = [place for place, name in enumerate(run.layers) if layer and f"{name}.".startswith(f"{layer}.")]
+    return min(inside, default=len(run.layers))
 
 
 def _explains(cause: dict[str, Any], row: dict[str, Any], run: RunRecords) -> bool:

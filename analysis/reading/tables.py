@@ -111,20 +111,12 @@ def channels(
     return load(store, schema.CHANNELS, columns=columns, runs=runs, layers=layers, steps=steps)
 
 
-def units(
-    store: AnyStore,
-    *,
-    columns: Sequence[str] | None = None,
-    runs: Patterns = None,
-    layers: Patterns = None,
-    steps: Steps = None,
-    measured: Sequence[str] = (),
-) -> pd.DataFrame:
+def units(store: AnyStore, *, runs: Patterns = None, layers: Patterns = None, steps: Steps = None) -> pd.DataFrame:
     """Return the heads of attentions and the experts of routers, a row per (run, step, layer, unit).
 
-    Arguments as :func:`layers`. A store without this table is refused: only a model with attention or routers makes it.
+    Arguments as :func:`layers`. A store without this table is an error: only attention and routers write it.
     """
-    return load(store, schema.UNITS, columns=columns, runs=runs, layers=layers, steps=steps, measured=measured)
+    return load(store, schema.UNITS, runs=runs, layers=layers, steps=steps)
 
 
 def steps(

@@ -10,7 +10,7 @@ The copies have the same types, one part a table. Four things are left out to ke
 - table ``channels``, a row for each channel. ``channel_drift/`` has what ``analysis.channel_drift`` makes of it, a row
   for each layer and step. Drift counts from the first record after step 50, when running means have arrived.
 
-Runs that are there already are written anew.
+Runs that are there already are left as they are: they may have been copied from there, to go on with the other runs.
 """
 
 import argparse
@@ -117,9 +117,10 @@ def _is_list_of_floats(kind: pa.DataType) -> bool:
 
 
 def copy_finished(source: Path, target: Path = STORE) -> dict[str, int]:
-    """Copy every finished run of a store; return the bytes of each copy."""
+    """Copy every finished run that the target does not have; return the bytes of each copy."""
     table = runs(source)
-    finished: Sequence[str] = sorted(table.loc[table["status"] == "finished", "run"].astype(str))
+    there = {folder.name.removeprefix("run=") for folder in target.glob("runs/run=*")}
+    finished: Sequence[str] = sorted({*table.loc[table["status"] == "finished", "run"].astype(str)} - there)
     return {run: copy_run(source, run, target) for run in finished}
 
 

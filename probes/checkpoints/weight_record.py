@@ -31,7 +31,10 @@ from probes.schema import PARAMETERS
 ENTRIES_AT_ONCE = 1 << 23  # of weights, 32 MB in float32: measured together, then forgotten
 
 _OF_WEIGHTS = {"weight", "raw_weight", "bias", "effective_weight", "parameter", *DERIVED}
-_OF_TRAINING = {"update", "gradient_histogram", "unsolved_matrices"}  # these follow from other things than weights
+_OF_TRAINING = {
+    *("update", "step_and_gradient", "unsolved_matrices"),  # these follow from other things than weights
+    *(source for source in DERIVED if source.startswith(("gradient_", "update_"))),
+}
 
 _One = TypeVar("_One", Layer, Parameter)
 

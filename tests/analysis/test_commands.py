@@ -37,7 +37,7 @@ def test_what_cannot_be_drawn_is_one_line_and_no_failure_unless_asked_for(
     refused = [line for line in told.err.splitlines() if line.startswith("not drawn: ")]
     assert refused == [
         f"not drawn: spectrum: store {str(store)!r} has no table 'spectra'; "
-        "it has layers, histograms, channels, steps, runs"
+        "it has layers, histograms, channels, units, steps, runs"
     ]
     assert run([*arguments, "--only", "spectrum"]) == 2
 

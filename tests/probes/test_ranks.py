@@ -93,7 +93,8 @@ def test_every_column_equals_the_single_process_on_the_whole_batch(way, folder):
     for column in single.columns.difference([*averaged, *between, *without_hooks, *keys, "epoch"]):
         np.testing.assert_array_equal(several[column].isna(), single[column].isna(), err_msg=column)
         found, truth = (t[column].to_numpy(float, na_value=np.nan) for t in (several, single))
-        np.testing.assert_allclose(found, truth, rtol=2e-4, atol=2e-7, err_msg=column)
+        noise = 2e-6 if column == "update_alignment" else 2e-7  # a cosine: rounding is a share of 1, not of the cosine
+        np.testing.assert_allclose(found, truth, rtol=2e-4, atol=noise, err_msg=column)
     # The ranks' losses are means over half as many samples, so that their gradients are twice as large.
     np.testing.assert_allclose(several["activation_grad_var"], 4 * single["activation_grad_var"], rtol=1e-3)
 

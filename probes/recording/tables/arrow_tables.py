@@ -51,8 +51,10 @@ class Tables:
         self._kinds = word_array(kinds)
         self._kind_of = np.array([kinds.index(layer.kind) for layer in layers], dtype=np.int32)
         self._parameters = word_array([parameter.name for parameter in parameters])
-        self._containers = containers
+        # Names and no modules: the thread that writes must not keep a model alive.
         self._container_names = word_array([each.name for each in containers])
+        self._container_kinds = [each.kind for each in containers]
+        self._container_depths = np.array([each.depth for each in containers], dtype=np.int16)
         self._metrics = {metric.name: place for place, metric in enumerate(metrics)}
         self._dense = {
             LAYERS: DenseTable(LAYERS, metrics, len(layers), self._keys),
@@ -124,8 +126,8 @@ class Tables:
         ]
 
     def _container_keys(self, records: Sequence[Record], rows: np.ndarray, places: np.ndarray) -> list[pa.Array]:
-        kinds = word_array([self._containers[place].kind for place in places]).dictionary_encode()
-        depths = np.array([self._containers[place].depth for place in places])
+        kinds = word_array([self._container_kinds[place] for place in places]).dictionary_encode()
+        depths = self._container_depths[places]
         names = pa.DictionaryArray.from_arrays(number_array(places, pa.int32()), self._container_names)
         return [*_step_keys(records, rows), names, number_array(depths, pa.int16()), kinds]
 

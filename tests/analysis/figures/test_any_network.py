@@ -17,6 +17,7 @@ STORES = ("transformer", "lone")
 REFUSED = {
     "lone": {"learning_rates": "compares learning rates; all runs have 0.001"},
     "transformer": {
+        "router_map": "no row of table 'units' has router_load measured",
         "lipschitz": "needs jacobian_norm in table 'steps'",
         "complexity": "needs spectral_complexity in table 'steps'",
         "landscape": "needs loss_along_gradient_min",

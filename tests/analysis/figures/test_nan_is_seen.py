@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from analysis.figures import FIGURES
 from analysis.gallery.figure import figure, prepare
 
-PLAIN = [name for name in FIGURES if name != "learning_rates" and not name.startswith("gan_")]
+PLAIN = [name for name in FIGURES if name not in {"learning_rates", "residual_map"} and not name.startswith("gan_")]
 BROKEN_AT = 450  # the last of ten records
 # Columns of table `steps` that a figure may draw.
 NETWORK = ("accuracy", "spectral_complexity", "margin_bound", "lipschitz_bound", "unfolded_product", "jacobian_norm")
@@ -53,6 +53,11 @@ def words(picture: Figure) -> str:
 def test_a_measured_nan_is_said(name: str, broken: Path) -> None:
     runs = "sn-s0" if name == "norms_by_layer" else None  # with BN it shows the last step that both were measured at
     assert "NaN" in words(figure(name, broken, runs=runs))
+
+
+def test_a_measured_nan_of_the_residual_stream_is_said(make_store: Callable[..., Path]) -> None:
+    store = make_store(norms=["bn"], records=10, nan_from={"bn-s0": 8}, model="cnn3")  # SN has no norm to show
+    assert "NaN" in words(figure("residual_map", store))
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_gallery_opens_each_table_once(small_store: Path, tmp_path: Path, open
 def test_a_report_opens_each_table_once_however_many_runs_there_are(small_store: Path, opened: list[str]) -> None:
     report_data(small_store)
     first_run = {"layers": 1}  # by which the points of a line are chosen
-    tables = ("layers", "steps", "runs", "histograms", "spectra", "channels")
+    tables = ("layers", "steps", "runs", "histograms", "spectra", "channels", "units")
     assert Counter(opened) == Counter(dict.fromkeys(tables, 1)) + Counter(first_run)
 
 

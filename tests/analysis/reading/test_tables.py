@@ -172,7 +172,7 @@ def test_an_empty_store_raises(tmp_path: Path) -> None:
 
 def test_a_missing_table_raises_and_lists_those_there_are(make_store: Callable[..., Path]) -> None:
     store = make_store(without_tables=["spectra"], records=2)
-    with pytest.raises(ValueError, match="no table 'spectra'; it has layers, histograms, channels, steps, runs"):
+    with pytest.raises(ValueError, match="no table 'spectra'; it has layers, histograms, channels, units, steps, runs"):
         analysis.spectra(store)
 
 

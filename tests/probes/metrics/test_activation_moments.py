@@ -45,12 +45,13 @@ KINDS += ["bfloat16", "double", "vector", "scalar"]
 def test_one_activation_equals_numpy_in_float64(kind, reduce):
     x, channel_dim = example(kind)
     x = x if x.ndim or reduce is reduce_moments else x.reshape(1, 1)
-    mean, variance, nonfinite = activation_statistics([reduce(x, channel_dim)])[:, 0].tolist()
+    mean, variance, nonfinite, rms = activation_statistics([reduce(x, channel_dim)])[:, 0].tolist()
     truth = x.double().numpy()
     assert mean == pytest.approx(truth.mean(), rel=2e-6, abs=1e-6 * np.abs(truth).max())
     welford = 0.0 if reduce is reduce_moments else (3e-7 * truth.mean()) ** 2  # what its float32 mean costs
     assert variance == pytest.approx(truth.var(), rel=2e-5, abs=1e-12 * truth.max() ** 2 + welford)
     assert nonfinite == 0
+    assert rms == pytest.approx(math.sqrt(np.square(truth).mean()), rel=2e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,10 +67,11 @@ def test_channel_means_equal_numpy(kind):
 def test_divergence_is_visible_and_counted(bad):
     x = torch.ones(4, 3, 5)
     x[2, 1, 3] = bad
-    mean, variance, nonfinite = activation_statistics([reduce_moments(x, 1)])[:, 0]
+    mean, variance, nonfinite, rms = activation_statistics([reduce_moments(x, 1)])[:, 0]
     assert not mean.isfinite()
     assert not variance.isfinite()
     assert nonfinite == 1
+    assert not rms.isfinite()
 
 
 def test_activations_of_several_layers_are_finished_together_as_each_would_be_alone():
@@ -89,10 +91,11 @@ def test_what_is_left_to_be_finished_does_not_hang_on_the_activation(kind):
 
 def test_an_empty_batch_has_no_statistics():
     x, channel_dim = example("empty")
-    mean, variance, nonfinite = activation_statistics([reduce_moments(x, channel_dim)])[:, 0]
+    mean, variance, nonfinite, rms = activation_statistics([reduce_moments(x, channel_dim)])[:, 0]
     assert mean.isnan()
     assert variance.isnan()
     assert nonfinite == 0
+    assert rms.isnan()
 
 
 def test_merging_unequal_parts_gives_the_whole():
@@ -114,10 +117,11 @@ def test_parts_of_unlike_widths_are_merged_in_what_is_no_channels():
 def test_squares_beyond_float32_are_summed_in_float64(dtype: torch.dtype, scale: float) -> None:
     x = (torch.randn(50, 4, 60, generator=torch.Generator().manual_seed(0)) + 1).mul(scale).to(dtype)
     truth = x.double().numpy()
-    mean, variance, nonfinite = activation_statistics([reduce_moments(x, 1)])[:, 0].tolist()
+    mean, variance, nonfinite, rms = activation_statistics([reduce_moments(x, 1)])[:, 0].tolist()
     assert mean == pytest.approx(truth.mean(), rel=1e-5)
     assert variance == pytest.approx(truth.var(), rel=1e-5)
     assert nonfinite == 0
+    assert rms == pytest.approx(math.sqrt(np.square(truth).mean()), rel=1e-5)
 
 
 def test_float32_partial_sums_lose_nothing_over_a_large_activation():

@@ -82,7 +82,7 @@ def test_tables_that_tensorboard_has_no_picture_for_are_refused(store, tmp_path)
     [
         (
             {"table": "weights", "kind": "csv"},
-            "tables are layers, histograms, spectra, parameters, channels, steps, runs",
+            "tables are layers, histograms, spectra, parameters, channels, units, steps, runs",
         ),
         ({"table": "layers", "kind": "xlsx"}, "kinds are parquet, csv, tensorboard"),
         ({"table": "spectra", "kind": "csv"}, "no rows of 'spectra' for a, b"),

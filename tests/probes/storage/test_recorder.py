@@ -153,7 +153,7 @@ def step_zero(**columns: object) -> pa.RecordBatch:
         (
             "weights",
             losses(0, 1),
-            r"table 'weights': a recorder writes layers, histograms, spectra, parameters, channels, steps",
+            r"table 'weights': a recorder writes layers, histograms, spectra, parameters, channels, units, steps",
         ),
         ("runs", losses(0, 1), r"table 'runs': .* set by describe"),
         ("layers", losses(0, 1), r"missing keys \['layer'\]"),

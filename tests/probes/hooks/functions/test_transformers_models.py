@@ -7,6 +7,7 @@ import torch
 
 from probes import Probe
 
+pytest.importorskip("transformers")
 pytestmark = pytest.mark.frameworks
 TOKENS = torch.randint(0, 50, (3, 9), generator=torch.Generator().manual_seed(0))
 EVERY = {"transformers": 1}
