@@ -43,7 +43,8 @@ def test_pandas_loses_no_column_of_any_table(two_runs):
 
 def test_our_readers_show_what_was_recorded(two_runs):
     mine = set(analysis.layers(two_runs, runs="a").columns)
-    assert {"update_ratio", "update_angle", "update_alignment"} == mine - {"run", "step", "epoch", "layer", "layer_index", "layer_type"}
+    keys = {"run", "step", "epoch", "layer", "layer_index", "layer_type"}
+    assert {"update_ratio", "update_angle", "update_alignment"} == mine - keys
     assert "weight_mean" in analysis.layers(two_runs)
     assert "lipschitz_bound" not in analysis.steps(two_runs, runs="a")
     with pytest.raises(ValueError, match="no column weight_mean"):

@@ -15,9 +15,7 @@ def due(plan, step):
 def test_without_a_word_everything_is_recorded_dear_metrics_more_rarely():
     plan = Plan()
     assert due(plan, 0) == set(KNOWN)
-    cheap = {
-        name for name, metric in KNOWN.items() if metric.every_nth_record == 1 and metric.min_steps_between <= 100
-    }
+    cheap = {name for name, metric in KNOWN.items() if metric.every_nth_record == 1 and metric.min_steps_between <= 100}
     assert due(plan, 100) == cheap
     assert due(plan, 50) == due(plan, 101) == set()
     assert "operator_norm" not in cheap
