@@ -14,7 +14,7 @@ from probes.schema import LAYERS, STEPS
 
 _KIND, _COLUMN, _LOSS = "accumulated gradient", "grad_l2_norm", "loss"
 _CARRIED = "grad_carried"
-_CAUSE = "gradients are never set to 0 between steps: optimizer.zero_grad() is missing, or comes at the wrong place"
+_CAUSE = "gradients are not set to 0 between these steps: optimizer.zero_grad() is missing, or comes at the wrong place"
 _REMEDY = "call optimizer.zero_grad() before each backward(), or once in each accumulation of micro-batches"
 _RECORDS = 2  # in a row
 _SHORTEST = 8  # records of a rise

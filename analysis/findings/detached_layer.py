@@ -36,7 +36,7 @@ def detached_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  
             0.0,
             _COLUMN,
             WARNING,
-            "the layer is run, and no gradient arrives at its output (layers that have one: {value:.0f})",
+            "the layer runs in the forward pass, and no gradient arrives at its output (layers with one: {value:.0f})",
             "its output is detached (detach, no_grad, item, numpy, argmax) or not used by the loss",
             "follow the output to the loss, and take out what cuts it off; or do not compute it",
         )

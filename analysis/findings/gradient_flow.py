@@ -139,7 +139,7 @@ def decided(flow: Flow, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
 
 def silences(flow: Flow) -> Iterator[tuple[str, np.ndarray, str]]:
     """Yield the two kinds of layers that are run and have no gradient: severity, where, and what is said of them."""
-    never = "the weight has had no gradient so far (layers that have one: {value:.0f})"
+    never = "the weight has had no gradient so far (layers with a gradient: {value:.0f})"
     no_longer = "the weight had a gradient at every record before, and has none"
     yield NOTE, from_start(flow.silent), never
     yield WARNING, later(flow.silent, flow.gradient), no_longer

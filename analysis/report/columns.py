@@ -64,15 +64,16 @@ _LOG_ENDINGS = ("_var", "_l2_norm", "_ratio", "_angle", "_noise", "_noise_trace"
 
 
 def chart_columns(present: dict[str, dict[str, Column]], also: set[str], *, every: bool) -> list[ChartColumn]:
-    """Return the columns to draw, those of layers first.
+    """Return the columns to draw: the loss, then those of layers, then the other ones of the network.
 
     Args:
         present: The measured columns of each table, by name.
         also: Names of columns that findings were read from.
         every: Whether all numeric columns are drawn, and not only the defaults.
     """
-    chosen = [column for column in DEFAULTS if column.name in present.get(LAYERS, {})]
-    chosen += [column for column in NETWORK if column.name in present.get(STEPS, {})]
+    loss, *others = NETWORK
+    defaults = (loss, *DEFAULTS, *others)
+    chosen = [column for column in defaults if column.name in present.get(column.table, {})]
     named = {(column.table, column.name) for column in chosen}
     for table in (LAYERS, STEPS):
         for name, column in present.get(table, {}).items():

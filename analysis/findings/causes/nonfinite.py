@@ -88,7 +88,7 @@ def of_the_targets(onset: Onset) -> Sign | None:
     return (
         AGAINST
         if found[0]
-        else Sign(CLEAR, f"the outputs of all {found[1]} layers that have any are finite at this step")
+        else Sign(CLEAR, f"the outputs of all {found[1]} layers with recorded outputs are finite at this step")
     )
 
 

@@ -51,14 +51,16 @@ function whereOf({ layer, layers, affected }) {
 // How much is wrong, where it began, and how much follows from that.
 function message() {
   const counts = [["grave", "grave finding"], ["warning", "warning"], ["note", "note"]].map(([severity, word]) => [told(severity).length, word]).filter(([count]) => count);
-  if (!counts.length) return "Nothing found.";
+  if (!counts.length) return `No fault of ${data.kinds.length} kinds was found.`;
   const [{ first: worst, rest }] = groupedFindings();
-  if (isNote({ first: worst, rest })) return `Nothing grave, and no warning; ${counts.map(([count, word]) => plural(count, word)).join(", ")}.`;
+  if (isNote({ first: worst, rest })) return `No fault was found, only ${counts.map(([count, word]) => plural(count, word)).join(", ")}.`;
   const where = worst.layer ? `in ${whereOf(worst)}` : "of the loss";
   const ofRun = data.runs.length > 1 ? ` of run ${worst.run}` : "";
   const explains = rest.length ? ` It explains ${plural(rest.length, "other finding")}.` : "";
   const when = `${worst.from === worst.to ? "at" : "from"} step ${worst.from.toLocaleString("en")}`;
-  return `First: ${worst.kind} ${where}${ofRun}, ${when}.${explains} In all: ${counts.map(([count, word]) => plural(count, word)).join(", ")}.`;
+  const fault = `${worst.kind} ${where}${ofRun}, ${when}.`;
+  if (data.findings.length === 1) return `${fault[0].toUpperCase()}${fault.slice(1)}`;
+  return `First: ${fault}${explains} In all: ${counts.map(([count, word]) => plural(count, word)).join(", ")}.`;
 }
 
 function showFindings(place) {
@@ -68,7 +70,7 @@ function showFindings(place) {
   if (data.findings.length) addButton(title, "CSV", saveFindings, { title: "download the findings" });
   add(place, "p", message(), { class: `message ${gravest(groupedFindings()[0])}` });
   if (!data.findings.length) {
-    add(place, "p", `None of these kinds: ${data.kinds.join(", ")}.`, { class: "note none" });
+    add(place, "p", `Looked for: ${data.kinds.join(", ")}.`, { class: "note none" });
     return;
   }
   const groups = groupedFindings();
@@ -76,7 +78,7 @@ function showFindings(place) {
   showList(place, groups.filter((group) => !isNote(group)));
   if (notes.length) {
     const more = add(place, "details");
-    add(more, "summary", `${plural(notes.length, "note")}, which may be meant`);
+    add(more, "summary", `${plural(notes.length, "note")}, possibly intended`);
     showList(more, notes);
   }
 }

@@ -129,7 +129,7 @@ CASES = [
     (
         nonfinite.OF_THE_LOSS[0],
         onset(None, activation_nonfinite=0.0),
-        "the outputs of all 2 layers that have any are finite at this step",
+        "the outputs of all 2 layers with recorded outputs are finite at this step",
     ),
 ]
 

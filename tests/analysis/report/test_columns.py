@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from pages import lines_in
 
-from analysis.report.columns import DEFAULTS, NETWORK
+from analysis.report.columns import DEFAULTS
 from analysis.report.data import report_data
 
 
-def test_a_page_has_the_eight_default_columns_and_those_of_the_loop(small_store: Path) -> None:
+def test_a_page_has_the_loss_then_the_eight_default_columns_then_the_others_of_the_loop(small_store: Path) -> None:
     columns = [column["name"] for column in report_data(small_store)["columns"] if column["byDefault"]]
     assert len(DEFAULTS) == 8
-    assert columns == [column.name for column in (*DEFAULTS, *NETWORK) if column.name != "grad_norm"]
+    assert columns == ["loss", *(column.name for column in DEFAULTS), "accuracy", "lr"]
 
 
 def test_default_columns_that_are_not_there_are_named(make_store: Callable[..., Path]) -> None:

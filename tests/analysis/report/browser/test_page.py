@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from analysis.findings import FINDINGS
 from analysis.report.report import write_report
 from probes.storage.recorder import Recorder
 
@@ -361,6 +362,21 @@ def test_consequences_stand_below_the_finding_that_explains_them(exploding_repor
     assert told.locator("summary").all_inner_texts() == ["It explains 1 other finding: exploding"]
     told.locator("summary").click()
     assert "steps 5 to 11" in told.locator("ul").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("update", "said"),
+    [(0.001, f"No fault of {len(FINDINGS)} kinds was found."), (0.9, "Large update in layer 0, from step 0.")],
+)
+def test_the_message_of_no_finding_and_of_one_is_one_sentence(
+    update: float, said: str, tmp_path: Path, visit: Visit
+) -> None:
+    with Recorder(tmp_path / "runs", "a") as recorder:
+        for step in range(6):
+            keys = {"step": step, "layer": "0", "layer_index": 0, "layer_type": "Linear"}
+            recorder.write("layers", pa.RecordBatch.from_pylist([{**keys, "update_ratio": update}]))
+    page = visit(write_report(tmp_path / "runs", tmp_path / "report.html"))
+    assert page.locator("#findings .message").inner_text() == said
 
 
 @pytest.mark.parametrize("width", [390, 1280])
