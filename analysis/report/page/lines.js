@@ -126,6 +126,11 @@ function nonFinite(lines) {
   return `NaN or infinite: ${first[0].name} from step ${first[0].x[first[1]].toLocaleString("en")}${others}`;
 }
 
+// An update relative to a weight of 0, such as LoRA's B at its first step, is infinite and no fault.
+function isRelativeToZero({ name }, { y }) {
+  return name === "update_ratio" && y.some((v) => v === Infinity) && y.every((v) => Number.isFinite(v) || v === Infinity);
+}
+
 class LineChart extends Panel {
   constructor(place, column) {
     super(place, { ...column, csv: () => this.asCsv() });
@@ -159,7 +164,7 @@ class LineChart extends Panel {
       series: this.lines.map((line, i) => asSeries(line, values[i], choice, i ? {} : marks, marked)),
     });
     this.figure.classList.toggle("empty", !this.lines.length);
-    this.alarm.textContent = nonFinite(this.lines);
+    this.alarm.textContent = nonFinite(this.lines.filter((line) => !isRelativeToZero(column, line)));
     this.remark.textContent = this.remarks(values, choice);
   }
 
@@ -168,6 +173,8 @@ class LineChart extends Panel {
     const count = (holds) => values.reduce((sum, y) => sum + (logY ? y.reduce((n, v) => n + holds(v), 0) : 0), 0);
     const [zeros, negative] = [count((v) => v === 0), count((v) => v < 0)];
     const told = [];
+    const unbounded = this.lines.filter((line) => isRelativeToZero(this.column, line));
+    if (unbounded.length) told.push(`infinite where the weight is 0: ${unbounded[0].name}${unbounded.length > 1 ? ` and ${plural(unbounded.length - 1, "other line")}` : ""}`);
     if (zeros) told.push(`${plural(zeros, "value")} of exactly 0, on the dotted row marked 0 at the bottom`);
     if (negative) told.push(`${plural(negative, "value")} below 0 not on the logarithmic axis`);
     if (logX && this.lines.some(({ x }) => x[0] <= 0)) told.push("step 0 not on the logarithmic axis");

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -377,6 +378,19 @@ def test_the_message_of_no_finding_and_of_one_is_one_sentence(
             recorder.write("layers", pa.RecordBatch.from_pylist([{**keys, "update_ratio": update}]))
     page = visit(write_report(tmp_path / "runs", tmp_path / "report.html"))
     assert page.locator("#findings .message").inner_text() == said
+
+
+@pytest.mark.parametrize(("first", "alarm"), [(math.inf, ""), (math.nan, "NaN or infinite: 0 from step 0")])
+def test_an_update_relative_to_a_weight_of_0_is_no_alarm(
+    first: float, alarm: str, tmp_path: Path, visit: Visit
+) -> None:
+    with Recorder(tmp_path / "runs", "a") as recorder:
+        for step in range(6):
+            keys = {"step": step, "layer": "0", "layer_index": 0, "layer_type": "Linear"}
+            recorder.write("layers", pa.RecordBatch.from_pylist([{**keys, "update_ratio": 0.01 if step else first}]))
+    chart = visit(write_report(tmp_path / "runs", tmp_path / "report.html")).locator("[id='chart-layers.update_ratio']")
+    assert chart.locator(".alarm").inner_text() == alarm
+    assert ("infinite where the weight is 0: 0" in chart.locator("p.note").last.inner_text()) == (not alarm)
 
 
 @pytest.mark.parametrize("width", [390, 1280])
