@@ -1,4 +1,4 @@
-"""Finding "accumulated gradient": gradients are not set to 0 between steps, as without ``zero_grad``."""
+"""Finding "accumulated gradient": ``zero_grad`` is missing, so gradients of earlier steps are still in the sum."""
 
 from __future__ import annotations
 

@@ -44,9 +44,10 @@ def between_arms(table: pd.DataFrame, *, outcome: str, mediators: Sequence[str],
 def within_arms(table: pd.DataFrame, *, outcome: str, mediators: Sequence[str], level: float = LEVEL) -> pd.DataFrame:
     """Return the regression over the runs, with the effect of each arm and of each seed taken out.
 
-    As :func:`between_arms`, of what is left: whether of two runs of one arm the one with more drift, say, is the worse.
-    It is free of what else the arms differ in, and has little to go on: the scatter between seeds. One standard
-    deviation of a mediator is that of what is left of it.
+    The columns are those of :func:`between_arms`. The regression answers whether, of two runs of the same arm, the one
+    with more drift (say) is the less accurate. Other differences between arms cannot enter it. It rests on the scatter
+    between seeds alone, so its intervals are wide. Coefficients are for one standard deviation of a mediator after the
+    effects of arms and seeds are taken out.
     """
     complete = _complete(table, [outcome, *mediators]).set_index([ARM, SEED])
     values = complete[list(mediators)].astype("float64")

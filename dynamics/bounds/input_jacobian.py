@@ -13,16 +13,17 @@ _TINY = 1e-30
 def jacobian_norms(model: nn.Module, inputs: Tensor, *, iterations: int = 10, seed: int = 0) -> Tensor:
     """Return ``max_v |J(x) v| / |v|`` of each input x, J the network's Jacobian in evaluation: ``(n,)`` float64.
 
-    Power iteration on ``J^T J``, all inputs at once, in the inputs' own type. Each value is that of a real direction v,
-    so it never exceeds the largest singular value of J by more than rounding, nor the network's Lipschitz constant.
-    NaN where an output is. Cost: one forward, and two backwards an iteration.
+    The method is power iteration on ``J^T J``, for all inputs at once, in the type of the inputs. Each value is reached
+    by an actual direction v. It is therefore a lower bound of the largest singular value of J and of the network's
+    Lipschitz constant, up to rounding. An input whose output is NaN gives NaN. The cost is one forward pass, and two
+    backward passes for each iteration.
 
     Args:
-        model: Judges each input by itself, and is twice differentiable as autograd sees it; parameters and mode are
-            left alone.
+        model: The network. Its output for one input must not depend on the other inputs, and it must be twice
+            differentiable for autograd. Its parameters and mode are not changed.
         inputs: ``(n, ...)``.
         iterations: Steps of the power iteration; a network of 10 outputs needs few.
-        seed: Of the vectors to start from.
+        seed: Seed of the random start vectors.
 
     Raises:
         ValueError: ``iterations`` is below 1, or there are no inputs.

@@ -21,12 +21,12 @@ class Experiment:
     """Runs that are compared.
 
     Attributes:
-        title: What is compared, on what.
+        title: The comparison, the network and the data set.
         base: The settings that all runs share.
-        axes: The values of those that vary.
+        axes: The values of the settings that vary.
         quick: Settings of a shorter version, for a machine without a GPU.
         quick_axes: Axes of the shorter version that have fewer values.
-        pictured: The figures and tables of the paper are made of its runs.
+        pictured: Whether the figures and tables of the paper are made from its runs.
     """
 
     pictured: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Exchange two folders in one step, so that a reader finds either the one or the other, whole."""
+"""Exchange two folders in one step, so that a reader always finds one complete folder."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class ChannelBuffer:
-    """``x``, and channels appended to it one by one; ``value`` is all of them.
+    """The channels of a dense block: ``x`` first, then those that layers append; ``value`` holds all so far.
 
-    Numbers and gradients are those of ``torch.cat``. ``torch.cat`` would copy every channel again for every layer that
-    reads it, in rows of a few channels, and add up as many gradients. Here one buffer holds the channels of a block.
-    Each ``value`` is a view of the buffer, and its gradient comes back whole.
+    Numbers and gradients equal those of ``torch.cat``. With ``torch.cat``, each layer would copy all earlier channels
+    and add up one gradient for each copy. Here one buffer holds the channels of the block, and each ``value`` is a view
+    of it with a single gradient.
 
-    ``value`` must be copied before it is changed in place or saved for a backward.
+    Copy ``value`` before you change it in place or save it for a backward pass.
 
     Args:
         x: The first channels, ``(N, C, h, w)``.
