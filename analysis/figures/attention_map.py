@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.column_words import axis_label, mathtext, meaning
 from analysis.plotting.figure_spec import FigureSpec, Prepared
-from analysis.plotting.page import PanelText
-from analysis.plotting.panels.heat_maps import draw_heat_maps
+from analysis.plotting.panels.heat_maps import column_text, draw_heat_maps
 from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from analysis.summaries.transforms import over_runs
 from probes.schema import LAYER, LAYER_INDEX, RUN, STEP, UNITS
@@ -46,13 +44,6 @@ class AttentionMap(FigureSpec):
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per arm, input at the top."""
-        column = prepared.columns[self.column]
         over = "largest of its units" if self.column in _LARGEST else "mean over its units"
-        words = meaning(column)
-        text = PanelText(
-            f"{self.title}: {axis_label(column)}",
-            f"{words[:1].upper()}{words[1:]}, {over}, input at the top",
-            axis_label(column),
-            formula=mathtext(column),
-        )
+        text = column_text(self.title, prepared.columns[self.column], f"{over}, input at the top")
         draw_heat_maps(figure, prepared.table, text)

@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from analysis.plotting.axes.cells import color_scale
-from analysis.plotting.column_words import axis_label, mathtext, meaning
+from analysis.plotting.column_words import axis_label, mathtext, meaning, sentence
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import color_bar, write_title
 from analysis.plotting.panel_grid import name_panel, panels
@@ -82,8 +82,7 @@ class BlockMap(FigureSpec):
             axes.set_facecolor(PALE)
             name_panel(axes, arm)
         color_bar(figure, grid[0].collections[0], grid, axis_label(column))
-        words = meaning(column)
-        note = f"{words[:1].upper()}{words[1:]}; grey: the block has no such part, or it was not measured"
+        note = f"{sentence(meaning(column))}; grey: the block has no such part, or it was not measured"
         write_title(figure, f"{self.title}: {axis_label(column)}", note, formula=mathtext(column), ylabel="block")
 
 

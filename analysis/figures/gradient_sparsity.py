@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.column_words import axis_label, mathtext, meaning, with_smoothing
+from analysis.plotting.column_words import axis_label, mathtext, meaning, sentence, with_smoothing
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_layer import draw_by_layer
@@ -57,7 +57,7 @@ class GradientSparsity(FigureSpec):
         table = prepared.table
         column = prepared.columns[str(table[COLUMN].iloc[0])]
         note = meaning(column)
-        note = f"{note[:1].upper()}{note[1:]}"
+        note = sentence(note)
         if column.name != self.column:
             note = f"No entry is exactly zero in any record. {note}"
         note += "; each panel has its own scale"

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.column_words import axis_label, mathtext, meaning
 from analysis.plotting.figure_spec import FigureSpec, Prepared
-from analysis.plotting.page import PanelText
-from analysis.plotting.panels.heat_maps import draw_heat_maps
+from analysis.plotting.panels.heat_maps import column_text, draw_heat_maps
 from analysis.summaries.layer_choice import weight_layers
 from analysis.summaries.transforms import over_runs
 
@@ -37,12 +35,5 @@ class Overview(FigureSpec):
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per arm, input at the top."""
-        column = prepared.columns[self.column]
-        note = meaning(column)
-        text = PanelText(
-            f"{self.title}: {axis_label(column)}",
-            f"{note[:1].upper()}{note[1:]}, input at the top",
-            axis_label(column),
-            formula=mathtext(column),
-        )
+        text = column_text(self.title, prepared.columns[self.column], "input at the top")
         draw_heat_maps(figure, prepared.table, text)

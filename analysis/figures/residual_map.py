@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.column_words import axis_label, mathtext, meaning
 from analysis.plotting.figure_spec import FigureSpec, Prepared
-from analysis.plotting.page import PanelText
-from analysis.plotting.panels.heat_maps import draw_heat_maps
+from analysis.plotting.panels.heat_maps import column_text, draw_heat_maps
 from analysis.summaries.layer_choice import is_normalisation
 from analysis.summaries.naming.blocks import norms_of_the_stream
 from analysis.summaries.transforms import over_runs
@@ -41,11 +39,6 @@ class ResidualMap(FigureSpec):
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per arm, input at the top."""
-        column = prepared.columns[self.column]
-        text = PanelText(
-            f"{self.title}: {axis_label(column)}",
-            f"{meaning(column).capitalize()}, of the norms along the stream, input at the top",
-            axis_label(column),
-            formula=mathtext(column),
-        )
+        shown = "of the norms along the stream, input at the top"
+        text = column_text(self.title, prepared.columns[self.column], shown)
         draw_heat_maps(figure, prepared.table, text)

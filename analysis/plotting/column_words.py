@@ -71,6 +71,11 @@ def definition(column: Column) -> str:
     return f"{column.formula}{tensor}" if column.formula else in_words(column.name)
 
 
+def sentence(words: str) -> str:
+    """Return words with the first letter in upper case, the others as they are."""
+    return f"{words[:1].upper()}{words[1:]}"
+
+
 def meaning(column: Column) -> str:
     """Return what a column is, in words; its name for a column that this project does not define."""
     return _MEANINGS.get(column.name, (in_words(column.name), ""))[0]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.plotting.axes.cells import color_scale, draw_cells, name_rows, step_edges
+from analysis.plotting.column_words import axis_label, mathtext, meaning, sentence
 from analysis.plotting.page import PanelText, color_bar, legend_entry, write_title
 from analysis.plotting.panel_grid import name_panel, panels
 from analysis.plotting.panels.arm_curves import band_note
@@ -21,7 +22,13 @@ from analysis.reading.tables import records
 from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.layer_choice import in_depth_order
 from analysis.summaries.transforms import MEAN, NAN_RUNS
-from probes.schema import STEP
+from probes.schema import STEP, Column
+
+
+def column_text(title: str, column: Column, shown: str) -> PanelText:
+    """Return the words of a heat map whose colours are a column; ``shown`` says what part of it is drawn."""
+    note = f"{sentence(meaning(column))}, {shown}"
+    return PanelText(f"{title}: {axis_label(column)}", note, axis_label(column), formula=mathtext(column))
 
 
 def draw_heat_maps(

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plotting.column_words import axis_label, mathtext, meaning, with_smoothing
+from analysis.plotting.column_words import axis_label, mathtext, meaning, sentence, with_smoothing
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_norm import draw_by_norm
@@ -51,7 +51,7 @@ class LayerLines(FigureSpec):
     def note(self, words: str, table: pd.DataFrame) -> str:
         """Return what the lines are, in words."""
         del table
-        return with_smoothing(f"{words[:1].upper()}{words[1:]}{self.level_note}", self.smooth)
+        return with_smoothing(f"{sentence(words)}{self.level_note}", self.smooth)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per norm."""
