@@ -10,9 +10,29 @@ from torch import Tensor
 
 from probes.metrics.operator_norm import Matrices, largest_singular_values
 from probes.metrics.singular_values import in_columns, spectrum_statistics
+from probes.schema import Column
 
 ITERATIONS = 15  # each two passes over the matrix
 EVERY_NTH = 10  # record; the same as of whole spectra, so that matrices that take turns meet all of these records
+
+
+def spectrum_columns(prefix: str, tensor: str) -> tuple[Column, Column, Column]:
+    """Return the columns of spectral norm, stable rank and effective rank of a change of the weight.
+
+    Args:
+        prefix: How their names begin: ``grad_``.
+        tensor: What they are measured on.
+    """
+    from_below = f"; from below by Golub-Kahan-Lanczos where {prefix}effective_rank is null"
+    ranks = f"{tensor}; mean over a stack"
+    formulas = ("sum_i sigma_i^2 / sigma_1^2", "exp(-sum_i p_i log p_i), p = sigma / sum(sigma)")
+    return (
+        Column(f"{prefix}spectral_norm", "1", f"sigma_1{from_below}", f"{tensor}; largest of a stack"),
+        Column(f"{prefix}stable_rank", "1", formulas[0], ranks, "Rudelson and Vershynin 2007"),
+        Column(
+            f"{prefix}effective_rank", "1", formulas[1], f"{ranks}; of large matrices in turns", "Roy and Vetterli 2007"
+        ),
+    )
 
 
 def scaled_columns(solved: list[tuple[Tensor, Tensor]]) -> Tensor:

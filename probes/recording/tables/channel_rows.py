@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +11,8 @@ from probes.arrow_arrays import number_array, word_array
 from probes.measuring.result import Result
 from probes.metrics.channels import HEAD
 from probes.metrics.nonlinearities import NONLINEARITIES
+from probes.recording.tables.vectors import Keys, vectors_of
 from probes.schema import CHANNEL_COLUMNS, CHANNEL_NUMBERS, CHANNELS, arrow_schema
-
-Keys = Callable[[np.ndarray, np.ndarray], list[pa.Array]]
 
 
 def channel_batch(found: Sequence[tuple[int, Result]], keys: Keys) -> pa.RecordBatch | None:
@@ -24,27 +23,21 @@ def channel_batch(found: Sequence[tuple[int, Result]], keys: Keys) -> pa.RecordB
             :func:`probes.metrics.channels.channel_vector`.
         keys: Returns the columns that name step and layer, given for each row its record and its layer.
     """
-    vectors = [
-        (row, layer, vector)
-        for row, result in found
-        for layer, vector in zip(result.indices, result.values.cpu().numpy().T, strict=True)
-    ]
-    if not vectors:
+    vectors = vectors_of(found)
+    if vectors is None:
         return None
-    counts = np.array([int(vector[1]) for _, _, vector in vectors])
-    rows, layers = (np.repeat([each[place] for each in vectors], counts) for place in (0, 1))
-    words = np.repeat([int(vector[0]) for _, _, vector in vectors], counts)
-    channels = np.concatenate([np.arange(count) for count in counts])
-    numbers = np.concatenate(
-        [_numbers(vector, count) for (_, _, vector), count in zip(vectors, counts, strict=True)], 1
-    )
-    missing = np.repeat(np.array([vector[2:HEAD] == 0 for _, _, vector in vectors]), counts, axis=0).T
+    counts = vectors.counts
+    words = np.repeat([int(vector[0]) for vector in vectors.values], counts)
+    numbers = np.concatenate([_numbers(vector, count) for vector, count in zip(vectors.values, counts, strict=True)], 1)
+    missing = np.repeat(np.array([vector[2:HEAD] == 0 for vector in vectors.values]), counts, axis=0).T
     arrays = [
-        number_array(channels, pa.int32()),
+        number_array(vectors.within, pa.int32()),
         pa.DictionaryArray.from_arrays(number_array(words, pa.int32()), word_array(NONLINEARITIES)),
         *(number_array(v, pa.float32(), missing=m) for v, m in zip(numbers, missing, strict=True)),
     ]
-    return pa.RecordBatch.from_arrays([*keys(rows, layers), *arrays], schema=arrow_schema(CHANNELS, CHANNEL_COLUMNS))
+    return pa.RecordBatch.from_arrays(
+        [*keys(vectors.records, vectors.layers), *arrays], schema=arrow_schema(CHANNELS, CHANNEL_COLUMNS)
+    )
 
 
 def _numbers(vector: np.ndarray, count: int) -> np.ndarray:

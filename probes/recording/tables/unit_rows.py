@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +10,9 @@ import pyarrow as pa
 from probes.arrow_arrays import number_array
 from probes.measuring.result import Result
 from probes.metrics.attention import HEADS
+from probes.recording.tables.vectors import Keys, vectors_of
 from probes.schema import ATTENTION_COLUMNS, ROUTER_COLUMNS, UNIT_COLUMNS, UNITS, arrow_schema
 
-Keys = Callable[[np.ndarray, np.ndarray], list[pa.Array]]
 _HEAD = 2  # entries of a vector before the numbers: kind, units
 
 
@@ -24,23 +24,16 @@ def unit_batch(found: Sequence[tuple[int, Result]], keys: Keys) -> pa.RecordBatc
             :func:`probes.metrics.attention.head_vector` or :func:`probes.metrics.router.expert_vector`.
         keys: Returns the columns that name step and module, given for each row its record and its module.
     """
-    vectors = [
-        (row, module, vector)
-        for row, result in found
-        for module, vector in zip(result.indices, result.values.cpu().numpy().T, strict=True)
-    ]
-    if not vectors:
+    vectors = vectors_of(found)
+    if vectors is None:
         return None
-    counts = np.array([int(vector[1]) for _, _, vector in vectors])
-    rows, modules = (np.repeat([each[place] for each in vectors], counts) for place in (0, 1))
-    units = np.concatenate([np.arange(count) for count in counts])
-    numbers = np.zeros((len(UNIT_COLUMNS), len(units)))
+    numbers = np.zeros((len(UNIT_COLUMNS), len(vectors.within)))
     missing = np.ones(numbers.shape, dtype=bool)
-    for (_, _, vector), count, last in zip(vectors, counts, np.cumsum(counts), strict=True):
+    for vector, count, last in zip(vectors.values, vectors.counts, np.cumsum(vectors.counts), strict=True):
         own = ATTENTION_COLUMNS if vector[0] == HEADS else ROUTER_COLUMNS
         places = np.ix_(np.array([UNIT_COLUMNS.index(column) for column in own]), np.arange(last - count, last))
         numbers[places] = vector[_HEAD : _HEAD + len(own) * count].reshape(len(own), count)
         missing[places] = False
     arrays = [number_array(v, pa.float32(), missing=m) for v, m in zip(numbers, missing, strict=True)]
-    columns = [*keys(rows, modules), number_array(units, pa.int32()), *arrays]
+    columns = [*keys(vectors.records, vectors.layers), number_array(vectors.within, pa.int32()), *arrays]
     return pa.RecordBatch.from_arrays(columns, schema=arrow_schema(UNITS, UNIT_COLUMNS))
