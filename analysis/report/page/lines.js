@@ -116,14 +116,17 @@ function isIsolated(y) {
   return y.some((v, i) => Number.isFinite(v) && !(Number.isFinite(y[i - 1]) || Number.isFinite(y[i + 1])));
 }
 
+function andOthers(lines) {
+  return lines.length > 1 ? ` and ${plural(lines.length - 1, "other line")}` : "";
+}
+
 function nonFinite(lines) {
   const broken = lines.map((line) => [line, line.y.findIndex((v) => !Number.isFinite(v))]).filter(([, at]) => at >= 0);
   if (!broken.length) return "";
   const begins = Math.min(...broken.map(([{ x }, at]) => x[at]));
   const earliest = broken.filter(([{ x }, at]) => x[at] === begins);
   const first = earliest.find(([{ run, layer }]) => firstFindings(run).some((finding) => finding.layer === layer)) ?? earliest[0];
-  const others = broken.length > 1 ? ` and ${plural(broken.length - 1, "other line")}` : "";
-  return `NaN or infinite: ${first[0].name} from step ${first[0].x[first[1]].toLocaleString("en")}${others}`;
+  return `NaN or infinite: ${first[0].name} from step ${first[0].x[first[1]].toLocaleString("en")}${andOthers(broken)}`;
 }
 
 // An update relative to a weight of 0, such as LoRA's B at its first step, is infinite and no fault.
@@ -174,7 +177,7 @@ class LineChart extends Panel {
     const [zeros, negative] = [count((v) => v === 0), count((v) => v < 0)];
     const told = [];
     const unbounded = this.lines.filter((line) => isRelativeToZero(this.column, line));
-    if (unbounded.length) told.push(`infinite where the weight is 0: ${unbounded[0].name}${unbounded.length > 1 ? ` and ${plural(unbounded.length - 1, "other line")}` : ""}`);
+    if (unbounded.length) told.push(`infinite where the weight is 0: ${unbounded[0].name}${andOthers(unbounded)}`);
     if (zeros) told.push(`${plural(zeros, "value")} of exactly 0, on the dotted row marked 0 at the bottom`);
     if (negative) told.push(`${plural(negative, "value")} below 0 not on the logarithmic axis`);
     if (logX && this.lines.some(({ x }) => x[0] <= 0)) told.push("step 0 not on the logarithmic axis");

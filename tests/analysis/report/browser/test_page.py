@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -365,6 +365,15 @@ def test_consequences_stand_below_the_finding_that_explains_them(exploding_repor
     assert "steps 5 to 11" in told.locator("ul").inner_text()
 
 
+def report_of_updates(folder: Path, ratios: Sequence[float]) -> Path:
+    """Return the report of a run of one layer, whose updates are given relative to the weight, step by step."""
+    with Recorder(folder / "runs", "a") as recorder:
+        for step, ratio in enumerate(ratios):
+            keys = {"step": step, "layer": "0", "layer_index": 0, "layer_type": "Linear"}
+            recorder.write("layers", pa.RecordBatch.from_pylist([{**keys, "update_ratio": ratio}]))
+    return write_report(folder / "runs", folder / "report.html")
+
+
 @pytest.mark.parametrize(
     ("update", "said"),
     [(0.001, f"No fault of {len(FINDINGS)} kinds was found."), (0.9, "Large update in layer 0, from step 0.")],
@@ -372,11 +381,7 @@ def test_consequences_stand_below_the_finding_that_explains_them(exploding_repor
 def test_the_message_of_no_finding_and_of_one_is_one_sentence(
     update: float, said: str, tmp_path: Path, visit: Visit
 ) -> None:
-    with Recorder(tmp_path / "runs", "a") as recorder:
-        for step in range(6):
-            keys = {"step": step, "layer": "0", "layer_index": 0, "layer_type": "Linear"}
-            recorder.write("layers", pa.RecordBatch.from_pylist([{**keys, "update_ratio": update}]))
-    page = visit(write_report(tmp_path / "runs", tmp_path / "report.html"))
+    page = visit(report_of_updates(tmp_path, [update] * 6))
     assert page.locator("#findings .message").inner_text() == said
 
 
@@ -384,11 +389,8 @@ def test_the_message_of_no_finding_and_of_one_is_one_sentence(
 def test_an_update_relative_to_a_weight_of_0_is_no_alarm(
     first: float, alarm: str, tmp_path: Path, visit: Visit
 ) -> None:
-    with Recorder(tmp_path / "runs", "a") as recorder:
-        for step in range(6):
-            keys = {"step": step, "layer": "0", "layer_index": 0, "layer_type": "Linear"}
-            recorder.write("layers", pa.RecordBatch.from_pylist([{**keys, "update_ratio": 0.01 if step else first}]))
-    chart = visit(write_report(tmp_path / "runs", tmp_path / "report.html")).locator("[id='chart-layers.update_ratio']")
+    page = visit(report_of_updates(tmp_path, [first, *[0.01] * 5]))
+    chart = page.locator("[id='chart-layers.update_ratio']")
     assert chart.locator(".alarm").inner_text() == alarm
     assert ("infinite where the weight is 0: 0" in chart.locator("p.note").last.inner_text()) == (not alarm)
 
