@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from probes.gaps import Gaps
-from probes.hooks.torch_internals import emulates_precision_casts
+from probes.hooks.torch_internals import emulates_precision_casts, is_captured
 
 _numbers = itertools.count()
 _taps: WeakValueDictionary[int, GraphTap] = WeakValueDictionary()
@@ -36,18 +36,34 @@ class GraphTap:
 
 
 class CompiledPasses:
-    """Two limits of compiled graphs, each told once: gradients that are not seen, and other roundings."""
+    """Limits of compiled graphs, each told once: gradients that are not seen, other roundings, CUDA graphs.
+
+    Attributes:
+        replayed: Whether a part of the model became a CUDA graph.
+    """
 
     def __init__(self) -> None:
-        self._without_gradient = self._rounded = False
+        self._without_gradient = self._rounded = self.replayed = False
 
     def note(self, output: Tensor, *, gradient_wanted: bool) -> None:
         """Note an output seen from inside a compiled graph, and whether its gradient was to be seen as well."""
         self._without_gradient |= gradient_wanted
         self._rounded |= output.dtype in (torch.bfloat16, torch.float16)
 
+    def in_cuda_graph(self, output: Tensor) -> bool:
+        """Return whether an output is of a pass that becomes a CUDA graph; nothing may be kept of it then."""
+        captured = is_captured(output)
+        self.replayed |= captured
+        return captured
+
     def report(self, gaps: Gaps, *, asked: bool) -> None:
-        """Report both limits, as far as they were met; warn of gradients only if the user asked for them by name."""
+        """Report the limits, as far as they were met; warn of gradients only if the user asked for them by name."""
+        if self.replayed:
+            gaps.warn(
+                what="activations",
+                why="null inside CUDA graphs, which are replayed without Python. Compile in another mode than"
+                ' "reduce-overhead" to record them',
+            )
         if self._without_gradient:
             (gaps.warn if asked else gaps.note)(
                 what="activation gradients",

@@ -162,10 +162,9 @@ class OutputHooks:
     def check_fired(self, gaps: Gaps) -> None:
         """Warn if no hook ran in a step that was due: hooks that are added after the first compiled call never run.
 
-        A model that is measured without training, such as a loaded checkpoint, gives no warning. It is recognised by
-        two signs: no training pass has begun, and no parameter has a gradient.
+        No warning for a model that is measured without training: no training pass has begun, no gradient is there.
         """
-        if self._wanted and not self.fired and self._trained():
+        if self._wanted and not self.fired and not self.compiled.replayed and self._trained():
             gaps.warn(
                 what="activations",
                 why="no forward hook ran. The model, or one of its class, was probably compiled and called before the"
@@ -219,7 +218,8 @@ class OutputHooks:
         """Take an output from inside a compiled graph, where no hook can be put on its gradient."""
         self.fired = True
         self._passes.passed |= self._root.training
-        if self._looks and not self._paused and (self._evaluation or self._root.training):
+        wanted = self._looks and not self._paused and (self._evaluation or self._root.training)
+        if wanted and not self.compiled.in_cuda_graph(output):
             self.shapes[layer.index] = tuple(given.shape), tuple(output.shape)
             self.compiled.note(output, gradient_wanted=bool(self._of["output_gradient"]))
             self._collect(layer, output, self._of["output"])
@@ -239,6 +239,8 @@ class OutputHooks:
             self._unseen[layer.name] = why
             return
         assert tensor is not None
+        if self.compiled.in_cuda_graph(tensor):
+            return
         self.shapes[layer.index] = None if given is None else given.shape, tensor.shape
         self._before.note(layer.index, tensor)
         self._collect(layer, tensor, self._of["output"])

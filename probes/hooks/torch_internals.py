@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -93,8 +95,12 @@ def emulates_precision_casts() -> bool:
     return bool(getattr(settings, "emulate_precision_casts", False))
 
 
+@torch.compiler.assume_constant_result
 def is_exporting() -> bool:
-    """Return whether torch.export is under way. Without ``is_exporting`` (torch 2.6): False, and hooks are exported."""
+    """Return whether torch.export is under way. Without ``is_exporting`` (torch 2.6): False, and hooks are exported.
+
+    Asked for when a graph is traced, and not by the tracer, which in torch 2.11 takes ``is_exporting`` for true always.
+    """
     exporting = getattr(torch.compiler, "is_exporting", None)
     return exporting is not None and bool(exporting())
 
@@ -102,6 +108,26 @@ def is_exporting() -> bool:
 def is_rewriting() -> bool:
     """Return whether torch turns the model into something else and no training pass is under way: export, a trace."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def is_captured(tensor: torch.Tensor) -> bool:
+    """Return whether what is launched now for a tensor becomes a CUDA graph, or prepares one.
+
+    A graph is replayed without Python, and lives in memory of its own, of which nothing may be kept. Inductor says only
+    by who calls that it prepares one (``mode="reduce-overhead"``).
+    """
+    if not (tensor.is_cuda and torch.cuda.is_initialized()):  # a tensor without values may be of a device that is not
+        return False
+    return torch.cuda.is_current_stream_capturing() or _is_called_from("cudagraph_trees.py")
+
+
+def _is_called_from(file: str) -> bool:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename.endswith(file):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def scale_of(scaler: Any) -> Any:

@@ -256,3 +256,19 @@ def test_a_program_exported_between_two_steps_runs_without_the_probe_and_spoils_
     assert "meandrift" not in str(program.graph)
     assert (table("layers")["activation_var"] > 0).all()
     assert table("layers")["step"].unique().tolist() == [0, 1]
+
+
+def test_in_a_cuda_graph_activations_are_null_and_said_to_be(store, table, monkeypatch):
+    monkeypatch.setattr("probes.hooks.compiled.is_captured", lambda _: True)  # as while Inductor prepares one
+    torch.compiler.reset()
+    model = make()
+    optimizer, run = train(model, torch.compile(model, backend="aot_eager"))
+    with (
+        pytest.warns(RuntimeWarning, match="null inside CUDA graphs") as caught,
+        Probe(model, optimizer, store=store, run="a", every=1),
+    ):
+        run()
+    assert len(caught) == 1
+    layers = table("layers")
+    assert layers["activation_var"].isna().all()
+    assert layers.loc[layers["layer"] == "0", "grad_var"].notna().all()

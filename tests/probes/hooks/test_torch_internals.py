@@ -22,7 +22,7 @@ NAMES = {
     "torch.autograd.Variable._execution_engine": torch.autograd.Variable,
     "torch.nn.modules.conv._ConvNd": nn.modules.conv,
     "torch.nn.modules.batchnorm._NormBase": nn.modules.batchnorm,
-    **dict.fromkeys(("torch._foreach_norm", "torch._foreach_sub", "torch._foreach_mul"), torch),
+    **dict.fromkeys(("torch._foreach_norm", "torch._foreach_sub", "torch._foreach_mul", "torch._foreach_copy_"), torch),
     "torch._dynamo.config.skip_nnmodule_hook_guards": dynamo_settings,
 }
 
@@ -40,6 +40,24 @@ def test_without_a_graph_task_no_forward_is_taken_for_a_second_one(monkeypatch):
 def test_without_an_engine_nothing_is_called_at_the_end_of_a_backward_pass(monkeypatch):
     monkeypatch.delattr(torch.autograd.Variable, "_execution_engine")
     assert torch_internals.at_end_of_backward(lambda: None) is False
+
+
+def test_without_a_copy_of_lists_tensors_are_copied_one_by_one(monkeypatch):
+    monkeypatch.delattr(torch, "_foreach_copy_")
+    targets, sources = [torch.zeros(3), torch.zeros(2, 5)], [torch.randn(3), torch.randn(2, 5)]
+    foreach.copy_into(targets, sources)
+    assert all(map(torch.equal, targets, sources))
+
+
+def test_what_prepares_a_cuda_graph_is_known_by_its_file():
+    called = compile("found = ask('cudagraph_trees.py')", "/somewhere/torch/_inductor/cudagraph_trees.py", "exec")
+    names = {"ask": torch_internals._is_called_from}
+    exec(called, names)
+    assert names["found"]
+    assert not torch_internals._is_called_from("cudagraph_trees.py")
+    from torch._inductor import cudagraph_trees
+
+    assert Path(cudagraph_trees.__file__).name == "cudagraph_trees.py"
 
 
 @pytest.mark.parametrize(
