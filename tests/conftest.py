@@ -56,6 +56,14 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> str:
     return "cpu" if REHEARSED else "cuda"
 
 
+@pytest.fixture
+def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have metrics compute on the CPU as they do on a GPU, where a look at a number would wait for it."""
+    from probes.metrics import waiting
+
+    monkeypatch.setattr(waiting, "ASYNCHRONOUS", {"cuda", "cpu"})
+
+
 _COUNTED = itertools.count()
 
 

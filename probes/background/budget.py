@@ -48,16 +48,22 @@ class Budget:
         self._lock = threading.Lock()
         self._taken = 0
 
-    def take(self, nbytes: int) -> bool:
+    def take(self, nbytes: int, *, of_device: bool = False) -> bool:
         """Reserve memory for a snapshot; False where it does not fit, or where training leaves no core idle.
 
         Called in the training thread, whose number of threads it notes.
+
+        Args:
+            nbytes: How much.
+            of_device: Whether training computes on another device. Its host has a core to spare, and one is used. A
+                snapshot that is larger than all room is taken alone: nothing else can be done with it.
         """
-        self.threads = torch.get_num_threads()
-        if not self.limits.idle():
+        self.threads = 1 if of_device else torch.get_num_threads()
+        if not of_device and not self.limits.idle():
             return False
         with self._lock:
-            if self._taken + nbytes > self.limits.max_copied:
+            room = self.limits.max_copied - self._taken
+            if nbytes > room and (self._taken or not of_device):
                 return False
             self._taken += nbytes
             return True

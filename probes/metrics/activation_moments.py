@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from probes.metrics.channel_layout import channel_layout, numbers
+from probes.metrics.channel_sums import ChannelSums, channel_sums
 from probes.metrics.metric import Metric
 from probes.metrics.reducer import Reducer, channel_planes, pieces
+from probes.metrics.waiting import looks_wait
 from probes.schema import Column, pa
 
 HEAD = 4  # n, mean, sum of squared deviations, non-finite entries; the channel means stand behind
@@ -19,8 +22,17 @@ _SAFE = 1e-26  # mean square below which the squares of smaller elements are los
 _CANCELLATION = 64.0  # mean^2 / var beyond which one pass in float32 loses more than two digits
 
 
+class ChannelVariances(NamedTuple):
+    """What is left of an activation on a device that is not to be waited for, until all layers are put together."""
+
+    n: int
+    variances: Tensor
+    means: Tensor
+    nonfinite: Tensor  # a number
+
+
 class PartialMoments(NamedTuple):
-    """What is left of an activation, and makes its vector together with those of other layers."""
+    """What is left of an activation on the CPU, and makes its vector together with those of other layers."""
 
     n: int
     mean: float
@@ -41,38 +53,110 @@ def reduce_moments(activation: Tensor, channel_dim: int) -> Tensor:
     return found if isinstance(found, Tensor) else finish_moments([found])[0]
 
 
-def begin_moments(activation: Tensor, channel_dim: int) -> Tensor | PartialMoments:
+Begun = PartialMoments | ChannelVariances | ChannelSums
+
+
+def begin_moments(activation: Tensor, channel_dim: int) -> Tensor | Begun:
     """Begin :func:`reduce_moments`: return its vector, or what :func:`finish_moments` makes the vector of.
 
-    The latter on the CPU, except in float64 or where float64 is needed: a call of torch or NumPy between two layers
-    finds its code gone from the caches, so few are made here and the others for all layers together.
+    The latter except on the CPU in float64 or where float64 is needed: a call of torch or NumPy between two layers
+    finds its code gone from the caches, and on a GPU it has to be launched, so few are made here and the others for all
+    layers together.
     """
     if activation.ndim < 2:
         activation, channel_dim = activation.reshape(1, -1), 1
     if not activation.numel():
         return torch.zeros(HEAD + activation.shape[channel_dim], dtype=torch.float64, device=activation.device)
+    if looks_wait(activation):
+        return channel_sums(activation, channel_dim) or _begin_channel_variances(activation, channel_dim)
     if activation.device.type == "cpu" and activation.dtype != torch.float64:
         return _from_partial_sums(activation, channel_dim)
     return _from_channel_variances(activation, channel_dim)
 
 
-def finish_moments(partial: Sequence[PartialMoments]) -> Sequence[Tensor]:
-    """Return the vectors of :func:`reduce_moments` of several activations, of any sizes."""
+def finish_moments(begun: Sequence[Begun]) -> Sequence[Tensor]:
+    """Return the vectors of :func:`reduce_moments` of several activations, of any sizes and on any devices."""
+    groups: dict[Any, list[int]] = {}
+    for place, each in enumerate(begun):
+        device = each[1].device if isinstance(each, ChannelVariances | ChannelSums) else None
+        groups.setdefault((type(each), device), []).append(place)
+    vectors: list[Tensor] = [torch.empty(0)] * len(begun)
+    for (kind, _), places in groups.items():
+        for place, vector in zip(places, _FINISH[kind]([begun[place] for place in places]), strict=True):
+            vectors[place] = vector
+    return vectors
+
+
+def _finish_on_host(partial: Sequence[Any]) -> Sequence[Tensor]:
     n, mean, squares, nonfinite, channel_sums = zip(*partial, strict=True)
     channels = np.array([len(sums) for sums in channel_sums])
     means = torch.cat(channel_sums).numpy() / np.repeat(np.array(n) / channels, channels)
     return _vectors(np.array([n, mean, squares, nonfinite], dtype=np.float64), means, channels)
 
 
-def _from_channel_variances(activation: Tensor, channel_dim: int) -> Tensor:
+def _finish_variances(begun: Sequence[ChannelVariances]) -> Sequence[Tensor]:
+    sizes, variances, means, nonfinite = zip(*begun, strict=True)
+    channels = tuple(len(each) for each in means)
+    device = means[0].device
+    owners = channel_layout(channels, HEAD, device).owners
+    each = (numbers(sizes, device) / numbers(channels, device))[owners]  # entries a channel
+    bad = torch.stack(nonfinite).double()
+    return _put_together(sizes, channels, torch.cat(means).double(), torch.cat(variances).double() * each, bad)
+
+
+def _finish_sums(begun: Sequence[ChannelSums]) -> Sequence[Tensor]:
+    sizes, parts = zip(*begun, strict=True)
+    channels = tuple(each.shape[1] for each in parts)
+    device = parts[0].device
+    owners = channel_layout(channels, HEAD, device).owners
+    each = (numbers(sizes, device) / numbers(channels, device))[owners]
+    together = torch.cat([part[:4] for part in parts], dim=1)
+    first, second, bad = together[1:].sum(2)
+    squares = (second - first.square() / each).clamp_min(0)
+    nonfinite = bad.new_zeros(len(sizes)).index_add_(0, owners, bad)
+    return _put_together(sizes, channels, together[0, :, 0] + first / each, squares, nonfinite)
+
+
+def _put_together(
+    sizes: tuple[int, ...], channels: tuple[int, ...], means: Tensor, squares: Tensor, nonfinite: Tensor
+) -> Sequence[Tensor]:
+    """Return the vectors of some activations on a device, with the same few calls for any number.
+
+    Args:
+        sizes: Entries of each.
+        channels: Channels of each.
+        means: Of all channels, one activation behind the other.
+        squares: Sums of the squared deviations from these means.
+        nonfinite: Counts of each activation.
+    """
+    layout = channel_layout(channels, HEAD, means.device)
+    n = numbers(sizes, means.device)
+    mean = n.new_zeros(len(n)).index_add_(0, layout.owners, means) / layout.channels
+    apart = (means - mean[layout.owners]).square() * (n / layout.channels)[layout.owners]
+    total = n.new_zeros(len(n)).index_add_(0, layout.owners, squares + apart)
+    vectors = n.new_empty(sum(channels) + HEAD * len(n))
+    vectors[layout.heads] = torch.stack([n, mean, total, nonfinite])
+    vectors[layout.places] = means
+    return vectors.split([HEAD + each for each in channels])
+
+
+_FINISH: dict[type, Callable[[Sequence[Any]], Sequence[Tensor]]] = {
+    PartialMoments: _finish_on_host,
+    ChannelVariances: _finish_variances,
+    ChannelSums: _finish_sums,
+}
+
+
+def _begin_channel_variances(activation: Tensor, channel_dim: int) -> ChannelVariances:
+    """Return what Welford's method and a count give: everything that needs the entries themselves."""
     wide = activation if activation.dtype == torch.float64 else activation.float()
-    planes = channel_planes(wide, channel_dim)
-    variances, means = (m.double() for m in torch.var_mean(planes, dim=(0, 2), correction=0))
-    mean = means.mean()
-    squares = (variances + (means - mean).square()).mean() * activation.numel()
-    nonfinite = activation.numel() - torch.count_nonzero(activation.isfinite())
-    head = torch.stack([torch.full_like(mean, activation.numel()), mean, squares, nonfinite.double()])
-    return torch.cat([head, means])
+    variances, means = torch.var_mean(channel_planes(wide, channel_dim), dim=(0, 2), correction=0)
+    nonfinite = torch.count_nonzero(activation - activation)  # NaN of what is not finite, else 0
+    return ChannelVariances(activation.numel(), variances, means, nonfinite)
+
+
+def _from_channel_variances(activation: Tensor, channel_dim: int) -> Tensor:
+    return _finish_variances([_begin_channel_variances(activation, channel_dim)])[0]
 
 
 def _from_partial_sums(activation: Tensor, channel_dim: int) -> PartialMoments | Tensor:

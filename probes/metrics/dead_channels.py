@@ -7,6 +7,7 @@ from torch import Tensor
 
 from probes.metrics.activation_moments import OUTPUT
 from probes.metrics.activation_range import HEAD, RANGE
+from probes.metrics.channel_layout import channel_layout
 from probes.metrics.metric import Metric
 from probes.schema import Column
 
@@ -17,18 +18,18 @@ def dead_share(vectors: list[Tensor]) -> Tensor:
     A channel is dead where no entry of the whole batch is above 0: a ReLU behind it passes nothing on, forward or
     backward. A channel with a NaN gives a NaN dead fraction. No elements: NaN.
     """
-    return torch.stack([_dead_share(vector) for vector in vectors]).unsqueeze(0)
+    channels = tuple(len(vector) - HEAD for vector in vectors)
+    heads, places, owners, counts = channel_layout(channels, HEAD, vectors[0].device)
+    numbers = torch.cat(vectors)
+    maxima = numbers[places]
+    dead = torch.where(maxima.isnan(), torch.nan, (maxima <= 0).double())
+    shares = numbers.new_zeros(len(vectors)).index_add_(0, owners, dead) / counts
+    return torch.where(numbers[heads[0]] == 0, torch.nan, shares).unsqueeze(0)
 
 
 def has_channels(vector: Tensor) -> bool:
     """Return whether the channels' maxima are known: not where outputs had unlike numbers of channels."""
     return len(vector) > HEAD
-
-
-def _dead_share(vector: Tensor) -> Tensor:
-    maxima = vector[HEAD:]
-    unknown = maxima.isnan() | (vector[0] == 0)
-    return torch.where(unknown, torch.nan, (maxima <= 0).double()).mean()
 
 
 DEAD_CHANNELS = Metric(

@@ -36,5 +36,15 @@ def products(tensors: Sequence[Tensor], factors: Sequence[Tensor]) -> list[Tenso
     return list(together(list(tensors), list(factors)))
 
 
+def copy_into(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Copy each source into its target, of the same shape."""
+    together = _together("_foreach_copy_")
+    if together is None:
+        for target, source in zip(targets, sources, strict=True):
+            target.copy_(source)
+    else:
+        together(list(targets), list(sources))
+
+
 def _together(name: str) -> Any:
     return getattr(torch, name, None)

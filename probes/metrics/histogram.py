@@ -17,6 +17,8 @@ from probes.metrics.l2_norm import l2_norms
 from probes.metrics.metric import Metric
 from probes.metrics.moments import GRADIENT
 from probes.metrics.reducer import Reducer
+from probes.metrics.rows import InRows
+from probes.metrics.waiting import looks_wait
 from probes.schema import HISTOGRAMS, Column, pa
 
 MANTISSA_BITS = 1  # two bins an octave: 70 bytes a layer and step in the closed store; one bin 44, four bins 115
@@ -30,6 +32,7 @@ NEAR = 10
 _ROUNDING = 2e-7  # octaves: of a length in float32
 _NO_OCTAVE = -1000  # below that of any float64
 _SHIFT = 23 - MANTISSA_BITS
+_LANES = 32  # tables a tensor on a GPU, one for each thread of those that run together
 
 
 def exponent_counts(tensors: list[Tensor]) -> Tensor:
@@ -40,6 +43,8 @@ def exponent_counts(tensors: list[Tensor]) -> Tensor:
     are counted again in the last entry. Tensors wider than float32 are rounded to it; no elements give zeros.
     Source: IEEE 754, whose sign and exponent bits are the bin number.
     """
+    if looks_wait(tensors[0]):
+        return _counts_on_device(tensors)
     flats = [flat(tensor if tensor.dtype == torch.float32 else tensor.float()) for tensor in tensors]
     sizes = tuple(map(len, flats))
     counted = [_count(flats[first:last], sizes[first:last]) for first, last in batches(sizes, _PIECE)]
@@ -103,23 +108,36 @@ def _remembered_offsets(sizes: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def _bincount(slots: Tensor, tensors: int) -> Tensor:
-    size = _WIDTH * tensors
-    if not slots.is_cuda:
-        return torch.bincount(slots, minlength=size).view(tensors, _WIDTH)
-    # bincount waits for the device to know how many bins there are.
-    counts = torch.zeros(size, dtype=torch.int64, device=slots.device)
-    return counts.scatter_add_(0, slots.long(), counts.new_ones(1).expand(len(slots))).view(tensors, _WIDTH)
+    return torch.bincount(slots, minlength=_WIDTH * tensors).view(tensors, _WIDTH)
 
 
 def _count_zeros(flats: list[Tensor], counts: Tensor) -> None:
     """Fill in the last entries. Zeros share bins 0 and -1 with the subnormal numbers: empty bins, no zeros."""
-    if counts.is_cuda:
-        counts[:, SLOTS] = torch.stack([len(values) - torch.count_nonzero(values) for values in flats])
-        return
     candidates = zip(counts[:, 0].tolist(), counts[:, HALF].tolist(), strict=True)
     for index, (below, above) in enumerate(candidates):
         if below or above:
             counts[index, SLOTS] = len(flats[index]) - torch.count_nonzero(flats[index])
+
+
+def _counts_on_device(tensors: list[Tensor]) -> Tensor:
+    """Count all tensors with the same few calls; torch's bincount would wait to know how many bins there are."""
+    device = tensors[0].device
+    counts = torch.zeros(len(tensors), _WIDTH, dtype=torch.int64, device=device)
+    for rows in InRows([tensor if tensor.dtype == torch.float32 else tensor.float() for tensor in tensors]):
+        layout = rows.layout
+        # Neighbours count in tables of their own: numbers in a network are alike, and would wait for one another.
+        lanes = torch.arange(rows.values.shape[1], device=device) % _LANES * _WIDTH + HALF
+        slots = (rows.values.view(torch.int32) >> _SHIFT).long()
+        slots += layout.places.unsqueeze(1) * (_LANES * _WIDTH)
+        slots += lanes
+        tables = torch.zeros(len(layout.members) * _LANES * _WIDTH, dtype=torch.int32, device=device)
+        tables.scatter_add_(0, slots.view(-1), tables.new_ones(1).expand(slots.numel()))
+        own = tables.view(-1, _LANES, _WIDTH).sum(1)
+        nonzero = own.new_zeros(len(own)).index_add_(0, layout.places, torch.count_nonzero(rows.values, dim=1))
+        own[:, HALF] -= layout.padding
+        own[:, SLOTS] = own.sum(1) - nonzero
+        counts.index_add_(0, layout.members, own)
+    return counts
 
 
 def sparsities(histograms: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from probes.metrics.flat import flat
 from probes.metrics.foreach import norms
+from probes.metrics.waiting import looks_wait
 
 PIECE = 1 << 16  # elements summed in float32; longer tensors lose 1e-5 of their length in torch's own norm
 _SAFE = (1e-15, 1e18)  # lengths whose squares float32 holds, with room for how the elements spread
@@ -22,7 +23,7 @@ def l2_norms(tensors: list[Tensor]) -> Tensor:
     float32 holds the squares is taken again in float64: in float32 the squares of a gradient of 1e-20 are 0. On CUDA,
     where a look at the value would wait for the device, all sums are in float64.
     """
-    if tensors[0].is_cuda:
+    if looks_wait(tensors[0]):
         return torch.stack(norms(tensors, dtype=torch.float64))
     return torch.tensor(host_l2_norms(tensors), dtype=torch.float64)
 

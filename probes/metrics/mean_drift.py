@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from probes.metrics.activation_moments import HEAD, MOMENTS, OUTPUT
+from probes.metrics.channel_layout import channel_layout
 from probes.metrics.metric import Metric
 from probes.schema import Column
 
@@ -22,24 +20,13 @@ def mean_drift(vectors: list[Tensor], first: list[Tensor | None]) -> tuple[Tenso
     references = [
         vector if old is None or len(old) != len(vector) else old for vector, old in zip(vectors, first, strict=True)
     ]
-    sizes = tuple(len(vector) for vector in vectors)
-    counts, owners, channels = _layout(sizes, vectors[0].device)
+    channels = tuple(len(vector) - HEAD for vector in vectors)
+    heads, places, owners, counts = channel_layout(channels, HEAD, vectors[0].device)
     now = torch.cat(vectors)
-    shifts = (now - torch.cat(references).to(now.device, non_blocking=True)).square()
-    sums = now.new_zeros(len(vectors) + 1).index_add_(0, owners, shifts)[:-1]  # the last collects the heads
-    present = torch.where(now[counts] > 0, 1.0, torch.nan)
-    return ((sums / channels).sqrt() * present).unsqueeze(0), references
-
-
-@lru_cache(maxsize=8)
-def _layout(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return where the counts of vectors in one row are, whose each entry is, and how many channels each has."""
-    starts = np.cumsum(sizes) - sizes
-    owners = np.repeat(np.arange(len(sizes)), sizes)
-    owners[starts + np.arange(HEAD)[:, None]] = len(sizes)  # the heads, (HEAD, layers)
-    parts = starts, owners, np.array(sizes) - HEAD
-    on_device = [torch.from_numpy(part).to(device, non_blocking=True) for part in parts]
-    return on_device[0], on_device[1], on_device[2]
+    shifts = (now - torch.cat(references).to(now.device, non_blocking=True))[places].square()
+    sums = now.new_zeros(len(vectors)).index_add_(0, owners, shifts)
+    present = torch.where(now[heads[0]] > 0, 1.0, torch.nan)
+    return ((sums / counts).sqrt() * present).unsqueeze(0), references
 
 
 def has_channels(vector: Tensor) -> bool:

@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.metrics.channel_layout import numbers
 from probes.metrics.flat import PIECE, flat
 from probes.metrics.l2_norm import host_l2_norms, l2_norms
 from probes.metrics.metric import Metric
+from probes.metrics.rows import InRows
+from probes.metrics.waiting import looks_wait
 from probes.schema import Column, pa
 
 _SMALL = 4096  # elements up to which a tensor is cheaper to copy beside others than to look at alone
@@ -34,18 +37,21 @@ def moments(tensors: list[Tensor]) -> Tensor:
 
 
 def _of_each(tensors: list[Tensor]) -> Tensor:
-    return _on_device(tensors) if tensors[0].is_cuda else _on_host(tensors)
+    return _on_device(tensors) if looks_wait(tensors[0]) else _on_host(tensors)
 
 
 def _on_device(tensors: list[Tensor]) -> Tensor:
     """Two passes over everything, and no look at a value."""
-    device = tensors[0].device
-    sizes = torch.tensor([tensor.numel() for tensor in tensors], dtype=torch.float64, device="cpu")
-    n = sizes.to(device, non_blocking=True)
-    means = torch.stack([tensor.sum(dtype=torch.float64) for tensor in tensors]) / n
-    squares = torch.cat([_squares_about(tensor, mean) for tensor, mean in zip(tensors, means, strict=True)])
+    n = numbers(tuple(tensor.numel() for tensor in tensors), tensors[0].device)
+    totals, nonfinite, squares = (torch.zeros_like(n) for _ in range(3))
+    in_rows = InRows(tensors)
+    for rows in in_rows:
+        rows.add_to(totals, rows.values.sum(1, dtype=torch.float64))
+        rows.add_to(nonfinite, torch.ne(rows.values - rows.values, 0).sum(1))  # NaN of what is not finite, else 0
+    means = totals / n
+    for rows in in_rows:
+        rows.add_to(squares, rows.squares_about(means))
     l2 = torch.where(n > 0, (squares + n * means.square()).sqrt(), 0.0)
-    nonfinite = n - torch.stack([torch.count_nonzero(tensor.isfinite()) for tensor in tensors])
     return torch.stack([means, squares / n, l2, nonfinite])
 
 

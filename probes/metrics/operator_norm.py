@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probes.metrics.metric import Metric
 from probes.metrics.top_eigenvalue import top_eigenvalue
+from probes.metrics.waiting import looks_wait
 from probes.schema import Column
 
 _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
@@ -180,7 +181,7 @@ def _of_groups(operator: LinearMap, iterations: int, start: Tensor | None) -> tu
 
 def _top_eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest eigenvalue of each matrix, ``(groups, n, n)``, and a unit vector of it, ``(groups, n)``."""
-    if matrices.is_cuda:  # LAPACK would wait for the device
+    if looks_wait(matrices):  # as LAPACK does
         eigenvalues, projectors = top_eigenvalue(matrices)
         best = projectors.diagonal(dim1=1, dim2=2).argmax(dim=1)
         columns = projectors.gather(2, best[:, None, None].expand(-1, matrices.shape[1], 1)).squeeze(2)

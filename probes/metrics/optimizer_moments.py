@@ -7,6 +7,8 @@ from torch import Tensor
 
 from probes.metrics.l2_norm import l2_norms
 from probes.metrics.metric import Metric
+from probes.metrics.rows import sums
+from probes.metrics.waiting import looks_wait
 from probes.schema import Column
 
 _EVERY_NTH = 10  # record: the moments are averages over many steps
@@ -27,8 +29,11 @@ def second_moment_root(moments: list[Tensor]) -> Tensor:
 
     NaN in, NaN out; no elements NaN.
     """
-    sums = torch.stack([moment.sum(dtype=torch.float64) for moment in moments])
-    return (sums / _sizes(moments)).sqrt().unsqueeze(0)
+    return (_sums(moments) / _sizes(moments)).sqrt().unsqueeze(0)
+
+
+def _sums(tensors: list[Tensor]) -> Tensor:
+    return sums(tensors) if looks_wait(tensors[0]) else torch.stack([each.sum(dtype=torch.float64) for each in tensors])
 
 
 def moment_ratio(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:

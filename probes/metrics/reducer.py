@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from probes.metrics.flat import PIECE, flat
+from probes.metrics.waiting import looks_wait
 
 _CACHED = 1 << 16  # elements whose float32 scratch memory stays in the cache
 
@@ -87,7 +88,12 @@ def count(compare: Callable[..., Tensor], tensor: Tensor, value: float) -> Tenso
     On the CPU in scratch memory of floats that stays in the cache: thrice as fast as ``count_nonzero`` of a mask, and
     exact, as no piece has 2^24 elements.
     """
-    if tensor.device.type != "cpu" or tensor.dtype not in {torch.float32, torch.float64} or not tensor.numel():
+    if (
+        tensor.device.type != "cpu"
+        or looks_wait(tensor)
+        or tensor.dtype not in {torch.float32, torch.float64}
+        or not tensor.numel()
+    ):
         return torch.count_nonzero(compare(tensor, value)).double()
     elements = flat(tensor)
     scratch = elements.new_empty(min(_CACHED, len(elements)))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from probes.metrics.flat import batches
 from probes.metrics.metric import Metric
+from probes.metrics.waiting import looks_wait
 from probes.schema import SPECTRA, Column
 
 PADDING = -1.0  # behind the end of a spectrum; no singular value is negative
@@ -18,6 +22,34 @@ _WELL_CONDITIONED = 8.0  # up to which float32 keeps every singular value within
 _BLOCKS = 4
 _SCRATCH = 1 << 19  # elements converted at a time, 4 MB
 _TOGETHER = 1 << 22  # entries of the Gram matrices that are solved with one call, 32 MB
+
+
+@dataclass(frozen=True)
+class Grams:
+    """Gram matrices on the host, in the place of a stack of matrices on a device whose spectra are still to be solved.
+
+    Attributes:
+        values: The lower triangles of ``W W^T`` of the smaller side, ``(E, side, side)``, float64.
+        shape: The shape of the stack, ``(E, rows, columns)``.
+    """
+
+    values: Tensor
+    shape: torch.Size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the values are: what is computed of them is computed there."""
+        return self.values.device
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the values."""
+        return self.values.nbytes
+
+
+def grams(stack: Tensor) -> Tensor:
+    """Return the lower triangles of the Gram matrices of a stack of real matrices, ``(E, side, side)`` float64."""
+    return torch.stack([gram(matrix) for matrix in stack])
 
 
 def singular_values(matrices: list[Tensor]) -> list[Tensor]:
@@ -36,7 +68,7 @@ def singular_values(matrices: list[Tensor]) -> list[Tensor]:
     results: list[Tensor] = [torch.empty(0)] * len(matrices)
     groups: dict[tuple[int, bool], list[int]] = {}
     for index, matrix in enumerate(matrices):
-        if matrix.is_cuda and not matrix.is_complex():
+        if looks_wait(matrix) and not matrix.is_complex():
             results[index] = gram(matrix)
         else:
             groups.setdefault((min(matrix.shape), matrix.is_complex()), []).append(index)
@@ -51,13 +83,19 @@ def singular_values(matrices: list[Tensor]) -> list[Tensor]:
     return results
 
 
-def stacked_spectra(stacks: list[Tensor]) -> list[Tensor]:
+def stacked_spectra(stacks: Sequence[Tensor | Grams]) -> list[Tensor]:
     """Return the :func:`singular_values` of each matrix of each stack, ``(E, rows, columns) -> (E, side)``.
 
-    On CUDA the Gram matrices, ``(E, side, side)``.
+    Of :class:`Grams` too. On CUDA the Gram matrices, ``(E, side, side)``.
     """
-    solved = iter(singular_values([matrix for stack in stacks for matrix in stack]))
-    return [torch.stack([next(solved) for _ in range(len(stack))]) for stack in stacks]
+    given = [stack for stack in stacks if isinstance(stack, Tensor)]
+    solved = iter(singular_values([matrix for stack in given for matrix in stack]))
+    return [
+        _spectra_of_grams(stack.values)
+        if isinstance(stack, Grams)
+        else torch.stack([next(solved) for _ in range(len(stack))])
+        for stack in stacks
+    ]
 
 
 def _solve_in_single(matrices: list[Tensor], members: list[int], results: list[Tensor]) -> list[int]:
@@ -92,7 +130,7 @@ def _spectra_of_grams(grams: Tensor) -> Tensor:
 def gram(matrix: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return the lower triangle of ``W W^H`` of the smaller side, ``(side, side)``; above it anything may stand."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
-    if len(wide) < _LARGE:
+    if len(wide) < _LARGE or looks_wait(wide):  # where a call costs more than the upper triangle
         wide = wide.to(dtype)
         return wide @ wide.mH
     product = wide.new_zeros(len(wide), len(wide), dtype=dtype)

@@ -9,6 +9,8 @@ from probes.metrics.flat import PIECE, flat
 from probes.metrics.foreach import differences, products
 from probes.metrics.l2_norm import l2_norms
 from probes.metrics.metric import Metric
+from probes.metrics.rows import InRows
+from probes.metrics.waiting import looks_wait
 from probes.schema import Column
 
 _MOSTLY_ACROSS = 0.5  # share of |D|^2 along W up to which |D|^2 - <W, D>^2 / |W|^2 loses no digit that float32 had
@@ -19,25 +21,46 @@ def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
 
     ``ratio = |D| / |W|``, ``angle = atan2(|D - c W|, |W| (1 + c))`` and ``alignment = <W, D> / (|W| |D|)`` with
     ``D = W' - W`` and ``c = <W, D> / |W|^2``. The angle between W and W' is exact for small steps where ``acos`` is
-    not. ``|D - c W|`` follows from the lengths by Pythagoras where D is not mostly along W; there, and always on CUDA,
+    not. ``|D - c W|`` follows from the lengths by Pythagoras where D is not mostly along W; there, and always on a GPU,
     the difference itself is taken. A parameter of 0 gives an infinite or NaN ratio, no step a NaN alignment, no
     elements NaN, NaN in NaN out. Source of the angle: Wan et al. 2021, spherical motion dynamics.
     """
+    if looks_wait(pairs[0][0]):
+        return _on_device(pairs)
     alike = [(w, v) if w.stride() == v.stride() else (w.contiguous(), v.contiguous()) for w, v in pairs]
     before, after = [flat(w) for w, _ in alike], [flat(v) for _, v in alike]
     weight, step, dots = _lengths_and_products(before, after)
     along = dots / weight.square()
     parallel = dots.square() / weight.square()
     across = (step.square() - parallel).clamp_min(0).sqrt()
-    unclear = list(range(len(pairs)))
-    if not across.is_cuda:  # where a look at the values would wait for the device
-        unclear = (~(parallel <= _MOSTLY_ACROSS * step.square())).nonzero()[:, 0].tolist()
+    unclear = (~(parallel <= _MOSTLY_ACROSS * step.square())).nonzero()[:, 0].tolist()
     if unclear:
         steps = differences([after[i] for i in unclear], [before[i] for i in unclear])
         shares = products([before[i] for i in unclear], [along[i].to(before[i].dtype) for i in unclear])
         exact = l2_norms(differences(steps, shares))
         across = exact if len(unclear) == len(pairs) else across.index_copy(0, torch.tensor(unclear), exact)
+    return _columns(weight, step, dots, along, across)
+
+
+def _columns(weight: Tensor, step: Tensor, dots: Tensor, along: Tensor, across: Tensor) -> Tensor:
     return torch.stack([step / weight, torch.atan2(across, weight * (1 + along)), dots / (weight * step)])
+
+
+def _on_device(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Take the difference across itself of all, a few million elements at a time, and look at no value."""
+    alike = [(w, v) if w.stride() == v.stride() else (w.contiguous(), v.contiguous()) for w, v in pairs]
+    before, after = (InRows(tensors) for tensors in zip(*alike, strict=True))
+    weight, step, dots, across = torch.zeros(4, len(pairs), dtype=torch.float64, device=pairs[0][0].device)
+    for old, new in zip(before, after, strict=True):
+        moved = new.values - old.values
+        old.add_to(weight, old.values.double().square_().sum(1))
+        old.add_to(step, moved.double().square_().sum(1))
+        old.add_to(dots, (moved.double() * old.values).sum(1))
+    along = dots / weight
+    for old, new in zip(before, after, strict=True):
+        apart = new.values - old.values - old.values * old.of_rows(along)
+        old.add_to(across, apart.double().square_().sum(1))
+    return _columns(weight.sqrt(), step.sqrt(), dots, along, across.sqrt())
 
 
 def _lengths_and_products(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,8 +69,6 @@ def _lengths_and_products(before: list[Tensor], after: list[Tensor]) -> tuple[Te
     On the CPU large parameters are taken a piece at a time: memory for the difference of 30 million parameters takes
     longer to be had from the system than the sums take.
     """
-    if before[0].is_cuda:
-        return _of_whole(before, after)
     large = [i for i, w in enumerate(before) if len(w) > PIECE]
     small = [i for i, w in enumerate(before) if len(w) <= PIECE]
     found = torch.empty(3, len(before), dtype=torch.float64)

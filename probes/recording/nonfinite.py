@@ -10,17 +10,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from probes.background.to_host import arrival, to_host
 from probes.gaps import Gaps
 from probes.metrics import Metric
 from probes.metrics.flat import first_entries
+from probes.metrics.waiting import looks_wait
 from probes.model.parameters import Parameter
-from probes.recording.to_host import arrival, to_host
 
 AT_ONCE = frozenset({"state", "weights", "gradients", "updates"})
 NEXT = AT_ONCE | {"activations", "saturation", "activation_gradients"}
 MOST_ENTRIES = 4096  # of a gradient that are summed up
 MOST_TRIES = 8  # parameters that are asked for a gradient at a step
 TURN_EVERY = 4  # steps
+HELD = 4  # sums that wait on a GPU for one copy: beginning a copy takes longer than a sum
 MOST_EPISODES = 10  # of a run: a loss that is NaN now and then is not recorded for ever
 MOST_WAITING = 1000  # numbers that nobody has looked at: the oldest are dropped
 LOSS = "loss"
@@ -56,8 +58,9 @@ class NonfiniteWatch:
     that stays in a single weight is in the loss one step later. At most 4,096 entries of a gradient are summed, because
     the norm of the whole gradient at every step would cost too much.
 
-    On a GPU the sums are copied without waiting, and their values are known a step or two later. Gradients that are
-    still scaled are passed over: a GradScaler skips a step whose gradients are not finite.
+    On a GPU four sums are copied together and without waiting, so that their values are known up to four steps later;
+    the step of each is kept. Gradients that are still scaled are passed over: a GradScaler skips a step whose gradients
+    are not finite.
 
     With several ranks the first rank looks and tells the step. No record is made beside the schedule, because a record
     adds up the numbers of all ranks. Ranks may differ in their losses, and in the step at which a copied number has
@@ -81,6 +84,7 @@ class NonfiniteWatch:
         self._candidates: dict[int, Sequence[Parameter]] = {}  # by optimizer
         self._places: dict[int, tuple[int, int]] = {}  # by optimizer: of the first with a gradient, and of the turn
         self._numbers: deque[_Number] = deque(maxlen=MOST_WAITING)
+        self._held: list[_Number] = []  # on a GPU
         self._episodes = 0
         self._broken = self._next_due = False
 
@@ -127,12 +131,13 @@ class NonfiniteWatch:
             self._broken = bool(broken)
         if not begins or self._episodes == MOST_EPISODES:
             return ()
+        first = min(broken, key=lambda number: number.step)
         self._episodes += 1
         self._next_due = self._records
         self._gaps.note(
             what="values that are not finite",
-            why=f"first seen in {broken[0].of}; {_RECORDED if self._records else _OF_SEVERAL_RANKS}",
-            first_step=broken[0].step,
+            why=f"first seen in {first.of}; {_RECORDED if self._records else _OF_SEVERAL_RANKS}",
+            first_step=first.step,
         )
         return self._at_once if self._records else ()
 
@@ -162,17 +167,30 @@ class NonfiniteWatch:
             return False
         if gradient.is_cuda and torch.cuda.is_current_stream_capturing():
             return False
-        total = _sum(gradient.detach())
-        event = arrival(gradient.device) if gradient.is_cuda else None
-        self._numbers.append(_Number(step, f"the gradient of {one.name}", total, event))
+        number = _Number(step, f"the gradient of {one.name}", _sum(gradient.detach()))
+        if looks_wait(gradient):
+            self._hold(number)
+        else:
+            self._numbers.append(number)
         return True
+
+    def _hold(self, number: _Number) -> None:
+        self._held.append(number)
+        if len(self._held) < HELD:
+            return
+        held, self._held = self._held, []
+        for device in {each.value.device for each in held if isinstance(each.value, Tensor)}:
+            own = [each for each in held if isinstance(each.value, Tensor) and each.value.device == device]
+            values = to_host(torch.stack([each.value for each in own if isinstance(each.value, Tensor)]))
+            event = arrival(device)
+            self._numbers += (each._replace(value=value, event=event) for each, value in zip(own, values, strict=True))
 
 
 def _sum(gradient: Tensor) -> Tensor | float:
     """Return a number that is finite where the first entries of a gradient are."""
     part = first_entries(torch.view_as_real(gradient) if gradient.is_complex() else gradient, most=MOST_ENTRIES)
-    if part.is_cuda:
-        return to_host(part.sum(dtype=torch.float64))
+    if looks_wait(part):
+        return part.sum(dtype=torch.float64)
     total = part.sum().item()
     if math.isfinite(total):
         return total

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from probes.background.budget import Budget
-from probes.background.snapshot import Snapshot, take_snapshot
+from probes.background.snapshot import NoRoomError, Snapshot, take_snapshot
+from probes.background.to_host import arrival, to_host_together
 from probes.gaps import Gaps
 from probes.measuring.changes import needed_before
 from probes.measuring.measurement import State, measure
@@ -25,7 +26,6 @@ from probes.ranks import Ranks
 from probes.recording.gradient_norms import GradientNorms
 from probes.recording.record import Record
 from probes.recording.tables.dense_table import finished
-from probes.recording.to_host import arrival, to_host
 from probes.schema import CHANNELS, DENSE_TABLES, HISTOGRAMS, PARAMETERS, SPECTRA, UNITS
 
 _OF_ONE_RANK = (CHANNELS, UNITS)  # of the probe batch, and of the batches of rank 0
@@ -84,15 +84,22 @@ class StepInProgress:
     def measure(self, observation: Observation, *, after_update: bool = False) -> None:
         """Compute the due metrics of an observation: those of before the optimizer's update, or those of after it."""
         metrics = [metric for metric in self.due if metric.after_update == after_update]
-        snapshot = self._snapshot(metrics, observation)
-        if snapshot is not None:
-            self._record.snapshots.append(snapshot)
-            metrics = [metric for metric in metrics if metric not in snapshot.metrics]
+        try:
+            snapshot = self._snapshot(metrics, observation)
+        except NoRoomError as failure:
+            self._gaps.fail("singular values", failure, observation.step, raises=False)
+            metrics = [metric for metric in metrics if not metric.deferrable]
+        else:
+            if snapshot is not None:
+                self._record.snapshots.append(snapshot)
+                metrics = [metric for metric in metrics if metric not in snapshot.metrics]
         self._record.results += measure(metrics, [observation], state=self._state, fail=self._gaps.fail)
 
     def _snapshot(self, metrics: Sequence[Metric], observation: Observation) -> Snapshot | None:
         try:
             return None if self._budget is None else take_snapshot(metrics, observation, self._budget)
+        except NoRoomError:
+            raise
         except Exception:  # it comes again where the metric reads the tensors, and is reported there
             return None
 
@@ -104,7 +111,7 @@ class StepInProgress:
         of_parameters = [result for result in results if result.metric.name == PARAMETER_GRADIENT_MOMENTS.name]
         self.scalars = self.gradient_norms.scalars(of_parameters)
         devices = {result.values.device for result in results}
-        moved = [r if r.values.device.type == "cpu" else replace(r, values=to_host(r.values)) for r in results]
+        moved = [each for device in devices for each in _on_host([r for r in results if r.values.device == device])]
         events = [arrival(device) for device in devices]
         ready = [event for event in events if event is not None]
         return Record(self._record.step, epoch, moved, ready, self._record.snapshots)
@@ -136,6 +143,14 @@ class StepInProgress:
             shapes = [p.shape for p in map(raw_parameter, self._layers) if p is not None and p.ndim >= 2]
             return max((max(shape[:2]) for shape in shapes), default=0)
         return SLOTS + 1
+
+
+def _on_host(results: list[Result]) -> list[Result]:
+    """Return results of one device, on their way to the host."""
+    if results[0].values.device.type == "cpu":
+        return results
+    copies = to_host_together([result.values for result in results])
+    return [replace(result, values=copy) for result, copy in zip(results, copies, strict=True)]
 
 
 def _rows(result: Result, width: int) -> Tensor:

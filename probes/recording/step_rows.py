@@ -13,7 +13,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from probes.arrow_arrays import number_array, word_array
-from probes.recording.to_host import arrival, to_host
+from probes.background.to_host import arrival, to_host
 from probes.schema import NETWORK_COLUMNS, STEPS, STEPS_COLUMNS, Column, arrow_schema
 
 _READY = "_ready"  # of a row: CUDA events after which its tensors hold their values

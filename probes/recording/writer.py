@@ -68,7 +68,7 @@ class Writer:
             self._records.append(record)
             self._bytes += size
             self._logged_bytes += record.logged_bytes
-        if self._is_new:
+        if self._is_new or 2 * self._waiting > self._limits.max_waiting:  # before there is no room
             self._wanted = True
         if self._wanted or (record.snapshots and self._budget.wakes):
             self._worker.wake()

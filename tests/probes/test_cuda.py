@@ -25,7 +25,8 @@ METRICS = [
     "saturation",
     "spectra",
 ]
-METRICS += ["activation_gradients", "weight_histograms", "activation_histograms", "operator_norm"]
+METRICS += ["activation_gradients", "weight_histograms", "activation_histograms", "operator_norm", "optimizer", "state"]
+METRICS += ["nonlinearities", "gradient_noise", "transformers"]
 TOLERANCE = 1e-3  # of a value, or of the largest in its column
 LOOSE = {"operator_norm": 1e-2}  # begins with other random numbers on another device, and ends within 0.1 %
 
@@ -103,7 +104,7 @@ def test_a_gradient_that_is_not_finite_is_recorded_as_soon_as_it_is_known(gpu, s
     model = make().to(gpu)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     with Probe(model, optimizer, store=store, run="a", every=100, strict=True):
-        for step in range(10):
+        for step in range(12):
             x = torch.randn(5, 3, 16, 16, device=gpu) * (float("nan") if step == 5 else 1)
             optimizer.zero_grad()
             model(x).square().mean().backward()
@@ -111,7 +112,9 @@ def test_a_gradient_that_is_not_finite_is_recorded_as_soon_as_it_is_known(gpu, s
             if gpu == "cuda":
                 torch.cuda.synchronize()  # the loop's own: it is known at the next step then
     steps = sorted(set(table("layers")["step"]))
-    assert steps == ([0, 6, 7] if gpu == "cuda" else [0, 5, 6])
+    assert steps == [0, 5, 6] or (
+        gpu == "cuda" and steps == [0, 6, 7]
+    )  # known before the optimizer has stepped, or not
     (note,) = [gap for gap in json.loads(table("runs")["gaps"].item()) if "not finite" in gap["what"]]
     assert note["first_step"] == 5
 

@@ -161,3 +161,13 @@ def test_a_branch_that_the_first_parameter_knows_nothing_of_comes_in_its_turn(wa
     steps = [step for step in range(40) if look(step)]
     assert steps
     assert "4.bias" in gaps.entries()[0]["why"]
+
+
+@pytest.mark.parametrize("spoiled", [0, 3, 5, 6])
+def test_on_a_device_the_step_is_kept_and_known_a_few_steps_later(spoiled, store, table, as_on_a_device):
+    train(store, spoil=lambda step, x: x * NAN if step == spoiled else x, every=100, steps=20)
+    (note,) = [gap for gap in json.loads(table("runs")["gaps"].item()) if "not finite" in gap["what"]]
+    assert note["first_step"] == spoiled
+    first, *others = [step for step in sorted(set(table("layers")["step"])) if step]
+    assert spoiled <= first <= spoiled + 5
+    assert others == [first + 1]

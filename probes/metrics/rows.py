@@ -1,0 +1,155 @@
+"""Many tensors as the rows of one matrix: sums over each of them take the same few calls for any number.
+
+On a GPU a call takes about 10 us to launch, and less to compute. Ten calls for each of 60 tensors take 6 ms, ten for
+all of them 0.1 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probes.metrics.flat import flat
+from probes.metrics.foreach import copy_into
+
+WIDTH = 1024  # elements a row
+MOST_ELEMENTS = 1 << 23  # laid out at a time: 32 MB, and twice that in float64
+MOST_TENSORS = 128  # at a time: what is kept for each of them is small beside the elements then
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which elements of which tensors are in the rows.
+
+    Attributes:
+        pieces: Tensor, first element and number of elements of each run of rows.
+        lengths: The number of elements of each piece, and behind each the number of zeros that fill up its last row.
+        members: The tensors that have a row, ``(members,)``.
+        owners: The tensor of each row, ``(rows,)``.
+        places: The place of that tensor among ``members``, ``(rows,)``.
+        padding: How many entries behind the end of each member are filled with 0, ``(members,)``.
+        ragged: The rows that end in such entries.
+        valid: Where those rows hold elements, ``(ragged, WIDTH)``.
+    """
+
+    pieces: tuple[tuple[int, int, int], ...]
+    lengths: list[int]
+    members: Tensor
+    owners: Tensor
+    places: Tensor
+    padding: Tensor
+    ragged: Tensor
+    valid: Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some tensors in rows.
+
+    Attributes:
+        values: The elements, ``(rows, WIDTH)``, with zeros behind the end of each tensor; not to be changed.
+        layout: Which of them is where.
+    """
+
+    values: Tensor
+    layout: Layout
+
+    def add_to(self, totals: Tensor, of_rows: Tensor) -> None:
+        """Add a number of each row, ``(rows,)``, to that of its tensor, ``(tensors,)``."""
+        totals.index_add_(0, self.layout.owners, of_rows.to(totals.dtype))
+
+    def of_rows(self, numbers: Tensor) -> Tensor:
+        """Return for each row the number of its tensor, ``(tensors,) -> (rows, 1)``, in the type of the elements."""
+        return numbers.to(self.values.dtype).index_select(0, self.layout.owners).unsqueeze(1)
+
+    def squares_about(self, centres: Tensor) -> Tensor:
+        """Return the sum over each row of ``(x - c)^2``, ``(rows,)`` float64; ``c``, ``(tensors,)``, of its tensor."""
+        apart = self.values - self.of_rows(centres)
+        ragged = self.layout.ragged
+        ends = torch.where(self.layout.valid, apart.index_select(0, ragged), 0.0)
+        apart.index_copy_(0, ragged, ends)
+        return apart.double().square_().sum(1)
+
+
+class InRows:
+    """Tensors in rows, as many at a time as need little memory; may be gone through more than once.
+
+    Two of them, of tensors that are alike in size, go in step.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        """Lay out tensors of one device, whose elements are float32 or float64."""
+        self._flats = [flat(tensor) for tensor in tensors]
+        self._layouts = _layouts(tuple(each.numel() for each in self._flats), tensors[0].device)
+        self._only: Rows | None = None
+
+    def __iter__(self) -> Iterator[Rows]:
+        if self._only is not None:
+            yield self._only
+            return
+        for layout in self._layouts:
+            rows = Rows(self._laid_out(layout), layout)
+            if len(self._layouts) == 1:
+                self._only = rows
+            yield rows
+
+    def _laid_out(self, layout: Layout) -> Tensor:
+        whole = [self._flats[tensor] for tensor, _, _ in layout.pieces]
+        parts = [
+            each if each.numel() == length else each[first : first + length]
+            for each, (_, first, length) in zip(whole, layout.pieces, strict=True)
+        ]
+        if len(parts) == 1 and not parts[0].numel() % WIDTH:
+            return parts[0].view(-1, WIDTH)
+        wide = any(part.dtype == torch.float64 for part in parts)
+        values = parts[0].new_zeros(sum(layout.lengths), dtype=torch.float64 if wide else torch.float32)
+        copy_into(values.split(layout.lengths)[::2], parts)
+        return values.view(-1, WIDTH)
+
+
+def sums(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the sum of each tensor's elements, ``(tensors,)`` float64; NaN in, NaN out; no elements: 0."""
+    totals = torch.zeros(len(tensors), dtype=torch.float64, device=tensors[0].device)
+    for rows in InRows(tensors):
+        rows.add_to(totals, rows.values.sum(1, dtype=torch.float64))
+    return totals
+
+
+@lru_cache(maxsize=16)
+def _layouts(sizes: tuple[int, ...], device: torch.device) -> tuple[Layout, ...]:
+    return tuple(_layout(pieces, device) for pieces in _batches(sizes))
+
+
+def _batches(sizes: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:
+    """Yield pieces that are laid out together; a tensor that is too large comes in several."""
+    batch: list[tuple[int, int, int]] = []
+    room = MOST_ELEMENTS
+    for tensor, size in enumerate(sizes):
+        for first in range(0, size, MOST_ELEMENTS):
+            length = min(size - first, MOST_ELEMENTS)
+            if batch and (length > room or len(batch) == MOST_TENSORS):
+                yield batch
+                batch, room = [], MOST_ELEMENTS
+            batch.append((tensor, first, length))
+            room -= -(-length // WIDTH) * WIDTH
+    if batch:
+        yield batch
+
+
+def _layout(pieces: Sequence[tuple[int, int, int]], device: torch.device) -> Layout:
+    tensors, _, lengths = np.array(pieces).T
+    rows = -(-lengths // WIDTH)
+    places = np.repeat(np.arange(len(pieces)), rows)
+    filled = lengths - (rows - 1) * WIDTH  # entries of each piece's last row
+    short = filled < WIDTH
+    ragged = (np.cumsum(rows) - 1)[short]
+    valid = np.arange(WIDTH) < filled[short, None]
+    padding = rows * WIDTH - lengths
+    parts = tensors, tensors[places], places, padding, ragged, valid
+    on_device = [torch.from_numpy(part).to(device, non_blocking=True) for part in parts]
+    return Layout(tuple(pieces), np.stack([lengths, padding], axis=1).ravel().tolist(), *on_device)

@@ -1,0 +1,17 @@
+"""Whether a look at a number would make the training thread wait for the device."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+ASYNCHRONOUS = {"cuda"}
+"""Types of devices that compute while Python goes on. The tests add ``cpu``, to run what is meant for those there."""
+
+
+def looks_wait(tensor: Tensor) -> bool:
+    """Return whether reading a value of a tensor would wait until the device has computed it.
+
+    There a call also takes longer to launch than to compute, so that what is computed of many tensors is computed of
+    all of them with the same few calls.
+    """
+    return tensor.device.type in ASYNCHRONOUS
