@@ -123,7 +123,9 @@ def contestant(model: str, norm: str, arguments: argparse.Namespace) -> Contesta
 
     def step() -> None:
         optimizer.zero_grad()
-        nn.functional.cross_entropy(forward(images), labels).backward()
+        with torch.autocast(device.type, torch.bfloat16, enabled=arguments.bfloat16):
+            loss = nn.functional.cross_entropy(forward(images), labels)
+        loss.backward()
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize()
@@ -215,6 +217,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="training steps a visit")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="through torch.compile")
+    parser.add_argument("--bfloat16", action="store_true", help="under autocast")
     parser.add_argument("--memory-format", choices=["channels_last", "contiguous_format"], default="channels_last")
     parser.add_argument("--keep-memory", action="store_true", help="malloc as `meandrift train` sets it on glibc")
     parser.add_argument("--json", type=Path, help="write the result here, too")

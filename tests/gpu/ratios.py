@@ -1,13 +1,15 @@
-"""Time and memory of a training step under the probe over the bare step: ResNet-18, batch 128, eager, float32, Adam.
+"""Time and memory of a training step under the probe over the bare step, eager, with Adam.
 
     python tests/gpu/ratios.py --device cuda
 
-On images of 224 x 224, where the GPU is busy, and of 32 x 32, where launching its kernels takes longer than they do.
-Every arm is a training of its own in one process; arms take turns in blocks of ten steps, in random order, as long as
-the time box allows. A block is timed by the host's clock between two synchronisations. `ratio` is the median over
-rounds of an arm's block over the bare block of the same round, the writing of its last records included, for which no
-training would wait; without that it is `ratio_without_flush`. `ratio_of_sums` is all blocks over all bare blocks: the
-one to read for the default schedule, which records in every tenth block. `bare again` is the control.
+The trainings are those of ``networks.py``: ResNet-18 on images of 224 x 224, where the GPU is busy, and of 32 x 32,
+where launching its kernels takes longer than they do; ResNet-50 and GPT-2 in bfloat16. Every arm is a training of its
+own in one process; arms take turns in blocks of ten steps, in random order, as long as the time box allows. A block is
+timed by the host's clock between two synchronisations. `ratio` is the median over rounds of an arm's block over the
+bare block of the same round, the writing of its last records included, for which no training would wait; without that
+it is `ratio_without_flush`. `ratio_of_sums` is all blocks over all bare blocks: the one to read for the default
+schedule, which records in every tenth block. `bare again` is the control. The first second of a run, in which each
+record is written at once, is over before anything is timed.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from networks import TINY, TRAININGS, Training
 from part import Part, recorded
-from resnet18 import ResNet18
 from torch.nn import functional as F
 
 from probes import Probe
@@ -38,24 +40,20 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "+activations": {"every": 1, "metrics": ["weights", "gradients", "activations"]},
     "+singular values": {"every": 1, "metrics": ["weights", "gradients", "activations", "singular_values"]},
 }
-SIZES = {"224": (128, 3, 224, 224), "32": (128, 3, 32, 32)}  # of a batch
-TINY = {"32": (4, 3, 32, 32)}
 STEPS, TINY_STEPS = 10, 1  # a block: one record of `every 10`
 ROUNDS, LEAST, TINY_ROUNDS = 60, 3, 2
 RESERVE = 20.0  # seconds of the time box for closing stores
+FIRST = 1.5  # seconds of a run that are not timed
 
 
 class Arm:
     """A training of its own, and the probe that watches it."""
 
-    def __init__(self, name: str, shape: tuple[int, ...], store: Path, *, device: torch.device, width: int) -> None:
-        torch.manual_seed(0)
-        self._model = ResNet18(width=width).to(device)
-        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=1e-3)
-        self._images = [torch.randn(shape, device=device) for _ in range(2)]
-        self._labels = torch.randint(1000, shape[:1], device=device)
-        self._device = device
-        self._store = store
+    def __init__(self, name: str, training: Training, store: Path, *, device: torch.device) -> None:
+        self._training, self._device, self._store = training, device, store
+        self._model = training.build(device)
+        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=1e-4)
+        self._batches = training.batches(device)
         self._steps = 0
         settings = ARMS[name]
         self._probe = None
@@ -68,7 +66,9 @@ class Arm:
         began = time.perf_counter()
         for _ in range(steps):
             self._steps += 1
-            loss = F.cross_entropy(self._model(self._images[self._steps % 2]), self._labels)
+            given, wanted = next(self._batches)
+            with self._training.precision(self._device):
+                loss = F.cross_entropy(self._model(given), wanted)
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
@@ -123,34 +123,29 @@ def figures(blocks: list[tuple[float, float]], bare: list[tuple[float, float]]) 
     }
 
 
-def begin(name: str, *making: Any, steps: int, device: torch.device, **settings: Any) -> tuple[Arm, float | None]:
+def begin(name: str, training: Training, store: Path, *, steps: int, device: torch.device) -> tuple[Arm, float | None]:
     """Return an arm that has made its first block, and the peak of GPU memory in that, in MiB; None on a CPU."""
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device) if on_gpu else 0
-    arm = Arm(name, *making, device=device, **settings)
+    arm = Arm(name, training, store, device=device)
     arm.block(steps)
     return arm, (torch.cuda.max_memory_allocated(device) - before) / 2**20 if on_gpu else None
 
 
-def measure(part: Part, size: str, shape: tuple[int, ...], *, until: float) -> Iterator[dict[str, Any]]:
-    """Yield what is known of one size of images, more each time."""
-    width, steps, rounds = (4, TINY_STEPS, TINY_ROUNDS) if part.tiny else (64, STEPS, ROUNDS)
-    about: dict[str, Any] = {
-        "network": f"ResNet-18, {width} channels first",
-        "batch": shape[0],
-        "image": f"{size} x {size}",
-    }
+def measure(part: Part, training: Training, *, until: float) -> Iterator[dict[str, Any]]:
+    """Yield what is known of one training, more each time."""
+    steps, rounds = (TINY_STEPS, TINY_ROUNDS) if part.tiny else (STEPS, ROUNDS)
+    about: dict[str, Any] = {"training": training.about}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         arms, peaks = {}, {}
         for name in ("bare", *ARMS):  # the very first arm takes what libraries keep for good, and is made once more
-            arms[name], peaks[name] = begin(
-                name, shape, Path(folder, name), steps=steps, device=part.device, width=width
-            )
+            arms[name], peaks[name] = begin(name, training, Path(folder, name), steps=steps, device=part.device)
             stack.callback(arms[name].stop)
         about["peak_mib"] = peaks
         yield about
+        time.sleep(0.0 if part.tiny else FIRST)
         found: dict[str, Any] = {}
         for found in time_arms(arms, steps=steps, rounds=rounds, until=until):
             yield about | found
@@ -160,35 +155,36 @@ def measure(part: Part, size: str, shape: tuple[int, ...], *, until: float) -> I
         yield about | found
 
 
-def complaints(size: str, found: dict[str, Any]) -> Iterator[str]:
+def complaints(training: str, found: dict[str, Any]) -> Iterator[str]:
     """Yield what makes a ratio worthless: a probe that recorded nothing is cheap."""
     for name, arm in found["arms"].items():
-        if ARMS[name] is not None and (arm["gaps"] or not arm["recorded_steps"]):
-            yield f"{size}, {name}: {arm['recorded_steps']} steps recorded, gaps: {arm['gaps'][:1]}"
+        lost = [gap for gap in arm.get("gaps", ()) if "count" in gap]
+        if ARMS[name] is not None and (lost or not arm["recorded_steps"]):
+            yield f"{training}, {name}: {arm['recorded_steps']} steps recorded, lost: {lost[:1]}"
 
 
-def headline(size: str, found: dict[str, Any]) -> str:
+def headline(training: str, found: dict[str, Any]) -> str:
     """Return the ratios in a line."""
     key = {"default": "ratio_of_sums"}
     ratios = [f"{name} {arm[key.get(name, 'ratio')]:.3f}" for name, arm in found["arms"].items()]
-    return f"{size}: bare {found['bare_ms']:.1f} ms, " + ", ".join(ratios)
+    return f"{training}: bare {found['bare_ms']:.1f} ms, " + ", ".join(ratios)
 
 
 def main() -> int:
-    """Measure every size, the first with three fifths of the time."""
+    """Measure every training, each with its share of the time."""
     part = Part(__doc__)
-    sizes = TINY if part.tiny else SIZES
-    share = (part.left - RESERVE) / 5
-    failures, headlines, now = [], [], time.monotonic()
-    for size, until in zip(sizes, (now + 3 * share, now + 5 * share), strict=False):
+    trainings = TINY if part.tiny else TRAININGS
+    began, share = time.monotonic(), (part.left - RESERVE) / len(trainings)
+    failures, headlines = [], []
+    for place, (name, training) in enumerate(trainings.items(), start=1):
         found: dict[str, Any] = {}
         try:
-            for found in measure(part, size, sizes[size], until=until):
-                part.keep(**{f"resnet18_{size}": found})
-            failures += complaints(size, found)
-            headlines.append(headline(size, found))
-        except Exception as error:  # the other size goes on
-            failures.append(f"{size}: {type(error).__name__}: {error}"[:2000])
+            for found in measure(part, training, until=began + place * share):
+                part.keep(**{name: found})
+            failures += complaints(name, found)
+            headlines.append(headline(name, found))
+        except Exception as error:  # the others go on
+            failures.append(f"{name}: {type(error).__name__}: {error}"[:2000])
     return part.end(failures, headline="; ".join(headlines))
 
 

@@ -158,7 +158,7 @@ def test_a_probe_that_records_nothing_does_not_count_as_silent_or_cheap(modules)
     nothing = [quiet | {"recorded_steps": 0}, quiet | {"gaps": [{"what": "weights"}]}, quiet | {"silent": False}]
     assert [len(list(silence.complaints(one | {"probed_differ": {}}))) for one in nothing] == [1, 1, 1]
     arms = {"bare again": {}, "default": {"recorded_steps": 0, "gaps": []}}
-    assert list(ratios.complaints("32", {"arms": arms})) == ["32, default: 0 steps recorded, gaps: []"]
+    assert list(ratios.complaints("tiny", {"arms": arms})) == ["tiny, default: 0 steps recorded, lost: []"]
 
 
 def test_silence_is_compared_bit_by_bit(modules):
