@@ -157,8 +157,7 @@ class GradientHooks:
         def hook(given: Tensor) -> None:
             if self._measured and not self._paused and not torch.compiler.is_dynamo_compiling():
                 try:
-                    with torch.no_grad():
-                        act(one, parameter, given.detach())
+                    act(one, parameter, given)
                 except Exception as failure:
                     self._report(f"micro-batch gradient of {one.name!r}", failure)
 
@@ -173,13 +172,13 @@ class GradientHooks:
             self._counts.pop(index, None)
             self._each.pop(index, None)
         if self._ranks.count > 1:
-            self._arriving[index] = _square(contribution)
+            self._arriving[index] = _square(contribution.detach())
         elif self._counts.get(index) and parameter.grad is not None:
             if index not in self._each:
-                self._each[index] = now = _square(parameter.grad)
+                self._each[index] = now = _square(parameter.grad.detach())
                 if not now.is_cuda and not now and self._whole.get(index):  # set to zero: the same
                     self._counts[index] = 0
-            self._arriving[index] = _square(contribution)
+            self._arriving[index] = _square(contribution.detach())
 
     def _add(self, one: Parameter, parameter: Tensor, _: Tensor) -> None:
         index = one.index
