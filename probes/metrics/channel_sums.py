@@ -40,6 +40,8 @@ class _Kernels:
             assert self._found is not None
             with torch.cuda.device(activation.device):
                 return launch(self._found, activation, channel_dim)
+        except torch.OutOfMemoryError:
+            raise
         except Exception:  # of a compiler that is missing, a card too old: torch's own calls serve
             self._usable = False
             return None
