@@ -24,8 +24,7 @@ def test_the_kernels_give_the_numbers_of_torch():
     assert done.stdout == "all 13\n"
 
 
-@pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("number", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize(("number", "capability"), [("fp32", 80), ("bf16", 90)])
 def test_the_kernels_compile_for_a_gpu(number, capability, tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     from triton import compile as compiled
