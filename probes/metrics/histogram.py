@@ -32,6 +32,7 @@ NEAR = 10
 _ROUNDING = 2e-7  # octaves: of a length in float32
 _NO_OCTAVE = -1000  # below that of any float64
 _SHIFT = 23 - MANTISSA_BITS
+_ON_DEVICE = 1 << 22  # elements counted at a time on a GPU, whose places take 32 MB
 _LANES = 32  # tables a tensor on a GPU, one for each thread of those that run together
 
 
@@ -123,7 +124,8 @@ def _counts_on_device(tensors: list[Tensor]) -> Tensor:
     """Count all tensors with the same few calls; torch's bincount would wait to know how many bins there are."""
     device = tensors[0].device
     counts = torch.zeros(len(tensors), _WIDTH, dtype=torch.int64, device=device)
-    for rows in InRows([tensor if tensor.dtype == torch.float32 else tensor.float() for tensor in tensors]):
+    singles = [tensor if tensor.dtype == torch.float32 else tensor.float() for tensor in tensors]
+    for rows in InRows(singles, at_once=_ON_DEVICE):
         layout = rows.layout
         # Neighbours count in tables of their own: numbers in a network are alike, and would wait for one another.
         lanes = torch.arange(rows.values.shape[1], device=device) % _LANES * _WIDTH + HALF

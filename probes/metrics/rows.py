@@ -82,10 +82,16 @@ class InRows:
     Two of them, of tensors that are alike in size, go in step.
     """
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        """Lay out tensors of one device, whose elements are float32 or float64."""
+    def __init__(self, tensors: Sequence[Tensor], *, at_once: int | None = None) -> None:
+        """Lay out tensors of one device, whose elements are float32 or float64.
+
+        Args:
+            tensors: The tensors.
+            at_once: Elements laid out at a time; ``MOST_ELEMENTS`` unless given.
+        """
         self._flats = [flat(tensor) for tensor in tensors]
-        self._layouts = _layouts(tuple(each.numel() for each in self._flats), tensors[0].device)
+        sizes = tuple(each.numel() for each in self._flats)
+        self._layouts = _layouts(sizes, tensors[0].device, at_once or MOST_ELEMENTS)
         self._only: Rows | None = None
 
     def __iter__(self) -> Iterator[Rows]:
@@ -121,20 +127,20 @@ def sums(tensors: Sequence[Tensor]) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _layouts(sizes: tuple[int, ...], device: torch.device) -> tuple[Layout, ...]:
-    return tuple(_layout(pieces, device) for pieces in _batches(sizes))
+def _layouts(sizes: tuple[int, ...], device: torch.device, most: int) -> tuple[Layout, ...]:
+    return tuple(_layout(pieces, device) for pieces in _batches(sizes, most))
 
 
-def _batches(sizes: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:
+def _batches(sizes: Sequence[int], most: int) -> Iterator[list[tuple[int, int, int]]]:
     """Yield pieces that are laid out together; a tensor that is too large comes in several."""
     batch: list[tuple[int, int, int]] = []
-    room = MOST_ELEMENTS
+    room = most
     for tensor, size in enumerate(sizes):
-        for first in range(0, size, MOST_ELEMENTS):
-            length = min(size - first, MOST_ELEMENTS)
+        for first in range(0, size, most):
+            length = min(size - first, most)
             if batch and (length > room or len(batch) == MOST_TENSORS):
                 yield batch
-                batch, room = [], MOST_ELEMENTS
+                batch, room = [], most
             batch.append((tensor, first, length))
             room -= -(-length // WIDTH) * WIDTH
     if batch:
