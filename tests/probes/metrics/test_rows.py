@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from probes.metrics import rows
+from probes.metrics import histogram, rows
 from probes.metrics.histogram import exponent_counts
 from probes.metrics.rows import WIDTH, InRows, sums
 
@@ -16,6 +16,7 @@ def tensors(request, monkeypatch):
         monkeypatch.setattr(rows, "MOST_TENSORS", 2)
     if request.param == "in pieces":
         monkeypatch.setattr(rows, "MOST_ELEMENTS", 2 * WIDTH)
+        monkeypatch.setattr(histogram, "_ON_DEVICE", 2 * WIDTH)
     generator = torch.Generator().manual_seed(0)
     yield [torch.randn(size, generator=generator) + 3 for size in SIZES]
     rows._layouts.cache_clear()
