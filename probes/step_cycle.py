@@ -98,7 +98,7 @@ class StepCycle:
         """
         self.step = self.first_step = step
         self.learning_rate: dict[str, Any] = {}  # of the newest step, as `lr`: a scheduler may have moved on since
-        self._everything = Updated(selection.layers, parameters, None)
+        self._everything = Updated(None, lambda: (selection.layers, parameters))
         self._plan, self._ranks, self._gaps = plan, ranks, gaps
         self._state, self._budget = state, budget
         self._finished = finished
@@ -237,7 +237,7 @@ class StepCycle:
     def _look_for_nonfinite(self, updated: Updated, *, scaled: bool) -> None:
         """Record at this step, whatever the schedule, if it is the first whose gradient or loss is not finite."""
         try:
-            found = self.nonfinite.look(self.step, updated.optimizer, updated.parameters, scaled=scaled)
+            found = self.nonfinite.look(self.step, updated.optimizer, lambda: updated.parameters, scaled=scaled)
         except Exception as failure:
             self._fail("the look for values that are not finite", failure)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -109,13 +109,15 @@ class NonfiniteWatch:
             event = arrival(was.device) if isinstance(was, Tensor) and was.is_cuda else None
             self._numbers.append(_Number(step, f"the logged {LOSS}", value, event))
 
-    def look(self, step: int, optimizer: Any, parameters: Sequence[Parameter], *, scaled: bool) -> Sequence[Metric]:
+    def look(
+        self, step: int, optimizer: Any, parameters: Callable[[], Sequence[Parameter]], *, scaled: bool
+    ) -> Sequence[Metric]:
         """Look at the gradients that an optimizer is about to use; return the metrics to record at once, if any.
 
         Args:
             step: The step.
             optimizer: The optimizer; None where it is not known.
-            parameters: Those that it updates; taken at its first step.
+            parameters: Returns those that it updates; asked at its first step.
             scaled: Whether the gradients still carry the factor of a GradScaler.
         """
         if not self._active:
@@ -141,10 +143,10 @@ class NonfiniteWatch:
         )
         return self._at_once if self._records else ()
 
-    def _sum_up(self, step: int, optimizer: Any, parameters: Sequence[Parameter]) -> None:
+    def _sum_up(self, step: int, optimizer: Any, parameters: Callable[[], Sequence[Parameter]]) -> None:
         key = id(optimizer)
         if key not in self._candidates:
-            self._candidates[key] = parameters
+            self._candidates[key] = parameters()
             self._places[key] = 0, 0
         candidates = self._candidates[key]
         if not candidates:

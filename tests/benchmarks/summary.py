@@ -95,7 +95,8 @@ def overhead_rows(results: list[dict[str, Any]]) -> Iterator[list[str]]:
 
 def main() -> None:
     """Print the page."""
-    print("# Measured\n\nPrinted by `python tests/benchmarks/summary.py` from `results/`, on CPUs; `docs/gpu.md` tells of a GPU.")
+    origin = "Printed by `python tests/benchmarks/summary.py` from `results/`, on CPUs; `docs/gpu.md` tells of a GPU."
+    print(f"# Measured\n\n{origin}")
     print("What stands in the way of the bars that are missed: [LIMITS.md](LIMITS.md).\n")
     norms = read("norm_speed-*.json")
     print(f"## Whole training steps, by norm\n\n{machine(norms[0])}\n")

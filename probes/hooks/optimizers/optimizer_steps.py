@@ -7,7 +7,8 @@ for the first time: for optimizers that call it again (LBFGS), a record is of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,18 +20,30 @@ from probes.model.parameters import Parameter
 Report = Callable[[str, Exception], None]
 
 
-class Updated(NamedTuple):
-    """What one step of an optimizer is about to update.
+class Updated:
+    """What one step of an optimizer is about to update, looked up when it is asked for: at most steps nobody asks.
 
     Attributes:
-        layers: The layers.
-        parameters: The parameters.
         optimizer: The optimizer; None where it is not known.
     """
 
-    layers: Sequence[Layer]
-    parameters: Sequence[Parameter]
-    optimizer: Any
+    def __init__(self, optimizer: Any, find: Callable[[], tuple[Sequence[Layer], Sequence[Parameter]]]) -> None:
+        self.optimizer = optimizer
+        self._find = find
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """The layers."""
+        return self._found[0]
+
+    @property
+    def parameters(self) -> Sequence[Parameter]:
+        """The parameters."""
+        return self._found[1]
+
+    @cached_property
+    def _found(self) -> tuple[Sequence[Layer], Sequence[Parameter]]:
+        return self._find()
 
 
 class OptimizerSteps:
@@ -152,13 +165,15 @@ class OptimizerSteps:
 
     def _updated_by(self, optimizer: Any) -> Updated:
         if len(self._optimizers) == 1:
-            return self._everything._replace(optimizer=optimizer)
+            return Updated(optimizer, lambda: (self._everything.layers, self._everything.parameters))
+        return Updated(optimizer, partial(self._share_of, optimizer, None if self._stepped else optimizer))
+
+    def _share_of(self, optimizer: Any, homeless: Any) -> tuple[list[Layer], list[Parameter]]:
+        """Return what an optimizer holds; ``homeless`` is the one that what no optimizer holds is counted to."""
         owner = {id(p): each for each in self._optimizers for group in each.param_groups for p in group["params"]}
-        homeless = None if self._stepped else optimizer
-        return Updated(
+        return (
             [layer for layer in self._everything.layers if owner.get(_identity(layer), homeless) is optimizer],
             [one for one in self._everything.parameters if owner.get(id(one.value), homeless) is optimizer],
-            optimizer,
         )
 
 

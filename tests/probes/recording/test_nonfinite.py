@@ -112,7 +112,7 @@ def watching(**ranks):
     model(torch.randn(16, 4)).square().mean().backward()
     gaps = Gaps()
     watch, parameters = NonfiniteWatch(list(METRICS.values()), gaps, **ranks), parameters_of(model)
-    return model, gaps, lambda step, **how: watch.look(step, None, parameters, **{"scaled": False, **how})
+    return model, gaps, lambda step, **how: watch.look(step, None, lambda: parameters, **{"scaled": False, **how})
 
 
 @pytest.fixture
