@@ -104,8 +104,16 @@ def _origins(node: Any, nodes: Mapping[Any, int]) -> set[int]:
 
 
 def _inputs(node: Any) -> Iterator[Any]:
-    return (each for each, _ in node.next_functions if each is not None)
+    try:
+        following = node.next_functions
+    except RuntimeError:  # as below
+        following = ()
+    return (each for each, _ in following if each is not None)
 
 
 def _name(node: Any) -> str:
-    return _ENDING.sub("", node.name())
+    try:
+        name = node.name()
+    except RuntimeError:  # torch 2.11, of a function in Python whose graph a reentrant checkpoint has let go
+        name = type(node).__name__
+    return _ENDING.sub("", name)
