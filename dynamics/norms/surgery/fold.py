@@ -35,7 +35,8 @@ def fold(model: nn.Module) -> nn.Module:
     subclass has another forward, or that hooks run on, take no norm, for their weight may not be what they multiply by.
 
     A norm behind a linear layer is folded if both have as many channels, for shapes are not known: in ``(N, L, L)`` its
-    channels would be another dimension. Do not fold such a network.
+    channels would be another dimension. Do not fold such a network. A norm of sequences (``channel_dim=-1``) goes into
+    linear layers alone.
 
     Warns:
         UserWarning: Norms and reparametrised tensors are left. It names each, with the reason.
@@ -96,7 +97,8 @@ class _Calls:
             return f"{type(norm).__name__} has a forward or hooks of its own"
         if isinstance(norm, BatchNorm) and norm.running_mean is None:
             return "it has no running moments"
-        source = _source(calls[0], self._modules)
+        channel_dim = getattr(norm, "channel_dim", 1)
+        source = _source(calls[0], self._modules, through_averages=channel_dim == 1)  # else they mix channels
         if source is None:
             return "it reads no module's output, or one that something else reads too"
         before, layer = str(source.target), self._modules[str(source.target)]
@@ -106,17 +108,20 @@ class _Calls:
             return f"the forward calls {before} {len(self._calls[layer])} times"
         if not computes_as(layer, LAYERS) or has_forward_hooks(layer) or parametrize.is_parametrized(layer):
             return f"{before} has a forward or hooks of its own, or a reparametrised tensor"
+        if channel_dim != 1 and not (channel_dim == -1 and isinstance(layer, nn.Linear)):
+            return f"it has its channels in dimension {channel_dim}, where {before} has none"
         if output_channels(layer) != norm.num_features:
             return f"it has {norm.num_features} channels, and {before} {output_channels(layer)}"
         return layer
 
 
-def _source(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
+def _source(node: fx.Node, modules: dict[str, nn.Module], *, through_averages: bool) -> fx.Node | None:
     """Return the call whose output this call alone reads, behind averages or directly; None if there is none."""
     source = node.args[0] if node.args else None
     if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
         return None
-    return _source(source, modules) if _averages(modules[str(source.target)]) else source
+    averages = through_averages and _averages(modules[str(source.target)])
+    return _source(source, modules, through_averages=True) if averages else source
 
 
 def _averages(module: nn.Module) -> bool:
@@ -128,7 +133,7 @@ def _averages(module: nn.Module) -> bool:
 
 def _shift_alone(norm: MeanCentring) -> ChannelBias:
     """Return the channel bias that does what a mean-centring does in evaluation."""
-    bias = ChannelBias(norm.num_features, inplace=norm.inplace)
+    bias = ChannelBias(norm.num_features, channel_dim=norm.channel_dim, inplace=norm.inplace)
     bias.bias = nn.Parameter(evaluation_shift(norm))
     return bias.eval()
 
