@@ -83,10 +83,10 @@ class _Recentre(torch.autograd.Function):
         dim: int,
     ) -> Tensor:
         ctx.has_bias, ctx.ranks, ctx.dim = m is not None, ranks, dim
-        alone = ranks is None
-        mean, ctx.count = (
-            (channel_mean(h, dim), _values_a_channel(h, dim)) if alone else _mean_over_ranks(h, ranks, dim)
-        )
+        if ranks is not None:
+            mean, ctx.count = _mean_over_ranks(h, ranks, dim)
+        else:
+            mean, ctx.count = channel_mean(h, dim), _values_a_channel(h, dim)
         if not in_backward():
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         shift = channel_view(-mean if m is None else m - mean, like=h, dim=dim)

@@ -11,8 +11,9 @@ from torch.nn.utils import parametrize
 from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.mean_centring import MeanCentring
 from dynamics.norms.spectral.precompute import stop_precomputing
+from dynamics.norms.spectral.stacked_matrices import STACKED, is_divided
 from dynamics.norms.surgery.absorb import absorb, evaluation_shift
-from dynamics.norms.surgery.deparametrize import deparametrize, quiet_weight
+from dynamics.norms.surgery.deparametrize import deparametrize, make_plain, quiet_tensors, quiet_weight
 from dynamics.norms.surgery.overridden_forward import NORM_MODULES, computes_as, modules_behind
 from dynamics.norms.surgery.traced_graph import trace
 from dynamics.norms.torch_internals import BatchNorm, has_forward_hooks
@@ -73,6 +74,8 @@ def _make_weights_plain(model: nn.Module) -> dict[str, str]:
             tensors = list(module.parametrizations)
             if tensors == ["weight"]:
                 deparametrize(module, quiet_weight(module))
+            elif isinstance(module, STACKED) and is_divided(module):
+                make_plain(module, quiet_tensors(module))
             else:
                 left[name] = f"reparametrised: {', '.join(tensors)}; a weight alone would be folded"
     return left
