@@ -312,6 +312,8 @@ def the_off_switch_records_nothing(names: dict[str, Any]) -> None:
 
 def a_folded_network_has_no_norm(names: dict[str, Any]) -> None:
     assert not any("Centring" in type(module).__name__ for module in names["for_inference"].modules())
+    kinds = [type(module).__name__ for module in names["sequences"].modules()]
+    assert (kinds.count("MeanCentring"), kinds.count("LayerNorm")) == (4, 0)
 
 
 def the_probe_batch_gives_drift(names: dict[str, Any]) -> None:
