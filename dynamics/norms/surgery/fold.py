@@ -101,7 +101,7 @@ class _Calls:
         if isinstance(norm, BatchNorm) and norm.running_mean is None:
             return "it has no running moments"
         channel_dim = getattr(norm, "channel_dim", 1)
-        source = _source(calls[0], self._modules, through_averages=channel_dim == 1)  # else they mix channels
+        source = _source(calls[0], self._modules)
         if source is None:
             return "it reads no module's output, or one that something else reads too"
         before, layer = str(source.target), self._modules[str(source.target)]
@@ -118,13 +118,12 @@ class _Calls:
         return layer
 
 
-def _source(node: fx.Node, modules: dict[str, nn.Module], *, through_averages: bool) -> fx.Node | None:
+def _source(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
     """Return the call whose output this call alone reads, behind averages or directly; None if there is none."""
     source = node.args[0] if node.args else None
     if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
         return None
-    averages = through_averages and _averages(modules[str(source.target)])
-    return _source(source, modules, through_averages=True) if averages else source
+    return _source(source, modules) if _averages(modules[str(source.target)]) else source
 
 
 def _averages(module: nn.Module) -> bool:
