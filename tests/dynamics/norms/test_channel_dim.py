@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -73,6 +74,13 @@ def test_evaluation_subtracts_the_running_mean_and_knows_no_later_time(seed: int
     later[:, 3:] += 1
     assert torch.equal(module(later)[:, :3], module(h)[:, :3])
     assert not torch.equal(module.train()(later)[:, :3], module(h)[:, :3])  # as the docstring warns
+
+
+def test_it_compiles_into_one_graph_with_the_same_numbers(seed: int) -> None:
+    eager, h = centring(seed), numbers(SHAPES["time"], seed)
+    compiled = copy.deepcopy(eager)
+    torch.testing.assert_close(torch.compile(compiled, fullgraph=True, backend="eager")(h), eager(h))
+    torch.testing.assert_close(compiled.running_mean, eager.running_mean)
 
 
 @every_shape
