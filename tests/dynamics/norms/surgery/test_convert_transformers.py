@@ -92,6 +92,17 @@ def test_training_evaluation_and_no_grad_work_and_agree(norm: str, norm_first: b
         torch.testing.assert_close(model(x), model.requires_grad_(False)(x))
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_torchs_fast_path_multiplies_by_the_divided_weights(seed: int) -> None:
+    model = convert(encoder(seed), "sn").eval()  # its layer norms are kept, so torch takes the fast path
+    x, padding = sequences(seed), torch.zeros(3, 5, dtype=torch.bool)
+    padding[:, 4:] = True
+    expected = model(x, src_key_padding_mask=padding)
+    with torch.no_grad():
+        found = model(x, src_key_padding_mask=padding)
+    torch.testing.assert_close(found[:, :4], expected[:, :4])  # the fast path leaves zeros where there is padding
+
+
 def test_layer_norms_are_kept_unless_asked_for(seed: int) -> None:
     converted = convert(encoder(seed), "sn")
     assert count(converted, nn.LayerNorm) == 5
