@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import analysis
 from dynamics.norms import fold
 from dynamics.norms.spectral.stacked_matrices import (
     StackedSpectralNorm,
@@ -15,6 +17,7 @@ from dynamics.norms.spectral.stacked_matrices import (
     spectral_norm_of_matrices,
     stacked_weights,
 )
+from probes import Probe
 
 MODULES = {
     "attention": lambda: nn.MultiheadAttention(4, 2, batch_first=True),
@@ -103,6 +106,23 @@ def test_it_trains(kind: str, seed: int) -> None:
     for name, matrices in stacked_weights(module).items():
         for W in getattr(module.eval(), name).detach().chunk(matrices):
             assert float(torch.linalg.svdvals(W)[0]) == pytest.approx(1, abs=0.05)
+
+
+@each
+def test_a_probe_reads_the_weights_and_leaves_the_training_as_it_is(kind: str, seed: int, tmp_path: Path) -> None:
+    def trained(*, observed: bool) -> dict[str, Tensor]:
+        network = nn.Sequential(spectral_norm_of_matrices(made(kind, seed)))
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        with Probe(network, optimizer, store=tmp_path, run="it", every=1, enabled=observed):
+            for _ in range(3):
+                optimizer.zero_grad()
+                call(network[0], seed).square().sum().backward()
+                optimizer.step()
+        return network.state_dict()
+
+    bare, observed = trained(observed=False), trained(observed=True)
+    assert all(torch.equal(bare[name], observed[name]) for name in bare)
+    assert analysis.layers(tmp_path, columns=["weight_l2_norm"])["weight_l2_norm"].gt(0).any()
 
 
 class Around(nn.Module):
