@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from analysis.summaries.naming.layer_groups import groups as groups
     from analysis.summaries.nonlinearities.channel_drift import channel_drift as channel_drift
     from analysis.summaries.scaled_drift import with_scaled_drift as with_scaled_drift
+    from analysis.summaries.scaling.width_slopes import width_slopes as width_slopes
     from analysis.summaries.transforms import compare as compare
     from analysis.summaries.transforms import drift as drift
 
@@ -58,6 +59,7 @@ _HOMES = {
     "top_layers": "analysis.reading.layer_tables",
     "units": "analysis.reading.tables",
     "weight_histograms": "analysis.gallery.column_figure",
+    "width_slopes": "analysis.summaries.scaling.width_slopes",
     "with_scaled_drift": "analysis.summaries.scaled_drift",
     "with_settings": "analysis.reading.run_table",
 }
@@ -84,6 +86,7 @@ __all__ = [
     "top_layers",
     "units",
     "weight_histograms",
+    "width_slopes",
     "with_scaled_drift",
     "with_settings",
 ]

@@ -30,6 +30,7 @@ REGISTRIES = {
 PICTURES = {
     "channels": "",
     "complexity": "",
+    "coordinate_check": "",
     "router_map": "",
     **{f"{name}_map": f"transformers/{name}_map.png" for name in ("attention", "residual")},
     "block_map": "transformers/parts/block_map.png",
@@ -68,6 +69,8 @@ API = {
         "join",
         "drift",
         "with_scaled_drift",
+        "coordinate_check",
+        "width_slopes",
         "channel_drift",
         "compare",
         "with_settings",

@@ -44,11 +44,13 @@ if TYPE_CHECKING:
         top_layers,
         units,
         weight_histograms,
+        width_slopes,
         with_scaled_drift,
         with_settings,
     )
     from analysis.query import query
     from dynamics.norms import convert, fold
+    from meandrift.coordinates import coordinate_check
     from meandrift.probe import Probe
     from meandrift.tables import findings, runs
     from probes import Recorder
@@ -60,6 +62,7 @@ _HERE = Path(__file__).resolve().parents[1]
 _HOMES = {
     "Probe": "meandrift.probe",
     "Recorder": "probes",
+    "coordinate_check": "meandrift.coordinates",
     "inspect": "probes.checkpoints.inspection",
     "metric": "probes.metrics",
     "Column": "probes.schema",
@@ -85,6 +88,7 @@ _HOMES = {
     "top_layers": "analysis",
     "units": "analysis",
     "weight_histograms": "analysis",
+    "width_slopes": "analysis",
     "with_scaled_drift": "analysis",
     "with_settings": "analysis",
     "findings": "meandrift.tables",
@@ -101,6 +105,7 @@ __all__ = [
     "channels",
     "compare",
     "convert",
+    "coordinate_check",
     "diff",
     "drift",
     "fields",
@@ -124,6 +129,7 @@ __all__ = [
     "top_layers",
     "units",
     "weight_histograms",
+    "width_slopes",
     "with_scaled_drift",
     "with_settings",
 ]

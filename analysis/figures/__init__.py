@@ -12,6 +12,7 @@ from analysis.figures.attention_map import AttentionMap
 from analysis.figures.block_map import BlockMap
 from analysis.figures.channels import Channels
 from analysis.figures.complexity import Complexity
+from analysis.figures.coordinate_check import CoordinateCheck
 from analysis.figures.dead_fraction import DeadFraction
 from analysis.figures.drift_by_depth import DriftByDepth
 from analysis.figures.drift_map import DriftMap
@@ -70,6 +71,7 @@ _ALL: tuple[type[FigureSpec], ...] = (
     ResidualMap,
     BlockMap,
     LearningRates,
+    CoordinateCheck,
     AccuracyTime,
     GanLosses,
     GanOutputs,

@@ -22,6 +22,7 @@ from dynamics.norms.norm import Norm
 from dynamics.norms.operator_norm_bound import OPERATOR_NORM_BOUND
 from dynamics.norms.released import RELEASED_MEAN_SPECTRAL_NORM, RELEASED_SPECTRAL_NORM
 from dynamics.norms.spectral.spectral_norm import SPECTRAL_NORM, SpectralNorm, spectral_norm
+from dynamics.norms.spectral.stacked_matrices import spectral_norm_of_matrices
 from dynamics.norms.spectral_regularisation import SpectralRegularisation
 from dynamics.norms.surgery.convert import convert
 from dynamics.norms.surgery.fold import fold
@@ -37,6 +38,7 @@ __all__ = [
     "fold",
     "norm_named",
     "spectral_norm",
+    "spectral_norm_of_matrices",
 ]
 
 _ALL = (

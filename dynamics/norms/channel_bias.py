@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dynamics.norms.mean_centring import channel_view
+from dynamics.norms.mean_centring import channel_view, checked_channel_dim, expected_shape, has_channels
 
 
 class ChannelBias(nn.Module):
@@ -13,25 +13,30 @@ class ChannelBias(nn.Module):
 
     Args:
         num_features: Channels.
+        channel_dim: Dimension of the channels: 1, or -1 for sequences, ``(batch, time, channel)``.
         inplace: Overwrite the input, which must be nobody else's.
 
     Raises:
-        ValueError: The input is not ``(N, num_features, ...)``.
+        ValueError: The input has not ``num_features`` channels there, or ``channel_dim`` is 0.
     """
 
-    def __init__(self, num_features: int, *, inplace: bool = False) -> None:
+    def __init__(self, num_features: int, *, channel_dim: int = 1, inplace: bool = False) -> None:
         super().__init__()
         self.num_features, self.inplace = num_features, inplace
+        self.channel_dim = checked_channel_dim(channel_dim)
         self.bias = nn.Parameter(torch.zeros(num_features))
 
     def forward(self, h: Tensor) -> Tensor:
         """Return ``h + m``."""
         # A tracer takes sizes for tensors, and warns of questions about them.
-        if not torch.jit.is_tracing() and (h.ndim < 2 or h.shape[1] != self.num_features):
-            raise ValueError(f"ChannelBias: expected (N, {self.num_features}, ...), got {tuple(h.shape)}")
-        m = channel_view(self.bias, like=h)
+        if not torch.jit.is_tracing() and not has_channels(h, self.num_features, self.channel_dim):
+            expected = expected_shape(self.num_features, self.channel_dim)
+            raise ValueError(f"ChannelBias: expected {expected}, got {tuple(h.shape)}")
+        m = channel_view(self.bias, like=h, dim=self.channel_dim)
         return h.add_(m) if self.inplace else (h + m).to(h.dtype)
 
     def extra_repr(self) -> str:
         """Return the settings that ``repr`` shows."""
-        return str(self.num_features)
+        return (
+            str(self.num_features) if self.channel_dim == 1 else f"{self.num_features}, channel_dim={self.channel_dim}"
+        )

@@ -15,23 +15,50 @@ if TYPE_CHECKING:  # a torch without distributed has no such name
     from torch.distributed import ProcessGroup
 
 
-def channel_view(vector: Tensor, *, like: Tensor) -> Tensor:
-    """Return ``(C,)`` as ``(C, 1, ...)``, which broadcasts against ``like``, ``(N, C, ...)``."""
-    return vector.view(-1, *(1,) * (like.ndim - 2))
+def channel_view(vector: Tensor, *, like: Tensor, dim: int = 1) -> Tensor:
+    """Return ``(C,)`` as ``(C, 1, ...)``, which broadcasts against ``like`` with C in dimension ``dim``."""
+    return vector.view(-1, *(1,) * (like.ndim - 1 - dim % like.ndim))
 
 
-def channel_sum(h: Tensor) -> Tensor:
-    """Return the sum of each channel, ``(C,)``, over batch and space of ``h``, ``(N, C, ...)``; float32 at least."""
-    return h.sum((0, *range(2, h.ndim)), dtype=_at_least_float32(h))
+def channel_sum(h: Tensor, dim: int = 1) -> Tensor:
+    """Return the sum of each channel, ``(C,)``, over all dimensions of ``h`` but ``dim``; float32 at least."""
+    return h.sum(_others(h, dim), dtype=_at_least_float32(h))
 
 
-def channel_mean(h: Tensor) -> Tensor:
-    """Return the mean of each channel, ``(C,)``, over batch and space of ``h``, ``(N, C, ...)``; float32 at least."""
-    return h.mean((0, *range(2, h.ndim)), dtype=_at_least_float32(h))
+def channel_mean(h: Tensor, dim: int = 1) -> Tensor:
+    """Return the mean of each channel, ``(C,)``, over all dimensions of ``h`` but ``dim``; float32 at least."""
+    return h.mean(_others(h, dim), dtype=_at_least_float32(h))
 
 
-def _values_a_channel(h: Tensor) -> int:
-    return h.numel() // h.shape[1]
+def _others(h: Tensor, dim: int) -> tuple[int, ...]:
+    return tuple(other for other in range(h.ndim) if other != dim % h.ndim)
+
+
+def _values_a_channel(h: Tensor, dim: int) -> int:
+    return h.numel() // h.shape[dim]
+
+
+def checked_channel_dim(channel_dim: int) -> int:
+    """Return a dimension of channels.
+
+    Raises:
+        ValueError: It is 0, the batch.
+    """
+    if channel_dim == 0:
+        raise ValueError("channel_dim 0 is the batch: expected 1 for (N, C, ...), or -1 for (N, time, C)")
+    return channel_dim
+
+
+def has_channels(h: Tensor, channels: int, dim: int) -> bool:
+    """Return whether ``h`` has a batch, and so many channels in dimension ``dim``."""
+    return h.ndim >= 2 and -h.ndim < dim < h.ndim and h.shape[dim] == channels
+
+
+def expected_shape(channels: int, dim: int) -> str:
+    """Return the shape of inputs in words: ``(N, 3, ...)``, or ``(N, ..., 3)`` for channels behind the others."""
+    if dim in {1, -1}:
+        return f"(N, {channels}, ...)" if dim == 1 else f"(N, ..., {channels})"
+    return f"a batch with {channels} in dimension {dim}"
 
 
 def _at_least_float32(h: Tensor) -> torch.dtype:
@@ -53,12 +80,16 @@ class _Recentre(torch.autograd.Function):
         momentum: float,
         inplace: bool,
         ranks: ProcessGroup | None,
+        dim: int,
     ) -> Tensor:
-        ctx.has_bias, ctx.ranks = m is not None, ranks
-        mean, ctx.count = _mean_over_ranks(h, ranks) if ranks is not None else (channel_mean(h), _values_a_channel(h))
+        ctx.has_bias, ctx.ranks, ctx.dim = m is not None, ranks, dim
+        if ranks is not None:
+            mean, ctx.count = _mean_over_ranks(h, ranks, dim)
+        else:
+            mean, ctx.count = channel_mean(h, dim), _values_a_channel(h, dim)
         if not in_backward():
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-        shift = channel_view(-mean if m is None else m - mean, like=h)
+        shift = channel_view(-mean if m is None else m - mean, like=h, dim=dim)
         if not inplace:
             return (h + shift).to(h.dtype)
         ctx.mark_dirty(h)  # not running_mean, by which nobody differentiates
@@ -66,19 +97,19 @@ class _Recentre(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, G: Tensor) -> tuple[Tensor | None, ...]:
-        total = channel_sum(G)
+        total = channel_sum(G, ctx.dim)
         bias_grad = total if ctx.has_bias else None
         factor = -1 / ctx.count  # Eq. 10, the division within the addition below
         if ctx.ranks is not None:
             total, factor = _sum_over_ranks(total, ctx.ranks) / ctx.count, -1.0
-        centred = torch.add(G, channel_view(total, like=G), alpha=factor).to(G.dtype)
-        return centred, bias_grad, None, None, None, None
+        centred = torch.add(G, channel_view(total, like=G, dim=ctx.dim), alpha=factor).to(G.dtype)
+        return centred, bias_grad, None, None, None, None, None
 
 
-def _mean_over_ranks(h: Tensor, ranks: ProcessGroup) -> tuple[Tensor, Tensor]:
+def _mean_over_ranks(h: Tensor, ranks: ProcessGroup, dim: int) -> tuple[Tensor, Tensor]:
     """Return the mean of each channel over all processes and the number of values it was taken over."""
-    total = channel_sum(h)
-    both = _sum_over_ranks(torch.cat([total, total.new_tensor([_values_a_channel(h)])]), ranks)
+    total = channel_sum(h, dim)
+    both = _sum_over_ranks(torch.cat([total, total.new_tensor([_values_a_channel(h, dim)])]), ranks)
     return both[:-1] / both[-1], both[-1]
 
 
@@ -108,7 +139,9 @@ class MeanCentring(nn.Module):
     """``h - E[h] + m``: put each channel on a learned mean.
 
     Training subtracts the mean over batch and space and keeps a running one; evaluation subtracts the running mean.
-    The Jacobian with respect to h is the projection ``G -> G - E[G]``. Input and output ``(N, C, ...)``.
+    The Jacobian with respect to h is the projection ``G -> G - E[G]``. Input and output ``(N, C, ...)``, or
+    ``(N, ..., C)`` with ``channel_dim=-1``: sequences, ``(batch, time, channel)``, whose mean is over batch and time.
+    In training each time then knows of later ones through that mean; in evaluation none does.
 
     The running mean moves once a training forward, under ``no_grad`` too, as batch norm's does, and never in
     evaluation. Activation checkpointing makes a forward again within the backward: that one leaves it alone. Under
@@ -116,6 +149,7 @@ class MeanCentring(nn.Module):
 
     Args:
         num_features: Channels C.
+        channel_dim: Dimension of the channels: 1, or -1 for sequences.
         bias: Learn m; else m = 0.
         momentum: Weight of the newest batch in the running mean, 0 to 1.
         inplace: Overwrite the input. Meant right behind a linear or convolution layer, whose backward never reads its
@@ -126,7 +160,8 @@ class MeanCentring(nn.Module):
         process_group: The processes that ``sync`` means; None for all.
 
     Raises:
-        ValueError: The input is not ``(N, num_features, ...)``, or a training batch has one value a channel.
+        ValueError: The input has not ``num_features`` channels there, a training batch has one value a channel, or
+            ``channel_dim`` is 0.
 
     Source: the paper's Eq. 7 and 10.
     """
@@ -138,6 +173,7 @@ class MeanCentring(nn.Module):
         self,
         num_features: int,
         *,
+        channel_dim: int = 1,
         bias: bool = True,
         momentum: float = 0.1,
         inplace: bool = False,
@@ -146,6 +182,7 @@ class MeanCentring(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features, self.momentum, self.inplace = num_features, momentum, inplace
+        self.channel_dim = checked_channel_dim(channel_dim)
         self.sync, self.process_group = sync, process_group
         self.register_parameter("bias", nn.Parameter(torch.zeros(num_features)) if bias else None)
         self.register_buffer("running_mean", torch.zeros(num_features))
@@ -159,10 +196,11 @@ class MeanCentring(nn.Module):
             return self._shift(h, self.running_mean, inplace=self.inplace and not plainly)
         if (plainly or torch.compiler.is_compiling()) and ranks is None:
             # A compiler fuses the plain formula; the Function below is for eager mode.
-            mean = channel_mean(h)
+            mean = channel_mean(h, self.channel_dim)
             self._move_running_mean(mean.detach())
             return self._shift(h, mean, inplace=False)
-        return cast(Tensor, _Recentre.apply(h, self.bias, self.running_mean, self.momentum, self.inplace, ranks))
+        settings = self.momentum, self.inplace, ranks, self.channel_dim
+        return cast(Tensor, _Recentre.apply(h, self.bias, self.running_mean, *settings))
 
     def _ranks(self) -> ProcessGroup | None:
         """Return the processes that the mean is taken over; None if this one is alone."""
@@ -177,15 +215,16 @@ class MeanCentring(nn.Module):
 
     def _shift(self, h: Tensor, mean: Tensor, *, inplace: bool) -> Tensor:
         """Return ``h - mean + m`` by plain operations."""
-        shift = channel_view(-mean if self.bias is None else self.bias - mean, like=h)
+        shift = channel_view(-mean if self.bias is None else self.bias - mean, like=h, dim=self.channel_dim)
         return h.add_(shift) if inplace else (h + shift).to(h.dtype)
 
     def _check(self, h: Tensor, ranks: ProcessGroup | None) -> None:
         if torch.jit.is_tracing():  # a tracer takes sizes for tensors, and warns of questions about them
             return
-        if h.ndim < 2 or h.shape[1] != self.num_features:
-            raise ValueError(f"MeanCentring: expected (N, {self.num_features}, ...), got {tuple(h.shape)}")
-        if self.training and h.numel() <= h.shape[1] and ranks is None:
+        if not has_channels(h, self.num_features, self.channel_dim):
+            expected = expected_shape(self.num_features, self.channel_dim)
+            raise ValueError(f"MeanCentring: expected {expected}, got {tuple(h.shape)}")
+        if self.training and h.numel() <= self.num_features and ranks is None:
             raise ValueError(
                 f"MeanCentring: a training batch of shape {tuple(h.shape)} has one value a channel, and its mean is "
                 "the value itself: every output would be m. Use a larger batch, or eval()."
@@ -194,4 +233,5 @@ class MeanCentring(nn.Module):
     def extra_repr(self) -> str:
         """Return the settings that ``repr`` shows."""
         sync = ", sync=True" if self.sync else ""
-        return f"{self.num_features}, bias={self.bias is not None}, momentum={self.momentum}{sync}"
+        place = "" if self.channel_dim == 1 else f", channel_dim={self.channel_dim}"
+        return f"{self.num_features}{place}, bias={self.bias is not None}, momentum={self.momentum}{sync}"

@@ -18,9 +18,9 @@ from analysis.gallery.provenance import table_hash
 
 HERE = Path(__file__).parent / "recorded"
 STORE, HASHES = HERE / "runs", HERE / "prepared_tables.json"
-# The store has one learning rate, no GAN, and was recorded before bounds, landscape, channels, heads and inputs were.
+# The store has one learning rate, no widths, no GAN. It is older than bounds, landscape, channels, heads and inputs.
 NOT_THERE = {"learning_rates", "lipschitz", "complexity", "landscape", "channels"}
-NOT_THERE |= {"attention_map", "router_map", "residual_map"}
+NOT_THERE |= {"coordinate_check", "attention_map", "router_map", "residual_map"}
 NAMES = [name for name in FIGURES if name not in NOT_THERE and not name.startswith("gan_")]
 COMMITTED = Path(__file__).parents[2] / "figures"
 

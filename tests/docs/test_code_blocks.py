@@ -312,6 +312,8 @@ def the_off_switch_records_nothing(names: dict[str, Any]) -> None:
 
 def a_folded_network_has_no_norm(names: dict[str, Any]) -> None:
     assert not any("Centring" in type(module).__name__ for module in names["for_inference"].modules())
+    kinds = [type(module).__name__ for module in names["sequences"].modules()]
+    assert (kinds.count("MeanCentring"), kinds.count("LayerNorm")) == (4, 0)
 
 
 def the_probe_batch_gives_drift(names: dict[str, Any]) -> None:
@@ -323,10 +325,18 @@ def tags_choose_runs(names: dict[str, Any]) -> None:
     assert names["baselines"]["run"].astype(str).unique().tolist() == ["bn-s3"]
 
 
+def only_the_standard_parametrization_grows(names: dict[str, Any]) -> None:
+    slope, at = "activation_rms_slope", "layer == '4' and step == 1"
+    assert names["standard"].query(at)[slope].iloc[0] > 0.3
+    assert abs(names["mup"].query(at)[slope].iloc[0]) < 0.2
+    assert (names["folder"] / "coordinate_check.png").stat().st_size > 10_000
+
+
 CHECKS = {
     "README.md": readme_ends_in_dataframes,
     "docs/getting_started.md": getting_started_finds_the_sick_layer,
     "docs/guides/schedules.md": schedules_record_when_their_comments_say,
+    "docs/guides/coordinate_check.md": only_the_standard_parametrization_grows,
     "docs/guides/own_metric.md": the_metric_is_a_column_at_every_step,
     "docs/guides/checkpoints.md": the_checkpoint_goes_on_where_it_was_taken,
     "docs/guides/training_loops.md": settings_are_columns,

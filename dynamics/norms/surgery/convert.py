@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import copy as copying
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from dynamics.norms.batch_norm import batch_norm
 from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.mean_centring import MeanCentring
 from dynamics.norms.spectral.precompute import precompute_before_forward, stop_precomputing
 from dynamics.norms.spectral.spectral_norm import SpectralNorm, spectral_norm
-from dynamics.norms.surgery.deparametrize import deparametrize, is_reparametrised, original_weight
+from dynamics.norms.spectral.stacked_matrices import STACKED, is_divided, spectral_norm_of_matrices
+from dynamics.norms.surgery.changes import changes, described
+from dynamics.norms.surgery.deparametrize import (
+    deparametrize,
+    is_reparametrised,
+    make_plain,
+    original_tensors,
+    original_weight,
+)
+from dynamics.norms.surgery.layer_norms import LAYER_NORMS, check_layer_norms, exchange_layer_norms
 from dynamics.norms.surgery.overridden_forward import NORM_MODULES, modules_behind
 from dynamics.norms.torch_internals import BatchNorm
 from dynamics.norms.weight_matrix import LAYERS
 
 KINDS = ("none", "bn", "sn", "msn")
+EXCHANGED = ("batch", "layer")
 
 
-def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
+def convert(
+    model: nn.Module,
+    norm: str,
+    *,
+    exchange: Sequence[str] = ("batch",),
+    inplace: bool = False,
+    say: Callable[[str], object] | None = None,
+) -> nn.Module:
     """Return the network with another norm: every weight reparametrised, every norm module exchanged.
 
-    | norm | weight of linear layers and convolutions | replacement of a batch norm |
+    | norm | weight of linear layers and convolutions | replacement of a norm |
     |---|---|---|
     | ``none`` | W | the shift m alone (:class:`ChannelBias`) |
     | ``bn`` | W | batch norm |
@@ -43,8 +61,15 @@ def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
     | SyncBatchNorm | exchanged; ``msn`` takes its means over the same processes |
     | LazyBatchNorm | exchanged once it has channels, else refused |
     | a subclass with another forward | refused |
-    | instance, layer, group and frozen norms | kept |
+    | MultiheadAttention; LSTMCell, GRUCell, RNNCell | each stacked matrix (queries, gates) divided by its own sigma |
+    | LSTM, GRU, RNN | kept |
+    | LayerNorm, RMSNorm | kept; with ``exchange=("layer",)`` exchanged, but never for ``bn`` |
+    | instance, group and frozen norms | kept |
     | embeddings | kept; :func:`spectral_norm` takes them one by one |
+
+    A layer norm's scale is dropped, and m starts from its shift; an RMS norm has none, so that m starts from 0 in
+    ``msn`` and nothing is left in ``sn``. The mean of ``msn`` is over batch and time, see
+    :class:`~dynamics.norms.mean_centring.MeanCentring`. torch's transformer encoders then do without their fast path.
 
     Copies are made by ``copy.deepcopy``. torch cannot pickle a reparametrised module (``sn``, ``msn``): save the
     ``state_dict``, or the network that :func:`fold` returns.
@@ -52,32 +77,55 @@ def convert(model: nn.Module, norm: str, *, inplace: bool = False) -> nn.Module:
     Args:
         model: Any network, for example one of torchvision.
         norm: ``none``, ``bn``, ``sn`` or ``msn``.
+        exchange: The norms that are exchanged: ``"batch"``, ``"layer"`` (LayerNorm and RMSNorm over the last
+            dimension), or both.
         inplace: Change the model itself instead of a copy.
+        say: Given a line for each kind of change, and for each kind of layer and norm that was kept, such as ``print``.
 
     Raises:
-        ValueError: An unknown norm; nothing to normalise (no linear or convolution layer; for ``msn`` and ``bn``, no
-            place of a norm); a batch norm without running moments or with a cumulative average, or a lazy one; a batch
-            norm whose subclass does something else besides; a weight that something else computes. All name the module.
+        ValueError: An unknown norm or one not to be exchanged; nothing to normalise (no linear or convolution layer;
+            for ``msn`` and ``bn``, no place of a norm); a batch norm without running moments or with a cumulative
+            average, or a lazy one; a norm whose subclass does something else besides; a layer norm over several
+            dimensions, or to become batch norm; a weight that something else computes. All name the module.
     """
     if norm not in KINDS:
         raise ValueError(f"no norm {norm!r} to convert to: expected one of {', '.join(KINDS)}")
-    _check(model, norm)
+    if not exchange or isinstance(exchange, str) or not set(exchange) <= set(EXCHANGED):
+        raise ValueError(f"exchange: expected a tuple of {', '.join(map(repr, EXCHANGED))}, got {exchange!r}")
+    before = described(model)
+    _check(model, norm, exchange)
     if not inplace:
         model = copying.deepcopy(model)
-    exchange = {"bn": _to_batch_norm, "msn": _to_centring}.get(norm, _to_shift)
-    model = _exchange(model, exchange)
-    for module in model.modules():
-        if isinstance(module, LAYERS):
+    if "layer" in exchange:
+        model = exchange_layer_norms(model, norm)
+    if "batch" in exchange:
+        model = _exchange(model, {"bn": _to_batch_norm, "msn": _to_centring}.get(norm, _to_shift))
+    for module in list(model.modules()):
+        if isinstance(module, (*LAYERS, *STACKED)):
             _set_weight(module, spectral=norm in {"sn", "msn"})
+    for line in changes(before, model) if say else ():
+        say(line)  # type: ignore[misc]
     stop_precomputing(model)
     return precompute_before_forward(model)
 
 
-def _check(model: nn.Module, norm: str) -> None:
+def _check(model: nn.Module, norm: str, exchange: Sequence[str]) -> None:
     """Refuse a network that cannot be converted, before anything is changed."""
+    if "layer" in exchange:
+        check_layer_norms(model, norm)
+    _check_weights(model)
+    if "batch" in exchange:
+        _check_norms(model, norm, needed="layer" not in exchange)
+
+
+def _check_weights(model: nn.Module) -> None:
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, LAYERS)]
-    if not layers:
+    stacked = [(name, module) for name, module in model.named_modules() if isinstance(module, STACKED)]
+    if not layers and not stacked:
         raise ValueError(f"{type(model).__name__} has nothing to normalise: no linear or convolution layer")
+    for name, module in stacked:
+        if parametrize.is_parametrized(module) and not is_divided(module):
+            raise ValueError(f"{name}: a tensor of it is reparametrised by something else; remove that first")
     for name, layer in layers:
         if is_reparametrised(layer) and not _is_ours(layer):
             raise ValueError(f"{name}: its weight is reparametrised by something else; remove that first")
@@ -85,10 +133,17 @@ def _check(model: nn.Module, norm: str) -> None:
             raise ValueError(
                 f"{name}: a hook computes its weight (torch.nn.utils.spectral_norm or weight_norm?); remove that first"
             )
+
+
+def _check_norms(model: nn.Module, norm: str, *, needed: bool) -> None:
     places = [(name, module) for name, module in model.named_modules() if isinstance(module, NORM_MODULES)]
-    if norm in {"bn", "msn"} and not places:
-        raise ValueError(f"{type(model).__name__} has no batch norm to put {norm!r} in the place of")
+    if norm in {"bn", "msn"} and not places and needed:
+        others = sum(isinstance(module, LAYER_NORMS) for module in model.modules())
+        hint = f"; exchange=('layer',) exchanges its {others} layer norms" if others and norm == "msn" else ""
+        raise ValueError(f"{type(model).__name__} has no batch norm to put {norm!r} in the place of{hint}")
     for name, module in places:
+        if norm == "bn" and getattr(module, "channel_dim", 1) != 1:
+            raise ValueError(f"{name}: batch norm has its channels in dimension 1, and {module} elsewhere")
         if isinstance(module, BatchNorm) and (not module.track_running_stats or module.momentum is None):
             raise ValueError(f"{name}: expected a batch norm with running moments and a momentum, got {module}")
         if module.num_features == 0:
@@ -106,6 +161,12 @@ def _is_ours(layer: nn.Module) -> bool:
 
 
 def _set_weight(layer: nn.Module, *, spectral: bool) -> None:
+    if isinstance(layer, STACKED):
+        if spectral and not is_divided(layer):
+            spectral_norm_of_matrices(layer)
+        if not spectral and is_divided(layer):
+            make_plain(layer, original_tensors(layer))
+        return
     normalised = is_reparametrised(layer)
     if spectral and not normalised:
         spectral_norm(layer)
@@ -174,13 +235,15 @@ def _to_centring(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
     momentum = (module.momentum if isinstance(module, BatchNorm) else None) or 0.1
     channels = int(module.num_features)  # type: ignore[arg-type]
     sync, has_bias = issubclass(kind, nn.SyncBatchNorm), _shift_of(module) is not None
-    return _place(MeanCentring(channels, bias=has_bias, momentum=momentum, sync=sync), module, kind)
+    dim = getattr(module, "channel_dim", 1)
+    return _place(MeanCentring(channels, channel_dim=dim, bias=has_bias, momentum=momentum, sync=sync), module, kind)
 
 
 def _to_shift(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
     if _shift_of(module) is None:
         return nn.Identity()
-    return _place(ChannelBias(int(module.num_features), inplace=False), module, kind)  # type: ignore[arg-type]
+    channels, dim = int(module.num_features), getattr(module, "channel_dim", 1)  # type: ignore[arg-type]
+    return _place(ChannelBias(channels, channel_dim=dim, inplace=False), module, kind)
 
 
 def _to_batch_norm(module: nn.Module, kind: type[nn.Module]) -> nn.Module:

@@ -40,15 +40,39 @@ def deparametrize(layer: nn.Module, weight: Tensor) -> None:
     Raises:
         ValueError: Something else than the weight is reparametrised too.
     """
-    names = list(layer.parametrizations)  # type: ignore[arg-type]
-    if names != ["weight"]:
-        raise ValueError(f"{type(layer).__name__}: expected only its weight to be reparametrised, got {names}")
-    remove_hooks(layer, lambda hook: hook is rename_older_tensors)
-    del layer.parametrizations
-    layer.__class__ = type(layer).__bases__[0]  # the class that torch derived the parametrised one from
-    others = dict(layer.named_parameters(recurse=False))
+    make_plain(layer, {"weight": weight})
+
+
+def make_plain(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Give a module plain parameters in the place of all its parametrizations; see :func:`deparametrize`.
+
+    Raises:
+        ValueError: Something else than these tensors is reparametrised.
+    """
+    names = list(module.parametrizations)  # type: ignore[arg-type]
+    if names != list(tensors):
+        expected = "its weight" if list(tensors) == ["weight"] else ", ".join(tensors)
+        raise ValueError(f"{type(module).__name__}: expected only {expected} to be reparametrised, got {names}")
+    remove_hooks(module, lambda hook: hook is rename_older_tensors)
+    del module.parametrizations
+    module.__class__ = type(module).__bases__[0]  # the class that torch derived the parametrised one from
+    others = dict(module.named_parameters(recurse=False))
     for name in others:
-        delattr(layer, name)
-    layer.weight = nn.Parameter(weight.detach())  # first again, as state_dict has it
-    for name, parameter in others.items():
-        layer.register_parameter(name, parameter)
+        delattr(module, name)
+    # First again, as state_dict has them.
+    for name, parameter in {**{name: nn.Parameter(t.detach()) for name, t in tensors.items()}, **others}.items():
+        module.register_parameter(name, parameter)
+
+
+@torch.no_grad()
+def original_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return the stored tensor of each parametrization of a module, each of one tensor."""
+    names = list(module.parametrizations)  # type: ignore[arg-type]
+    return {name: module.get_parameter(f"parametrizations.{name}.original").detach() for name in names}
+
+
+@torch.no_grad()
+def quiet_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of each reparametrised tensor as evaluation computes it; leave modes and buffers alone."""
+    with evaluating(module):
+        return {name: getattr(module, name).detach().clone() for name in module.parametrizations}  # type: ignore[union-attr]

@@ -11,8 +11,9 @@ from torch.nn.utils import parametrize
 from dynamics.norms.channel_bias import ChannelBias
 from dynamics.norms.mean_centring import MeanCentring
 from dynamics.norms.spectral.precompute import stop_precomputing
+from dynamics.norms.spectral.stacked_matrices import STACKED, is_divided
 from dynamics.norms.surgery.absorb import absorb, evaluation_shift
-from dynamics.norms.surgery.deparametrize import deparametrize, quiet_weight
+from dynamics.norms.surgery.deparametrize import deparametrize, make_plain, quiet_tensors, quiet_weight
 from dynamics.norms.surgery.overridden_forward import NORM_MODULES, computes_as, modules_behind
 from dynamics.norms.surgery.traced_graph import trace
 from dynamics.norms.torch_internals import BatchNorm, has_forward_hooks
@@ -35,7 +36,8 @@ def fold(model: nn.Module) -> nn.Module:
     subclass has another forward, or that hooks run on, take no norm, for their weight may not be what they multiply by.
 
     A norm behind a linear layer is folded if both have as many channels, for shapes are not known: in ``(N, L, L)`` its
-    channels would be another dimension. Do not fold such a network.
+    channels would be another dimension. Do not fold such a network. A norm of sequences (``channel_dim=-1``) goes into
+    linear layers alone.
 
     Warns:
         UserWarning: Norms and reparametrised tensors are left. It names each, with the reason.
@@ -72,6 +74,8 @@ def _make_weights_plain(model: nn.Module) -> dict[str, str]:
             tensors = list(module.parametrizations)
             if tensors == ["weight"]:
                 deparametrize(module, quiet_weight(module))
+            elif isinstance(module, STACKED) and is_divided(module):
+                make_plain(module, quiet_tensors(module))
             else:
                 left[name] = f"reparametrised: {', '.join(tensors)}; a weight alone would be folded"
     return left
@@ -96,6 +100,7 @@ class _Calls:
             return f"{type(norm).__name__} has a forward or hooks of its own"
         if isinstance(norm, BatchNorm) and norm.running_mean is None:
             return "it has no running moments"
+        channel_dim = getattr(norm, "channel_dim", 1)
         source = _source(calls[0], self._modules)
         if source is None:
             return "it reads no module's output, or one that something else reads too"
@@ -106,6 +111,8 @@ class _Calls:
             return f"the forward calls {before} {len(self._calls[layer])} times"
         if not computes_as(layer, LAYERS) or has_forward_hooks(layer) or parametrize.is_parametrized(layer):
             return f"{before} has a forward or hooks of its own, or a reparametrised tensor"
+        if channel_dim != 1 and not (channel_dim == -1 and isinstance(layer, nn.Linear)):
+            return f"it has its channels in dimension {channel_dim}, where {before} has none"
         if output_channels(layer) != norm.num_features:
             return f"it has {norm.num_features} channels, and {before} {output_channels(layer)}"
         return layer
@@ -128,7 +135,7 @@ def _averages(module: nn.Module) -> bool:
 
 def _shift_alone(norm: MeanCentring) -> ChannelBias:
     """Return the channel bias that does what a mean-centring does in evaluation."""
-    bias = ChannelBias(norm.num_features, inplace=norm.inplace)
+    bias = ChannelBias(norm.num_features, channel_dim=norm.channel_dim, inplace=norm.inplace)
     bias.bias = nn.Parameter(evaluation_shift(norm))
     return bias.eval()
 

@@ -15,13 +15,17 @@ from probes import Probe
 STORES = ("transformer", "lone")
 # What a store has no columns for.
 REFUSED = {
-    "lone": {"learning_rates": "compares learning rates; all runs have 0.001"},
+    "lone": {
+        "learning_rates": "compares learning rates; all runs have 0.001",
+        "coordinate_check": "needs width in the configuration of runs",
+    },
     "transformer": {
         "router_map": "no row of table 'units' has router_load measured",
         "lipschitz": "needs jacobian_norm in table 'steps'",
         "complexity": "needs spectral_complexity in table 'steps'",
         "landscape": "needs loss_along_gradient_min",
         "learning_rates": "needs learning_rate in the configuration of runs",
+        "coordinate_check": "needs width in the configuration of runs",
     },
 }
 

@@ -20,8 +20,8 @@ from analysis.gallery.figure import prepare
 from analysis.gallery.provenance import provenance, table_text
 from analysis.plotting.figure_spec import Prepared
 
-# These need what the synthetic stores of this file do not have: several learning rates; a GAN's columns.
-PLAIN = [name for name in FIGURES if name != "learning_rates" and not name.startswith("gan_")]
+# These need what the synthetic stores of this file do not have: several learning rates or widths; a GAN's columns.
+PLAIN = [name for name in FIGURES if name not in {"learning_rates", "coordinate_check"} and not name.startswith("gan_")]
 # Every published figure of the paper has a preset here.
 PAPER = ["Fig. 1", "Fig. 2", "Fig. 3", "Fig. 4", "Fig. 5", "Fig. 6"]
 

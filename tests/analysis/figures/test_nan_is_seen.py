@@ -15,7 +15,11 @@ from matplotlib.figure import Figure
 from analysis.figures import FIGURES
 from analysis.gallery.figure import figure, prepare
 
-PLAIN = [name for name in FIGURES if name not in {"learning_rates", "residual_map"} and not name.startswith("gan_")]
+PLAIN = [
+    name
+    for name in FIGURES
+    if name not in {"learning_rates", "coordinate_check", "residual_map"} and not name.startswith("gan_")
+]
 BROKEN_AT = 450  # the last of ten records
 # Columns of table `steps` that a figure may draw.
 NETWORK = ("accuracy", "spectral_complexity", "margin_bound", "lipschitz_bound", "unfolded_product", "jacobian_norm")

@@ -72,6 +72,12 @@ alone, together = MeanCentring(2).double(), MeanCentring(2, sync=True).double()
 expected = penalty_gradient(alone, batch)
 torch.testing.assert_close(penalty_gradient(together, mine), expected[:2] if rank == 0 else expected[2:])
 
+# And so do sequences, whose channels stand behind.
+behind = MeanCentring(2, channel_dim=-1, sync=True).double()
+found = penalty_gradient(behind, mine.movedim(1, -1)).movedim(-1, 1)
+torch.testing.assert_close(found, expected[:2] if rank == 0 else expected[2:])
+torch.testing.assert_close(behind.running_mean, alone.running_mean)
+
 # Reducers that outlive their group now and then abort the interpreter as it ends; a parameter keeps its reducer too.
 del model, whole, parted, found
 gc.collect()

@@ -1,0 +1,1 @@
+"""How sizes grow with the width of a network."""

@@ -1,0 +1,82 @@
+"""Layer norms and RMS norms of sequences, exchanged for a mean-centring or a shift of each channel."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from dynamics.norms.channel_bias import ChannelBias
+from dynamics.norms.mean_centring import MeanCentring
+from dynamics.norms.surgery.overridden_forward import computes_as
+
+LAYER_NORMS = (nn.LayerNorm, nn.RMSNorm)
+
+
+def check_layer_norms(model: nn.Module, norm: str) -> None:
+    """Refuse layer norms that cannot be exchanged, before anything is changed.
+
+    Raises:
+        ValueError: There are none; the new norm is batch norm; one takes its moments over several dimensions, or its
+            subclass has a forward of its own. The message names the module.
+    """
+    found = {name: module for name, module in model.named_modules() if isinstance(module, LAYER_NORMS)}
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no layer norm or RMS norm to put {norm!r} in the place of")
+    if norm == "bn":
+        raise ValueError("batch norm has its channels in dimension 1: layer norms become none, sn or msn")
+    for name, module in found.items():
+        if not computes_as(module, LAYER_NORMS):
+            raise ValueError(
+                f"{name}: {type(module).__name__} has a forward of its own, and what it does would be lost"
+            )
+        if len(module.normalized_shape) > 1:
+            raise ValueError(f"{name}: expected a norm over the last dimension alone, got {module}")
+
+
+def exchange_layer_norms(model: nn.Module, norm: str) -> nn.Module:
+    """Exchange every layer norm, one that stands in two places for one; return the model, which may be a norm."""
+    reference = next(model.parameters(), torch.empty(0))
+    made: dict[nn.Module, nn.Module] = {
+        module: _exchanged(module, norm, reference).train(module.training)
+        for module in model.modules()
+        if isinstance(module, LAYER_NORMS)
+    }
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if name and module in made:
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, made[module])
+    _leave_fast_path(model)
+    return made.get(model, model)
+
+
+def _exchanged(old: nn.Module, norm: str, reference: Tensor) -> nn.Module:
+    """Return the mean-centring of ``msn``, or else the shift alone; m starts from beta, or from 0 of an RMS norm."""
+    (channels,) = cast(tuple[int], old.normalized_shape)
+    shift, scale = getattr(old, "bias", None), cast(Tensor | None, old.weight)
+    if norm != "msn" and shift is None:
+        return nn.Identity()
+    new: MeanCentring | ChannelBias = (
+        MeanCentring(channels, channel_dim=-1, bias=scale is not None)
+        if norm == "msn"
+        else ChannelBias(channels, channel_dim=-1)
+    )
+    reference = reference if scale is None else scale
+    new = new.to(device=reference.device, dtype=reference.dtype)
+    if shift is not None and new.bias is not None:
+        new.bias.data = shift.detach().clone()
+    return new
+
+
+def _leave_fast_path(model: nn.Module) -> None:
+    """Let torch's transformer encoders call their modules in evaluation too.
+
+    Their fast path reads scale, shift and eps of two layer norms and computes these itself. It is not taken where the
+    activation is not known to it, nor where sequences are not to be nested.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer) and not isinstance(module.norm1, nn.LayerNorm):
+            module.activation_relu_or_gelu = 0
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
