@@ -46,4 +46,4 @@ def large_update(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     )
 
 
-FINDING = Finding("large update", {LAYERS: (UPDATE, NORM, *NONFINITE), STEPS: (LOSS,)}, large_update)
+FINDING = Finding("large update", {LAYERS: (UPDATE, NORM, *NONFINITE), STEPS: (LOSS,)}, large_update, fewest=_RECORDS)
