@@ -52,9 +52,10 @@ function whereOf({ layer, layers, affected }) {
 function message() {
   const counts = [["grave", "grave finding"], ["warning", "warning"], ["note", "note"]].map(([severity, word]) => [told(severity).length, word]).filter(([count]) => count);
   const unchecked = new Set(data.notices.flatMap(({ kinds }) => kinds)).size;
-  if (!counts.length) return `No fault of ${data.kinds.length} kinds was found${unchecked ? `; ${unchecked} of them could not be checked in every run` : ""}.`;
+  const partly = unchecked ? ` ${unchecked} of ${data.kinds.length} kinds could not be checked${data.runs.length > 1 ? " in every run" : ""}.` : "";
+  if (!counts.length) return `No fault of ${data.kinds.length} kinds was found.${partly}`;
   const [{ first: worst, rest }] = groupedFindings();
-  if (isNote({ first: worst, rest })) return `No fault was found, only ${counts.map(([count, word]) => plural(count, word)).join(", ")}.`;
+  if (isNote({ first: worst, rest })) return `No fault was found, only ${counts.map(([count, word]) => plural(count, word)).join(", ")}.${partly}`;
   const where = worst.layer ? `in ${whereOf(worst)}` : "of the loss";
   const ofRun = data.runs.length > 1 ? ` of run ${worst.run}` : "";
   const explains = rest.length ? ` It explains ${plural(rest.length, "other finding")}.` : "";
@@ -69,7 +70,9 @@ function showFindings(place) {
   const title = add(place, "div", "", { class: "title" });
   add(title, "h2", "What happened");
   if (data.findings.length) addButton(title, "CSV", saveFindings, { title: "download the findings" });
-  add(place, "p", message(), { class: `message ${gravest(groupedFindings()[0])}` });
+  const severity = gravest(groupedFindings()[0]);
+  const fine = severity === "none" || severity === "note";  // green is for a run of which everything was checked
+  add(place, "p", message(), { class: `message ${fine && data.notices.length ? "partly" : severity}` });
   showNotices(place);
   if (!data.findings.length) {
     add(place, "p", `Looked for: ${data.kinds.join(", ")}.`, { class: "note none" });
