@@ -1,11 +1,11 @@
 """The tables of a store as DataFrames: the chosen columns, runs, layers and steps.
 
 The choice is pushed down to the Parquet files: other runs are not opened, other columns are not decoded, other row
-groups are skipped. Rows come run by run, by name, and within a run in step order; those of one step in the order of
-recording, in table ``steps`` by the name of the split. Rows in the log of a killed or live run are among them.
+groups are skipped. Rows come run by run in step order, in table ``steps`` also by split, and else as recorded. Rows in
+the log of a killed or live run are among them.
 
-A value that was not measured is null in the store; a measured NaN is NaN. pandas shows both as NaN. The argument
-``measured`` keeps the rows in which the named columns were measured; ``mark`` of :func:`load` tells the two apart.
+A value that was not measured is null in the store; a measured NaN is NaN. pandas shows both as NaN. ``measured``
+keeps the rows in which the named columns were measured; ``mark`` of :func:`load` tells the two apart.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from analysis.reading.files.local_files import left_out
+from analysis.reading.files.row_order import row_order
 from analysis.reading.selection import Patterns, abbreviated, matching
 from analysis.reading.store import AnyStore, Store
 from probes import schema
@@ -130,9 +130,8 @@ def steps(
 ) -> pd.DataFrame:
     """Return the table of losses and accuracies, a row per (run, step, split); arguments as :func:`layers`.
 
-    Rows are in the order of run, step and split, the splits by name. ``step`` counts the optimizer steps finished
-    before: a validation that follows the training row of step 9 has step 10, and stands beside the training row of
-    step 10. ``table[table["split"] == "train"]`` is one curve.
+    Rows are in the order of run, step and split, the splits by name. A validation that follows the training row of
+    step 9 has step 10, the number of steps finished before it, and stands beside the training row of step 10.
     """
     return load(store, schema.STEPS, columns=columns, runs=runs, steps=steps, measured=measured)
 
@@ -215,26 +214,9 @@ def _read(
     frame = rows.to_pandas()
     for name, names in ordered.items():  # categories in depth order: a pivot's columns come from input to output
         frame[name] = frame[name].cat.set_categories(names)
-    order = _order(frame, by_split=table == schema.STEPS)
-    if order is None:
-        return frame, rows
-    return frame.take(order).reset_index(drop=True), rows.take(pa.array(order))
-
-
-def _order(frame: pd.DataFrame, *, by_split: bool) -> np.ndarray | None:
-    """Return the places of the rows in the order of runs, steps and, if asked for, splits; None if they are in it.
-
-    Logged numbers wait for their step's record or not, so that the rows of one split may be written before another's.
-    """
-    if not {schema.RUN, schema.STEP} <= set(frame):
-        return None
-    keys = [pd.factorize(frame[schema.RUN])[0], frame[schema.STEP].to_numpy()]
-    if by_split and schema.SPLIT in frame:
-        keys.append(pd.factorize(frame[schema.SPLIT].astype(str), sort=True)[0])
-    falls = np.zeros(max(len(frame) - 1, 0), dtype=bool)
-    for key in reversed(keys):  # a row is too early if a key falls where all before it are equal
-        falls = (key[1:] < key[:-1]) | ((key[1:] == key[:-1]) & falls)
-    return np.lexsort(keys[::-1]) if falls.any() else None
+    if (order := row_order(frame, by_split=table == schema.STEPS)) is not None:
+        frame, rows = frame.take(order).reset_index(drop=True), rows.take(pa.array(order))
+    return frame, rows
 
 
 def mark_of(column: str) -> str:
@@ -292,10 +274,7 @@ def _row_filter(dataset: ds.Dataset, layers: Patterns, steps: Steps, measured: S
     if layers is not None:
         name = _name_column(dataset.schema)
         conditions.append(ds.field(name).isin(matching(layers, _names_in_order(dataset), what=name)))
-    together = None
-    for condition in conditions:
-        together = condition if together is None else together & condition
-    return together
+    return reduce(lambda one, other: one & other, conditions) if conditions else None
 
 
 def _name_column(stored: pa.Schema) -> str:
