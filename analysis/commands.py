@@ -230,18 +230,23 @@ def check(
 ) -> None:
     """Print the findings of a store: fault, layer, first step and remedy. Exit with status 1 if one is grave.
 
+    Warnings of the probe follow, and how many kinds of findings the run had too few records for.
+
     A name that is no threshold lists them all. Example: `meandrift check runs --json`
     """
-    from analysis.findings import GRAVE, SEVERITY, findings
+    from analysis.findings import GRAVE, SEVERITY, checked
     from analysis.findings.thresholds import Thresholds
-    from analysis.terminal.findings_text import as_json_text, as_paragraphs, counted
+    from analysis.terminal.findings_text import as_json_text, as_notes, as_paragraphs, counted
 
-    found = findings(store, runs=runs, thresholds=Thresholds.parse(threshold or ()))
+    result = checked(store, runs=runs, thresholds=Thresholds.parse(threshold or ()))
+    found = result.findings
     if as_json:
-        say(as_json_text(found))
+        say(as_json_text(found, result.notices))
     else:
         if len(found):
             say(f"{as_paragraphs(found)}\n")
-        say(counted(found))
+        if result.notices:
+            say(as_notes(result.notices))
+        say(counted(found, result.notices))
     if (found[SEVERITY] == GRAVE).any():
         raise typer.Exit(1)

@@ -75,12 +75,12 @@ class Probe(probes.Probe):
         return findings(self._store, runs=self.run)
 
     def plot(self, column: str, *, live: bool = False, **options: Any) -> Figure | LivePlot:
-        """Return a figure of a column of table ``layers``, one line a layer: see :func:`analysis.plot`.
+        """Return a figure of a column of table ``layers``, a line a layer, or of ``steps``: see :func:`analysis.plot`.
 
         Of a probe that is off the figure is empty.
 
         Args:
-            column: The column, such as ``"weight_mean"``.
+            column: The column, such as ``"weight_mean"`` or ``"loss"``.
             live: Draw it in this cell of a notebook, and again while the run goes on: see
                 :class:`meandrift.live_plot.LivePlot`, which is what is returned.
             options: ``layers``, ``steps``, ``smooth`` of :func:`analysis.plot`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -12,7 +13,7 @@ from analysis.reading import run_table
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore
 from analysis.reading.tables import records
-from analysis.terminal.findings_text import as_paragraphs, counted
+from analysis.terminal.findings_text import as_notes, as_paragraphs, counted
 from probes.schema import LAYER, RUN
 from probes.schema.printable import printable
 
@@ -25,24 +26,33 @@ class FindingsTable(pd.DataFrame):
     """The table of findings: a DataFrame like any other, printed as paragraphs with cause and remedy.
 
     What is taken from it, a column or some rows, is a plain DataFrame or Series again.
+
+    Attributes:
+        notices: Warnings of the probe, and kinds of findings that the runs had too few records for; printed below.
     """
+
+    _metadata = ["notices"]  # noqa: RUF012 - pandas keeps attributes that stand here
+    notices: Sequence[_findings.Notice] = ()
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:
         return pd.DataFrame
 
     def __repr__(self) -> str:
-        paragraphs = as_paragraphs(self)
-        return f"{paragraphs}\n\n{counted(self)}" if paragraphs else "no findings"
+        paragraphs, notes = as_paragraphs(self), as_notes(self.notices)
+        last = "\n".join([*([notes] if notes else []), counted(self, self.notices) if paragraphs else "no findings"])
+        return f"{paragraphs}\n\n{last}" if paragraphs else last
 
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{escape(line)}</p>" for line in as_notes(self.notices).splitlines())
         if self.empty:
-            return "<p>no findings</p>"
+            return f"<p>no findings</p>{notes}"
         rows = "".join(_finding_row(row) for row in records(self))
         head = "".join(f"<th>{name}</th>" for name in ("", "run", "layer", "steps", "seen", "cause", "remedy"))
-        return f"<p>{escape(counted(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return f"<p>{escape(counted(self, self.notices))}</p>{table}{notes}"
 
 
 def _finding_row(row: dict[str, Any]) -> str:
@@ -99,7 +109,8 @@ def findings(
     """Return the findings of a store, a row for each run, kind and severity, the gravest first.
 
     The columns are those of :func:`analysis.findings.findings`. At a prompt and in a notebook, the table is shown as
-    paragraphs with cause and remedy.
+    paragraphs with cause and remedy. ``notices`` of the table are the probe's own warnings, and which kinds of findings
+    had too few records; a run without findings is healthy only as far as it was checked.
 
     Args:
         store: The store's folder or URL, or an open Store.
@@ -110,7 +121,10 @@ def findings(
         FileNotFoundError: There is no such folder.
         ValueError: No run of the store matches.
     """
-    return FindingsTable(_findings.findings(store, runs=runs, thresholds=thresholds))
+    checked = _findings.checked(store, runs=runs, thresholds=thresholds)
+    table = FindingsTable(checked.findings)
+    table.notices = checked.notices
+    return table
 
 
 def runs(store: AnyStore, *, runs: Patterns = None) -> RunsTable:

@@ -33,9 +33,11 @@ class Gaps:
             self.changed = True
 
     def warn(self, *, what: str, why: str, **place: Any) -> None:
-        """Keep a fact and warn of it, once."""
+        """Keep a fact, marked as ``warned``, and warn of it, once."""
         if (_placed(what, place), why) not in self._entries:
             self.note(what=what, why=why, **place)
+            with self._lock:
+                self._entries[_placed(what, place), why]["warned"] = True
             where = ", ".join(f"{name} {value}" for name, value in place.items())
             warnings.warn(f"probe: {what}{f' ({where})' if where else ''}: {why}", RuntimeWarning, stacklevel=3)
 

@@ -74,12 +74,14 @@ def test_it_says_what_it_is(store: Path) -> None:
 
 def test_tables_are_printed_for_people_and_stay_dataframes(store: Path) -> None:
     train(store, nan_at=None, config={"rate": 0.1})
-    assert repr(md.findings(store)) == "no findings"
-    assert md.findings(store)._repr_html_() == "<p>no findings</p>"
+    unchecked = "not checked, run a: 1 record: 17 of 25 kinds of findings need more records"
+    assert repr(md.findings(store)).startswith(unchecked)
+    assert repr(md.findings(store)).endswith("\nno findings")
+    assert md.findings(store)._repr_html_().startswith(f"<p>no findings</p><p>{unchecked}")
     train(store, overwrite=True, config={"rate": 0.1})
     found = md.findings(store)
     assert repr(found).startswith("grave: NaN in run a, layer 0 and 1 more layer, steps 6 to 7\n  seen:   ")
-    assert repr(found).endswith("2 grave, 0 warnings, 0 notes")
+    assert repr(found).endswith("2 grave, 0 warnings, 0 notes; 1 run not checked for every kind")
     assert "<td" in found._repr_html_()
     assert type(found[["kind"]]) is pd.DataFrame
     pd.testing.assert_frame_equal(pd.DataFrame(found), analysis_findings(store))

@@ -13,6 +13,7 @@ One file a finding. To add one:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -64,9 +65,12 @@ from analysis.findings.finding import VALUE as VALUE
 from analysis.findings.finding import WARNING as WARNING
 from analysis.findings.finding import Finding as Finding
 from analysis.findings.finding import as_table
+from analysis.findings.notices import Notice as Notice
+from analysis.findings.notices import unchecked, warned
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds as Thresholds
 from analysis.reading.rows_by_run import rows_by_run
+from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore, Store
 from probes.schema import LAYERS, RUN, STEPS, UNITS
@@ -124,9 +128,35 @@ def findings(store: AnyStore, *, runs: Patterns = None, thresholds: Thresholds |
         FileNotFoundError: There is no such folder.
         ValueError: No run of the store matches.
     """
+    return _found(Store.open(store), runs, thresholds)[0]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The findings of a store, and what a reader has to know beside them.
+
+    Attributes:
+        findings: The table of :func:`findings`.
+        notices: Warnings of the probe, and which kinds of findings had too few records, run by run.
+    """
+
+    findings: pd.DataFrame
+    notices: list[Notice]
+
+
+def checked(store: AnyStore, *, runs: Patterns = None, thresholds: Thresholds | None = None) -> Checked:
+    """Return the findings of a store with its notices; arguments and errors as :func:`findings`.
+
+    A table of findings without a row says that nothing was found, and not that all was looked for: of a run with one
+    record most kinds cannot be told. The notices say so.
+    """
     opened = Store.open(store)
-    names = sorted({rows.run for table in (LAYERS, STEPS, UNITS) for rows in opened.rows(table, runs)})
-    return _ordered([tree for run in _recorded(opened, names) for tree in _trees(run, thresholds)])
+    found, lacking = _found(opened, runs, thresholds)
+    table = read_runs(opened, runs=runs)
+    without_rows = set(table[RUN]) - set(_with_rows(opened, runs))
+    nothing = pd.DataFrame()
+    empty = [notice for run in without_rows for notice in unchecked(RunRecords(run, nothing, nothing), _ALL)]
+    return Checked(found, sorted([*warned(table), *lacking, *empty], key=lambda notice: notice.run))
 
 
 findings_of = findings  # its name in version 0.1
@@ -172,6 +202,19 @@ def _recorded(store: Store, runs: Sequence[str]) -> Iterator[RunRecords]:
         # A loss that was not measured is null, one that diverged is NaN: only the latter is a finding.
         logged = steps.filter(steps["loss"].is_valid()) if "loss" in steps.column_names else steps
         yield RunRecords(run, layers.to_pandas(), logged.to_pandas(), units.to_pandas())
+
+
+def _with_rows(store: Store, runs: Patterns) -> list[str]:
+    return sorted({rows.run for table in (LAYERS, STEPS, UNITS) for rows in store.rows(table, runs)})
+
+
+def _found(store: Store, runs: Patterns, thresholds: Thresholds | None) -> tuple[pd.DataFrame, list[Notice]]:
+    trees: list[Explained] = []
+    notices: list[Notice] = []
+    for run in _recorded(store, _with_rows(store, runs)):
+        trees += _trees(run, thresholds)
+        notices += unchecked(run, _ALL)
+    return _ordered(trees), notices
 
 
 def _trees(run: RunRecords, thresholds: Thresholds | None) -> list[Explained]:

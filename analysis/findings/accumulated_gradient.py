@@ -16,7 +16,7 @@ _KIND, _COLUMN, _LOSS = "accumulated gradient", "grad_l2_norm", "loss"
 _CARRIED = "grad_carried"
 _CAUSE = "gradients are not set to 0 between these steps: optimizer.zero_grad() is missing, or comes at the wrong place"
 _REMEDY = "call optimizer.zero_grad() before each backward(), or once in each accumulation of micro-batches"
-_RECORDS = 2  # in a row
+_RECORDS = 2  # in a row; at the first record no gradient of a step before can be there
 _SHORTEST = 8  # records of a rise
 _DIP = 0.85  # share of the largest norm of a rise, below which the rise is over
 _JUMP = 1.2  # the first summand that is not taken away shows as a growth of sqrt(2) to 2
@@ -125,4 +125,4 @@ def _follows(growth: np.ndarray, summands: np.ndarray, *, below: float, above: f
     return np.asarray((growth >= np.sqrt(summands) / below) & (growth <= summands * above))
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _CARRIED), STEPS: (_LOSS,)}, accumulated_gradient)
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _CARRIED), STEPS: (_LOSS,)}, accumulated_gradient, fewest=1 + _RECORDS)

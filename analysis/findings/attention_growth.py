@@ -66,4 +66,4 @@ def _by_head(table: pd.DataFrame) -> tuple[np.ndarray, list[str], list[int], np.
     return matrix.index.to_numpy(), layers, heads, matrix.to_numpy("float64")
 
 
-FINDING = Finding(_KIND, {UNITS: (_COLUMN,)}, attention_growth)
+FINDING = Finding(_KIND, {UNITS: (_COLUMN,)}, attention_growth, fewest=1 + _IN_A_ROW)

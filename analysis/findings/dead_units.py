@@ -55,4 +55,4 @@ def dead_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         )
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _SPARSITY, _NORM)}, dead_units)
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _SPARSITY, _NORM)}, dead_units, fewest=_RECORDS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.findings.finding import WARNING, Evidence, Finding
-from analysis.findings.gradient_flow import READS, Flow, decided, from_start, gradient_flow, later
+from analysis.findings.gradient_flow import IN_A_ROW, READS, Flow, decided, from_start, gradient_flow, later
 from analysis.findings.history import ever
 from analysis.findings.run_records import RunRecords
 from analysis.findings.subtrees import in_silent_subtree
@@ -54,4 +54,4 @@ def surely_detached(run: RunRecords, flow: Flow, where: np.ndarray) -> np.ndarra
     return np.asarray(cut & behind_trained & ~embeds & ~in_silent_subtree(run.layers, ever(where)))
 
 
-FINDING = Finding(_KIND, {LAYERS: READS}, detached_layer)
+FINDING = Finding(_KIND, {LAYERS: READS}, detached_layer, fewest=IN_A_ROW)

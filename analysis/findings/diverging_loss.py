@@ -47,4 +47,4 @@ def diverging_loss(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     )
 
 
-FINDING = Finding(_KIND, {STEPS: (_COLUMN,)}, diverging_loss)
+FINDING = Finding(_KIND, {STEPS: (_COLUMN,)}, diverging_loss, fewest=_FIRST + _IN_A_ROW)

@@ -122,5 +122,8 @@ def _whole_network(run: RunRecords) -> Iterator[Evidence]:
 
 
 FINDING = Finding(
-    _KIND, {LAYERS: (_MEAN, _VARIANCE, _OUTPUTS, _SCALE, _SCALES, _SHIFT, _SHIFTS, _GRADIENT, _TRAINING)}, eval_mode
+    _KIND,
+    {LAYERS: (_MEAN, _VARIANCE, _OUTPUTS, _SCALE, _SCALES, _SHIFT, _SHIFTS, _GRADIENT, _TRAINING)},
+    eval_mode,
+    fewest=_RECORDS,
 )

@@ -100,4 +100,4 @@ def _by_depth(run: RunRecords, norms: np.ndarray, limits: Thresholds) -> tuple[n
     return where, ratio
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN,)}, exploding_gradient)
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN,)}, exploding_gradient, fewest=_PAST)

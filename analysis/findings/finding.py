@@ -126,11 +126,14 @@ class Finding:
         find: Takes the records of one run and the thresholds, returns the evidence. Pure. A run without the columns
             gives none. It compares across depth and with the past, never with the future: rows that come later may
             lengthen a finding, and neither take it back nor move its first step.
+        fewest: The records that it needs before it can hold, of the first column in ``reads``; of table ``steps`` they
+            are logged numbers. A run with fewer is unchecked.
     """
 
     kind: str
     reads: Mapping[str, tuple[str, ...]]
     find: Callable[[RunRecords, Thresholds], Iterable[Evidence]]
+    fewest: int = 1
 
 
 def as_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

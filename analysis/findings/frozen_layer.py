@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analysis.findings.finding import Evidence, Finding
-from analysis.findings.gradient_flow import READS, decided, gradient_flow, silences, trained_layers
+from analysis.findings.gradient_flow import IN_A_ROW, READS, decided, gradient_flow, silences, trained_layers
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS
@@ -37,4 +37,4 @@ def frozen_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # 
         )
 
 
-FINDING = Finding(_KIND, {LAYERS: READS}, frozen_layer)
+FINDING = Finding(_KIND, {LAYERS: READS}, frozen_layer, fewest=IN_A_ROW)

@@ -14,7 +14,7 @@ from analysis.findings.run_records import RunRecords
 WEIGHT, GRADIENT, ACTIVATION, ARRIVING = "weight_mean", "grad_nonfinite", "activation_nonfinite", "activation_grad_var"
 REQUIRES_GRAD, GROUP = "requires_grad", "optimizer_group"
 READS = (WEIGHT, "grad_l2_norm", GRADIENT, "activation_mean", ACTIVATION, ARRIVING, REQUIRES_GRAD, GROUP)
-_IN_A_ROW, _BEFORE = 3, 5  # records: of the silence, and of what was there at every record before it
+IN_A_ROW, _BEFORE = 3, 5  # records: of the silence, and of what was there at every record before it
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _owners(run: RunRecords, outputs: np.ndarray) -> np.ndarray:
     return owners
 
 
-def from_start(mask: np.ndarray, *, records: int = _IN_A_ROW) -> np.ndarray:
+def from_start(mask: np.ndarray, *, records: int = IN_A_ROW) -> np.ndarray:
     """Return where a mask has held at every record so far, of layers in which it held at the first few in a row."""
     holds = mask & always_before(mask)
     return holds & holds[:records].all(axis=0) & (len(mask) >= records)
@@ -112,7 +112,7 @@ def from_start(mask: np.ndarray, *, records: int = _IN_A_ROW) -> np.ndarray:
 
 def later(mask: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Return where a mask holds, a few records in a row, from a record on before which another held at every one."""
-    lasts = lasting(mask, records=_IN_A_ROW)
+    lasts = lasting(mask, records=IN_A_ROW)
     starts = lasts & always_before(before) & (count_before(before) >= _BEFORE)
     carried = np.zeros_like(lasts)
     for record in range(len(lasts)):

@@ -74,4 +74,4 @@ def _median(values: np.ndarray, *, where: np.ndarray) -> np.ndarray:
     return np.ma.filled(np.ma.median(kept, axis=1), np.nan)[:, None]
 
 
-FINDING = Finding(_KIND, {LAYERS: (_UPDATE, _GRADIENT, _NORM, _GROUP, _EPSILON)}, layer_not_updated)
+FINDING = Finding(_KIND, {LAYERS: (_UPDATE, _GRADIENT, _NORM, _GROUP, _EPSILON)}, layer_not_updated, fewest=_RECORDS)

@@ -48,4 +48,4 @@ def loss_plateau(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     )
 
 
-FINDING = Finding("plateau", {STEPS: (_COLUMN,)}, loss_plateau)
+FINDING = Finding("plateau", {STEPS: (_COLUMN,)}, loss_plateau, fewest=_FEWEST)

@@ -49,4 +49,4 @@ def loss_spike(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     )
 
 
-FINDING = Finding("loss spike", {STEPS: (_COLUMN,)}, loss_spike)
+FINDING = Finding("loss spike", {STEPS: (_COLUMN,)}, loss_spike, fewest=_FEWEST + 1)

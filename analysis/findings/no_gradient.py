@@ -8,7 +8,15 @@ import numpy as np
 
 from analysis.findings.detached_layer import surely_detached
 from analysis.findings.finding import WARNING, Evidence, Finding
-from analysis.findings.gradient_flow import READS, REQUIRES_GRAD, decided, gradient_flow, silences, trained_layers
+from analysis.findings.gradient_flow import (
+    IN_A_ROW,
+    READS,
+    REQUIRES_GRAD,
+    decided,
+    gradient_flow,
+    silences,
+    trained_layers,
+)
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS
@@ -56,4 +64,4 @@ def _nearest_to_the_loss(run: RunRecords, where: np.ndarray) -> str:
     return f"; of those without, {name} is nearest to the loss" if len(hit) > 1 else ""
 
 
-FINDING = Finding(_KIND, {LAYERS: READS}, no_gradient)
+FINDING = Finding(_KIND, {LAYERS: READS}, no_gradient, fewest=IN_A_ROW)

@@ -100,4 +100,6 @@ def _explanation(rates: np.ndarray, *, gradient: bool) -> tuple[str, str]:
     )
 
 
-FINDING = Finding(_KIND, {LAYERS: (_UPDATE, _GRADIENT, _MEAN, _RAW_MEAN), STEPS: (_RATE,)}, nothing_updated)
+FINDING = Finding(
+    _KIND, {LAYERS: (_UPDATE, _GRADIENT, _MEAN, _RAW_MEAN), STEPS: (_RATE,)}, nothing_updated, fewest=_RECORDS
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 
 from analysis.findings.causes.inputs import LARGE_INPUTS
 from analysis.findings.causes.weights import LARGE, SET_ELSEWHERE
@@ -15,6 +16,7 @@ from analysis.summaries.layer_choice import is_normalisation
 from probes.schema import LAYERS
 
 _KIND, _COLUMN, _GRADIENT, _DEAD = "saturation", "saturated_fraction", "activation_grad_var", "dead_fraction"
+_INPUT, _BOUNDED = "input_rms", 2.0  # tanh and sigmoid give at most 1, and 1.4 behind a dropout of one half
 _FLAT = 0.1  # of the gradient behind the unit is left before it; tanh has less than 0.01 at 3
 
 
@@ -23,41 +25,53 @@ def saturated_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
 
     The number is the share. Large outputs alone are no fault before a ReLU: the gradient that arrives at the layer must
     also be a small part of that at the next layer with a weight. Dead layers and layers before a normalisation, whose
-    outputs no tanh sees, are left out.
+    outputs no tanh sees, are left out. So are layers whose outputs reach the next one larger than a tanh or a sigmoid
+    gives, as behind a ReLU: the root mean square of the next layer's input was above 2 when it was recorded last.
     """
     if (records := run.take(_COLUMN, _GRADIENT)) is None:
         return
     share, size = records[_COLUMN], np.sqrt(records[_GRADIENT])
-    behind = _of_next_layer(run, size)
+    behind = _of_next(run, size)
     dead = run.whole(_DEAD)
     alive = (
         np.ones(share.shape, dtype=bool) if dead is None else ~(dead[np.isin(run.steps, records.steps)] >= limits.dead)
     )
     normalised = np.array([is_normalisation(kind) for kind in (*run.types[1:], "")])
     yield Evidence(
-        (share >= limits.saturated) & (size < _FLAT * behind) & alive & ~normalised,
+        (share >= limits.saturated) & (size < _FLAT * behind) & alive & ~normalised & ~_passed_on(run, records.steps),
         records.steps,
         run.layers,
         share,
         limits.saturated,
         _COLUMN,
         WARNING,
-        "{value:.0%} of the outputs are beyond 3 in magnitude, where tanh is flat, and hardly any gradient passes",
+        "{value:.0%} of the outputs are beyond 3 in magnitude, where tanh and sigmoid are flat, and hardly any "
+        "gradient passes",
         (SET_ELSEWHERE, LARGE, LARGE_INPUTS),
-        "initialise smaller (Glorot), scale the inputs to about 1, normalise before the activation, or take ReLU",
+        "initialise smaller (Glorot), scale the inputs to about 1, normalise before the activation, or take ReLU in "
+        "place of tanh or sigmoid",
     )
 
 
-def _of_next_layer(run: RunRecords, size: np.ndarray) -> np.ndarray:
-    """Return the size of the gradient at the next layer that has one and is no normalisation; NaN for the last."""
-    following = np.full(size.shape, np.nan)
+def _passed_on(run: RunRecords, steps: np.ndarray) -> np.ndarray:
+    """Return where the input of the next layer was too large for a tanh or sigmoid, ``(records, layers)``."""
+    inputs = run.whole(_INPUT)
+    if inputs is None:
+        return np.zeros((len(steps), len(run.layers)), dtype=bool)
+    latest = pd.DataFrame(inputs).ffill().to_numpy()[np.isin(run.steps, steps)]
+    return np.asarray(_of_next(run, latest) > _BOUNDED)
+
+
+def _of_next(run: RunRecords, values: np.ndarray) -> np.ndarray:
+    """Return each layer's value at the next layer that has one and is no normalisation; NaN for the last."""
+    following = np.full(values.shape, np.nan)
     for places in run.networks():
-        coming = np.full(len(size), np.nan)
+        coming = np.full(len(values), np.nan)
         for place in places[::-1]:
             following[:, place] = coming
             if not is_normalisation(run.types[place]):
-                coming = np.where(np.isnan(size[:, place]), coming, size[:, place])
+                coming = np.where(np.isnan(values[:, place]), coming, values[:, place])
     return following
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _GRADIENT, _DEAD)}, saturated_units)
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _GRADIENT, _DEAD, _INPUT)}, saturated_units)

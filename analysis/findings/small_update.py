@@ -60,4 +60,6 @@ def _converged(run: RunRecords, steps: np.ndarray) -> np.ndarray:
     return np.asarray(largest < _CONVERGED * largest_before(largest))
 
 
-FINDING = Finding("small update", {LAYERS: (UPDATE, NORM, _GRADIENT), STEPS: (_LOSS, _RATE)}, small_update)
+FINDING = Finding(
+    "small update", {LAYERS: (UPDATE, NORM, _GRADIENT), STEPS: (_LOSS, _RATE)}, small_update, fewest=_RECORDS
+)

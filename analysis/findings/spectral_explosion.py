@@ -51,4 +51,4 @@ def spectral_explosion(run: RunRecords, limits: Thresholds) -> Iterator[Evidence
         )
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN,)}, spectral_explosion)
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN,)}, spectral_explosion, fewest=2)

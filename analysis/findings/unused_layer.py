@@ -46,4 +46,4 @@ def unused_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # 
             )
 
 
-FINDING = Finding(_KIND, {LAYERS: READS}, unused_layer)
+FINDING = Finding(_KIND, {LAYERS: READS}, unused_layer, fewest=_RECORDS)

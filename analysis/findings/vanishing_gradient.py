@@ -79,4 +79,4 @@ def _network(run: RunRecords, steps: np.ndarray, norms: np.ndarray, limits: Thre
     )
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN,), STEPS: (_LOSS,)}, vanishing_gradient)
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN,), STEPS: (_LOSS,)}, vanishing_gradient, fewest=_RECORDS)

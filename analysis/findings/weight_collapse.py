@@ -36,4 +36,4 @@ def weight_collapse(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     )
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN,)}, weight_collapse)
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN,)}, weight_collapse, fewest=2)

@@ -54,4 +54,4 @@ def weight_drift(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         )
 
 
-FINDING = Finding(_KIND, {LAYERS: (_MEAN, _VARIANCE, _NORM)}, weight_drift)
+FINDING = Finding(_KIND, {LAYERS: (_MEAN, _VARIANCE, _NORM)}, weight_drift, fewest=2)

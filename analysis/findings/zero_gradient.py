@@ -53,4 +53,4 @@ def zero_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         )
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN,), STEPS: (_LOSS,)}, zero_gradient)
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN,), STEPS: (_LOSS,)}, zero_gradient, fewest=_RECORDS)

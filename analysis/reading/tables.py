@@ -1,11 +1,11 @@
 """The tables of a store as DataFrames: the chosen columns, runs, layers and steps.
 
 The choice is pushed down to the Parquet files: other runs are not opened, other columns are not decoded, other row
-groups are skipped. Rows come in the order of recording, in step order within a run. Rows in the log of a killed or live
-run are among them.
+groups are skipped. Rows come run by run in step order, in table ``steps`` also by split, and else as recorded. Rows in
+the log of a killed or live run are among them.
 
-A value that was not measured is null in the store; a measured NaN is NaN. pandas shows both as NaN. The argument
-``measured`` keeps the rows in which the named columns were measured; ``mark`` of :func:`load` tells the two apart.
+A value that was not measured is null in the store; a measured NaN is NaN. pandas shows both as NaN. ``measured``
+keeps the rows in which the named columns were measured; ``mark`` of :func:`load` tells the two apart.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from analysis.reading.files.local_files import left_out
+from analysis.reading.files.row_order import row_order
 from analysis.reading.selection import Patterns, abbreviated, matching
 from analysis.reading.store import AnyStore, Store
 from probes import schema
@@ -127,7 +128,11 @@ def steps(
     steps: Steps = None,
     measured: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Return the table of losses and accuracies, a row per (run, step, split); arguments as :func:`layers`."""
+    """Return the table of losses and accuracies, a row per (run, step, split); arguments as :func:`layers`.
+
+    Rows are in the order of run, step and split, the splits by name. A validation that follows the training row of
+    step 9 has step 10, the number of steps finished before it, and stands beside the training row of step 10.
+    """
     return load(store, schema.STEPS, columns=columns, runs=runs, steps=steps, measured=measured)
 
 
@@ -209,6 +214,8 @@ def _read(
     frame = rows.to_pandas()
     for name, names in ordered.items():  # categories in depth order: a pivot's columns come from input to output
         frame[name] = frame[name].cat.set_categories(names)
+    if (order := row_order(frame, by_split=table == schema.STEPS)) is not None:
+        frame, rows = frame.take(order).reset_index(drop=True), rows.take(pa.array(order))
     return frame, rows
 
 
@@ -267,10 +274,7 @@ def _row_filter(dataset: ds.Dataset, layers: Patterns, steps: Steps, measured: S
     if layers is not None:
         name = _name_column(dataset.schema)
         conditions.append(ds.field(name).isin(matching(layers, _names_in_order(dataset), what=name)))
-    together = None
-    for condition in conditions:
-        together = condition if together is None else together & condition
-    return together
+    return reduce(lambda one, other: one & other, conditions) if conditions else None
 
 
 def _name_column(stored: pa.Schema) -> str:

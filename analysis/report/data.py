@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from analysis.findings import (
     REMEDY,
     SEVERITY,
     TO_STEP,
-    findings,
+    checked,
 )
 from analysis.findings.finding import COLUMN
 from analysis.plotting.panels.arm_curves import arm_appearances
@@ -71,7 +71,8 @@ def summarised(store: Store, *, runs: Patterns = None, every: bool = False) -> S
     """Return runs, settings, findings and columns: all numeric ones if ``every``, else the defaults and findings'."""
     table = read_runs(store, runs=runs)
     chosen = list(table[RUN])
-    found = _findings(store, chosen)
+    result = checked(store, runs=chosen)
+    found = _findings(result.findings)
     present = {name: fields_if_any(store, name, runs=runs) for name in (LAYERS, STEPS)}
     columns = chart_columns(present, {finding["column"] for finding in found}, every=every)
     page = {
@@ -80,6 +81,7 @@ def summarised(store: Store, *, runs: Patterns = None, every: bool = False) -> S
         "runs": _runs(table, arms(table)),
         "settings": settings_table(table),
         "findings": found,
+        "notices": [asdict(notice) for notice in result.notices],
         "kinds": list(FINDINGS),
         "columns": [described(column, present[column.table][column.name], store.name) for column in columns],
         "absent": missing_defaults(present),
@@ -156,7 +158,7 @@ def _runs(table: pd.DataFrame, named: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _findings(store: Store, runs: Patterns) -> list[dict[str, Any]]:
+def _findings(found: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             **{key: row[key] for key in (RUN, KIND, SEVERITY, LAYER, MESSAGE, CAUSE, REMEDY, COLUMN, AFFECTED)},
@@ -165,5 +167,5 @@ def _findings(store: Store, runs: Patterns) -> list[dict[str, Any]]:
             "from": int(row[FROM_STEP]),
             "to": int(row[TO_STEP]),
         }
-        for row in records(findings(store, runs=runs))
+        for row in records(found)
     ]

@@ -5,16 +5,32 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
-from analysis.findings import CAUSE, FROM_STEP, KIND, LAYER_COUNT, MESSAGE, REMEDY, SEVERITIES, SEVERITY, TO_STEP
+from analysis.findings import (
+    CAUSE,
+    FROM_STEP,
+    KIND,
+    LAYER_COUNT,
+    MESSAGE,
+    REMEDY,
+    SEVERITIES,
+    SEVERITY,
+    TO_STEP,
+    Notice,
+)
 from analysis.findings.causality import groups
 from analysis.findings.finding import COLUMN
+from analysis.findings.notices import PROBE, UNCHECKED
 from analysis.reading.tables import records
 from probes.schema import LAYER, RUN
 from probes.schema.printable import printable
+
+_SOURCES = {PROBE: "warning of the probe", UNCHECKED: "not checked"}
+_NAMED = 3  # runs
 
 
 def as_line(row: dict[str, Any]) -> str:
@@ -55,22 +71,49 @@ def _paragraph(row: dict[str, Any], consequences: Sequence[dict[str, Any]]) -> s
     )
 
 
-def counted(found: pd.DataFrame) -> str:
-    """Return how many findings there are of each severity: ``1 grave, 0 warnings, 2 notes``."""
+def counted(found: pd.DataFrame, notices: Sequence[Notice] = ()) -> str:
+    """Return how many findings there are of each severity, ``1 grave, 0 warnings, 2 notes``, and of what stands beside.
+
+    Warnings of the probe are counted by themselves, and runs of which some kinds of findings were not checked.
+    """
     counts = {severity: int((found[SEVERITY] == severity).sum()) for severity in SEVERITIES}
     grave, warnings, notes = counts.values()
-    return f"{grave} grave, {warnings} {_plural('warning', warnings)}, {notes} {_plural('note', notes)}"
+    told = f"{grave} grave, {warnings} {_plural('warning', warnings)}, {notes} {_plural('note', notes)}"
+    of_probe = sum(notice.source == PROBE for notice in notices)
+    partly = len({notice.run for notice in notices if notice.source == UNCHECKED})
+    told += f"; {of_probe} {_plural('warning', of_probe)} of the probe" if of_probe else ""
+    return told + (f"; {partly} {_plural('run', partly)} not checked for every kind" if partly else "")
 
 
 def _plural(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
 
 
-def as_json_text(found: pd.DataFrame) -> str:
-    """Return findings as one JSON object: the counts by severity, and a list with a key a column; no number is null."""
+def as_notes(notices: Sequence[Notice]) -> str:
+    """Return notices as lines, one for all runs that share a text; none gives an empty text."""
+    runs_of: dict[tuple[str, str], list[str]] = {}
+    for notice in notices:
+        runs_of.setdefault((notice.source, notice.text), []).append(notice.run)
+    return "\n".join(
+        f"{_SOURCES[source]}, {_of_runs(runs)}: {printable(text)}" for (source, text), runs in runs_of.items()
+    )
+
+
+def _of_runs(runs: Sequence[str]) -> str:
+    named = ", ".join(map(printable, runs[:_NAMED]))
+    more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
+    return f"{_plural('run', len(runs))} {named}{more}"
+
+
+def as_json_text(found: pd.DataFrame, notices: Sequence[Notice] = ()) -> str:
+    """Return findings as one JSON object: the counts by severity, and a list with a key a column; no number is null.
+
+    Notices are a second list.
+    """
     counts = {severity: int((found[SEVERITY] == severity).sum()) for severity in SEVERITIES}
     listed = [{key: _plain(value) for key, value in row.items()} for row in records(found)]
-    return json.dumps({**counts, "findings": listed}, indent=2, allow_nan=False)
+    beside = [asdict(notice) for notice in notices]
+    return json.dumps({**counts, "findings": listed, "notices": beside}, indent=2, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -14,14 +14,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from analysis.findings import KIND, NOTE, SEVERITY, findings
+from analysis.findings import KIND, NOTE, SEVERITY, Checked, checked
 from analysis.findings.causality import groups
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns, abbreviated, spread_over
 from analysis.reading.store import AnyStore, Store
 from analysis.reading.tables import fields, fields_if_any, load, records
 from analysis.summaries.layer_choice import in_depth_order
-from analysis.terminal.findings_text import as_line
+from analysis.terminal.findings_text import as_line, as_notes
 from analysis.terminal.sparkline import sparkline
 from probes.schema import LAYER, LAYERS, RUN, SPLIT, STEP, STEPS
 from probes.schema.printable import printable
@@ -58,7 +58,7 @@ def view(
     chosen = _chosen(opened, run)
     rows = load(opened, LAYERS, columns=[column], runs=chosen[RUN], layers=layers, measured=[column])
     progress = _progress(opened, chosen, width=width)
-    told = _findings(findings(opened, runs=chosen[RUN]))
+    told = _findings(checked(opened, runs=chosen[RUN]))
     around = Console(width=width).render_lines(Group(told, progress))
     room = MOST_LAYERS if height is None else height - len(around) - 2  # title and head of the table
     most = min(max(room, FEWEST_LAYERS), MOST_LAYERS)
@@ -121,12 +121,14 @@ def _layers(rows: pd.DataFrame, column: str, *, asked: Patterns, most: int, widt
     return table
 
 
-def _findings(found: pd.DataFrame) -> RenderableType:
-    told = [(row, rest) for row, rest in groups(records(found)) if any(one[SEVERITY] != NOTE for one in (row, *rest))]
+def _findings(result: Checked) -> RenderableType:
+    found, notices = groups(records(result.findings)), as_notes(result.notices)
+    told = [(row, rest) for row, rest in found if any(one[SEVERITY] != NOTE for one in (row, *rest))]
+    beside = [Text(notices, style="yellow")] if notices else []
     if not told:
-        return Text("no findings", style="green")
+        return Group(Text("no findings", style="" if notices else "green"), *beside)
     lines = [Text(f"{row[SEVERITY]} {as_line(row)}{_explains(rest)}") for row, rest in told]
-    return Panel(Group(*lines), title="findings", title_align="left", border_style="red", expand=False)
+    return Group(Panel(Group(*lines), title="findings", title_align="left", border_style="red", expand=False), *beside)
 
 
 def _explains(consequences: Sequence[dict[str, Any]]) -> str:

@@ -144,7 +144,9 @@ def test_check_without_a_grave_fault_has_status_zero_and_thresholds_decide(
 ) -> None:
     store = make_store(norms=["bn"], records=20)
     assert run(["check", str(store)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("0 grave, ")
+    *_, unchecked, last = capsys.readouterr().out.splitlines()
+    assert unchecked.startswith("not checked, run bn-s0: ")
+    assert last.startswith("0 grave, ")
     assert run(["check", str(store), "--threshold", "exploded=0.5"]) == 1
     assert "grave: exploding in run bn-s0" in capsys.readouterr().out
 

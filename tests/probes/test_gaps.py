@@ -26,6 +26,7 @@ def test_a_note_is_silent_and_a_warning_comes_once():
         gaps.warn(what="activations", why="no hook ran")
     gaps.warn(what="activations", why="no hook ran")  # a second warning would be an error here
     assert [gap["what"] for gap in gaps.entries()] == ["weight", "activations"]
+    assert [gap.get("warned", False) for gap in gaps.entries()] == [False, True]
     assert not gaps.changed
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.findings.causes.weighing import AGAINST, CLEAR, LIKELY, Cause, Onset, Sign
+from analysis.findings.causes.learning_rate import raised
+from analysis.findings.causes.weighing import AGAINST, CLEAR, DECISIVE, LIKELY, Cause, Onset, Sign
 
+_ROSE = 10.0  # times the lower quartile of the losses before
+_LAST = 5  # losses
 _GUARD = "add an epsilon where the network divides or takes roots, or run this part in float32"
 
 
@@ -99,6 +102,26 @@ def of_the_outputs(onset: Onset) -> Sign | None:
     return Sign(CLEAR, f"{found[0]} of {found[1]} layers have outputs with NaN or infinities") if found[0] else AGAINST
 
 
+def of_a_divergence(onset: Onset) -> Sign | None:
+    """Tell of a training loss that rose by a multiple in the last few steps before, above all earlier losses."""
+    logged = onset.run.logged("loss")
+    before = np.zeros(0) if logged is None else logged[1][(logged[0] < onset.step) & np.isfinite(logged[1])]
+    if len(before) < 2:
+        return None
+    usual, last = float(np.quantile(before, 0.25, method="lower")), float(before[-_LAST:].max())
+    if not (usual > 0 and last > max(_ROSE * usual, before[:-_LAST].max(initial=0.0))):
+        return AGAINST
+    told = f"the loss rose from {usual:.3g} to {last:.3g} in the steps before"
+    if (rate := raised(onset)) is not None and rate.strength:
+        told += f"; the learning rate {rate.number.removeprefix('it ')}"
+    return Sign(DECISIVE, told)
+
+
+DIVERGED = Cause(
+    "a training that diverged: updates that are too large",
+    "lower the learning rate, warm it up, or clip gradients by norm",
+    of_a_divergence,
+)
 OF_WEIGHTS = (
     Cause("the update before this step", "lower the learning rate, clip gradients by norm", by_update),
     Cause(
@@ -106,6 +129,7 @@ OF_WEIGHTS = (
         "find what writes to the weight at this step",
         not_by_update,
     ),
+    DIVERGED,
 )
 OF_OUTPUTS = (
     Cause("NaN or infinities in the input data", "look at the inputs of this step", in_the_input),
@@ -115,6 +139,7 @@ OF_OUTPUTS = (
         f"{_GUARD}; torch.autograd.detect_anomaly names the operation",
         in_the_layer,
     ),
+    DIVERGED,
 )
 OF_GRADIENTS = (
     Cause("a loss that is NaN or infinite", "look at the inputs, the targets and the loss of this step", of_the_loss),
@@ -123,10 +148,12 @@ OF_GRADIENTS = (
         f"{_GUARD}; torch.autograd.detect_anomaly names the operation",
         of_the_backward_pass,
     ),
+    DIVERGED,
 )
 OF_THE_LOSS = (
     Cause(
         "the targets or the loss function", "look at the targets of this step and at the loss function", of_the_targets
     ),
     Cause("the network's output", "see the layers with NaN", of_the_outputs),
+    DIVERGED,
 )

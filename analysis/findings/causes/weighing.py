@@ -10,7 +10,7 @@ import numpy as np
 from analysis.findings.run_records import RunRecords
 
 _MOST = 2  # causes that are told
-CLEAR, LIKELY, WEAK = 3.0, 2.0, 1.0
+DECISIVE, CLEAR, LIKELY, WEAK = 4.0, 3.0, 2.0, 1.0  # a decisive number leaves no room for other causes
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,15 @@ _JUMPING = {"weight_l2_norm": "norm", "spectral_norm": "spectral norm", "effecti
 
 
 def _longest_update(onset: Onset) -> np.ndarray | None:
-    """Return a bound on the change from the record before, relative to the weight: its update times the steps since."""
+    """Return a bound on the change from the record before, relative to the weight: its update at each step since.
+
+    Updates as long as the weight bound nothing: over several steps they may grow without limit.
+    """
     updates, record = onset.previous("update_ratio"), onset.record
-    return None if updates is None else updates * (onset.run.steps[record] - onset.run.steps[record - 1])
+    if updates is None:
+        return None
+    steps = onset.run.steps[record] - onset.run.steps[record - 1]
+    return updates if steps == 1 else np.where(updates < 1, (1 + updates) ** float(steps) - 1, np.inf)
 
 
 def set_elsewhere(onset: Onset) -> Sign | None:

@@ -29,6 +29,7 @@ def draw_by_norm(
     *,
     log: bool = False,
     cut: bool = True,
+    groups: dict[str, list[str]] | None = None,
 ) -> None:
     """Draw one panel per arm, with one line per layer, or per third of the depth where there are many layers.
 
@@ -38,10 +39,11 @@ def draw_by_norm(
         text: Title, note, axis labels and line of reference.
         log: Whether the quantity spans decades.
         cut: Whether a few outliers may lie outside the limits, marked at the edge.
+        groups: Layers of which one line is the median, where there are many, by name; None takes the thirds of all.
     """
     names = in_depth_order(table)
     few = len(names) <= FEW_LAYERS
-    groups = {name: [name] for name in names} if few else thirds(names)
+    groups = {name: [name] for name in names} if few else groups or thirds(names)
     appearances = layer_appearances(list(groups))
     arms = list(table.sort_values(ARM_ORDER)[ARM].unique())
     curves = {

@@ -51,9 +51,11 @@ function whereOf({ layer, layers, affected }) {
 // How much is wrong, where it began, and how much follows from that.
 function message() {
   const counts = [["grave", "grave finding"], ["warning", "warning"], ["note", "note"]].map(([severity, word]) => [told(severity).length, word]).filter(([count]) => count);
-  if (!counts.length) return `No fault of ${data.kinds.length} kinds was found.`;
+  const unchecked = new Set(data.notices.flatMap(({ kinds }) => kinds)).size;
+  const partly = unchecked ? ` ${unchecked} of ${data.kinds.length} kinds could not be checked${data.runs.length > 1 ? " in every run" : ""}.` : "";
+  if (!counts.length) return `No fault of ${data.kinds.length} kinds was found.${partly}`;
   const [{ first: worst, rest }] = groupedFindings();
-  if (isNote({ first: worst, rest })) return `No fault was found, only ${counts.map(([count, word]) => plural(count, word)).join(", ")}.`;
+  if (isNote({ first: worst, rest })) return `No fault was found, only ${counts.map(([count, word]) => plural(count, word)).join(", ")}.${partly}`;
   const where = worst.layer ? `in ${whereOf(worst)}` : "of the loss";
   const ofRun = data.runs.length > 1 ? ` of run ${worst.run}` : "";
   const explains = rest.length ? ` It explains ${plural(rest.length, "other finding")}.` : "";
@@ -68,7 +70,10 @@ function showFindings(place) {
   const title = add(place, "div", "", { class: "title" });
   add(title, "h2", "What happened");
   if (data.findings.length) addButton(title, "CSV", saveFindings, { title: "download the findings" });
-  add(place, "p", message(), { class: `message ${gravest(groupedFindings()[0])}` });
+  const severity = gravest(groupedFindings()[0]);
+  const fine = severity === "none" || severity === "note";  // green is for a run of which everything was checked
+  add(place, "p", message(), { class: `message ${fine && data.notices.length ? "partly" : severity}` });
+  showNotices(place);
   if (!data.findings.length) {
     add(place, "p", `Looked for: ${data.kinds.join(", ")}.`, { class: "note none" });
     return;
@@ -80,6 +85,19 @@ function showFindings(place) {
     const more = add(place, "details");
     add(more, "summary", `${plural(notes.length, "note")}, possibly intended`);
     showList(more, notes);
+  }
+}
+
+// Warnings of the probe, and kinds that could not be checked; runs that share a text share a line.
+function showNotices(place) {
+  const runsOf = new Map();
+  for (const { run, source, text } of data.notices) {
+    const words = `${source === "probe" ? "Warning of the probe" : "Not checked"}: ${text}.`;
+    runsOf.set(words, [...(runsOf.get(words) ?? []), run]);
+  }
+  for (const [words, runs] of runsOf) {
+    const where = data.runs.length > 1 ? ` (${runs.length > 3 ? plural(runs.length, "run") : `run ${runs.join(", ")}`})` : "";
+    add(place, "p", `${words}${where}`, { class: "note notice", title: runs.join("\n") });
   }
 }
 

@@ -37,8 +37,18 @@ def told(cause: Cause, where: Onset) -> str:
     return sign.number if sign.strength else "against"
 
 
+RISING = [2.0, 1.0, 1.0, 1.0, 1.0, 1e9] + [float("nan")] * (RECORDS - AT)
+NOISY = [2e9, *RISING[1:]]
 FROM_1_TO_9 = [0.1] * AT + [0.9] * (RECORDS - AT)
 CASES = [
+    (nonfinite.DIVERGED, onset(loss=RISING), "the loss rose from 1 to 1e+09 in the steps before"),
+    (
+        nonfinite.DIVERGED,
+        onset(loss=RISING, lr=FROM_1_TO_9),
+        "the loss rose from 1 to 1e+09 in the steps before; the learning rate rose from 0.1 to 0.9 at step 6",
+    ),
+    (nonfinite.DIVERGED, onset(loss=NOISY), "against"),
+    (nonfinite.DIVERGED, onset(loss=[-1.0, *RISING[1:]]), "the loss rose from 1 to 1e+09 in the steps before"),
     (learning_rate.TOO_LARGE, onset(lr=FROM_1_TO_9), "it rose from 0.1 to 0.9 at step 6"),
     (learning_rate.TOO_LARGE, onset(update_ratio=0.5), "step 1 changed the median weight by 50% of its norm"),
     (learning_rate.TOO_LARGE, onset(update_ratio=0.001, lr=[0.1] * RECORDS), "against"),
@@ -151,6 +161,16 @@ ALL = [
 def test_a_store_without_the_columns_speaks_neither_for_nor_against(cause: Cause) -> None:
     nothing = Onset(RunRecords("r", pd.DataFrame(), pd.DataFrame()), AT, None)
     assert cause is signals.RECURRENCE or cause.sign(nothing) is None
+
+
+@pytest.mark.parametrize(("update", "norm", "is_set"), [(2.0, 1e12, False), (0.1, 50.0, False), (0.1, 5e3, True)])
+def test_updates_of_many_steps_add_up_to_more_than_their_sum(update: float, norm: float, is_set: bool) -> None:
+    steps = np.repeat([0, 50], 2)
+    columns = {"update_ratio": update, "weight_l2_norm": np.where(steps == 50, norm, 1.0)}
+    table = pd.DataFrame({"step": steps, "layer": ["a", "b"] * 2, **columns})
+    sign = weights.SET_ELSEWHERE.sign(Onset(RunRecords("r", table, pd.DataFrame()), 50, 0))
+    assert sign is not None
+    assert bool(sign.strength) is is_set
 
 
 def saying(text: str, sign: Sign | None) -> Cause:

@@ -145,6 +145,17 @@ def test_saturation_needs_large_outputs_and_a_gradient_that_is_lost() -> None:
 
 
 @pytest.mark.parametrize(
+    ("inputs", "first"), [([1.0, 1.4, 1.4], 0), ([32.0, np.nan, np.nan], None), ([np.nan, np.nan, 32.0], 0)]
+)
+def test_what_reaches_the_next_layer_larger_than_a_tanh_gives_is_not_saturated(
+    inputs: list[float], first: int | None
+) -> None:
+    inner = ("a", "Linear", {"saturated_fraction": [0.95] * 3, "activation_grad_var": [1e-4] * 3, "input_rms": 50.0})
+    last = ("b", "Linear", {"saturated_fraction": [0.0] * 3, "activation_grad_var": [1.0] * 3, "input_rms": inputs})
+    assert told(table(inner, last)) == ([] if first is None else [("saturation", "warning", "a", first)])
+
+
+@pytest.mark.parametrize(
     ("columns", "kind"),
     [
         ({"update_ratio": [0.5, 0.5, 0.01]}, "large update"),

@@ -14,7 +14,7 @@ import pytest
 import analysis
 from analysis.reading import tables
 from analysis.reading.store import Store
-from probes import schema
+from probes import Recorder, schema
 
 
 def test_layers_equals_plain_pandas(small_store: Path) -> None:
@@ -209,3 +209,29 @@ def test_a_part_that_stays_away_raises(make_store: Callable[..., Path], monkeypa
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(FileNotFoundError):
         analysis.layers(store)
+
+
+def test_rows_of_steps_are_in_the_order_of_runs_steps_and_splits(tmp_path: Path) -> None:
+    written = {"b": [(0, "train"), (1, "train"), (3, "train"), (1, "val"), (1, "test"), (2, "train")], "a": [(9, "x")]}
+    for run, rows in written.items():
+        with Recorder(tmp_path, run) as recorder:
+            step, split = zip(*rows, strict=True)
+            loss = [number + len(name) / 10 for number, name in rows]
+            recorder.write("steps", pa.table({"step": step, "split": split, "loss": loss}).to_batches()[0])
+    read = analysis.steps(tmp_path)
+    expected = [(9, "x"), (0, "train"), (1, "test"), (1, "train"), (1, "val"), (2, "train"), (3, "train")]
+    assert list(zip(read["step"], read["split"], strict=True)) == expected
+    assert read["run"].tolist() == ["a"] + ["b"] * 6
+    assert read.index.tolist() == list(range(7))
+    assert read["loss"].tolist() == [step + len(split) / 10 for step, split in expected]
+    marked = tables.load(tmp_path, schema.STEPS, columns=["loss"], mark=True)
+    pd.testing.assert_frame_equal(marked[["run", "step", "split", "loss"]], read[["run", "step", "split", "loss"]])
+
+
+def test_marks_stand_in_the_rows_that_they_are_of(tmp_path: Path) -> None:
+    with Recorder(tmp_path, "a") as recorder:
+        rows = pa.table({"step": [2, 0, 1], "split": ["train"] * 3, "loss": [None, float("nan"), 1.0]})
+        recorder.write("steps", rows.to_batches()[0])
+    marked = tables.load(tmp_path, schema.STEPS, columns=["loss"], mark=True)
+    assert marked["step"].tolist() == [0, 1, 2]
+    assert marked[tables.mark_of("loss")].tolist() == [True, True, False]

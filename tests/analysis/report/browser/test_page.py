@@ -16,6 +16,7 @@ from analysis.report.report import write_report
 from probes.storage.recorder import Recorder
 
 pytestmark = pytest.mark.browser
+KINDS = len(FINDINGS)
 
 SERIES = "charts.get('layers.{column}').chart.getOption().series"
 Visit = Callable[..., Any]
@@ -376,13 +377,17 @@ def report_of_updates(folder: Path, ratios: Sequence[float]) -> Path:
 
 @pytest.mark.parametrize(
     ("update", "said"),
-    [(0.001, f"No fault of {len(FINDINGS)} kinds was found."), (0.9, "Large update in layer 0, from step 0.")],
+    [
+        (0.001, f"No fault of {KINDS} kinds was found. 3 of {KINDS} kinds could not be checked."),
+        (0.9, "Large update in layer 0, from step 0."),
+    ],
 )
-def test_the_message_of_no_finding_and_of_one_is_one_sentence(
+def test_the_message_of_no_finding_and_of_one_is_short_and_says_what_was_not_checked(
     update: float, said: str, tmp_path: Path, visit: Visit
 ) -> None:
     page = visit(report_of_updates(tmp_path, [update] * 6))
     assert page.locator("#findings .message").inner_text() == said
+    assert page.locator("#findings .notice").inner_text().startswith("Not checked: no training losses were logged")
 
 
 @pytest.mark.parametrize(("first", "alarm"), [(math.inf, ""), (math.nan, "NaN or infinite: 0 from step 0")])
