@@ -49,7 +49,7 @@ def deploy(
             status.update(f"measuring {one.run}")
             results.append(deployed(one, out=out, rounds=rounds))
     rows, notes = as_table(results), [one_line(note) for one in results for note in one.notes]
-    for shown in (_folding(rows), _smaller(rows)):
+    for shown in (_folding(rows), _latency(rows), _smaller(rows)):
         Console().print(shown)
     for note in notes:
         say(note, err=True)
@@ -63,17 +63,26 @@ def deploy(
 
 
 def _folding(rows: pd.DataFrame) -> Table:
-    """Return accuracy and latency before and after folding, a row a run."""
-    titles = ["left", "images", "changed", "trained %", "folded %", "ms", "folded ms", "ratio", "A/A"]
+    """Return accuracy before and after folding, a row a run."""
+    titles = ["norms left", "images", "changed", "trained %", "folded %"]
     cells = []
     for run, of in _by_variant(rows):
         trained, folded = of["trained"], of["folded"]
         accuracies = [f"{100 * one['accuracy']:.2f}" for one in (trained, folded)]
-        times = [f"{trained['latency_ms']:.3f}", f"{folded['latency_ms']:.3f}"]
-        ratios = [f"{folded[name]:.3f}" for name in ("latency_ratio", "latency_control")]
         images = [f"{folded[name]:,}" for name in ("images", "changed_images")]
-        cells.append([run, folded["norm"], folded["left"] or "none", *images, *accuracies, *times, *ratios])
-    return _table("Folding: norms left, images whose class changed, and one image on one thread", titles, cells)
+        cells.append([run, folded["norm"], folded["left"] or "none", *images, *accuracies])
+    return _table("Folding: norms left, images whose class changed, accuracy", titles, cells)
+
+
+def _latency(rows: pd.DataFrame) -> Table:
+    """Return the time of one image before and after folding, and the control, a row a run."""
+    titles = ["ms", "folded ms", "ratio", "control"]
+    cells = []
+    for run, of in _by_variant(rows):
+        times = [f"{of[name]['latency_ms']:.3f}" for name in ("trained", "folded")]
+        ratios = [f"{of['folded'][name]:.3f}" for name in ("latency_ratio", "latency_control")]
+        cells.append([run, of["folded"]["norm"], *times, *ratios])
+    return _table("Latency: one image on one thread", titles, cells)
 
 
 def _smaller(rows: pd.DataFrame) -> Table:
@@ -81,13 +90,13 @@ def _smaller(rows: pd.DataFrame) -> Table:
     from dynamics.deploy.report import PRUNED, pruned_name
 
     pruned = [pruned_name(share) for share in PRUNED]
-    titles = ["kB", "ONNX kB", "int8 kB", "folded %", "int8 %", *(f"-{100 * share:g} %" for share in PRUNED)]
+    titles = ["kB", "ONNX kB", "int8 kB", "int8 %", *(f"-{100 * share:g} %" for share in PRUNED)]
     cells = []
     for run, of in _by_variant(rows):
         sizes = [f"{of[name]['bytes'] / 1e3:,.1f}" if name in of else "-" for name in ("folded", "onnx", "int8")]
-        accuracies = [f"{100 * of[name]['accuracy']:.2f}" for name in ("folded", "int8", *pruned)]
+        accuracies = [f"{100 * of[name]['accuracy']:.2f}" for name in ("int8", *pruned)]
         cells.append([run, of["folded"]["norm"], *sizes, *accuracies])
-    return _table("Folded: size, and accuracy in % as int8 and with a share of the weights set to 0", titles, cells)
+    return _table("Smaller: size, accuracy as int8, and with a share of the weights set to 0", titles, cells)
 
 
 def _by_variant(rows: pd.DataFrame) -> list[tuple[str, dict[str, dict[Any, Any]]]]:
@@ -101,9 +110,9 @@ def _by_variant(rows: pd.DataFrame) -> list[tuple[str, dict[str, dict[Any, Any]]
 def _table(title: str, titles: list[str], rows: list[list[str]]) -> Table:
     from rich.table import Column, Table
 
-    numbers = [Column(name, no_wrap=name != "left", justify="left" if name == "left" else "right") for name in titles]
-    shown = Table(Column("run", overflow="fold"), Column("norm", no_wrap=True), *numbers, title=title, box=None)
-    shown.title_justify = "left"
+    numbers = [Column(name, no_wrap=True, justify="left" if name == "norms left" else "right") for name in titles]
+    names = (Column("run", overflow="fold", min_width=9), Column("norm", no_wrap=True))
+    shown = Table(*names, *numbers, title=title, box=None, title_justify="left")
     for row in rows:
         shown.add_row(*row)
     return shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Folded:
     Attributes:
         network: Its norms are in the weights and biases of its layers, as far as they can be.
         left: The modules that still normalise, or shift channels, and their class, by name. Empty: a plain network.
-        reason: Why, in words of :func:`dynamics.norms.fold`; empty if nothing is left.
+        reason: Why, in words of :func:`dynamics.norms.fold`, each reason once; empty if nothing is left.
     """
 
     network: nn.Module
@@ -55,12 +56,17 @@ def fold_network(network: nn.Module) -> Folded:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             folded = fold(network)
-        reasons = [str(one.message) for one in caught if str(one.message).startswith("fold left")]
+        reasons = [reason for one in caught for reason in _reasons(str(one.message))]
     except ValueError as error:
         folded = copy.deepcopy(network).eval().requires_grad_(False)
         reasons = [str(error)]
     left = norms_in(folded)
-    return Folded(folded, left, (reasons or ["fold knows no such norm"])[0] if left else "")
+    return Folded(folded, left, "; ".join(dict.fromkeys(reasons)) or "fold knows no such norm" if left else "")
+
+
+def _reasons(warning: str) -> list[str]:
+    """Return what stands in brackets behind the names of a warning of ``fold``."""
+    return re.findall(r"\(([^)]*)\)", warning) if warning.startswith("fold left") else []
 
 
 def norms_in(network: nn.Module) -> dict[str, str]:

@@ -73,7 +73,8 @@ def deploy(trained: TrainedRun, *, out: Path, rounds: int = 200) -> Deployment:
     found = Deployment(notes=_notes(trained))
     folded = fold_network(trained.network)
     if folded.left:
-        found.notes.append(f"{trained.run}: folding left {folded.left_text}: {folded.reason}")
+        first = next(iter(folded.left))
+        found.notes.append(f"{trained.run}: folding left {folded.left_text}, first {first}: {folded.reason}")
     before = predict(trained.network, trained.batches())
     row = _Rows(trained, before, found.rows)
     row.add(TRAINED, before, trained.network, left="", size=float_bytes(trained.network))

@@ -55,7 +55,9 @@ def rewritten(store: Path, change: Callable[[dict[str, Any]], object]) -> None:
 def test_rows_are_printed_and_written_by_norm(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["deploy", "msn-s0", "bn-s0", "msn-s0", "--rounds", "2"]) == 0
     said = capsys.readouterr()
-    assert said.out.index("bn-s0") < said.out.index("msn-s0")
+    shown = re.findall(r"^ *(bn-s0|msn-s0) ", said.out, re.MULTILINE)
+    assert shown == ["bn-s0", "msn-s0"] * 3  # three tables
+    assert max(map(len, said.out.splitlines())) <= 80
     assert "onnxruntime not installed" in said.err.replace("onnx, onnxruntime, onnxscript", "onnxruntime")
     csv, parquet = pd.read_csv("deployed/deploy.csv"), pd.read_parquet("deployed/deploy.parquet")
     told = json.loads(Path("deployed/deploy.json").read_text())

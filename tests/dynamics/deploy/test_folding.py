@@ -81,7 +81,7 @@ def test_a_densenet_of_bn_keeps_the_norms_that_read_concatenated_channels(seed: 
     # Each of the six dense layers has one behind its 1x1 convolution, which folds; the others read concatenations.
     assert (all_norms, kept, len(folded.left)) == (15, 9, 9)
     assert folded.left_text == "9 BatchNorm2d"
-    assert "reads no module's output, or one that something else reads too" in folded.reason
+    assert folded.reason == "it reads no module's output, or one that something else reads too"
     before = outputs(network, x)
     torch.testing.assert_close(outputs(folded.network, x), before, rtol=1e-5, atol=1e-5 * float(before.abs().max()))
 
