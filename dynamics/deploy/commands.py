@@ -41,6 +41,8 @@ def deploy(
     from dynamics.deploy.trained_run import trained_run
     from probes.schema.printable import one_line, say
 
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file: expected a folder, or a path where one can be made.")
     given = {"data_dir": data_dir, "download": download, "test_images": test_images}
     trained = [trained_run(store, run, **given) for run in dict.fromkeys(runs)]  # type: ignore[arg-type]
     results = []

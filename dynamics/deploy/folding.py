@@ -51,31 +51,39 @@ def fold_network(network: nn.Module) -> Folded:
 
     A network without any norm is copied. The outputs are those of the network in evaluation, up to rounding.
     """
-    reasons: list[str] = []
+    told: list[str] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             folded = fold(network)
-        reasons = [reason for one in caught for reason in _reasons(str(one.message))]
+        told = [str(one.message) for one in caught]
     except ValueError as error:
         folded = copy.deepcopy(network).eval().requires_grad_(False)
-        reasons = [str(error)]
+        told = [str(error)]
     left = norms_in(folded)
-    return Folded(folded, left, "; ".join(dict.fromkeys(reasons)) or "fold knows no such norm" if left else "")
+    return Folded(folded, left, _reason(told, left) if left else "")
 
 
-def _reasons(warning: str) -> list[str]:
-    """Return what stands in brackets behind the names of a warning of ``fold``."""
-    return re.findall(r"\(([^)]*)\)", warning) if warning.startswith("fold left") else []
+def _reason(told: list[str], left: dict[str, str]) -> str:
+    """Return the reasons that ``fold`` gave for what is left, each once."""
+    named = [pair for text in told for pair in re.findall(r"(\S+) \(([^)]*)\)", text)]
+    untraced = [text for text in told if text.startswith("cannot trace")]
+    reasons = [*untraced, *(reason for name, reason in named if name in left)]
+    return "; ".join(dict.fromkeys(reasons)) or "fold knows no such norm"
 
 
 def norms_in(network: nn.Module) -> dict[str, str]:
-    """Return the modules that normalise or shift channels, or whose tensors are reparametrised: class by name."""
-    found = {}
+    """Return the modules that normalise or shift channels, or whose tensors are reparametrised: class by name.
+
+    Modules inside one of them are parts of it and not listed.
+    """
+    found: dict[str, str] = {}
     for name, module in network.named_modules():
+        if any(name.startswith(f"{outer}.") for outer in found):
+            continue
         if parametrize.is_parametrized(module):
             found[name] = f"reparametrised {type(module).__bases__[0].__name__}"
-        elif _is_norm(module) and "parametrizations" not in name.split("."):
+        elif _is_norm(module):
             found[name] = type(module).__name__
     return found
 

@@ -169,6 +169,16 @@ def test_a_negative_number_of_images_is_refused(store: Path, capsys: pytest.Capt
     assert "test_images -1: expected 0 (all) or more" in capsys.readouterr().err
 
 
+def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("taken").write_text("mine")
+    assert cli.run(["deploy", "bn-s0", "--out", "taken"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, Path("taken").read_text()) == ("", "mine")
+    assert "--out taken is a file: expected a folder" in said.err
+
+
 @pytest.mark.frameworks
 def test_with_onnxruntime_a_row_tells_the_files_size_and_that_no_image_changed(
     trained_once: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
