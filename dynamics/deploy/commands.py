@@ -98,7 +98,7 @@ def _smaller(rows: pd.DataFrame) -> Table:
         sizes = [f"{of[name]['bytes'] / 1e3:,.1f}" if name in of else "-" for name in ("folded", "onnx", "int8")]
         accuracies = [f"{100 * of[name]['accuracy']:.2f}" for name in ("int8", *pruned)]
         cells.append([run, of["folded"]["norm"], *sizes, *accuracies])
-    return _table("Smaller: size, accuracy as int8, and with a share of the weights set to 0", titles, cells)
+    return _table("Smaller: size, accuracy as int8 and pruned", titles, cells)
 
 
 def _by_variant(rows: pd.DataFrame) -> list[tuple[str, dict[str, dict[Any, Any]]]]:
