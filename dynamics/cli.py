@@ -18,6 +18,7 @@ COMMANDS = (  # each has a typer app named `app`
     "dynamics.commands",
     "dynamics.gan.commands",
     "dynamics.authors_checkpoints.commands",
+    "dynamics.deploy.commands",
     "analysis.commands",
     "probes.commands",
     "probes.checkpoints.commands",

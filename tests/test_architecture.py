@@ -98,6 +98,7 @@ LAYERS: dict[str, dict[str, set[str]]] = {
         "runtime": {"norms"},
         "classifier": {"bounds", "data", "landscape", "models", "norms", "runtime", "source_commit"},
         "authors_checkpoints": {"classifier", "data", "models"},
+        "deploy": {"classifier", "data", "norms", "runtime"},
         "gan": {"bounds", "data", "models", "norms", "runtime"},
         "sweeps": {"classifier", "data", "gan", "norms", "runtime"},
     },

@@ -77,6 +77,7 @@ NOT_EXECUTED = {
         "meandrift reproduce": "minutes of training, and a download",
         "meandrift gan": "minutes of training",
         "meandrift authors-checkpoints": "needs the authors' files",
+        "meandrift deploy": "needs trained runs; docs/guides/embedded.md has one that is executed",
         "meandrift watch": "runs until Ctrl-C; tests/analysis/terminal tests it",
         "meandrift inspect": "needs safetensors; docs/checkpoints.md has one that is executed",
     },
