@@ -84,6 +84,7 @@ OF_LATER_MEASURES = {
     "attention_map": "has no table 'units'; it has layers, ",
     "router_map": "has no table 'units'; it has layers, ",
     "residual_map": "needs input_rms in table 'layers'",
+    "coordinate_check": "needs activation_rms in table 'layers'",
     "landscape": "needs loss_along_gradient_min, loss_along_gradient_max in table 'steps'; it has: ",
 }
 """Figures of what version 1 did not measure: what they say is missing."""
