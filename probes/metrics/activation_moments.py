@@ -97,42 +97,54 @@ def _finish_on_host(partial: Sequence[Any]) -> Sequence[Tensor]:
 def _finish_variances(begun: Sequence[ChannelVariances]) -> Sequence[Tensor]:
     sizes, variances, means, nonfinite = zip(*begun, strict=True)
     channels = tuple(len(each) for each in means)
-    device = means[0].device
-    owners = channel_layout(channels, HEAD, device).owners
-    each = (numbers(sizes, device) / numbers(channels, device))[owners]  # entries a channel
-    bad = torch.stack(nonfinite).double()
-    return _put_together(sizes, channels, torch.cat(means).double(), torch.cat(variances).double() * each, bad)
+    each = _entries_a_channel(sizes, channels, means[0].device)
+    squares = torch.cat(variances).double() * each
+    return _put_together(
+        sizes, channels, torch.cat(means).double(), squares, torch.stack(nonfinite).double(), each=each
+    )
 
 
 def _finish_sums(begun: Sequence[ChannelSums]) -> Sequence[Tensor]:
     sizes, parts = zip(*begun, strict=True)
     channels = tuple(each.shape[1] for each in parts)
-    device = parts[0].device
-    owners = channel_layout(channels, HEAD, device).owners
-    each = (numbers(sizes, device) / numbers(channels, device))[owners]
+    each = _entries_a_channel(sizes, channels, parts[0].device)
     together = torch.cat([part[:4] for part in parts], dim=1)
     first, second, bad = together[1:].sum(2)
     squares = (second - first.square() / each).clamp_min(0)
+    owners = channel_layout(channels, HEAD, parts[0].device).owners
     nonfinite = bad.new_zeros(len(sizes)).index_add_(0, owners, bad)
-    return _put_together(sizes, channels, together[0, :, 0] + first / each, squares, nonfinite)
+    return _put_together(sizes, channels, together[0, :, 0] + first / each, squares, nonfinite, each=each)
+
+
+def _entries_a_channel(sizes: tuple[int, ...], channels: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return how many entries each channel of some activations has, one activation behind the other."""
+    layout = channel_layout(channels, HEAD, device)
+    return (numbers(sizes, device) / layout.channels)[layout.owners]
 
 
 def _put_together(
-    sizes: tuple[int, ...], channels: tuple[int, ...], means: Tensor, squares: Tensor, nonfinite: Tensor
+    sizes: tuple[int, ...],
+    channels: tuple[int, ...],
+    means: Tensor,
+    squares: Tensor,
+    nonfinite: Tensor,
+    *,
+    each: Tensor,
 ) -> Sequence[Tensor]:
     """Return the vectors of some activations on a device, with the same few calls for any number.
 
     Args:
-        sizes: Entries of each.
-        channels: Channels of each.
-        means: Of all channels, one activation behind the other.
-        squares: Sums of the squared deviations from these means.
+        sizes: Entries of each activation.
+        channels: Channels of each activation.
+        means: Mean of each channel, one activation behind the other.
+        squares: Sum of the squared deviations of each channel from its mean.
         nonfinite: Counts of each activation.
+        each: Entries of each channel.
     """
     layout = channel_layout(channels, HEAD, means.device)
     n = numbers(sizes, means.device)
     mean = n.new_zeros(len(n)).index_add_(0, layout.owners, means) / layout.channels
-    apart = (means - mean[layout.owners]).square() * (n / layout.channels)[layout.owners]
+    apart = (means - mean[layout.owners]).square() * each
     total = n.new_zeros(len(n)).index_add_(0, layout.owners, squares + apart)
     vectors = n.new_empty(sum(channels) + HEAD * len(n))
     vectors[layout.heads] = torch.stack([n, mean, total, nonfinite])

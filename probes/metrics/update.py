@@ -25,9 +25,9 @@ def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     the difference itself is taken. A parameter of 0 gives an infinite or NaN ratio, no step a NaN alignment, no
     elements NaN, NaN in NaN out. Source of the angle: Wan et al. 2021, spherical motion dynamics.
     """
-    if looks_wait(pairs[0][0]):
-        return _on_device(pairs)
     alike = [(w, v) if w.stride() == v.stride() else (w.contiguous(), v.contiguous()) for w, v in pairs]
+    if looks_wait(alike[0][0]):
+        return _on_device(alike)
     before, after = [flat(w) for w, _ in alike], [flat(v) for _, v in alike]
     weight, step, dots = _lengths_and_products(before, after)
     along = dots / weight.square()
@@ -48,8 +48,7 @@ def _columns(weight: Tensor, step: Tensor, dots: Tensor, along: Tensor, across: 
 
 def _on_device(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Take the difference across itself of all, a few million elements at a time, and look at no value."""
-    alike = [(w, v) if w.stride() == v.stride() else (w.contiguous(), v.contiguous()) for w, v in pairs]
-    before, after = (InRows(tensors) for tensors in zip(*alike, strict=True))
+    before, after = (InRows(tensors) for tensors in zip(*pairs, strict=True))
     weight, step, dots, across = torch.zeros(4, len(pairs), dtype=torch.float64, device=pairs[0][0].device)
     for old, new in zip(before, after, strict=True):
         moved = new.values - old.values

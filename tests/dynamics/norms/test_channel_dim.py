@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from dynamics.norms import MeanCentring, fold
 from dynamics.norms.channel_bias import ChannelBias
+from tests.dynamics.norms.output_and_gradients import gradients
 
 CHANNELS = 3
 SHAPES = {"no time": (6, 3), "time": (4, 5, 3), "time and heads": (2, 4, 5, 3)}
@@ -32,19 +32,12 @@ def centring(seed: int, **settings: bool) -> MeanCentring:
     return module
 
 
-def with_gradients(function: Callable[[Tensor], Tensor], h: Tensor, m: Tensor) -> tuple[Tensor, ...]:
-    h = h.clone().requires_grad_()
-    output = function(h * 1)
-    weights = torch.linspace(-1, 2, output.numel(), dtype=output.dtype).view_as(output)
-    return output.detach(), *torch.autograd.grad((output.sigmoid() * weights).sum(), (h, m))
-
-
 @every_shape
 @pytest.mark.parametrize("inplace", [False, True])
 def test_output_and_gradients_are_those_of_equation_7(shape: tuple[int, ...], inplace: bool, seed: int) -> None:
     module, h = centring(seed, inplace=inplace), numbers(shape, seed)
-    found = with_gradients(module, h, module.bias)
-    expected = with_gradients(lambda x: naive(x, module.bias), h, module.bias)
+    found = gradients(module, h, module.bias)
+    expected = gradients(lambda x: naive(x, module.bias), h, module.bias)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dynamics.norms import MeanCentring
+from tests.dynamics.norms.output_and_gradients import gradients
 
 SHAPES = {
     "linear": (6, 3),
@@ -34,13 +35,6 @@ def centring(seed: int, dtype: torch.dtype = torch.float64, **settings: bool) ->
     if module.bias is not None:
         nn.init.normal_(module.bias, generator=torch.Generator().manual_seed(seed))
     return module
-
-
-def gradients(function: Callable[[Tensor], Tensor], h: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    h = h.clone().requires_grad_()
-    output = function(h * 1)  # not the leaf itself: an in-place function may overwrite it
-    weights = torch.linspace(-1, 2, output.numel(), dtype=output.dtype).view_as(output)
-    return (output.detach(), *torch.autograd.grad((output.sigmoid() * weights).sum(), (h, *others)))
 
 
 @every_shape
