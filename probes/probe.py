@@ -156,7 +156,7 @@ class Probe(Switchable, RunContext):
             bytes_per_1000_steps=self.bytes_per_1000_steps,
         )
         self.run = self._run.name
-        self._rows = StepRows(self._run.put_row)
+        self._rows = StepRows(self._run.put_row, self._gaps)
         self._closed = False
         observed = [layer.module for layer in self._selection.layers]
         check_parameters(self._parameters, self._optimizers, self._gaps, of=observed)
@@ -190,7 +190,7 @@ class Probe(Switchable, RunContext):
         training = split == "train"
         step = self._cycle.step - (taken := training and self._cycle.just_stepped)
         known = self._cycle.learning_rate if taken else first_learning_rate(self._optimizers) if training else {}
-        on_host = self._rows.add(step, self.epoch, split, {**known, **scalars})
+        on_host = self._rows.add(step, self.epoch, split, {**known, **scalars}, over=taken)
         if training:
             self._cycle.nonfinite.note_loss(step, scalars, on_host)
 
@@ -236,7 +236,7 @@ class Probe(Switchable, RunContext):
             for metric, kept in state["carried"].items()
         }
         self.epoch = state["epoch"]
-        self._rows = StepRows(self._run.put_row, seconds=state["seconds"], held=held)
+        self._rows = StepRows(self._run.put_row, self._gaps, seconds=state["seconds"], held=held)
         self.attach(step=state["step"])
 
     def attach(self, *, step: int | None = None) -> None:

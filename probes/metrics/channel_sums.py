@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from types import ModuleType
 from typing import NamedTuple
 
@@ -42,8 +43,15 @@ class _Kernels:
                 return launch(self._found, activation, channel_dim)
         except torch.OutOfMemoryError:
             raise
-        except Exception:  # of a compiler that is missing, a card too old: torch's own calls serve
+        except Exception as failure:  # of a compiler that is missing, a card too old: torch's own calls serve
             self._usable = False
+            why = str(failure).splitlines()[:1] or [""]
+            warnings.warn(
+                f"probe: activations take several calls a layer on {activation.device}, and more time: Triton's kernel "
+                f"could not be launched ({type(failure).__name__}: {why[0]}). The values are the same.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
             return None
 
 

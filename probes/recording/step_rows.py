@@ -14,6 +14,8 @@ from torch import Tensor
 
 from probes.arrow_arrays import number_array, word_array
 from probes.background.to_host import arrival, to_host
+from probes.gaps import Gaps
+from probes.recording.repeated_logs import RepeatedLogs
 from probes.schema import NETWORK_COLUMNS, STEPS, STEPS_COLUMNS, Column, arrow_schema
 
 _READY = "_ready"  # of a row: CUDA events after which its tensors hold their values
@@ -41,6 +43,7 @@ class StepRows:
     def __init__(
         self,
         put: Callable[[dict[str, Any]], None],
+        gaps: Gaps,
         *,
         seconds: float = 0.0,
         held: Iterable[Mapping[str, Any]] = (),
@@ -49,10 +52,12 @@ class StepRows:
 
         Args:
             put: Takes a row that is complete.
+            gaps: Told of a name that is logged again and again for one step.
             seconds: Wall-clock time that the run has taken so far.
             held: Rows that were held back when a checkpoint was written: see :meth:`state`.
         """
         self._put = put
+        self._repeated = RepeatedLogs(gaps)
         self._began = time.monotonic() - seconds
         self._rows: dict[str, dict[str, Any]] = {row["split"]: dict(row) for row in held}
 
@@ -61,10 +66,19 @@ class StepRows:
         """Wall-clock time since the run began."""
         return time.monotonic() - self._began
 
-    def add(self, step: int, epoch: int | None, split: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    def add(
+        self, step: int, epoch: int | None, split: str, values: Mapping[str, Any], *, over: bool = False
+    ) -> dict[str, Any]:
         """Add values to the row of a step and split, and return them on the host, or on their way there.
 
         A name given twice keeps the last value.
+
+        Args:
+            step: The step.
+            epoch: Pass through the data, or None.
+            split: What the values are of: train, test.
+            values: Numbers, or tensors of one element, by name.
+            over: Whether the step was taken before this call, and no training pass has begun since.
 
         Raises:
             ValueError: A name is taken by a key column, a value is no single number, or the split is no word.
@@ -79,6 +93,8 @@ class StepRows:
         if row is None:
             row = self._rows[split] = {"step": step, "epoch": epoch, "split": split, "seconds": self.seconds}
         row.update(checked)
+        if over:
+            self._repeated.note(step, values.keys() - {"lr"})  # which every log fills in
         row.setdefault(_READY, []).extend(
             arrival(value.device) for value in values.values() if isinstance(value, Tensor) and value.is_cuda
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,15 @@ def test_on_a_gpu_the_kernels_give_the_numbers_of_the_cpu():
     assert compare(lambda x, dim: channel_sums.channel_sums(x.cuda(), dim)) == 13
 
 
-def test_where_a_kernel_fails_torch_serves(monkeypatch):
+def test_where_a_kernel_fails_torch_serves_and_a_warning_says_why(monkeypatch):
     kernels = channel_sums._Kernels()
     assert kernels.usable
-    monkeypatch.setattr(channel_sums, "launch", lambda *_: 1 / 0)
-    assert kernels.sums(torch.ones(2, 2), 1) is None
+
+    def fails(*_):
+        raise RuntimeError("no C compiler\nin PATH")
+
+    monkeypatch.setattr(channel_sums, "launch", fails)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    with pytest.warns(RuntimeWarning, match=r"could not be launched \(RuntimeError: no C compiler\). The values are"):
+        assert kernels.sums(torch.ones(2, 2), 1) is None
     assert not kernels.usable

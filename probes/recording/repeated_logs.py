@@ -1,0 +1,47 @@
+"""Notices a training that logs on and on while the probe sees neither its passes nor its steps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from probes.gaps import Gaps
+
+_ALLOWED = 3  # logs of one name after one step: before and after a correction, and in the cell run again
+
+
+class RepeatedLogs:
+    """Counts how often a name is logged after one optimizer step with no training pass in between.
+
+    Each such number takes the place of the one before it. That happens when the loop goes on with another model and
+    another optimizer than the probe was given: after peft's ``merge_and_unload()``, say.
+
+    Args:
+        gaps: Told of it, once.
+    """
+
+    def __init__(self, gaps: Gaps) -> None:
+        self._gaps = gaps
+        self._step: int | None = None
+        self._times: Counter[str] = Counter()
+        self._told = False
+
+    def note(self, step: int, names: Iterable[str]) -> None:
+        """Take note of names logged for a step that is over, and warn of the first that is logged once too often."""
+        if self._told:
+            return
+        if step != self._step:
+            self._step = step
+            self._times.clear()
+        self._times.update(names)
+        often = sorted(name for name, times in self._times.items() if times > _ALLOWED)
+        if not often:
+            return
+        self._told = True
+        self._gaps.warn(
+            what=f"logged numbers ({', '.join(often)})",
+            why=f"logged more than {_ALLOWED} times after step {step} with no training pass in between: each replaces "
+            "the one before. If the training goes on, then with a model or an optimizer that this probe was not given; "
+            "close it, and attach a new one to those",
+            step=step,
+        )
