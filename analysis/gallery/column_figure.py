@@ -16,9 +16,10 @@ from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_norm import THIRDS, draw_by_norm, thirds
 from analysis.plotting.panels.by_quantity import draw_by_quantity
 from analysis.plotting.panels.layer_lines import LayerLines
+from analysis.reading.depth_order import layer_names
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore, Store
-from analysis.reading.tables import Steps, fields_if_any, layer_names
+from analysis.reading.tables import Steps, fields_if_any
 from analysis.summaries.layer_choice import FEW_LAYERS, in_depth_order, is_normalisation
 from analysis.summaries.transforms import MEAN, over_runs, smooth
 from probes.schema import (

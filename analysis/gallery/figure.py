@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from analysis.figures import FIGURES
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.reading import tables
+from analysis.reading.depth_order import layer_names
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns, abbreviated
 from analysis.reading.store import AnyStore, Store
-from analysis.reading.tables import Steps, layer_names
+from analysis.reading.tables import Steps
 from analysis.summaries.comparison_arms import arms
 from analysis.summaries.layer_choice import CONVOLUTIONS, convolutions, in_depth_order, published_layers, weight_layers
 from analysis.summaries.naming.layer_groups import Groups, in_groups

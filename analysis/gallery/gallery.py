@@ -16,10 +16,11 @@ import pandas as pd
 from analysis.figures import FIGURES
 from analysis.gallery.figure import prepare
 from analysis.gallery.saving import check_formats, save
+from analysis.reading.depth_order import layer_names
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns, matching
 from analysis.reading.store import AnyStore, Store
-from analysis.reading.tables import Steps, layer_names, records
+from analysis.reading.tables import Steps, records
 from analysis.summaries.naming.layer_groups import Groups
 from probes import schema
 from probes.schema.printable import one_line

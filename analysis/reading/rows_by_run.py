@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 
 from analysis.reading.files.recorded_rows import RunRows
 from analysis.reading.store import Store
-from analysis.reading.tables import FRUGALLY
+from analysis.reading.table_dataset import FRUGALLY
 from probes import schema
 
 BATCH_BYTES = 1 << 25  # of files, which are compressed

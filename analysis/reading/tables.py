@@ -10,7 +10,6 @@ keeps the rows in which the named columns were measured; ``mark`` of :func:`load
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import reduce
 from typing import Any
@@ -20,22 +19,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from analysis.reading.depth_order import INDEX, by_depth, name_column, names_in_order
 from analysis.reading.files.local_files import left_out
 from analysis.reading.files.row_order import row_order
 from analysis.reading.selection import Patterns, abbreviated, matching
 from analysis.reading.store import AnyStore, Store
+from analysis.reading.table_dataset import FRUGALLY
 from probes import schema
 from probes.schema import Column
 from probes.schema.part_checks import key_names
 
 Steps = tuple[int | None, int | None] | None
-# pyarrow's defaults read whole files ahead, 16 batches at a time: 60 MB for an answer of half a megabyte.
-FRUGALLY: dict[str, Any] = {
-    "fragment_scan_options": ds.ParquetFragmentScanOptions(pre_buffer=False, page_checksum_verification=True),
-    "batch_readahead": 2,
-    "fragment_readahead": 1,
-    "batch_size": 1 << 15,
-}
 
 
 def layers(
@@ -71,14 +65,23 @@ def histograms(
     runs: Patterns = None,
     layers: Patterns = None,
     steps: Steps = None,
+    measured: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return the table of histograms, a row per (run, step, layer, tensor); arguments as :func:`layers`."""
-    return load(store, schema.HISTOGRAMS, columns=columns, runs=runs, layers=layers, steps=steps)
+    return load(store, schema.HISTOGRAMS, columns=columns, runs=runs, layers=layers, steps=steps, measured=measured)
 
 
-def spectra(store: AnyStore, *, runs: Patterns = None, layers: Patterns = None, steps: Steps = None) -> pd.DataFrame:
+def spectra(
+    store: AnyStore,
+    *,
+    columns: Sequence[str] | None = None,
+    runs: Patterns = None,
+    layers: Patterns = None,
+    steps: Steps = None,
+    measured: Sequence[str] = (),
+) -> pd.DataFrame:
     """Return the table of singular spectra, a row per (run, step, layer, view); arguments as :func:`layers`."""
-    return load(store, schema.SPECTRA, runs=runs, layers=layers, steps=steps)
+    return load(store, schema.SPECTRA, columns=columns, runs=runs, layers=layers, steps=steps, measured=measured)
 
 
 def parameters(
@@ -104,20 +107,29 @@ def channels(
     runs: Patterns = None,
     layers: Patterns = None,
     steps: Steps = None,
+    measured: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return the input of each nonlinearity on the probe batch, a row per (run, step, layer, channel).
 
     Arguments as :func:`layers`. A store without this table is an error: only a Probe with ``probe_batch`` writes it.
     """
-    return load(store, schema.CHANNELS, columns=columns, runs=runs, layers=layers, steps=steps)
+    return load(store, schema.CHANNELS, columns=columns, runs=runs, layers=layers, steps=steps, measured=measured)
 
 
-def units(store: AnyStore, *, runs: Patterns = None, layers: Patterns = None, steps: Steps = None) -> pd.DataFrame:
+def units(
+    store: AnyStore,
+    *,
+    columns: Sequence[str] | None = None,
+    runs: Patterns = None,
+    layers: Patterns = None,
+    steps: Steps = None,
+    measured: Sequence[str] = (),
+) -> pd.DataFrame:
     """Return the heads of attentions and the experts of routers, a row per (run, step, layer, unit).
 
     Arguments as :func:`layers`. A store without this table is an error: only attention and routers write it.
     """
-    return load(store, schema.UNITS, runs=runs, layers=layers, steps=steps)
+    return load(store, schema.UNITS, columns=columns, runs=runs, layers=layers, steps=steps, measured=measured)
 
 
 def steps(
@@ -191,12 +203,6 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
-def layer_names(store: AnyStore, *, table: str = schema.LAYERS, runs: Patterns = None) -> list[str]:
-    """Return the names of the observed layers in depth order."""
-    opened = Store.open(store)
-    return opened.retrying(lambda: _names_in_order(opened.dataset(table, runs)))
-
-
 def _read(
     dataset: ds.Dataset,
     table: str,
@@ -210,7 +216,7 @@ def _read(
     chosen = _row_filter(dataset, layers, steps, measured)
     rows = _with_keys(dataset.to_table(columns=wanted, filter=chosen, **FRUGALLY), table)
     rows = _with_categories(rows)
-    ordered = {name: _by_depth(rows, name) for name, index in _INDEX.items() if {name, index} <= set(rows.column_names)}
+    ordered = {name: by_depth(rows, name) for name, index in INDEX.items() if {name, index} <= set(rows.column_names)}
     frame = rows.to_pandas()
     for name, names in ordered.items():  # categories in depth order: a pivot's columns come from input to output
         frame[name] = frame[name].cat.set_categories(names)
@@ -272,28 +278,6 @@ def _row_filter(dataset: ds.Dataset, layers: Patterns, steps: Steps, measured: S
     if last is not None:
         conditions.append(ds.field(schema.STEP) <= last)
     if layers is not None:
-        name = _name_column(dataset.schema)
-        conditions.append(ds.field(name).isin(matching(layers, _names_in_order(dataset), what=name)))
+        name = name_column(dataset.schema)
+        conditions.append(ds.field(name).isin(matching(layers, names_in_order(dataset), what=name)))
     return reduce(lambda one, other: one & other, conditions) if conditions else None
-
-
-def _name_column(stored: pa.Schema) -> str:
-    """Return the key that a table's rows are named by: the layer, or the parameter."""
-    return schema.PARAMETER if schema.PARAMETER in stored.names else schema.LAYER
-
-
-def _names_in_order(dataset: ds.Dataset) -> list[str]:
-    name = _name_column(dataset.schema)
-    return _by_depth(dataset.to_table(columns=[name, _INDEX[name]], **FRUGALLY), name)
-
-
-def _by_depth(rows: pa.Table, name: str) -> list[str]:
-    """Return the layers (or parameters) by their mean place in the runs, and by name where two share it."""
-    pairs = rows.select([name, _INDEX[name]]).unify_dictionaries()
-    means = pairs.group_by(name).aggregate([(_INDEX[name], "mean")]).to_pydict()
-    named = zip(means[name], means[f"{_INDEX[name]}_mean"], strict=True)
-    depth = {one: math.inf if mean is None else mean for one, mean in named if one is not None}
-    return sorted(depth, key=lambda one: (depth[one], one))
-
-
-_INDEX = {schema.LAYER: schema.LAYER_INDEX, schema.PARAMETER: schema.PARAMETER_INDEX}

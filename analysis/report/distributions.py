@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.reading.depth_order import layer_names
 from analysis.reading.selection import spread_over
 from analysis.reading.store import Store
-from analysis.reading.tables import fields_if_any, layer_names, load
+from analysis.reading.tables import fields_if_any, load
 from analysis.report.packing import packed, rounded
 from analysis.summaries.densities import Histogram, density, half_width
 from probes.schema import HISTOGRAMS, LAYER, RUN, SPECTRA, STEP, TENSOR, VIEW, bin_edges

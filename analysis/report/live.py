@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from analysis.reading.changes import fingerprint
+from analysis.reading.files.changes import fingerprint
 from analysis.reading.selection import Patterns
 from analysis.reading.store import Store
 from analysis.report.blocks import blocks

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from dynamics.models import build
 from probes import Probe
 from probes.background.budget import Limits
+from tests.probes.trained import Trained
 
 NORMS = ["none", "bn", "sn", "msn", "released_sn", "released_msn", "wn", "torch_sn"]
 MODES = ["accumulation", "amp", "checkpoint", "reentrant checkpoint", "compiled"]
@@ -40,24 +41,6 @@ class Network(nn.Module):
         else:
             x = checkpoint(self.features, x, use_reentrant=self.checkpointing)
         return self.classifier(F.dropout(x.flatten(1), 0.2, self.training))
-
-
-class Trained:
-    """What a training leaves behind, and in what it differs from another one by a single bit."""
-
-    def __init__(self, losses, model, optimizer):
-        self.parts = {f"loss {step}": loss for step, loss in enumerate(losses)}
-        self.parts |= {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        for number, state in optimizer.state_dict()["state"].items():
-            self.parts |= {f"{name} {number}": torch.as_tensor(value) for name, value in state.items()}
-        self.parts["random state"] = torch.get_rng_state()
-        self.parts["modes"] = torch.tensor([module.training for module in model.modules()])
-        self.hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
-
-    def differences(self, other):
-        assert list(self.parts) == list(other.parts)
-        changed = [name for name, part in self.parts.items() if not torch.equal(part, other.parts[name])]
-        return changed + (["hooks"] if self.hooks != other.hooks else [])
 
 
 def train(norm, probe_with=None, *, mode="eager", steps=4, disturb=lambda _: None):

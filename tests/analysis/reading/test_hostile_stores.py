@@ -40,7 +40,7 @@ from analysis.query import query
 from analysis.report.report import write_report
 from analysis.reading.run_table import runs as run_table
 from analysis.reading.sample_grids import sample_grids
-from analysis.reading.tables import layer_names
+from analysis.reading.depth_order import layer_names
 from analysis.terminal.watch import default_column, view
 
 for read in (analysis.layers, analysis.steps, analysis.histograms, analysis.spectra, run_table, sample_grids):

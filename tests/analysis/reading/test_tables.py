@@ -10,11 +10,15 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import torch
+from torch import nn
 
 import analysis
 from analysis.reading import tables
+from analysis.reading.depth_order import layer_names
 from analysis.reading.store import Store
-from probes import Recorder, schema
+from probes import Probe, Recorder, schema
+from probes.metrics import METRICS
 
 
 def test_layers_equals_plain_pandas(small_store: Path) -> None:
@@ -38,6 +42,48 @@ def test_runs_layers_and_steps_are_chosen(small_store: Path) -> None:
     assert set(rows["layer"]) == {"block1.conv", "block2.conv", "block3.conv"}
     assert sorted(set(rows["step"])) == [100, 150, 200]
     assert list(rows.columns) == ["run", "step", "epoch", "layer", "layer_index", "layer_type", "weight_mean"]
+
+
+class Attending(nn.Module):
+    """A network with something for every table: weights, a nonlinearity, an attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.relu, self.attention = nn.Linear(4, 4), nn.ReLU(), nn.MultiheadAttention(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.relu(self.layer(x))
+        attended: torch.Tensor = self.attention(y, y, y, need_weights=False)[0]
+        return attended
+
+
+@pytest.fixture(scope="module")
+def full_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recorded store that has rows in every table."""
+    torch.manual_seed(0)
+    store, model = tmp_path_factory.mktemp("full") / "runs", Attending()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    every = {**dict.fromkeys(METRICS, 1), "channels": 1, "transformers": 1}
+    with Probe(model, optimizer, store=store, run="a", every=every, probe_batch=torch.randn(3, 2, 4)) as probe:
+        for _ in range(2):
+            model(torch.randn(3, 2, 4)).square().mean().backward()
+            optimizer.step()
+            probe.log(loss=1.0)
+    return store
+
+
+@pytest.mark.parametrize("table", [name for name in schema.TABLES if name != schema.RUNS])
+def test_columns_and_rows_of_each_table_are_chosen_alike(table: str, full_store: Path) -> None:
+    read = getattr(analysis, table)
+    column = next(iter(analysis.fields(full_store, table)))
+    whole, part = read(full_store), read(full_store, columns=[column], measured=[column], steps=(0, 0))
+    keys = [key for key in ("run", *(key.name for key in schema.KEYS[table])) if key in whole]
+    assert list(part.columns) == [*keys, column]
+    expected = whole[(whole["step"] == 0) & whole[column].notna()][part.columns]
+    assert len(part) == len(expected) > 0
+    pd.testing.assert_frame_equal(part, expected.reset_index(drop=True), check_categorical=False)
+    with pytest.raises(ValueError, match=f"table '{table}' has no column nothing"):
+        read(full_store, columns=["nothing"])
 
 
 def test_an_open_range_of_steps_has_one_end(small_store: Path) -> None:
@@ -136,7 +182,7 @@ def test_fields_carry_unit_formula_and_reference(small_store: Path) -> None:
 
 
 def test_layer_names_are_in_depth_order(small_store: Path) -> None:
-    assert tables.layer_names(small_store, runs="sn-s0") == ["block1.conv", "block2.conv", "block3.conv", "classifier"]
+    assert layer_names(small_store, runs="sn-s0") == ["block1.conv", "block2.conv", "block3.conv", "classifier"]
 
 
 def test_a_missing_column_raises_and_lists_those_there_are(small_store: Path) -> None:

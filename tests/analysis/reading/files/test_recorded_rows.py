@@ -22,9 +22,9 @@ from rich.console import Console
 import analysis
 from analysis.findings import findings_of
 from analysis.query import query
+from analysis.reading.depth_order import layer_names
 from analysis.reading.files import recorded_rows
 from analysis.reading.files.recorded_rows import find_rows
-from analysis.reading.tables import layer_names
 from analysis.report.report import write_report
 from analysis.terminal.watch import default_column, view
 from probes import schema

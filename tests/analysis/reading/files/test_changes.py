@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from analysis.reading.changes import fingerprint
+from analysis.reading.files.changes import fingerprint
 from probes.storage.recorder import Recorder
 
 
