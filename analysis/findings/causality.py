@@ -41,12 +41,14 @@ _STAGE_OF = (  # of columns, by the beginning of their names; weights are all ot
     (("grad_", "activation_grad_"), _GRADIENT),
     (("activation_", "dead_", "saturated_", "training"), _OUTPUT),
     (("update_",), _UPDATE),
-    (("loss",), _LOSS),
+    (("loss", "lr"), _LOSS),
 )
 
 _NOT_TRAINED = ("no update", "frozen", "detached", "no gradient", "unused", "eval mode")
 _SHRUNK = ("weight collapse", "rank collapse")
 _GROWN = (
+    "odd scale",
+    "rate jump",
     "accumulated gradient",
     "attention logits",
     "spectral explosion",
@@ -59,7 +61,8 @@ _GROWN = (
 _BLOCKED = ("dead units", "saturation")
 _STARVED = ("vanishing", "zero gradient", "no training", "small update", "plateau")
 
-_OF_GROWN = frozenset({*_GROWN, *_BLOCKED, *_STARVED, "drift", "rank collapse", "NaN"}) - {"accumulated gradient"}
+_SET_BY_HAND = ("accumulated gradient", "odd scale", "rate jump")  # no other finding leads to these
+_OF_GROWN = frozenset({*_GROWN, *_BLOCKED, *_STARVED, "drift", "rank collapse", "NaN"}) - {*_SET_BY_HAND}
 _OF_SHRUNK = frozenset({*_BLOCKED, *_STARVED, "large update", "drift", "rank collapse"})
 
 LEADS_TO: dict[str, frozenset[str]] = {

@@ -43,7 +43,7 @@ def diverging_loss(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         GRAVE,
         "the loss is {value:.3g} times what it was at first",
         (TOO_LARGE, SCALED_LOSS, LARGE_INPUTS, SET_ELSEWHERE, OTHER_TARGETS),
-        "lower the learning rate, warm it up, clip gradients by norm",
+        "look at the batches of these steps; lower the learning rate, warm it up, clip gradients by norm",
     )
 
 

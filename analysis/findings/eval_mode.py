@@ -24,17 +24,26 @@ _SHIFTED, _WIDER = 0.1, 1.2  # beyond any rounding in bfloat16
 _NARROWER = 0.7  # a batch of one's own leaves less only in constant channels, and where its variance is near epsilon
 _FAR_FROM_EPSILON = 1e-3
 
+_WHOLE = "weights are trained while the whole network is in eval mode"
+_WHOLE_CAUSE = "model.eval() without model.train() after it: dropout does nothing, batch norm uses running statistics"
+_WHOLE_REMEDY = "call model.train() before the loop, and after each evaluation"
+
 
 def eval_mode(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
-    """Yield batch norms in eval mode, and runs without any activation.
+    """Yield batch norms in eval mode, and networks that are in eval mode as a whole while their weights are trained.
 
-    Where the store has no modes, these are batch norms that cannot have been normalised by their own batch. In train
-    mode the output has the mean of the shifts, ``mean(beta)``, and the variance ``mean(gamma^2) + var(beta)``, less
-    where channels are constant. The number is then the distance from that mean in standard deviations. A batch norm
-    whose weight has no gradient is frozen on purpose: a note.
+    Where the store has no modes, a network with gradients and without a single activation is in eval mode. So is a
+    batch norm that cannot have been normalised by its own batch. In train mode the output has the mean of the shifts,
+    ``mean(beta)``, and the variance ``mean(gamma^2) + var(beta)``, less where channels are constant. The number is then
+    the distance from that mean in standard deviations. A batch norm whose weight has no gradient is frozen on purpose:
+    a note.
     """
-    yield from _batch_norms(run) if run.whole(_TRAINING) is None else _said_by_batch_norms(run)
-    yield from _whole_network(run)
+    if run.whole(_TRAINING) is None:
+        yield from _batch_norms(run)
+        yield from _without_activations(run)
+    else:
+        yield from _said_by_batch_norms(run)
+        yield from _said_by_all(run)
 
 
 def _said_by_batch_norms(run: RunRecords) -> Iterator[Evidence]:
@@ -99,7 +108,7 @@ def _trained_so_far(run: RunRecords, steps: np.ndarray) -> np.ndarray:
     return np.asarray(np.logical_or.accumulate(~np.isnan(gradients), axis=0)[np.isin(run.steps, steps)])
 
 
-def _whole_network(run: RunRecords) -> Iterator[Evidence]:
+def _without_activations(run: RunRecords) -> Iterator[Evidence]:
     gradients, outputs = run.take(_GRADIENT), run.whole(_OUTPUTS)
     if gradients is None or outputs is None:
         return
@@ -115,9 +124,29 @@ def _whole_network(run: RunRecords) -> Iterator[Evidence]:
         0.0,
         _OUTPUTS,
         WARNING,
-        "weights are trained, and no layer was run in a training pass",
-        "the model is in eval mode while it is trained: dropout and batch norm do not do what they are there for",
-        "call model.train() before the loop, and after each evaluation",
+        _WHOLE,
+        _WHOLE_CAUSE,
+        _WHOLE_REMEDY,
+    )
+
+
+def _said_by_all(run: RunRecords) -> Iterator[Evidence]:
+    records = run.take(_TRAINING, _GRADIENT)
+    if records is None:
+        return
+    modes, trained = records[_TRAINING], ~np.isnan(records[_GRADIENT])
+    evaluates = ~(modes == 1).any(axis=1, keepdims=True) & (modes == 0) & trained
+    yield Evidence(
+        lasting(evaluates, records=_RECORDS),
+        records.steps,
+        run.layers,
+        modes,
+        0.0,
+        _TRAINING,
+        WARNING,
+        _WHOLE,
+        _WHOLE_CAUSE,
+        _WHOLE_REMEDY,
     )
 
 

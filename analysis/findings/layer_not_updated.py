@@ -13,7 +13,7 @@ from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS
 
 _KIND, _UPDATE, _GRADIENT, _NORM = "no update", "update_ratio", "grad_l2_norm", "weight_l2_norm"
-_GROUP, _EPSILON = "optimizer_group", "weight_epsilon"
+_GROUP, _EPSILON, _REQUIRES = "optimizer_group", "weight_epsilon", "requires_grad"
 _RECORDS = 2
 _COARSE = 1e-4  # epsilon of float16 and bfloat16, and not of float32
 _MOVES = 1e-6  # update ratio of the other layers that no rounding in float32 takes to 0
@@ -21,7 +21,10 @@ _COMPARABLE = 1e-4  # share in the median gradient of the other layers above whi
 
 
 def layer_not_updated(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
-    """Yield the layers whose update is exactly 0 while others move; the number is the layer's gradient norm."""
+    """Yield the layers whose update is exactly 0 while others move; the number is the layer's gradient norm.
+
+    A weight that requires no gradient is frozen on purpose, also where it holds one of an earlier training.
+    """
     if (records := run.take(_UPDATE, _GRADIENT)) is None:
         return
     updates, gradients = records[_UPDATE], records[_GRADIENT]
@@ -29,7 +32,12 @@ def layer_not_updated(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]
     moves = np.isfinite(updates) & (updates > 0)
     typical_update = _median(updates, where=moves)
     typical_gradient = _median(gradients, where=moves)
-    stuck = still & (gradients > _COMPARABLE * typical_gradient) & (typical_update > _MOVES)
+    stuck = (
+        still
+        & ~_frozen(run, records.steps, updates)
+        & (gradients > _COMPARABLE * typical_gradient)
+        & (typical_update > _MOVES)
+    )
     where = lasting(stuck, records=_RECORDS)
     yield Evidence(
         where,
@@ -60,6 +68,12 @@ def _cause(run: RunRecords, where: np.ndarray) -> str:
     return f"{without_rate}; or {coarse}" if is_coarse else without_rate
 
 
+def _frozen(run: RunRecords, steps: np.ndarray, updates: np.ndarray) -> np.ndarray:
+    """Return where a weight requires no gradient; nowhere where the store does not say."""
+    required = run.whole(_REQUIRES)
+    return np.zeros(updates.shape, dtype=bool) if required is None else required[np.isin(run.steps, steps)] == 0
+
+
 def _zero_weight_that_stays(run: RunRecords, steps: np.ndarray, updates: np.ndarray) -> np.ndarray:
     """Return where a weight of zeros is not moved: 0 / 0 is NaN, and the step from 0 is infinite where it moves."""
     norms = run.whole(_NORM)
@@ -74,4 +88,9 @@ def _median(values: np.ndarray, *, where: np.ndarray) -> np.ndarray:
     return np.ma.filled(np.ma.median(kept, axis=1), np.nan)[:, None]
 
 
-FINDING = Finding(_KIND, {LAYERS: (_UPDATE, _GRADIENT, _NORM, _GROUP, _EPSILON)}, layer_not_updated, fewest=_RECORDS)
+FINDING = Finding(
+    _KIND,
+    {LAYERS: (_UPDATE, _GRADIENT, _NORM, _GROUP, _EPSILON, _REQUIRES)},
+    layer_not_updated,
+    fewest=_RECORDS,
+)

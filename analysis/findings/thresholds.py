@@ -23,6 +23,8 @@ class Thresholds:
         rank_collapse: Effective rank of a weight, divided by its largest so far; a finding is below.
         dead: Share of dead channels of a layer.
         saturated: Share of saturated entries of a layer.
+        odd_scale: RMS-to-RMS norm of a weight at the first record, divided by the median of its type.
+        rate_jump: Learning rate, divided by the largest so far.
         drift: Drift of the weight mean, divided by the standard deviation of the weights.
         overflow: Root mean square of a layer's output; float16 ends at 65504.
         small_update: Median over layers of |W' - W| / |W|; a finding is below.
@@ -44,6 +46,8 @@ class Thresholds:
     rank_collapse: float = 0.2
     dead: float = 0.9
     saturated: float = 0.8
+    odd_scale: float = 20.0
+    rate_jump: float = 3.0
     drift: float = 0.5
     overflow: float = 1e4
     small_update: float = 1e-5

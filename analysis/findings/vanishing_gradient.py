@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.findings.causes.signals import DEPTH, FAR_OUTPUTS, SATURATED
+from analysis.findings.causes.signals import DEPTH, FAR_OUTPUTS, SATURATED, SHUT_GATES
 from analysis.findings.finding import GRAVE, Evidence, Finding
 from analysis.findings.history import first_measured, largest_before, lasting
 from analysis.findings.run_records import RunRecords
@@ -40,7 +40,7 @@ def vanishing_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence
         _COLUMN,
         GRAVE,
         "the gradient norm is {value:.2g} of the network's largest: this layer does not learn",
-        (SATURATED, DEPTH),
+        (SHUT_GATES, SATURATED, DEPTH),
         "take ReLU or GELU, initialise by fan-in (Glorot, He), normalise, or add skip connections",
     )
     yield _network(run, records.steps, norms, limits)

@@ -35,8 +35,8 @@ def _weight_growth(onset: Onset, layer: int) -> float:
 
 
 def large_inputs(onset: Onset) -> Sign | None:
-    """Tell of a first layer whose outputs grew while its weight did not."""
-    if (first := _first_outputs(onset)) is None:
+    """Tell of a first layer whose outputs grew while its weight did not; without a record of the step nothing."""
+    if not onset.recorded or (first := _first_outputs(onset)) is None:
         return None
     layer, size, growth = first
     name = onset.name(layer)
@@ -49,7 +49,9 @@ def large_inputs(onset: Onset) -> Sign | None:
 
 
 def other_targets(onset: Onset) -> Sign | None:
-    """Tell of a loss that changed although neither the inputs nor the weights did."""
+    """Tell of a loss that changed although neither inputs nor weights did; without a record of the step nothing."""
+    if not onset.recorded:
+        return None
     first, updates = _first_outputs(onset), onset.previous("update_ratio")
     if first is None or updates is None or np.isnan(first[2]):
         return None

@@ -100,6 +100,11 @@ TOO_LARGE = Cause(
 LARGE_AT_ONCE = Cause(
     "a learning rate that is too large", "lower the learning rate by a factor of 10 to 100", large_at_once
 )
+JUMPED = Cause(
+    "a schedule that multiplies the rate where it should divide it, or a rate that was set by hand",
+    "look at the schedule (gamma, milestones), and go back to the checkpoint before the jump",
+    raised,
+)
 GRADIENTS_GREW = Cause(
     "gradients that grew before the learning rate did", "find why the gradients grew; clip them by norm", gradients_grew
 )

@@ -16,6 +16,7 @@ _SHRINKS = 0.7  # of the gradient norm from a layer to the one before
 _FLAT, _NOT_FLAT = 0.3, 0.05
 _FAR = 10.0
 _TINY = 1e-4
+_SHUT = 0.01  # root mean square of the outputs of a recurrent layer; open gates give about 0.1 and more
 
 
 def scaled_loss(onset: Onset) -> Sign | None:
@@ -126,6 +127,19 @@ def saturated(onset: Onset) -> Sign | None:
     )
 
 
+def shut_gates(onset: Onset) -> Sign | None:
+    """Tell of a recurrent layer whose outputs stay near 0: its gates let hardly anything into its state."""
+    mean, variance = onset.now("activation_mean"), onset.now("activation_var")
+    if mean is None or variance is None:
+        return None
+    sizes = np.sqrt(variance + mean**2)
+    recurrent = np.array([bool(_RECURRENT.search(kind)) for kind in onset.run.types])
+    shut = np.flatnonzero(recurrent & (sizes < _SHUT))
+    if not shut.size:
+        return AGAINST
+    return Sign(CLEAR, f"the outputs of {onset.name(int(shut[0]))} have size {sizes[shut[0]]:.1g}")
+
+
 def depth(onset: Onset) -> Sign | None:
     """Tell of a gradient that shrinks from layer to layer on its way back."""
     if (norms := onset.now("grad_l2_norm")) is None:
@@ -182,6 +196,11 @@ DEPTH = Cause(
     "depth without skip connections, with sigmoid or tanh, or with small initial weights",
     "take ReLU or GELU, initialise by fan-in (Glorot, He), normalise, or add skip connections",
     depth,
+)
+SHUT_GATES = Cause(
+    "gates of a recurrent layer that are shut, as by a large bias",
+    "initialise the biases of the gates at 0, that of an LSTM's forget gate at 1",
+    shut_gates,
 )
 FAR_OUTPUTS = Cause(
     "outputs far from 0, where sigmoid and softmax are flat",

@@ -55,6 +55,11 @@ class Onset:
         """The place of the last record at or before the step; -1 if there is none."""
         return int(np.searchsorted(self.run.steps, self.step, side="right")) - 1
 
+    @property
+    def recorded(self) -> bool:
+        """Whether there is a record of the step itself; else the last one is of an earlier step."""
+        return self.record >= 0 and int(self.run.steps[self.record]) == self.step
+
     def now(self, column: str) -> np.ndarray | None:
         """Return a column at the record, ``(layers,)``; None if it was not measured there."""
         return self._at(column, self.record)

@@ -71,6 +71,22 @@ def scaled(model: nn.Module, factor: float) -> nn.Module:
     return model
 
 
+def changed_at(name: str, model: nn.Module, change: Callable[[Tensor], object]) -> nn.Module:
+    """Return a model one parameter of which is changed before the training."""
+    with torch.no_grad():
+        change(model.get_parameter(name))
+    return model
+
+
+def with_bias(model: nn.Module, value: float) -> nn.Module:
+    """Return a recurrent model whose gates all have a bias."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "rnn.bias" in name:
+                parameter.fill_(value)
+    return model
+
+
 def constant(model: nn.Module, value: float) -> nn.Module:
     with torch.no_grad():
         for parameter in model.parameters():
@@ -196,6 +212,21 @@ FAULTS = (
     Fault("learning rate falls to 0", lambda: plain(changes=rate(0.0)), "no training", "0", START),
     Fault("learning rate far too small", lambda: plain(optimizer=sgd(1e-5)), "small update", "0"),
     Fault("learning rate far too large", lambda: plain(optimizer=adam(1.0)), "large update", "0"),
+    Fault(
+        "learning rate multiplied by its schedule",
+        lambda: plain(
+            scheduler=lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [30], gamma=20.0), optimizer=sgd(0.1), steps=60
+        ),
+        "rate jump",
+        "",
+        30 + 4,  # the fifth loss behind the jump
+    ),
+    Fault(
+        "one deep layer initialised at another scale",
+        lambda: plain(model=changed_at("8.weight", mlp(8, activation=nn.Tanh), lambda w: w.mul_(60)), steps=20),
+        "odd scale",
+        "8",
+    ),
     Fault("learning rate jumps", lambda: plain(optimizer=adam(), changes=rate(1.0)), "large update", "0", START),
     Fault(
         "saturated tanh",
@@ -275,6 +306,13 @@ FAULTS = (
     ),
     Fault("batch norm in eval mode", lambda: convolutional(each=eval_of(nn.BatchNorm2d)), "eval mode", "1"),
     Fault("network in eval mode", lambda: convolutional(each=all_eval), "eval mode", "0"),
+    Fault(
+        "network left in eval mode by a validation",
+        lambda: convolutional(each=lambda training, step: training.model.train(step < START)),
+        "eval mode",
+        "0",
+        START,
+    ),
     Fault(
         "channels die behind batch norm",
         lambda: convolutional(changes=changed("4.bias", lambda b: b.fill_(-20))),
@@ -366,6 +404,12 @@ FAULTS = (
         "recurrent weights missing in the optimizer",
         lambda: recurrent(trained=without("rnn")),
         "no update",
+        "rnn.weight_ih_l0",
+    ),
+    Fault(
+        "update gates shut by their bias",
+        lambda: recurrent(model=with_bias(Recurrent(nn.GRU, num_layers=3), 5.0)),
+        "vanishing",
         "rnn.weight_ih_l0",
     ),
     Fault("state detached", lambda: recurrent(model=Recurrent(detached=True)), "no gradient", "rnn.weight_ih_l0"),

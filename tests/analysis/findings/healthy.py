@@ -65,6 +65,22 @@ def fine_tuned() -> nn.Module:
     return model
 
 
+def trained_before() -> nn.Module:
+    """Return a network whose first layers were trained, and then frozen with the gradients that they held."""
+    model = mlp()
+    model(torch.randn(64, 8)).square().mean().backward()
+    model[:4].requires_grad_(False)
+    return model
+
+
+def warm_restarts(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, STEPS // 3)
+
+
+def warm_up_by_epochs(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.1 if step < STEPS // 2 else 1.0)
+
+
 def frozen_statistics(training: Training, step: int) -> None:
     training.model[:6].eval()
 
@@ -137,11 +153,16 @@ HEALTHY: dict[str, Callable[[Path], None]] = {
     "fine-tuning with frozen statistics": runs(
         lambda: convolutional(model=fine_tuned(), each=frozen_statistics, steps=STEPS)
     ),
+    "head behind layers that hold old gradients": runs(
+        lambda: plain(model=trained_before(), trained=lambda m: list(m[4:].parameters()), steps=STEPS)
+    ),
     "LoRA with Adam": runs(lambda: plain(model=lora(), optimizer=adam(), steps=STEPS)),
     "LoRA with SGD": runs(lambda: plain(model=lora(), optimizer=sgd(1e-2), steps=STEPS)),
     "GAN with softplus loss": lambda store: train_gan(store, wasserstein=False),
     "Wasserstein GAN, five critic steps": lambda store: train_gan(store, wasserstein=True, critic_steps=5),
     "warm-up from 0 and cosine to 0": runs(lambda: language(steps=STEPS, scheduler=warm_up_and_cosine(STEPS))),
+    "warm restarts": runs(lambda: plain(optimizer=sgd(0.3), scheduler=warm_restarts, steps=2 * STEPS)),
+    "warm-up by epochs": runs(lambda: plain(optimizer=sgd(0.3), scheduler=warm_up_by_epochs, steps=STEPS)),
     "spectral norm": runs(lambda: convolutional(model=convert(cnn(), "sn"), steps=STEPS)),
     "mean spectral norm": runs(lambda: convolutional(model=convert(cnn(), "msn"), steps=STEPS)),
     "batches of two": runs(lambda: plain(batch=points(size=2), optimizer=adam(), steps=2 * STEPS)),

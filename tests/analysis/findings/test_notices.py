@@ -87,14 +87,14 @@ def test_enough_records_and_losses_leave_nothing_unchecked() -> None:
 def test_a_run_without_records_or_without_losses_says_so() -> None:
     no_records, no_losses = told(run(0, losses=0))
     assert no_records.startswith("no records: ")
-    assert no_losses.startswith("no training losses were logged: 3 of ")
+    assert no_losses.startswith("no training losses were logged: 4 of ")
     assert no_losses.endswith("log the loss at every step (probe.log)")
     assert [text.partition(":")[0] for text in told(run(9, losses=1))] == ["1 training loss was logged"]
 
 
 def test_a_column_of_sparser_records_is_named() -> None:
     (text,) = told(run(9, spectral_norm=[1.0, *[np.nan] * 8]))
-    assert text.startswith("1 record of spectral_norm: 1 of 25 kinds of findings needs more records and was not")
+    assert text.startswith("1 record of spectral_norm: 1 of 27 kinds of findings needs more records and was not")
 
 
 def test_warnings_and_failures_of_the_probe_are_told_and_its_notes_are_not() -> None:

@@ -1,0 +1,111 @@
+"""Findings of a weight at another scale, a raised learning rate, and modes: on what shows them, and what must not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.findings import findings_in
+from analysis.findings.causes import inputs, signals
+from analysis.findings.causes.weighing import AGAINST, Onset
+from analysis.findings.run_records import RunRecords
+
+NOTHING = pd.DataFrame()
+
+
+def layers(column: str, values: np.ndarray, *, kind: str = "Linear", **columns: float) -> pd.DataFrame:
+    """Return rows of layers "0", "1", ... of one type from a column ``(records, layers)``."""
+    records, count = values.shape
+    places = np.tile(np.arange(count), records)
+    keys = {"run": "r", "layer": places.astype(str), "layer_index": places, "layer_type": kind}
+    return pd.DataFrame({**keys, "step": np.repeat(np.arange(records), count), column: values.ravel(), **columns})
+
+
+def logged(losses: Sequence[float], rates: Sequence[float]) -> pd.DataFrame:
+    return pd.DataFrame({"run": "r", "step": np.arange(len(losses)), "split": "train", "loss": losses, "lr": rates})
+
+
+def told(rows: pd.DataFrame, steps: pd.DataFrame = NOTHING) -> list[tuple[str, str, int, float]]:
+    found = findings_in(rows, steps).to_dict("records")
+    return [(row["kind"], row["layer"], row["from_step"], row["value"]) for row in found]
+
+
+@pytest.mark.parametrize(
+    ("first", "found"),
+    [
+        ([1, 1, 30, 1, 1, 1], [("odd scale", "2", 0, 30.0)]),
+        ([1, 1, 15, 1, 1, 1], []),  # below the level
+        ([1, 30, 30, 1, 1, 1], []),  # a third of the layers: another sort of layer
+        ([1, 30, 1, 1], []),  # too few to compare with
+        ([1, 1, np.nan, 0, 1, 1], []),
+    ],
+)
+def test_a_weight_far_above_its_kind_from_the_start_is_at_an_odd_scale(first: list[float], found: list) -> None:
+    assert told(layers("weight_rms_norm", np.tile(np.array(first, float), (3, 1)))) == found
+
+
+def test_a_weight_that_grows_later_is_at_no_odd_scale() -> None:
+    values = np.ones((4, 6))
+    values[2:, 3] = 50
+    assert told(layers("weight_rms_norm", values)) == []
+
+
+BEFORE, AFTER = list(np.linspace(2, 1, 30)), [3.0] * 15
+
+
+@pytest.mark.parametrize(
+    ("losses", "rates", "found"),
+    [
+        (BEFORE + AFTER, [0.1] * 30 + [1.0] * 15, [("rate jump", "", 34, 10.0)]),
+        (BEFORE + [0.9] * 15, [0.1] * 30 + [1.0] * 15, []),  # the loss did not rise
+        (BEFORE + AFTER, [0.1] * 30 + [0.2] * 15, []),  # a small rise of the rate
+        (BEFORE + AFTER, [1.0] * 10 + [0.1] * 20 + [1.0] * 15, []),  # a warm restart
+        (BEFORE[:10] + AFTER, [0.1] * 10 + [1.0] * 15, []),  # too early to tell
+        (BEFORE + AFTER, [0.0] * 30 + [1.0] * 15, []),  # from 0 there is no multiple
+    ],
+)
+def test_a_rate_above_all_before_with_a_loss_that_rises_is_a_jump(losses, rates, found) -> None:
+    assert told(NOTHING, logged(losses, rates)) == found
+
+
+def test_a_jump_names_the_rates_and_the_step() -> None:
+    rows = layers("weight_l2_norm", np.ones((45, 2)))
+    found = findings_in(rows, logged(BEFORE + AFTER, [0.1] * 30 + [1.0] * 15))
+    assert found["cause"].iloc[0].endswith("(it rose from 0.1 to 1 at step 30)")
+
+
+def test_a_network_left_in_eval_mode_is_told_from_then_on_and_one_part_of_it_is_not() -> None:
+    modes = np.ones((6, 3))
+    modes[3:] = 0
+    assert told(layers("training", modes, grad_l2_norm=1.0)) == [("eval mode", "0", 3, 0.0)]
+    modes[:, 2] = 1
+    assert told(layers("training", modes, grad_l2_norm=1.0)) == []
+
+
+def test_a_frozen_weight_with_an_old_gradient_is_not_missing_in_the_optimizer() -> None:
+    updates = np.full((4, 4), 0.01)
+    updates[:, 0] = 0
+    rows = layers("update_ratio", updates, grad_l2_norm=1.0)
+    assert told(rows) == [("no update", "0", 0, 1.0)]
+    assert told(rows.assign(requires_grad=(rows["layer"] != "0").astype(float))) == []
+
+
+def test_of_a_step_without_a_record_nothing_is_said_of_inputs_and_targets() -> None:
+    rows = layers("activation_var", np.ones((3, 2)), activation_mean=0.0, update_ratio=0.001)
+    rows["step"] *= 10
+    run = RunRecords("r", rows, NOTHING)
+    for cause in (inputs.OTHER_TARGETS, inputs.LARGE_INPUTS):
+        assert cause.sign(Onset(run, 14)) is None
+        assert cause.sign(Onset(run, 10)) is not None
+
+
+@pytest.mark.parametrize(("kind", "size", "told"), [("GRU", 1e-4, "size"), ("GRU", 0.1, ""), ("Linear", 1e-9, "")])
+def test_gates_are_shut_where_a_recurrent_layer_gives_next_to_nothing(kind: str, size: float, told: str) -> None:
+    rows = layers("activation_var", np.full((2, 2), size**2 * (1 - 1e-9)), kind=kind, activation_mean=0.0)
+    sign = signals.SHUT_GATES.sign(Onset(RunRecords("r", rows, NOTHING), 0))
+    assert sign is not None
+    assert (sign == AGAINST) == (not told)
+    assert ("have size" in sign.number) == bool(told)
