@@ -5,6 +5,7 @@ pandas and matplotlib are imported by who asks for findings and figures: a train
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -133,4 +134,14 @@ class Probe(probes.Probe):
         return ", ".join([*texts, "closed" if self._closed else "recording"])
 
 
+def _with_all_parameters() -> inspect.Signature:
+    """Return the signature of :class:`Probe` with the arguments that it hands on, for ``help()`` and notebooks."""
+    own = inspect.signature(Probe.__init__)
+    parameters = {**inspect.signature(probes.Probe.__init__).parameters, **own.parameters}
+    del parameters["options"]
+    shown = [parameter for parameter in parameters.values() if not parameter.name.startswith("_")]
+    return own.replace(parameters=shown)
+
+
+Probe.__init__.__signature__ = _with_all_parameters()  # type: ignore[attr-defined]
 _PLURALS = {"layer": "layers", "step": "steps", "gap or note": "gaps and notes"}

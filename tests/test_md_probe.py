@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import pydoc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import torch
 from matplotlib.figure import Figure
 
 import meandrift as md
+import probes
 from analysis.findings import findings as analysis_findings
 from meandrift import live_findings
 from meandrift.live_findings import LiveFindings
@@ -166,6 +169,14 @@ def test_findings_that_fail_end_no_training(
     with pytest.warns(RuntimeWarning, match="observer LiveFindings could not be recorded"):
         probe = train(store, warn=True)
     assert probe.findings()["kind"].tolist() == ["NaN", "NaN"]
+
+
+def test_help_names_every_argument_that_a_probe_takes() -> None:
+    shown = list(inspect.signature(md.Probe).parameters)
+    taken = {name for name in inspect.signature(probes.Probe).parameters if not name.startswith("_")}
+    assert set(shown) == {*taken, "warn"}
+    assert shown[:2] == ["model", "optimizer"]
+    assert "every: " in pydoc.render_doc(md.Probe)
 
 
 def test_other_observers_are_served_beside_it(store: Path) -> None:

@@ -79,6 +79,12 @@ def test_a_module_run_by_name(folder: Path) -> None:
     assert done.stdout == "1\n", done.stderr
 
 
+def test_the_command_as_a_module(folder: Path) -> None:
+    assert run("-m", "meandrift", "--version", folder=folder).stdout == f"meandrift {md.__version__}\n"
+    refused = run("-m", "meandrift", "runs", "nowhere", folder=folder)
+    assert (refused.returncode, refused.stderr[:31]) == (2, "error: store 'nowhere' holds no"), refused.stderr
+
+
 def test_a_spawned_process(folder: Path) -> None:
     (folder / "mine.py").write_text(USE + SPAWN)
     done = run("mine.py", folder=folder)
