@@ -36,9 +36,9 @@ class BatchLoss:
     torch's generators are left bitwise as they were.
 
     Args:
-        model: Inputs to logits, ``(n, classes)``.
+        model: Inputs to logits, ``(n, classes)`` or ``(n, time, classes)``.
         inputs: ``(n, ...)``, on the model's device.
-        labels: ``(n,)``.
+        labels: ``(n,)`` or ``(n, time)``.
         seed: Of the random numbers that the forward draws.
     """
 
@@ -56,7 +56,7 @@ class BatchLoss:
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         with _training(self.model), _same_random_numbers(self._inputs.device, self._seed):
             logits = functional_call(self.model, {**parameters, **buffers}, (self._inputs.clone(),))
-        return F.cross_entropy(logits, self._labels)
+        return F.cross_entropy(logits.flatten(0, -2), self._labels.flatten())
 
     def gradient(self, parameters: Parameters, *, create_graph: bool = False) -> Gradient:
         """Return the loss at a point and its gradient; with ``create_graph`` that can be differentiated again."""
