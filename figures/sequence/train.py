@@ -1,7 +1,7 @@
 """Train a small transformer on text under four norms: a learning rate for each norm first, then three seeds of it.
 
     python figures/sequence/train.py runs/sequence          # 20 runs, half a minute of one core each
-    python figures/causes/committed_store.py runs/sequence --store figures/sequence/store
+    python figures/sequence/committed_store.py runs/sequence
     python figures/sequence/tables.py --write               # README.md
     python figures/sequence/draw.py
 
