@@ -126,6 +126,9 @@ def test_what_is_not_there_reads_not_run(known: Path, tmp_path: Path) -> None:
     whole = tables.rendered(template, known)
     assert "${" not in whole
     assert "not run" not in whole
+    assert tables.pictures(tmp_path) == "*not drawn*"
+    (tmp_path / "loss.png").touch()
+    assert tables.pictures(tmp_path) == "![Training and test loss, mean and deviation over seeds](loss.png)"
     with pytest.raises(ValueError, match=r"\$\{mean\}: expected one of grid, norms"):
         tables.rendered("${mean}", known)
 
@@ -134,6 +137,16 @@ def test_the_rates_are_not_chosen_from_half_a_grid(tmp_path: Path) -> None:
     write_run(tmp_path, "ln", 0.003, 0, 2.5)
     with pytest.raises(ValueError, match=r"no finished run of seed 0 with ln at 0.001, ln at 0.01, sn at 0.003"):
         rates.best_rates(rates.final_tests(tmp_path))
+
+
+def test_the_committed_copy_says_the_same_and_keeps_the_tests_alone_of_other_rates(known: Path, tmp_path: Path) -> None:
+    sizes = script("committed_store").copy(known, tmp_path / "copy")
+    assert len(sizes) == 20
+    assert all(size > 0 for size in sizes.values())
+    template = tables.TEMPLATE.read_text(encoding="utf-8")
+    assert tables.rendered(template, tmp_path / "copy") == tables.rendered(template, known)
+    whole = {path.name.removeprefix("run=") for path in (tmp_path / "copy" / "layers").iterdir()}
+    assert whole == set(rates.chosen(rates.final_tests(known))["run"])
 
 
 def test_the_committed_page_is_what_the_committed_store_says() -> None:

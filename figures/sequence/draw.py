@@ -13,7 +13,7 @@ from analysis.gallery.column_figure import plot
 from analysis.gallery.gallery import write_figures
 
 HERE = Path(__file__).parent
-OF_ALL = ("accuracy", "drift_by_depth", "drift_map")
+OF_ALL = ("accuracy", "drift_by_depth")
 OF_WIDE = ("singular_values",)
 WIDE, LAST_WIDE = "blocks.*.wide", "blocks.3.wide"
 
@@ -35,9 +35,6 @@ def main() -> None:
         (("spectrum",), LAST_WIDE, seed0),
     ):
         refused |= write_figures(store, out, only=list(only), runs=of, layers=layers, formats=("png",)).refused
-    write_figures(
-        store, out, only=["learning_rates"], runs=list(tests.loc[tests["seed"] == 0, "run"]), formats=("png",)
-    )
     plot("loss", store, runs=runs).savefig(out / "loss.png", dpi=200)
     print(best_rates(tests), *(f"{stem} left out: {reason[:160]}" for stem, reason in refused.items()), sep="\n")
 

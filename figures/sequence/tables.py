@@ -6,7 +6,7 @@
 
 ``README.template.md`` holds the words. Each ``${...}`` in it is a table or a sentence of the store: ``${grid}``,
 ``${norms}``, ``${differences}``, ``${layers}``, ``${verdict}``, ``${runs}``. What the store does not hold yet reads
-"not run".
+"not run". ``${figures}`` are the pictures that ``draw.py`` has put into this folder.
 """
 
 import argparse
@@ -32,6 +32,13 @@ STORE, TEMPLATE, README = HERE / "store", HERE / "README.template.md", HERE / "R
 NOT_RUN = "not run"
 PAIRS = [("msn", "ln"), ("msn", "sn"), ("msn", "wn")]
 """The comparisons: chosen before the runs, and tested together (Holm)."""
+FIGURES = {
+    "loss": "Training and test loss, mean and deviation over seeds",
+    "drift_by_depth": "Mean drift by depth at the end",
+    "singular_values": "Singular values of the layers before a GELU",
+    "spectrum": "Singular spectra of the last layer before a GELU",
+    "accuracy": "Share of characters that were told right",
+}
 LATE = 5  # records averaged: the drift of one record is one batch
 BEFORE_GELU = "blocks.*.wide"
 LEVEL = 0.05  # of the adjusted test, in the verdict
@@ -58,6 +65,7 @@ class Numbers:
             "differences": self.differences,
             "layers": self.layers,
             "verdict": self.verdict,
+            "figures": lambda: pictures(HERE),
             "runs": lambda: str(len(self.tests)),
         }
         if words not in made:
@@ -167,6 +175,12 @@ class Numbers:
 
     def _paired(self) -> pd.DataFrame:
         return paired_differences(self.chosen.rename(columns={"norm": ARM}), PAIRS, column=BITS)
+
+
+def pictures(folder: Path) -> str:
+    """Return a link to each figure that is there, in the order of ``FIGURES``."""
+    there = [name for name in FIGURES if (folder / f"{name}.png").is_file()]
+    return "\n\n".join(f"![{FIGURES[name]}]({name}.png)" for name in there) or "*not drawn*"
 
 
 def rendered(template: str, store: Path) -> str:

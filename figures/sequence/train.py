@@ -2,8 +2,8 @@
 
     python figures/sequence/train.py runs/sequence          # 20 runs, half a minute of one core each
     python figures/sequence/committed_store.py runs/sequence
-    python figures/sequence/tables.py --write               # README.md
     python figures/sequence/draw.py
+    python figures/sequence/tables.py --write               # README.md
 
 Both parts are `meandrift sweep`; the command line of each is printed. Run again, it trains what is missing. The rate of
 a norm is the one of ``RATES`` whose test loss at the end is lowest with seed 0. Seed 0 is then one of the three.
