@@ -30,10 +30,10 @@ REGISTRIES = {
 PICTURES = {
     "channels": "",
     "complexity": "",
-    "coordinate_check": "",
     "router_map": "",
     **{f"{name}_map": f"transformers/{name}_map.png" for name in ("attention", "residual")},
     "block_map": "transformers/parts/block_map.png",
+    "coordinate_check": "coordinate_check/activation_rms/coordinate_check.png",
     "lipschitz": "",
     "landscape": "",
     "accuracy_time": "",

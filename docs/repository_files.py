@@ -24,6 +24,7 @@ PAGES = {
     "figures/gan/README.md": "paper/gans.md",
     "figures/causes/README.md": "paper/causes.md",
     "figures/transformers/README.md": "paper/transformers.md",
+    "figures/coordinate_check/README.md": "paper/coordinate_check.md",
     "figures/EXPERIMENTS.md": "paper/runs.md",
     "tests/benchmarks/RESULTS.md": "benchmarks/results.md",
     "tests/benchmarks/LIMITS.md": "benchmarks/limits.md",

@@ -26,7 +26,7 @@ INTERVENTION = "Intervention"
 LEAST = {
     **dict.fromkeys(("batch_size", "epochs", "accumulate", "every"), 1),
     **dict.fromkeys(("train_images", "threads", "probe_images", "bracket_every", "landscape_every"), 0),
-    **dict.fromkeys(("depth", "growth", "records", "spectral_regularisation"), 0),
+    **dict.fromkeys(("depth", "growth", "width", "context", "records", "spectral_regularisation"), 0),
 }
 OBSERVING = frozenset({"every", "include", "exclude", "device", "probe_images", "bracket_every", "landscape_every"})
 MOST = 2**31 - 1  # of any setting that is a whole number
@@ -47,11 +47,12 @@ class RunConfig:
 
     length: ClassVar[str] = "epochs"
 
-    model: str = setting("cnn3", "Network", "Network: cnn3, vgg7 or densenet_bc.")
+    model: str = setting("cnn3", "Network", "Network: cnn3, vgg7, densenet_bc; of text: transformer.")
     norm: str = setting(
         "msn",
         "Network",
-        "Normalisation: none, bn, sn, msn, wn, wn_mean, ln, in, sn_beta, released_sn or released_msn.",
+        "Normalisation: none, bn, sn, msn, wn, wn_mean, ln, in, sn_beta, released_sn or released_msn; of a "
+        "transformer: ln (the rule), sn, msn, wn, wn_mean or none.",
     )
     definition: str = setting("paper", "Network", "Norms as the paper's equations (paper) or its scripts (released).")
     scope: str = setting(
@@ -60,8 +61,12 @@ class RunConfig:
     activation: str = setting(
         AUTO, "Network", "Nonlinearity: leaky_relu, relu, or auto: that of the definition, leaky_relu as a rule."
     )
-    depth: int = setting(0, "Network", "Layers of densenet_bc, 6n + 4; 0: 100, as in the paper.")
+    depth: int = setting(
+        0, "Network", "Layers of densenet_bc, 6n + 4; blocks of transformer. 0: 100, as in the paper, and 4."
+    )
     growth: int = setting(0, "Network", "Channels that a layer of densenet_bc adds; 0: 12, as in the paper.")
+    width: int = setting(0, "Network", "Channels of transformer, a multiple of its 4 heads; 0: 64.")
+    context: int = setting(0, "Network", "Characters that transformer reads at once; 0: 64.")
     centring: str = setting(
         "own", INTERVENTION, "Where the batch mean acts: own (the norm's), none, full, forward, backward or running."
     )
@@ -82,12 +87,13 @@ class RunConfig:
     data: str = setting(
         "mnist-subset",
         "Data",
-        "Data set: mnist-subset (shipped), mnist, fashion-mnist, svhn, cifar10, folder:PATH, npz:PATH.",
+        "Data set: mnist-subset (shipped), mnist, fashion-mnist, svhn, cifar10, folder:PATH, npz:PATH; "
+        "text:PATH, or text: alone for the text that is shipped.",
     )
     augmentation: str = setting(AUTO, "Data", "none, crop, crop-flip, or auto: crop-flip, but digits are not mirrored.")
     learning_rate: float = setting(0.001, "Training", "Adam's learning rate.")
-    batch_size: int = setting(64, "Training", "Images an optimizer step, over all processes.")
-    epochs: int = setting(10, "Training", "Passes through the training images.")
+    batch_size: int = setting(64, "Training", "Images, or windows of text, an optimizer step, over all processes.")
+    epochs: int = setting(10, "Training", "Passes through the training images or text.")
     schedule: str = setting(
         "constant", "Training", "The rate: constant, cosine (to 0), or decay (to 0, linear, in the last third)."
     )
@@ -171,7 +177,7 @@ class RunConfig:
     @property
     def name(self) -> str:
         """A run id that tells this run from its neighbours in a sweep: ``cnn3-mnist-msn-lr0.001-s0``."""
-        data = PurePath(self.data.partition(":")[2]).stem or self.data
+        data = PurePath(self.data.partition(":")[2]).stem or self.data.rstrip(":")
         released = {"definition": "-released", "scope": "-released_scope"}
         marks = "".join(mark for setting, mark in released.items() if getattr(self, setting) == "released")
         rate = f"{self.learning_rate:g}".replace("+", "")

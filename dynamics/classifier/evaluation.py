@@ -1,7 +1,8 @@
-"""Loss and accuracy of a model on a set of images."""
+"""Loss and accuracy of a model on a set of images, or on a text."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,38 +18,48 @@ class Score:
     """Loss and accuracy of a model.
 
     Attributes:
-        loss: Mean cross-entropy, in nats.
+        loss: Mean cross-entropy of an image or a character, in nats.
         accuracy: Share of right answers, 0 to 1.
     """
 
     loss: float
     accuracy: float
 
+    @property
+    def bits(self) -> float:
+        """The loss in bits."""
+        return self.loss / math.log(2)
+
 
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
-    """Return mean cross-entropy and accuracy over all images; NaN logits give a NaN loss and count as wrong.
+    """Return mean cross-entropy and accuracy over all targets; NaN logits give a NaN loss and count as wrong.
 
     Args:
-        model: Returns logits, ``(batch, classes)``.
-        batches: Images and labels, of any batch sizes.
+        model: Returns logits, ``(batch, classes)``, or ``(batch, time, characters)``.
+        batches: Images and labels, or windows of text and the characters behind, of any batch sizes.
 
     Raises:
         ValueError: There are no images.
     """
     losses, right, count = [], [], 0
     with evaluating(model), torch.no_grad():
-        for images, labels in batches:
-            logits = model(images).float()
-            losses.append(F.cross_entropy(logits, labels, reduction="sum").double())
-            right.append(number_right(logits, labels))
-            count += len(labels)
+        for inputs, targets in batches:
+            logits = model(inputs).float()
+            losses.append(cross_entropy(logits, targets, reduction="sum").double())
+            right.append(number_right(logits, targets))
+            count += targets.numel()
     if count == 0:
         raise ValueError("no images to evaluate on: expected at least one batch.")
     # One wait for the device at the end, not one a batch.
     return Score(float(torch.stack(losses).sum()) / count, float(torch.stack(right).sum()) / count)
 
 
-def number_right(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return how many images have their largest logit at their label: a scalar tensor; NaN logits are wrong."""
+def cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str = "mean") -> Tensor:
+    """Return the cross-entropy of logits ``(..., classes)`` and targets ``(...)``, in nats, over all places alike."""
+    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction=reduction)
+
+
+def number_right(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return how many targets ``(...)`` have the largest of the logits ``(..., classes)``: a scalar; NaN is wrong."""
     # argmax takes NaN for the largest: then class 0, say, would be right by accident.
-    return ((logits.argmax(1) == labels) & ~logits.isnan().any(1)).sum()
+    return ((logits.argmax(-1) == targets) & ~logits.isnan().any(-1)).sum()

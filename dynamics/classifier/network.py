@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from torch import nn
 
 from dynamics.classifier.config import RunConfig
-from dynamics.data.images import DataSet
-from dynamics.models import build
+from dynamics.classifier.dataset import Data
+from dynamics.data.text.text_file import PREFIX
+from dynamics.data.text.text_set import TextSet
+from dynamics.models import CLASSIFIERS, build
 from dynamics.models.parts.leaky_relu import LeakyReLU
+from dynamics.models.sequences import SEQUENCE_MODELS, build_sequence_model
 from dynamics.norms import NORMS, norm_named
 from dynamics.norms.interventions.shift import bind_shifts
 
 ACTIVATIONS: dict[str, dict[str, Any]] = {"relu": {"activation": nn.ReLU}, "leaky_relu": {"activation": LeakyReLU}}
+OF_SEQUENCES = ("width", "context")
+OF_IMAGES = (
+    *("definition", "scope", "activation", "growth", "centring", "centring_strength", "centring_momentum"),
+    *("channel_mean", "channel_scale", "sigma", "spectral_regularisation", "train_images", "augmentation"),
+)
 
 
-def make_model(config: RunConfig, data: DataSet) -> nn.Module:
-    """Return the configuration's model for the images of a data set, freshly initialised.
+def make_model(config: RunConfig, data: Data) -> nn.Module:
+    """Return the configuration's model for the images or the text of a data set, freshly initialised.
 
     Raises:
-        ValueError: An unknown model or norm, a model without a released scope, or an intervention that the norm does
-            not allow.
+        ValueError: An unknown model or norm, a model of images for a text or the reverse, a setting that the model does
+            not have, or an intervention that the norm does not allow.
     """
+    if config.model not in (*CLASSIFIERS, *SEQUENCE_MODELS):
+        known = ", ".join((*CLASSIFIERS, *SEQUENCE_MODELS))
+        raise ValueError(f"no model {config.model!r}: expected one of {known}")
+    if isinstance(data, TextSet):
+        return _sequence_model(config, data)
+    if config.model in SEQUENCE_MODELS:
+        raise ValueError(
+            f"model {config.model!r} reads text, and {config.data!r} are images: expected --data {PREFIX}PATH, or "
+            f"{PREFIX} alone for the text that is shipped."
+        )
+    _check_default(config, OF_SEQUENCES, why=f"model {config.model!r} has fixed layers; those of a transformer vary.")
     network = build(
         config.model,
         config.intervention.applied(norm_named(norm_name(config))),
@@ -32,6 +52,24 @@ def make_model(config: RunConfig, data: DataSet) -> nn.Module:
         **model_options(config),
     )
     return bind_shifts(network, seed=config.seed)
+
+
+def _sequence_model(config: RunConfig, data: TextSet) -> nn.Module:
+    if config.model not in SEQUENCE_MODELS:
+        raise ValueError(
+            f"model {config.model!r} reads images, and {config.data!r} is a text: expected --model "
+            f"{' or '.join(SEQUENCE_MODELS)}."
+        )
+    _check_default(config, OF_IMAGES, why=f"of networks of images alone; model {config.model!r} has no such setting.")
+    sizes = {"width": config.width or 64, "blocks": config.depth or 4, "context": data.context}
+    return build_sequence_model(config.model, config.norm, characters=data.num_classes, **sizes)
+
+
+def _check_default(config: RunConfig, names: tuple[str, ...], *, why: str) -> None:
+    """Refuse settings that would change nothing."""
+    defaults = {entry.name: entry.default for entry in fields(config)}
+    if given := [name for name in names if getattr(config, name) != defaults[name]]:
+        raise ValueError(f"{' and '.join(given)}: {why}")
 
 
 def norm_name(config: RunConfig) -> str:

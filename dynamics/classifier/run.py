@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from dynamics.classifier.config import RunConfig
+from dynamics.classifier.dataset import evaluation_batches, evenly_chosen
 from dynamics.classifier.evaluation import evaluate
 from dynamics.classifier.learning_rate import scheduled_rate
 from dynamics.classifier.measures.mean_trajectories import MeanTrajectories
@@ -20,8 +21,7 @@ from dynamics.classifier.measures.network_measures import NetworkMeasures
 from dynamics.classifier.measures.thinned_records import ThinnedLog, evenly_spaced_steps, thinned
 from dynamics.classifier.setup import Setup, set_up
 from dynamics.classifier.training import Observer, Step, train
-from dynamics.data.batches import in_order, standardize
-from dynamics.data.images import evenly_spaced
+from dynamics.data.text.text_set import TextSet
 from dynamics.models.parameter_counts import count_parameters
 from dynamics.norms.interventions.intervention import Intervention
 from dynamics.runtime.checkpoint import checkpoint_path, fitting, load_checkpoint, restore_random_state, save_checkpoint
@@ -33,7 +33,7 @@ from dynamics.source_commit import source_commit
 from probes import Probe
 from probes.schema import check_run_id
 
-EVALUATION_BATCH = 500  # images; alters memory, no result
+EVALUATION_BATCH = 500  # images or windows; alters memory, no result
 
 
 def run(
@@ -195,22 +195,19 @@ class _Session:
         """Evaluate and record; the first of several processes does it, the others wait for it at their next step."""
         if not self.ranks.first:
             return
-        data = self.setup.data
-        images = in_order(data.test, mean=data.mean, std=data.std, batch_size=EVALUATION_BATCH)
-        score = evaluate(self.setup.model, images)
+        score = evaluate(self.setup.model, evaluation_batches(self.setup.data, batch_size=EVALUATION_BATCH))
+        bits = {"bits_per_character": score.bits} if isinstance(self.setup.data, TextSet) else {}
         self.probe.epoch = epoch
         measured = self.measures.of(self.setup.model, epoch=epoch)
-        self.probe.log(split="test", loss=score.loss, accuracy=score.accuracy, **measured)
+        self.probe.log(split="test", loss=score.loss, accuracy=score.accuracy, **bits, **measured)
         scores = {"test loss": score.loss, "test accuracy": score.accuracy}
         self.watch(Scored(self.run, (epoch + 1) * len(self.setup.batches), scores, epoch))
 
 
 def probe_batch(setup: Setup) -> Tensor | None:
-    """Return evenly spaced training images, without augmentation, that show what each nonlinearity sees; or None."""
-    if not setup.config.probe_images:
-        return None
-    images = evenly_spaced(setup.data.train, most=setup.config.probe_images)
-    return standardize(images.pixels, setup.data.mean, setup.data.std)
+    """Return evenly spaced training images, or windows, that show what each nonlinearity sees; or None."""
+    most = setup.config.probe_images
+    return evenly_chosen(setup.data, "train", most=most)[0] if most else None
 
 
 def derived_settings(setup: Setup, measures: NetworkMeasures) -> dict[str, Any]:

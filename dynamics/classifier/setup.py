@@ -11,12 +11,9 @@ import torch
 from torch import nn
 
 from dynamics.classifier.config import RunConfig
-from dynamics.classifier.dataset import augmentation, prepare_data
+from dynamics.classifier.dataset import Batches, Data, load, prepared, training_batches
 from dynamics.classifier.network import make_model
-from dynamics.data.batches import TrainingBatches
-from dynamics.data.images import DataSet
 from dynamics.data.seeding import seed_everything
-from dynamics.data.sources import load_data
 from dynamics.norms.spectral_regularisation import SpectralRegularisation
 from dynamics.runtime.device import choose_device, usable_cores
 from dynamics.runtime.ranks import ALONE, Ranks
@@ -31,7 +28,7 @@ class Setup:
     Attributes:
         config: The settings.
         device: Where everything is.
-        data: Training and test images.
+        data: Training and test images, or text.
         batches: The training batches.
         model: Freshly initialised.
         optimizer: Adam on the model's parameters.
@@ -42,8 +39,8 @@ class Setup:
 
     config: RunConfig
     device: torch.device
-    data: DataSet
-    batches: TrainingBatches
+    data: Data
+    batches: Batches
     model: nn.Module
     optimizer: torch.optim.Optimizer
     penalty: SpectralRegularisation | None
@@ -83,22 +80,15 @@ def set_up(
         ValueError: An unknown model, norm, data set, augmentation or device.
         FileNotFoundError: The data set is not there.
     """
-    return assemble(config, load_data(config.data, data_dir=data_dir, download=download), ranks=ranks)
+    return assemble(config, load(config, data_dir=data_dir, download=download), ranks=ranks)
 
 
-def assemble(config: RunConfig, data: DataSet, *, ranks: Ranks = ALONE) -> Setup:
+def assemble(config: RunConfig, data: Data, *, ranks: Ranks = ALONE) -> Setup:
     """Make batches, model and optimizer for a data set that is loaded already; see :func:`set_up`."""
     torch.set_num_threads(config.threads or usable_cores())
     device = choose_device(config.device, local=ranks.local)
-    data = prepare_data(config, data).to(device)
-    batches = TrainingBatches(
-        data.train,
-        mean=data.mean,
-        std=data.std,
-        batch_size=config.batch_size,
-        augmentation=augmentation(config),
-        seed=config.seed,
-    )
+    data = prepared(config, data).to(device)
+    batches = training_batches(config, data)
     seed_everything(config.seed)
     model = make_model(config, data).to(device)
     return Setup(
@@ -136,8 +126,10 @@ def check(configs: Iterable[RunConfig], *, data_dir: str | os.PathLike[str] = "d
         FileNotFoundError: As :func:`set_up`.
     """
     configs = {replace(config, seed=0, learning_rate=0.001, epochs=1) for config in configs}
-    for name in sorted({config.data for config in configs}):
-        data = load_data(name, data_dir=data_dir, download=download)
-        for config in configs:
-            if config.data == name:
-                assemble(config, data)
+    by_data: dict[str, list[RunConfig]] = {}
+    for config in sorted(configs, key=lambda config: config.data):
+        by_data.setdefault(config.data, []).append(config)
+    for first, *others in by_data.values():
+        data = load(first, data_dir=data_dir, download=download)
+        for config in (first, *others):
+            assemble(config, data)

@@ -1,4 +1,4 @@
-"""The training loop of a classifier."""
+"""The training loop of a classifier: of images, or of the next character at each place of a text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynamics.classifier.evaluation import number_right
+from dynamics.classifier.dataset import Batches
+from dynamics.classifier.evaluation import cross_entropy, number_right
 from dynamics.classifier.learning_rate import Rate
-from dynamics.data.batches import TrainingBatches
 from dynamics.runtime.ranks import ALONE, Ranks
 
 Penalty = Callable[[], Tensor]
@@ -48,7 +47,7 @@ class Observer(Protocol):
 def train(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: TrainingBatches,
+    batches: Batches,
     *,
     epochs: int,
     start: int = 0,
@@ -66,8 +65,8 @@ def train(
     last step made it. A probe only listens: with and without one the same numbers come.
 
     Args:
-        model: Returns logits, ``(batch, classes)``; put into training mode at the start, where an evaluation
-            between two steps must leave it.
+        model: Returns logits, ``(batch, classes)`` or ``(batch, time, characters)``; put into training mode at the
+            start, where an evaluation between two steps must leave it.
         optimizer: Of the model's parameters.
         batches: The training batches.
         epochs: Train up to the end of this many epochs.
@@ -86,7 +85,7 @@ def train(
     model.train()
     for epoch in range(first_epoch, epochs):
         skip = skipped if epoch == first_epoch else 0
-        for images, labels in batches.epoch(epoch, start=skip, rank=ranks.rank, ranks=ranks.count):
+        for inputs, targets in batches.epoch(epoch, start=skip, rank=ranks.rank, ranks=ranks.count):
             if probe is not None:
                 probe.epoch = epoch
             if rate is not None:
@@ -94,7 +93,7 @@ def train(
                     group["lr"] = rate(step)
             optimizer.zero_grad(set_to_none=True)
             loss, accuracy = _accumulate(
-                model, images, labels, parts=accumulate, scaler=scaler, autocast=autocast, penalty=penalty
+                model, inputs, targets, parts=accumulate, scaler=scaler, autocast=autocast, penalty=penalty
             )
             loss, accuracy = ranks.mean(loss, accuracy)
             if probe is not None:
@@ -107,8 +106,8 @@ def train(
 
 def _accumulate(
     model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
     *,
     parts: int,
     scaler: torch.amp.GradScaler,
@@ -116,20 +115,20 @@ def _accumulate(
     penalty: Penalty | None,
 ) -> tuple[Tensor, Tensor]:
     """Add the gradient of the batch's mean loss and penalty to the parameters; return the loss and the accuracy."""
-    loss = images.new_zeros(())
-    right = labels.new_zeros(())
-    pairs = list(zip(images.chunk(parts), labels.chunk(parts), strict=True))
-    for number, (some_images, some_labels) in enumerate(pairs, start=1):
+    loss = torch.zeros((), device=inputs.device)
+    right = targets.new_zeros(())
+    pairs = list(zip(inputs.chunk(parts), targets.chunk(parts), strict=True))
+    for number, (some_inputs, some_targets) in enumerate(pairs, start=1):
         with _sync_only_if(model, last=number == len(pairs)):
-            with _computing_in(autocast, images.device):
-                logits = model(some_images)
+            with _computing_in(autocast, inputs.device):
+                logits = model(some_inputs)
                 # Each part weighs by its share of the batch, so that the sum is the mean over the batch.
-                part = F.cross_entropy(logits, some_labels) * (len(some_labels) / len(labels))
+                part = cross_entropy(logits, some_targets) * (len(some_targets) / len(targets))
             loss += part.detach()
             whole = part + penalty() if penalty is not None and number == len(pairs) else part
             scaler.scale(whole).backward()
-        right += number_right(logits.detach(), some_labels)
-    return loss, right / len(labels)
+        right += number_right(logits.detach(), some_targets)
+    return loss, right / targets.numel()
 
 
 def _computing_in(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:

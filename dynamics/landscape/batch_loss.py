@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Parameters = Mapping[str, Tensor]
 
@@ -36,9 +37,9 @@ class BatchLoss:
     torch's generators are left bitwise as they were.
 
     Args:
-        model: Inputs to logits, ``(n, classes)``.
+        model: Inputs to logits, ``(n, classes)`` or ``(n, time, classes)``.
         inputs: ``(n, ...)``, on the model's device.
-        labels: ``(n,)``.
+        labels: ``(n,)`` or ``(n, time)``.
         seed: Of the random numbers that the forward draws.
     """
 
@@ -54,9 +55,11 @@ class BatchLoss:
     def __call__(self, parameters: Parameters) -> Tensor:
         """Return the loss at a point, differentiable by it."""
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        with _training(self.model), _same_random_numbers(self._inputs.device, self._seed):
+        # Only the plain kernel of attention can be differentiated twice, as the Hessian asks for.
+        plainly = sdpa_kernel(SDPBackend.MATH)
+        with plainly, _training(self.model), _same_random_numbers(self._inputs.device, self._seed):
             logits = functional_call(self.model, {**parameters, **buffers}, (self._inputs.clone(),))
-        return F.cross_entropy(logits, self._labels)
+        return F.cross_entropy(logits.flatten(0, -2), self._labels.flatten())
 
     def gradient(self, parameters: Parameters, *, create_graph: bool = False) -> Gradient:
         """Return the loss at a point and its gradient; with ``create_graph`` that can be differentiated again."""

@@ -9,16 +9,17 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from dynamics.bounds.bracket import lipschitz_bracket, why_unbounded
+from dynamics.classifier.dataset import Split, evenly_chosen
 from dynamics.classifier.measures.margins import MarginBound
 from dynamics.classifier.setup import Setup
-from dynamics.data.batches import standardize
-from dynamics.data.images import Images, evenly_spaced
+from dynamics.data.text.text_set import TextSet
 from dynamics.landscape.along_gradient import along_gradient
 from dynamics.landscape.batch_loss import BatchLoss
 from dynamics.landscape.covariate_shift import after_step, covariate_shifts, layers_to_follow, mean_shift
 from dynamics.landscape.hessian import top_hessian_eigenvalue
 
 BRACKET_IMAGES = 16  # test images at which the network's stretch is measured
+OF_TEXT = "a change of a character has no length"
 SHIFTED_LAYERS = 8  # layers of which the internal covariate shift is averaged
 
 Values = dict[str, float | None]
@@ -29,7 +30,8 @@ class NetworkMeasures:
 
     The bracket is measured at 16 evenly spaced test images, the landscape on one batch of evenly spaced training images
     without augmentation, in float32. Each is a function of the network's and the optimizer's state alone, so a resumed
-    run has the numbers of a run never stopped. A measurement that fails is warned of, and null: training goes on.
+    run has the numbers of a run never stopped. A measurement that fails is warned of, and null: training goes on. Of a
+    network that reads text the landscape alone is measured: the others are ratios of lengths in the input.
 
     Args:
         setup: The run before its first step: the model carries no probe, is not compiled, and does not take its means
@@ -42,20 +44,21 @@ class NetworkMeasures:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._twin = copy.deepcopy(setup.model)
-        self._margins = MarginBound(setup.model, setup.data)
-        unbounded = why_unbounded(setup.model).removeprefix("lipschitz_bound: ")
-        reasons = {"spectral_complexity": self._margins.unknown, "lipschitz_bound": unbounded}
+        self._margins = None if isinstance(setup.data, TextSet) else MarginBound(setup.model, setup.data)
+        if self._margins is None:
+            reasons = {"lipschitz bracket, spectral_complexity, margin_bound": OF_TEXT}
+        else:
+            unbounded = why_unbounded(setup.model).removeprefix("lipschitz_bound: ")
+            reasons = {"spectral_complexity": self._margins.unknown, "lipschitz_bound": unbounded}
         self.not_measured = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
 
     def of(self, model: nn.Module, *, epoch: int) -> Values:
         """Return what is due after an epoch, counted from 0; names are columns of table ``steps``."""
         self._twin.load_state_dict(model.state_dict())
         config = self._setup.config
-        due: list[tuple[int, Callable[[], Values]]] = [
-            (1, lambda: self._margins.of(self._twin)),
-            (config.bracket_every, self._bracket),
-            (config.landscape_every, self._landscape),
-        ]
+        due: list[tuple[int, Callable[[], Values]]] = [(config.landscape_every, self._landscape)]
+        if (margins := self._margins) is not None:
+            due = [(1, lambda: margins.of(self._twin)), (config.bracket_every, self._bracket), *due]
         found: Values = {}
         for every, measure in due:
             if every and (epoch + 1) % every == 0:
@@ -63,10 +66,10 @@ class NetworkMeasures:
         return found
 
     def _bracket(self) -> Values:
-        return lipschitz_bracket(self._twin, *self._chosen(self._setup.data.test, BRACKET_IMAGES))
+        return lipschitz_bracket(self._twin, *self._chosen("test", BRACKET_IMAGES))
 
     def _landscape(self) -> Values:
-        loss = BatchLoss(self._twin, *self._chosen(self._setup.data.train, self._setup.config.batch_size))
+        loss = BatchLoss(self._twin, *self._chosen("train", self._setup.config.batch_size))
         updated = after_step(self._setup.optimizer, loss.parameters, loss.gradient(loss.parameters).gradient)
         shift = mean_shift(covariate_shifts(loss, updated, layers_to_follow(self._twin, most=SHIFTED_LAYERS)))
         return {
@@ -76,9 +79,8 @@ class NetworkMeasures:
             "covariate_shift_cosine": shift.cosine,
         }
 
-    def _chosen(self, images: Images, most: int) -> tuple[Tensor, Tensor]:
-        chosen, data = evenly_spaced(images, most=most), self._setup.data
-        return standardize(chosen.pixels, data.mean, data.std), chosen.labels
+    def _chosen(self, split: Split, most: int) -> tuple[Tensor, Tensor]:
+        return evenly_chosen(self._setup.data, split, most=most)
 
 
 def _guarded(measure: Callable[[], Values], epoch: int) -> Values:

@@ -14,13 +14,11 @@ import numpy as np
 import pandas as pd
 
 from dynamics.classifier.config import RunConfig
+from dynamics.classifier.dataset import Data, evenly_chosen, load, sample_counts
 from dynamics.classifier.evaluation import evaluate
 from dynamics.classifier.measures.margins import MARGIN_IMAGES
 from dynamics.classifier.setup import assemble
 from dynamics.classifier.training import train
-from dynamics.data.batches import in_order
-from dynamics.data.images import DataSet, evenly_spaced
-from dynamics.data.sources import load_data
 from dynamics.runtime.stored_run import stored_run
 from dynamics.sweeps.task import Task, differences
 
@@ -95,8 +93,8 @@ def estimate_sweep(
     """
 
     @lru_cache(maxsize=2)
-    def data(name: str) -> DataSet:
-        return load_data(name, data_dir=data_dir)
+    def data(name: str) -> Data:
+        return load(RunConfig(data=name), data_dir=data_dir)
 
     known: dict[RunConfig, Speed] = {}
     seconds, speeds = {}, {}
@@ -113,10 +111,10 @@ def estimate_sweep(
     return Estimate(seconds, speeds)
 
 
-def _seconds(task: Task, config: RunConfig, speed: Speed, data: DataSet) -> float:
-    images = config.train_images * data.num_classes or len(data.train)
+def _seconds(task: Task, config: RunConfig, speed: Speed, data: Data) -> float:
+    images, tested = sample_counts(config, data)
     steps = config.epochs * (images // config.batch_size)
-    evaluated = len(data.test) + min(MARGIN_IMAGES, images)
+    evaluated = tested + min(MARGIN_IMAGES, images)
     return speed.seconds(config, steps=max(steps - task.last_step, 0), evaluated=evaluated)
 
 
@@ -137,14 +135,14 @@ def stored_speed(tasks: Sequence[Task], config: RunConfig, *, store: str | os.Pa
     return None
 
 
-def timed_speed(config: RunConfig, data: DataSet) -> Speed:
+def timed_speed(config: RunConfig, data: Data) -> Speed:
     """Return the speed of a few steps, and of an evaluation of 500 images, on this machine as it is now."""
     setup = assemble(config, data)
     steps = train(setup.model, setup.optimizer, setup.batches, epochs=1, penalty=setup.penalty)
     ends = [time.perf_counter(), *(time.perf_counter() for _ in islice(steps, WARM_UP + TIMED))]
     step = float(np.median(np.diff(ends)[WARM_UP:] if len(ends) > WARM_UP + 1 else np.diff(ends)))
-    images = evenly_spaced(setup.data.test, most=EVALUATED)
+    inputs, targets = evenly_chosen(setup.data, "test", most=EVALUATED)
     began = time.perf_counter()
-    evaluate(setup.model, in_order(images, mean=setup.data.mean, std=setup.data.std, batch_size=EVALUATED))
-    image = (time.perf_counter() - began) / len(images)
+    evaluate(setup.model, [(inputs, targets)])
+    image = (time.perf_counter() - began) / len(inputs)
     return Speed(step, image, "timed")

@@ -1,0 +1,78 @@
+"""Windows of a text: the inputs of a network that tells the next character, and its targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from dynamics.data.seeding import generator
+
+
+def windows(text: Tensor, *, context: int, offset: int = 0) -> tuple[Tensor, Tensor]:
+    """Return a text as windows side by side, ``(n, context)``, and the character behind each place, likewise.
+
+    The windows share no character. What does not fill a last one is left out.
+
+    Args:
+        text: Numbers of characters, ``(characters,)``.
+        context: Characters of a window.
+        offset: Characters before the first window.
+    """
+    count = max(0, (len(text) - 1 - offset) // context)
+    end = offset + count * context
+    return text[offset:end].view(count, context), text[offset + 1 : end + 1].view(count, context)
+
+
+def window_count(text: Tensor, *, context: int) -> int:
+    """Return how many windows a text has at every offset below ``context``."""
+    return max(0, len(text) // context - 1)
+
+
+class TextBatches:
+    """The batches of every epoch, each a pure function of the seed, the epoch and its number.
+
+    An epoch goes once through the text, in windows side by side that come in a new random order and start at a new
+    random offset, so that a character stands at another place of its window each time. What does not fill a last batch
+    is left out of that epoch.
+
+    Args:
+        text: The training text, ``(characters,)``, on the device the batches are wanted on.
+        context: Characters of a window.
+        batch_size: Windows in a batch.
+        seed: Seed of order and offset.
+
+    Raises:
+        ValueError: The text has fewer windows than one batch.
+    """
+
+    def __init__(self, text: Tensor, *, context: int, batch_size: int, seed: int = 0) -> None:
+        self._count = window_count(text, context=context)
+        if not 0 < batch_size <= self._count:
+            raise ValueError(
+                f"batch size {batch_size}: expected 1 to {self._count}, the number of windows of {context} characters "
+                f"in the training text of {len(text):,}."
+            )
+        self.batch_size, self.seed = batch_size, seed
+        self._text, self._context = text, context
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return self._count // self.batch_size
+
+    def epoch(self, epoch: int, *, start: int = 0, rank: int = 0, ranks: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield windows and the characters behind their places, both int64, ``(batch, context)``.
+
+        Args:
+            epoch: Which epoch, from 0.
+            start: Number of batches to skip, for a resumed run.
+            rank: With several processes, which share of each batch to yield.
+            ranks: Number of processes; together their shares are the batch that one process would see.
+        """
+        drawn = torch.randint(self._context, (1,), generator=generator(self.seed, "offset", epoch))
+        inputs, targets = windows(self._text, context=self._context, offset=int(drawn))
+        order = torch.randperm(self._count, generator=generator(self.seed, "order", epoch)).to(self._text.device)
+        for batch in range(start, len(self)):
+            index = order[batch * self.batch_size : (batch + 1) * self.batch_size][rank::ranks]
+            yield inputs[index], targets[index]
