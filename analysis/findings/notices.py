@@ -1,4 +1,4 @@
-"""Notices: what stands beside the findings of a run, warnings of the probe and kinds that could not be checked."""
+"""Notices beside the findings of a run: warnings of the probe, and kinds of findings that could not be checked."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ _ADVICE = {LAYERS: "record more often (every=)", STEPS: "log the loss at every s
 
 @dataclass(frozen=True)
 class Notice:
-    """What a reader of the findings of one run has to know beside them.
+    """A warning of the probe of one run, or the list of the kinds of findings that it was not checked for.
 
     Attributes:
         run: The run's id.
-        source: ``"probe"``: it warned of it while it recorded. ``"unchecked"``: the run has too few records.
+        source: ``"probe"``: a warning that the probe gave while it recorded. ``"unchecked"``: the run has too few
+            records.
         text: One line.
         kinds: The kinds of findings that were not checked; empty for a warning of the probe.
     """
@@ -37,7 +38,7 @@ class Notice:
 
 
 def unchecked(run: RunRecords, every: Sequence[Finding]) -> Iterator[Notice]:
-    """Yield a notice for the kinds of findings that have too few records of their column, and that no record decides.
+    """Yield a notice for the kinds of findings that have too few records of their column to be checked.
 
     Kinds whose column the run does not record are left out.
 
@@ -62,10 +63,10 @@ def unchecked(run: RunRecords, every: Sequence[Finding]) -> Iterator[Notice]:
 
 
 def warned(runs: pd.DataFrame) -> Iterator[Notice]:
-    """Yield what the probe of each run warned of and failed to record, one notice for failures with the same reason.
+    """Yield the warnings and the failures of the probe of each run, one notice for failures with the same reason.
 
-    Facts that the probe took a note of without a warning are left out. Stores of version 0.1.0 mark no warnings: there
-    only failures are told.
+    Notes that the probe took without a warning are left out. Stores of version 0.1.0 mark no warnings: there only
+    failures are told.
 
     Args:
         runs: Rows of table ``runs``.

@@ -180,14 +180,16 @@ def _parts(name: str, runs: pd.DataFrame) -> list[tuple[str, list[str]]]:
     return list(zip(_distinct(stems), parts.values(), strict=True))
 
 
-def _setting(value: object) -> str:
-    """Return a setting as text: empty where the run has none, as where a probe recorded a training of one's own."""
+def _setting(value: Any) -> str:
+    """Return a setting as text; empty for a run without it, such as a training of one's own."""
     return "" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
 
 
 def _distinct(stems: list[str]) -> list[str]:
     """Return the stems, with a number behind each that is there before."""
-    return [stem if stems[:i].count(stem) == 0 else f"{stem}-{stems[:i].count(stem) + 1}" for i, stem in enumerate(stems)]
+    return [
+        stem if stems[:i].count(stem) == 0 else f"{stem}-{stems[:i].count(stem) + 1}" for i, stem in enumerate(stems)
+    ]
 
 
 def _file_words(values: Iterable[str]) -> dict[str, str]:

@@ -55,6 +55,7 @@ _ALL = (
     RELEASED_MEAN_SPECTRAL_NORM,
 )
 NORMS: dict[str, Norm] = {kind.name: kind for kind in _ALL}
+"""The normalisations by name, as the option ``--norm`` takes them."""
 
 
 def norm_named(name: str) -> Norm:

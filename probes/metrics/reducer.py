@@ -54,7 +54,7 @@ class Reducer:
         return self.merge(torch.stack([vector.to(vectors[0].device) for vector in vectors]))
 
     def finished(self, found: Sequence[Any]) -> list[Tensor | Exception]:
-        """Return what :attr:`finish` makes of each; where it raises, of each alone, or the exception in its place."""
+        """Return the result of :attr:`finish` for each; if it raises, of each alone, an exception in its place."""
         assert self.finish is not None
         try:
             return list(_checked(self.finish(found), len(found)))
