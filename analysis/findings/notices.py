@@ -17,6 +17,7 @@ from probes.schema import LAYERS, RUN, STEP, STEPS
 
 PROBE, UNCHECKED = "probe", "unchecked"
 _ADVICE = {LAYERS: "record more often (every=)", STEPS: "log the loss at every step (probe.log)"}
+_SHORT = "train for more steps"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def unchecked(run: RunRecords, every: Sequence[Finding]) -> Iterator[Notice]:
         were = "was" if len(kinds) == 1 else "were"
         more = "more" if table == STEPS else "more records"
         told = f"{len(kinds)} of {len(every)} kinds of findings {need} {more} and {were} not checked"
-        yield Notice(run.run, UNCHECKED, f"{counted}: {told}; {_ADVICE.get(table, _ADVICE[LAYERS])}", tuple(kinds))
+        yield Notice(run.run, UNCHECKED, f"{counted}: {told}; {_advice(run, table, count)}", tuple(kinds))
 
 
 def warned(runs: pd.DataFrame) -> Iterator[Notice]:
@@ -103,6 +104,14 @@ def _measured(run: RunRecords, table: str, column: str) -> int | None:
     matrix = run.whole(column)
     count = 0 if matrix is None else int((~np.isnan(matrix)).any(axis=1).sum())
     return count or None
+
+
+def _advice(run: RunRecords, table: str, count: int) -> str:
+    """Return the way to more records: a run that has one at every step already must be longer."""
+    logged = run.logged("loss") if table == STEPS else None
+    steps = run.steps if logged is None else logged[0]
+    at_every_step = 1 < count == len(steps) and steps[-1] - steps[0] == count - 1
+    return _SHORT if at_every_step else _ADVICE.get(table, _ADVICE[LAYERS])
 
 
 def _counted(table: str, column: str, count: int) -> str:
