@@ -79,6 +79,13 @@ def test_every_registry_has_a_folder() -> None:
     assert [folder for folder in generated.REGISTRIES.values() if not (ROOT / folder).is_dir()] == []
 
 
+def test_every_table_of_a_page_has_words_in_its_head() -> None:
+    empty = [
+        f"{page}: {line}" for page, text in PAGES.items() for line in text.splitlines() if line.strip("| ") == "" < line
+    ]
+    assert empty == []
+
+
 def test_every_table_of_the_store_has_a_page_with_all_its_columns() -> None:
     from probes.dictionary import columns_by_table
 
