@@ -97,7 +97,7 @@ class Explained:
 
     @property
     def gravity(self) -> int:
-        """Place in ``SEVERITIES`` of the gravest of them."""
+        """Place in ``SEVERITIES`` of the gravest finding of the group."""
         return min(SEVERITIES.index(row[SEVERITY]) for row in (self.root, *self.consequences))
 
 

@@ -30,7 +30,7 @@ class Flow:
         asked: At which records it is known whether a gradient arrives at outputs, ``(records, 1)``.
         arrives: Whether one does.
         frozen: Whether the weight is known to require no gradient; False everywhere in stores that do not say.
-        meant: Whether the weight is known to be meant to be trained: it requires a gradient and an optimizer holds it.
+        meant: Whether the weight is trained on purpose: it requires a gradient, and an optimizer holds it.
     """
 
     steps: np.ndarray

@@ -174,7 +174,7 @@ def plot(
 
     Raises:
         FileNotFoundError: There is no such store.
-        ValueError: There is no such column, run or layer; the message lists those there are, or names the function
+        ValueError: There is no such column, run or layer; the message lists the valid names, or names the function
             that reads the column.
     """
     opened = Store.open(store)

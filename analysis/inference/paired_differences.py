@@ -36,7 +36,7 @@ def paired_differences(
         level: As of :func:`~analysis.inference.arm_intervals.mean_interval`.
 
     Raises:
-        ValueError: An arm is not there; the message lists those there are.
+        ValueError: An arm is not there; the message lists the valid names.
     """
     values = scores.pivot(index=SEED, columns=ARM, values=column)
     if missing := [arm for pair in pairs for arm in pair if arm not in values]:

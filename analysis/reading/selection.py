@@ -19,7 +19,7 @@ def matching(patterns: Patterns, names: Sequence[str], *, what: str) -> list[str
         what: The kind of name, for the error message: ``"run"`` or ``"layer"``.
 
     Raises:
-        ValueError: One of the patterns matches nothing; the message lists the names there are.
+        ValueError: One of the patterns matches nothing; the message lists the valid names.
 
     >>> matching("*.conv1", ["a.conv1", "a.conv2", "b.conv1"], what="layer")
     ['a.conv1', 'b.conv1']

@@ -19,7 +19,7 @@ def having(rows: pd.DataFrame, column: str, value: str, *, what: str) -> pd.Data
         what: Content of such rows, for the message: ``"accuracy on split"``.
 
     Raises:
-        ValueError: There is none; the message lists the names there are.
+        ValueError: There is none; the message lists the valid names.
     """
     found = rows[rows[column] == value]
     if found.empty:

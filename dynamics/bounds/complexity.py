@@ -33,7 +33,7 @@ def norm_product(norms: Tensor) -> Tensor:
 def spectral_complexity(weights: Sequence[Tensor], references: Sequence[Tensor] | None = None) -> Tensor:
     """Return R, Eq. 4: ``prod_k sigma(W_k) * (sum_k (|W_k^T - M_k^T|_{2,1} / sigma(W_k))^(2/3))^(3/2)``.
 
-    ``|A^T|_{2,1}`` is the sum over the rows of A, the output units, of their Euclidean lengths. The paper leaves its
+    ``|A^T|_{2,1}`` is the sum of the Euclidean lengths of the rows of A; a row is an output unit. The paper leaves its
     phi open and cites Bartlett et al., whose Eq. 1.2 this is for activations of slope at most 1.
 
     Args:

@@ -69,7 +69,7 @@ def loss_named(name: str) -> Loss:
     """Return the loss of that name.
 
     Raises:
-        ValueError: No such name; the message lists those there are.
+        ValueError: No such name; the message lists the valid names.
     """
     if name not in LOSSES:
         raise ValueError(f"no loss {name!r}: expected one of {', '.join(LOSSES)}.")

@@ -62,7 +62,7 @@ def norm_named(name: str) -> Norm:
     """Return the normalisation of that name.
 
     Raises:
-        ValueError: No such name; the message lists those there are.
+        ValueError: No such name; the message lists the valid names.
     """
     if name not in NORMS:
         raise ValueError(f"no norm {name!r}: expected one of {', '.join(NORMS)}")

@@ -160,7 +160,7 @@ def experiments_named(name: str) -> dict[str, Experiment | GanExperiment | Plann
     """Return the experiment of that name, or with ``all`` every one of the paper.
 
     Raises:
-        ValueError: No such name; the message lists those there are.
+        ValueError: No such name; the message lists the valid names.
     """
     if name == "all":
         return {known: experiment for known, experiment in EXPERIMENTS.items() if known not in NOT_THE_PAPERS}

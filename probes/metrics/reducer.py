@@ -41,7 +41,7 @@ class Reducer:
     head: int | None = None
 
     def whole(self, parts: Sequence[Tensor | Exception]) -> Tensor:
-        """Return the vector of the whole from those of its parts; only the head where they have unlike channels.
+        """Return the vector of a tensor from those of its parts; its head alone if the parts differ in channels.
 
         Raises:
             Exception: What stands in the place of a part that could not be reduced: the others are not the whole.
@@ -83,7 +83,7 @@ def pieces(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def count(compare: Callable[..., Tensor], tensor: Tensor, value: float) -> Tensor:
-    """Return how many elements compare so with a value, ``count(torch.eq, x, 0)``: a float64 scalar; 0 for none.
+    """Return the number of elements for which a comparison with a value holds: ``count(torch.eq, x, 0)``, float64.
 
     On the CPU in scratch memory of floats that stays in the cache: thrice as fast as ``count_nonzero`` of a mask, and
     exact, as no piece has 2^24 elements.

@@ -53,7 +53,7 @@ class Rows:
 
     Attributes:
         values: The elements, ``(rows, WIDTH)``, with zeros behind the end of each tensor; not to be changed.
-        layout: Which of them is where.
+        layout: The tensor and the element at each place of the rows.
     """
 
     values: Tensor

@@ -40,7 +40,7 @@ class Intervention:
         sigma: Spectral norm of the weights.
 
     Raises:
-        ValueError: A part that there is not, or a number out of range.
+        ValueError: A part is unknown, or a number is out of range.
     """
 
     centring: str = OWN
