@@ -31,7 +31,7 @@ class LiveFindings:
 
         Args:
             run: Returns the run's id.
-            say: Given the text of each finding.
+            say: Called with the text of each finding.
         """
         self._run, self._say = run, say
         self._rows: dict[str, pa.Table] = {}

@@ -49,7 +49,8 @@ class Gaps:
             failure: The exception or the reason in words.
             step: The step.
             raises: Whether ``strict`` raises it.
-            place: Where, ``layer=`` say. Each place is a gap of its own; the same failure elsewhere is not warned of.
+            place: The place, such as ``layer=``. Each place is a gap of its own; the same failure elsewhere gives no
+                second warning.
         """
         if self._strict and raises:
             raise failure

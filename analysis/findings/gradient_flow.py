@@ -29,7 +29,8 @@ class Flow:
         unused: Whether the layer has a weight and neither gradient nor activation.
         asked: At which records it is known whether a gradient arrives at outputs, ``(records, 1)``.
         arrives: Whether one does.
-        frozen: Whether the weight is known to require no gradient; False everywhere in stores that do not say.
+        frozen: Whether the weight is known to require no gradient; False everywhere in stores without
+            ``requires_grad``.
         meant: Whether the weight is trained on purpose: it requires a gradient, and an optimizer holds it.
     """
 

@@ -120,7 +120,7 @@ class OpensProbe:
         """Open and return the probe; step and saved as of :func:`open_probe`, config unless the options have one.
 
         A training that begins while the probe of another is open takes its place, and its run: the framework has given
-        that one up, to try a smaller batch say.
+        that one up, for example to try a smaller batch.
         """
         run, options = self._run, {"config": config, **self._options}
         if self.probe is not None and self._is_open:
