@@ -230,9 +230,11 @@ def check(
 ) -> None:
     """Print the findings of a store: fault, layer, first step and remedy. Exit with status 1 if one is grave.
 
-    Warnings of the probe follow, and how many kinds of findings the run had too few records for.
+    Below the findings it prints the warnings of the probe, and the number of kinds of findings that need more records.
 
-    A name that is no threshold lists them all. Example: `meandrift check runs --json`
+    An unknown threshold prints the list of all thresholds.
+
+    Example: `meandrift check runs --json`
     """
     from analysis.findings import GRAVE, SEVERITY, checked
     from analysis.findings.thresholds import Thresholds

@@ -14,7 +14,7 @@ def query(store: AnyStore, sql: str) -> pd.DataFrame:
 
     The tables ``layers``, ``histograms``, ``spectra``, ``steps`` and ``runs`` are there under their names, each with
     the column ``run``; a column that some runs lack is NULL for them. Only the parts, row groups and columns that the
-    query needs are read; in a folder also the rows that a killed or live run has in its log and in no part yet.
+    query needs are read. In a folder, rows of a killed or live run that are still in its log are read too.
 
     Nothing is written, and only the tables are read: the query reaches no other file and no network.
 

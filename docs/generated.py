@@ -90,15 +90,20 @@ def first_sentence(module: Path) -> str:
 
 
 def tree(package: str, root: Path = ROOT) -> str:
-    """Return the file tree of a package: a line for each folder and each module, in its own words."""
-    lines = []
+    """Return the modules of a package: a row for each folder, and a row for each of its modules below it."""
+    rows = ["| module | purpose |", "|---|---|"]
     for folder in sorted({path.parent for path in (root / package).rglob("*.py")}):
-        indent = "  " * (len(folder.relative_to(root).parts) - 1)
-        lines.append(f"{indent}{folder.name + '/':<30}{first_sentence(folder / '__init__.py')}")
+        rows.append(f"| **`{folder.relative_to(root)}/`** | {_plain(first_sentence(folder / '__init__.py'))} |")
         for module in sorted(folder.glob("*.py")):
             if module.stem not in {"__init__", "__main__"}:
-                lines.append(f"{indent}  {module.name:<28}{first_sentence(module)}")
-    return "```text\n" + "\n".join(lines) + "\n```\n"
+                rows.append(f"| `{module.name}` | {_plain(first_sentence(module))} |")
+    return "\n".join(rows) + "\n"
+
+
+def _plain(sentence: str) -> str:
+    """Return a sentence of a docstring as the text of a cell: outside of code, no sign is markup."""
+    parts = re.split(r"(``.*?``)", sentence)
+    return "".join(part if at % 2 else re.sub(r"([|*_<])", r"\\\1", part) for at, part in enumerate(parts))
 
 
 def where_to_add() -> str:

@@ -1,4 +1,4 @@
-"""The commands that train: train, sweep, reproduce, params. What they need is imported when they run."""
+"""The commands that train: train, sweep, reproduce, params. Imports happen when they run."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def train(
 ) -> None:
     """Train one network under probes and record it.
 
-    Options that are given go before the settings of a protocol or a stored run. Several processes share one run under
-    torchrun: `torchrun --nproc-per-node 4 -m dynamics train --run-id big ...`
+    Options on the command line override the settings of a protocol or of a stored run. With torchrun, several processes
+    share one run: `torchrun --nproc-per-node 4 -m dynamics train --run-id big ...`
 
     Example: `meandrift train --norm bn --epochs 3 --run bn-s0`
     """
@@ -107,9 +107,9 @@ def sweep(
 ) -> None:
     """Train every combination of the given values. An option takes several, separated by commas.
 
-    Runs are named after what tells them apart. Run again, it trains what is missing and goes on with what has stopped.
-    With --plan the arms and seeds are those of a file, options given go before its settings, and an estimate of the
-    time comes first.
+    Each run is named after the settings in which the runs differ. The same command, given again, trains the missing
+    runs and continues the stopped ones. With --plan, arms and seeds come from a file; options on the command line
+    override its settings, and an estimate of the time is printed first.
 
     Example: `meandrift sweep --norm bn,sn,msn --learning-rate 0.1,0.001,0.0001 --seed 0,1`
     """
@@ -173,8 +173,8 @@ def reproduce(
 ) -> None:
     """Train the paper's comparison of BN, SN and MSN and draw its figures and tables.
 
-    Without options: the 3-layer CNN on digits that ship with the package, two minutes on two cores, no download. Run
-    again, it goes on where it stopped, and draws the figures anew.
+    Without options it trains the 3-layer CNN on digits that ship with the package, for two minutes on two cores,
+    without a download. The same command, given again, continues where it stopped and draws the figures again.
 
     Example: `meandrift reproduce --experiment cnn3-mnist --quick --download`
     """

@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 def source_commit(folder: Path = FOLDER) -> str:
     """Return the git commit of a folder's checkout, ``-dirty`` behind it where tracked files differ from it.
 
-    Empty where the folder is no part of a repository, an installed package say, or git is missing.
+    Empty if git is missing, or if the folder is in no repository, as an installed package is.
     """
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

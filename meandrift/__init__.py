@@ -8,8 +8,8 @@
     md.figure("mean_drift", "runs")
 
 ``md.Probe`` is :class:`probes.Probe` with findings and figures of its run. The packages ``dynamics``, ``probes`` and
-``analysis`` are loaded from beside this one, so that files of these names in the working folder hide nothing. Names are
-looked up on first use: importing this module loads no torch.
+``analysis`` are loaded from beside this one, so that files with these names in the working folder do not hide them.
+Names are looked up on first use: importing this module loads no torch.
 """
 
 from __future__ import annotations

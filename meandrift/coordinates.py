@@ -38,9 +38,10 @@ def coordinate_check(
 ) -> pd.DataFrame:
     """Train a few steps at each width, and return how the sizes of activations and updates grow with the width.
 
-    Where the parametrization is right, sizes do not depend on the width: the slope of ``log2 size`` over
-    ``log2 width`` is 0. Under standard parametrization with Adam, the update of a hidden matrix moves the activations
-    by an amount that grows with the width, slope up to 1 a layer, and one learning rate does not suit all widths.
+    Under a parametrization whose learning rates transfer between widths, sizes do not depend on the width: the slope of
+    ``log2 size`` over ``log2 width`` is 0. Under standard parametrization with Adam, the update of a hidden matrix
+    changes the activations by an amount that grows with the width, with a slope of up to 1 for each layer, and no
+    single learning rate suits all widths.
 
     The probe records every step of every training, each a run ``{name}-w{width}-s{seed}`` of the store with settings
     ``width``, ``seed`` and ``parametrization``; figure ``coordinate_check`` draws them. Step 0 is the network as it was
@@ -51,19 +52,19 @@ def coordinate_check(
             torch are seeded before.
         widths: Two or more widths, such as powers of two.
         make_optimizer: ``(model, width) -> optimizer``: the rates of layers may depend on the width.
-        loss: ``model -> scalar``: the loss on a batch, best the same one at each call, from one forward.
-        steps: Optimizer steps, at least 2: step 0 shows the initialisation, later ones what updates did.
+        loss: ``model -> scalar``: the loss on a batch, from one forward. Use the same batch at each call.
+        steps: Optimizer steps, at least 2. Step 0 shows the initialisation, later steps show the effect of updates.
         seeds: Number of seeds, ``0, 1, ...``.
         name: Beginning of the runs' ids, such as ``"mup"``; arm of the figure.
         store: Folder or URL of the store.
         overwrite: Delete runs of these ids that the store has.
 
     Returns:
-        A row for each width, seed, step and layer: ``width``, ``seed``, ``step``, ``layer``, ``activation_rms``,
-        ``update_rms_norm`` (spectral norm of the update times ``sqrt(in / out)``), ``update_ratio`` (length of the
-        update relative to the weight's); and, the same in all rows of a layer and step, each size's ``..._slope`` and
-        ``..._slope_error`` of :func:`analysis.width_slopes`. Sizes have unit 1. A layer without weight has no update.
-        A training that diverged has NaN or infinite sizes, and so the slope NaN.
+        A row for each width, seed, step and layer. Its columns are ``width``, ``seed``, ``step``, ``layer``,
+        ``activation_rms``, ``update_rms_norm`` (spectral norm of the update times ``sqrt(in / out)``), ``update_ratio``
+        (length of the update relative to the weight's), and for each size the ``..._slope`` and ``..._slope_error`` of
+        :func:`analysis.width_slopes`, which are equal in all rows of a layer and step. Sizes have unit 1. The update is
+        null for a layer without weight. A diverged training has NaN or infinite sizes and therefore the slope NaN.
 
     Raises:
         ValueError: Fewer than two widths, steps below 2, no seed, or a run of that id is there already.

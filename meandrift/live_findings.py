@@ -1,4 +1,4 @@
-"""Findings while a training runs: an observer that says each grave finding once, as it begins."""
+"""Findings while a training runs: an observer that reports each grave finding once, when it begins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOSS = "loss"
 
 
 class LiveFindings:
-    """Keeps the rows that findings need, and looks at them as new ones come, in the thread that observers have.
+    """Keeps the rows that findings need and searches them when new rows come, in the thread of the observers.
 
     Of a long run the first quarter and the last half of ``MOST_ROWS`` rows are kept: findings compare with the
     beginning and with the last few records.
@@ -31,7 +31,7 @@ class LiveFindings:
 
         Args:
             run: Returns the run's id.
-            say: Given the text of each finding.
+            say: Called with the text of each finding.
         """
         self._run, self._say = run, say
         self._rows: dict[str, pa.Table] = {}
@@ -51,7 +51,7 @@ class LiveFindings:
             self.look()
 
     def look(self) -> None:
-        """Say the grave findings that have not been said, of all rows so far."""
+        """Report the grave findings of all rows so far that were not reported before."""
         if not self._has_new:
             return
         self._has_new = False

@@ -15,10 +15,11 @@ SHARE = 0.05  # of the time that drawing may take: it holds Python's lock, which
 
 
 class LivePlot:
-    """An observer of a probe: draws its figure again as rows come, in the thread that observers have.
+    """An observer of a probe that draws its figure again when rows come, in the thread of the observers.
 
-    The figure stands in the cell that made it, wherever the training runs on. Drawing takes at most a twentieth of the
-    time, so that a figure that takes 0.3 s to draw is renewed every 6 s, and once more when the run is closed.
+    The figure stays in the cell that made it, also if the training runs in another cell. Drawing takes at most a
+    twentieth of the time, so that a figure that takes 0.3 s to draw is renewed every 6 s, and once more when the run is
+    closed.
 
     Attributes:
         figure: The figure as it was drawn last; None before the first record.

@@ -1,6 +1,6 @@
-"""The probe with findings and figures of its own run: what :class:`probes.Probe`, which only records, cannot have.
+"""The probe with findings and figures of its own run.
 
-pandas and matplotlib are imported by who asks for findings and figures: a training that does not loads neither.
+pandas and matplotlib are imported when findings or figures are asked for.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Probe(probes.Probe):
         super().__init__(model, optimizer, store=store, observers=[*observers, *watching], **options)
 
     def findings(self) -> FindingsTable:
-        """Return the findings of the run so far; none of one that is off: see :func:`analysis.findings.findings`."""
+        """Return the findings of the run so far, as :func:`analysis.findings.findings`; empty if the probe is off."""
         from meandrift.tables import findings, no_findings
 
         if isinstance(self, SwitchedOff):
@@ -78,12 +78,12 @@ class Probe(probes.Probe):
     def plot(self, column: str, *, live: bool = False, **options: Any) -> Figure | LivePlot:
         """Return a figure of a column of table ``layers``, a line a layer, or of ``steps``: see :func:`analysis.plot`.
 
-        Of a probe that is off the figure is empty.
+        The figure is empty if the probe is off.
 
         Args:
             column: The column, such as ``"weight_mean"`` or ``"loss"``.
-            live: Draw it in this cell of a notebook, and again while the run goes on: see
-                :class:`meandrift.live_plot.LivePlot`, which is what is returned.
+            live: Draw it in this cell of a notebook, and again while the run goes on. The result is then a
+                :class:`meandrift.live_plot.LivePlot`.
             options: ``layers``, ``steps``, ``smooth`` of :func:`analysis.plot`.
 
         Raises:
@@ -105,7 +105,7 @@ class Probe(probes.Probe):
         return shown
 
     def close(self, status: str = "finished") -> None:
-        """Close the run, and say the grave findings of its last records."""
+        """Close the run, and report the grave findings of its last records."""
         super().close(status)
         if self._live is not None:
             try:

@@ -1,4 +1,4 @@
-"""Tables of findings and runs that say in a notebook, and at the prompt, what a person looks for first."""
+"""Tables of findings and runs with a short display in a notebook and at the prompt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOT_SHOWN = {"started", "versions", "gaps", "schema_version"}
 class FindingsTable(pd.DataFrame):
     """The table of findings: a DataFrame like any other, printed as paragraphs with cause and remedy.
 
-    What is taken from it, a column or some rows, is a plain DataFrame or Series again.
+    Columns and rows taken from it are a plain DataFrame or Series.
 
     Attributes:
         notices: Warnings of the probe, and kinds of findings that the runs had too few records for; printed below.
@@ -109,8 +109,8 @@ def findings(
     """Return the findings of a store, a row for each run, kind and severity, the gravest first.
 
     The columns are those of :func:`analysis.findings.findings`. At a prompt and in a notebook, the table is shown as
-    paragraphs with cause and remedy. ``notices`` of the table are the probe's own warnings, and which kinds of findings
-    had too few records; a run without findings is healthy only as far as it was checked.
+    paragraphs with cause and remedy. Attribute ``notices`` has the warnings of the probe, and the kinds of findings
+    that need more records. A run is not shown to be free of those kinds.
 
     Args:
         store: The store's folder or URL, or an open Store.

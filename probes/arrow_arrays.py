@@ -1,7 +1,7 @@
 """Arrow arrays from NumPy and plain Python values, without ``pyarrow.array``.
 
-The first call of ``pyarrow.array``, on whatever, imports pandas: 30 MiB and half a second inside a training that never
-asked for it. These build the same arrays from their buffers.
+The first call of ``pyarrow.array`` imports pandas, which takes 30 MiB and half a second of the training. These
+functions build the same arrays from their buffers.
 """
 
 from __future__ import annotations

@@ -45,11 +45,12 @@ class Gaps:
         """Keep a failure and warn of it the first time; raise it if strict, unless an error is on its way already.
 
         Args:
-            what: What could not be recorded: a metric.
-            failure: Why.
+            what: The metric that could not be recorded.
+            failure: The exception or the reason in words.
             step: The step.
             raises: Whether ``strict`` raises it.
-            place: Where, ``layer=`` say. Each place is a gap of its own; the same failure elsewhere is not warned of.
+            place: The place, such as ``layer=``. Each place is a gap of its own; the same failure elsewhere gives no
+                second warning.
         """
         if self._strict and raises:
             raise failure

@@ -39,7 +39,7 @@ from probes.storage.run_start import HowToStart
 
 
 class Probe(Switchable, RunContext):
-    """Records what the layers of a model do while it is trained; training goes on bit for bit as without.
+    """Records the layers of a model during a training, which stays bitwise the same as without the probe.
 
     Weights and gradients are read when the optimizer is about to move the weights: the gradient is the one it uses,
     summed over micro-batches, averaged over ranks, unscaled, and clipped if it was clipped (:meth:`capture` reads it
@@ -56,7 +56,7 @@ class Probe(Switchable, RunContext):
 
     Attributes:
         run: The run's id in the store.
-        bytes_per_1000_steps: What it will write, about; None where a schedule is a function of the user's own.
+        bytes_per_1000_steps: Estimated bytes written in 1,000 steps; None if a schedule is a function of your own.
 
     Examples:
         >>> with Probe(model, optimizer, store="runs", run="bn-s0", every=50) as probe:  # doctest: +SKIP
@@ -98,37 +98,37 @@ class Probe(Switchable, RunContext):
 
         Args:
             model: Any module, before it is compiled or wrapped, or after; a compiled one before its first call.
-            optimizer: What trains it, one or several, as torch or a framework (accelerate, Lightning) gives it; without
+            optimizer: The model's optimizer, or several, from torch or a framework (accelerate, Lightning). Without
                 one, call :meth:`step` before each update.
             run: The run's id in the store; None takes a new one from the model's class and the time (:attr:`run`).
             store: Folder or URL of the store.
-            every: When to record: see :class:`probes.measuring.plan.Plan`.
-            metrics: What to record, by metric or group name, or metrics of one's own (:func:`probes.metrics.metric`);
-                None is everything.
+            every: The steps to record: see :class:`probes.measuring.plan.Plan`.
+            metrics: Names of metrics or groups, or metrics of your own (:func:`probes.metrics.metric`); None takes all.
             include: Names with wildcards, or module types: only these are observed.
             exclude: The same, to leave layers out.
             config: The run's configuration, kept with the run: a mapping, namespace, dataclass or anything else.
             evaluation: Count passes in eval mode or under no_grad as well.
             strict: Raise failures of the probe instead of keeping them as gaps.
-            observers: Functions given each record's rows as Arrow tables, in another thread. One that raises is a gap.
-            resume: ``"auto"`` begins the run if it is not there, else goes on with it at ``resume_step`` (0 for a job
-                without a checkpoint yet), or after its last step until :meth:`load_state_dict` says otherwise.
-            resume_step: Go on with an existing run from this step; its rows from there on are superseded. 0 begins a
-                run that is not there.
+            observers: Functions that get each record's rows as Arrow tables, in another thread. An error is a gap.
+            resume: ``"auto"`` begins the run if the store lacks it. Otherwise it continues at ``resume_step`` (0 for a
+                job without a checkpoint yet), at the step of :meth:`load_state_dict`, or after the last recorded step.
+            resume_step: Continue an existing run at this step; its rows from that step on are superseded. 0 begins the
+                run if the store lacks it.
             overwrite: Delete an existing run of this id. As with ``resume`` and ``resume_step``, a probe of this very
                 process that still writes the run is closed first.
             distributed: Work with the other ranks of the process group; None: if there are several. Every rank then
                 makes the same probe, and rank 0 writes.
-            probe_batch: A batch, or a function of the model that passes one, for table ``channels``: see
+            probe_batch: A batch, or a function that passes a batch through the model, for table ``channels``: see
                 :class:`probes.probe_pass.batch.ProbeBatch` and docs/mean_drift.md.
-            mirror: Where scalars and histograms are shown too: "wandb", "tensorboard" or a `SummaryWriter`.
+            mirror: Another tool that shows scalars and histograms: "wandb", "tensorboard" or a `SummaryWriter`.
             tags: Words that runs are chosen by: ``runs="tag:baseline"``.
-            max_bytes: What the run is to stay below: it records more rarely in time, and a gap says how rarely.
+            max_bytes: Upper limit of the run's size. The run records more rarely as it grows, and a gap tells how
+                rarely.
             enabled: False records nothing: no hook, no thread, no file. So does ``MEANDRIFT=off`` in the environment.
 
         Raises:
-            ValueError: The run exists, or is to go on at a step and does not exist; the id is not allowed, a pattern,
-                metric or schedule is none, or there is nothing to observe.
+            ValueError: The run exists already, or a run to be continued is missing; the id, a pattern, a metric or a
+                schedule is not valid; or there is nothing to observe.
         """
         opening = Opening(store, run, HowToStart(resume, resume_step, overwrite), config, tags, max_bytes)
         self._epoch: int | None = None
@@ -165,10 +165,10 @@ class Probe(Switchable, RunContext):
 
     @property
     def epoch(self) -> int | None:
-        """Pass through the data, kept with each row; set it as the loop goes on. None: unknown.
+        """The current pass through the data, stored with each row. Set it when an epoch begins. None: unknown.
 
         Raises:
-            ValueError: What it is set to is no whole number.
+            ValueError: The value is no whole number.
         """
         return self._epoch
 
@@ -177,7 +177,7 @@ class Probe(Switchable, RunContext):
         self._epoch = checked_epoch(epoch)
 
     def log(self, *, split: str = "train", **scalars: Any) -> None:
-        """Record numbers of the training loop: ``loss=``, ``accuracy=`` (0 to 1), anything else that is a number.
+        """Record numbers of the training loop: ``loss=``, ``accuracy=`` (0 to 1), or any other number.
 
         They go to the row of the current step in table ``steps``; ``lr`` and ``seconds`` are filled in. Training
         numbers logged after an optimizer step and before the next forward belong to the step just taken, so that it
@@ -195,14 +195,14 @@ class Probe(Switchable, RunContext):
             self._cycle.nonfinite.note_loss(step, scalars, on_host)
 
     def step(self) -> None:
-        """Observe now and count a step: where no optimizer was given, call this before each update of the weights."""
+        """Observe now and count a step. A loop without an optimizer calls this before each update of the weights."""
         if self._optimizers:
             raise ValueError("probe.step() is for probes without an optimizer: this one counts the optimizer's steps.")
         self._cycle.observe()
         self._cycle.finish_step()
 
     def capture(self) -> None:
-        """Read weights and gradients of the coming step now, before clipping say, not at ``optimizer.step()``."""
+        """Read weights and gradients of the coming step now, such as before clipping, not at ``optimizer.step()``."""
         self._cycle.capture()
 
     def flush(self) -> None:
@@ -212,14 +212,14 @@ class Probe(Switchable, RunContext):
         self._run.report(self._cycle.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs for a resumed run to go on; what was recorded so far survives SIGKILL."""
+        """Return the state that a resumed run needs, for a checkpoint. Rows recorded so far then survive SIGKILL."""
         self._run.secure()
         names = [layer.name for layer in self._selection.layers]
         state = {metric: {names[i]: v.clone() for i, v in kept.items()} for metric, kept in self._state.items()}
         return {"run": self.run, "step": self._cycle.step, "epoch": self.epoch, **self._rows.state(), "carried": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint: rows of its step and later ones are superseded, for every reader.
+        """Go on from a checkpoint. Rows of its step and of later steps are superseded for every reader.
 
         Raises:
             ValueError: The state lacks a key, or a value makes no sense.
@@ -240,7 +240,7 @@ class Probe(Switchable, RunContext):
         self.attach(step=state["step"])
 
     def attach(self, *, step: int | None = None) -> None:
-        """Put the hooks on; a probe is attached when it is made.
+        """Attach the hooks again after :meth:`detach`. A new probe is attached already.
 
         Args:
             step: Optimizer steps finished by now, where some were made while the probe was detached.
@@ -249,13 +249,13 @@ class Probe(Switchable, RunContext):
         self._cycle = self._new_cycle(self._cycle.step if step is None else checked_step(step))
 
     def detach(self) -> None:
-        """Take all hooks off: model, optimizers and torch's settings are as they were before."""
+        """Remove all hooks. Model, optimizers and torch's settings are then as they were before."""
         self._cycle.remove()
 
     def close(self, status: str = "finished") -> None:
-        """Take the hooks off and close the store; closing again does nothing.
+        """Remove the hooks and close the store. A second call does nothing.
 
-        A store that is full, or gone, raises nothing unless ``strict``: a warning says where the last rows are kept.
+        A full or missing store raises only with ``strict``. Otherwise a warning names the place of the last rows.
         """
         if self._closed:
             return

@@ -1,4 +1,4 @@
-"""Ranks: several processes that make one record.
+"""Ranks: several processes that make one record together.
 
 Each rank measures the parameters of its share of the layers and all ranks' results are added up, which costs one
 collective a record whatever is measured. Weights and gradients are the same on all ranks under DDP; under FSDP2 each
@@ -50,10 +50,10 @@ class Ranks:
         return index % self.count == self.rank
 
     def share(self, make: Callable[[], _Made]) -> _Made:
-        """Return on every rank what rank 0 makes; what is raised there is raised on every rank.
+        """Return the value that rank 0 makes on every rank. An exception on rank 0 is raised on every rank.
 
         Raises:
-            ValueError: Rank 0 has raised an exception; the others get its words.
+            ValueError: Rank 0 has raised an exception; the message has its text.
         """
         if self.count == 1:
             return make()
@@ -73,7 +73,7 @@ class Ranks:
         return result
 
     def check_same(self, names: Sequence[str]) -> None:
-        """Refuse to record together what is not the same on all ranks.
+        """Refuse a common record of ranks that observe different layers.
 
         Raises:
             ValueError: Ranks observe different layers, as the stages of a pipeline do.

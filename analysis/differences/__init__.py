@@ -1,1 +1,1 @@
-"""Comparison of two runs, row by row: where they part first."""
+"""Comparison of two runs, row by row: the first difference."""

@@ -1,4 +1,4 @@
-"""The first step and layer at which two runs part, column by column."""
+"""The first step and layer at which two runs differ, column by column."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def diff(
 
     Rows are matched by step and layer (or parameter, or split), in whatever order they were recorded. Columns of the
     result: ``step`` and ``name`` (the layer) of the first differing row, with ``table`` and ``column``; the values
-    ``first`` and ``second`` there, None where it was not measured; ``change``, ``|a - b| / max(|a|, |b|)``; ``rows``
-    that differ ``of`` those compared. A row that only one of the runs has stands under the column ``(row)``. Wall-clock
-    ``seconds`` are left out. Two equal runs give an empty table.
+    ``first`` and ``second`` there, None where it was not measured; ``change``, ``|a - b| / max(|a|, |b|)``; ``rows``,
+    the number of rows that differ, and ``of``, the number of rows compared. A row that only one of the runs has is
+    listed as column ``(row)``. Wall-clock ``seconds`` are left out. Two equal runs give an empty table.
 
     Args:
         first: Id of a run.

@@ -81,3 +81,4 @@ _ALL: tuple[type[FigureSpec], ...] = (
     GanSamples,
 )
 FIGURES: dict[str, type[FigureSpec]] = {spec.name: spec for spec in _ALL}
+"""The figures by name, in the order in which they are drawn."""

@@ -1,4 +1,4 @@
-"""Drift of what each nonlinearity sees of a fixed batch in evaluation, which centring does not define away."""
+"""Drift of each nonlinearity's input on a fixed batch in evaluation mode, where centring does not fix the mean."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class CoordinateCheck(FigureSpec):
         return over_runs(chosen, column=self.column, by=(LAYER, STEP, WIDTH)).merge(slopes, on=[ARM, LAYER, STEP])
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw both axes in powers; a width is a place, for what lies between was not tried."""
+        """Draw both axes in powers of two. The widths are categories, because no width between them was tried."""
         table, column = prepared.table, prepared.columns[self.column]
         arms = [str(arm[ARM]) for arm in records(arms_of(table))]
         steps, widths = sorted(table[STEP].unique()), sorted(table[WIDTH].unique())

@@ -43,14 +43,14 @@ def drifting_rows(rows: pd.DataFrame, *, tensor: str, asked: Patterns, figure: s
 
 
 def behind_a_norm(table: pd.DataFrame) -> str:
-    """Return that the mean is a norm's own parameter, of the arms of a table of which that holds; else nothing."""
+    """Return a note that names the arms whose mean is a norm's own parameter; empty if there is none."""
     norms = {str(norm).removeprefix("released_") for norm in table[NORM].unique()}
     found = [norm_label(norm) for norm in ("bn", "msn") if norm in norms]
     return f"; behind {' and '.join(found)} the mean is that of their own β or m" if found else ""
 
 
 def tensor_words(tensor: str) -> str:
-    """Return what drifts, in words."""
+    """Return the name of the drifting tensor in words."""
     return "the nonlinearity's input" if tensor == ACTIVATION else "the weights"
 
 

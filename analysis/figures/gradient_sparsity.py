@@ -21,7 +21,7 @@ COLUMN = "column"
 
 @dataclass(frozen=True, kw_only=True)
 class GradientSparsity(FigureSpec):
-    """How sparse the gradient that the optimizer uses is; one panel per layer, one line per norm.
+    """Sparsity of the gradient that the optimizer uses; one panel per layer, one line per norm.
 
     Under LeakyReLU no entry is exactly zero, short of underflow: where every record is 0, the share of entries that are
     nearly zero is drawn in the place of empty panels, and the message says so.

@@ -1,4 +1,4 @@
-"""Fig. 3: mean and deviation of each layer's weights, and of what its nonlinearity sees, over training."""
+"""Fig. 3: mean and deviation of each layer's weights, and of its nonlinearity's input, over training."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _FORMULA = r"line: $\mu = \sum_i x_i\,/\,n$;   band: $\mu \pm %s\,s$,  $s^2 = \s
 class LayerMeans(FigureSpec):
     """Mean of the weights and of the nonlinearity's input, each in a band of its own standard deviation.
 
-    The paper measures weights and argues about activations: the upper row is what it shows, the lower what it means.
-    Both rows show layers of the same relative depth.
+    The paper measures weights (upper row) and draws conclusions about activations (lower row). Both rows show layers of
+    the same relative depth.
 
     Attributes:
         smooth: Number of records a trailing mean takes; 1 smooths nothing.
@@ -97,7 +97,7 @@ class LayerMeans(FigureSpec):
         return rows.assign(**{PLACE: place})[place.notna()].astype({PLACE: "int64"})
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a row of panels for the weights, and one for what the nonlinearity sees."""
+        """Draw a row of panels for the weights, and one for the nonlinearity's input."""
         table = prepared.table.assign(band=self.deviations * prepared.table[DEVIATION])
         views = {words: table[table[TENSOR] == name] for name, words in _VIEWS.items() if (table[TENSOR] == name).any()}
         weights = table[table[TENSOR] == "weight"]

@@ -55,7 +55,7 @@ class LearningRates(FigureSpec):
         return over_runs(best, column=ACCURACY, by=(RATE,))
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw one panel with a line and error bars an arm; a rate is a place, for what lies between was not tried."""
+        """Draw one panel, a line with error bars for each arm. Rates are categories: none between them was tried."""
         table = prepared.table
         (axes,) = panels(figure, 1, height=1.8)
         rates = sorted(table[RATE].unique())

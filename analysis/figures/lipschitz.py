@@ -41,8 +41,8 @@ class Lipschitz(FigureSpec):
     """Upper bound, measured lower bound and the paper's product over training; one panel per norm, on one scale.
 
     The network's Lipschitz constant lies between the bounds. The product of the spectral norms of the unfolded matrices
-    is what the paper calls the Lipschitz constant; it bounds nothing where there are convolutions. A network without a
-    known upper bound has the lower one alone.
+    is called the Lipschitz constant in the paper; it is no bound for a network with convolutions. A network without a
+    known upper bound has only the lower one.
     """
 
     name = "lipschitz"

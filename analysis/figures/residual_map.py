@@ -1,4 +1,4 @@
-"""The root mean square of the residual stream, as each norm along it is given it, over depth and time."""
+"""The root mean square of the residual stream at the input of each norm along it, over depth and time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from probes.schema import LAYER_TYPE
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualMap(FigureSpec):
-    """Depth by step, one panel an arm: the rms that each norm along the stream is given, input at the top.
+    """Depth by step, one panel an arm: the rms of the input of each norm along the stream, first norm at the top.
 
     Attributes:
         column: ``input_rms``, or another column of the norms.

@@ -137,7 +137,7 @@ def findings(store: AnyStore, *, runs: Patterns = None, thresholds: Thresholds |
 
 @dataclass(frozen=True)
 class Checked:
-    """The findings of a store, and what a reader has to know beside them.
+    """The findings of a store, with notices on the checks that were not possible.
 
     Attributes:
         findings: The table of :func:`findings`.
@@ -151,8 +151,8 @@ class Checked:
 def checked(store: AnyStore, *, runs: Patterns = None, thresholds: Thresholds | None = None) -> Checked:
     """Return the findings of a store with its notices; arguments and errors as :func:`findings`.
 
-    A table of findings without a row says that nothing was found, and not that all was looked for: of a run with one
-    record most kinds cannot be told. The notices say so.
+    An empty table means that nothing was found, not that the run is healthy: most kinds of findings need more than one
+    record. The notices list the kinds that could not be checked.
     """
     opened = Store.open(store)
     found, lacking = _found(opened, runs, thresholds)

@@ -31,11 +31,11 @@ _LEARNED = 0.9  # share of the loss at the beginning of the rise, below which gr
 
 
 def accumulated_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
-    """Yield the records at which every layer's gradient was still there when the step's first backward pass came.
+    """Yield the records at which every layer still had a gradient before the first backward pass of the step.
 
-    In a store that does not say, these are the records of a rise of the gradient norm that has the shape of a sum; the
-    number is then the growth, else the gradient norm. Of several networks, one may keep its gradient on purpose: the
-    critic's while the generator is trained.
+    A store without column ``grad_carried`` is searched for a gradient norm that rises like a sum; the number is then
+    the growth, else the gradient norm. Of several networks, one may keep its gradient on purpose: the critic's while
+    the generator is trained.
     """
     if run.whole(_CARRIED) is not None:
         yield from _carried_over(run)

@@ -8,7 +8,7 @@ A finding explains another if three things hold:
   activation, loss, gradient, update.
 - **It still held when the other began**, or a few records earlier.
 
-A note may be meant, and explains a graver finding only if both begin at the same record.
+A note may be intended. It explains a graver finding only if both begin at the same record.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Explained:
 
     @property
     def gravity(self) -> int:
-        """Place in ``SEVERITIES`` of the gravest of them."""
+        """Place in ``SEVERITIES`` of the gravest finding of the group."""
         return min(SEVERITIES.index(row[SEVERITY]) for row in (self.root, *self.consequences))
 
 

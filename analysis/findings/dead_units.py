@@ -1,4 +1,4 @@
-"""Finding "dead units": ReLU units that are 0 for every input, and so learn no more."""
+"""Finding "dead units": ReLU units that are 0 for every input and therefore do not learn."""
 
 from __future__ import annotations
 

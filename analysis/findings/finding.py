@@ -52,21 +52,21 @@ WHOLE_RUN = ("",)
 
 @dataclass(frozen=True)
 class Evidence:
-    """Where a finding holds in one run, and what it means.
+    """The records and layers of one run at which a finding holds, with its message, cause and remedy.
 
     Attributes:
-        where: Whether it holds, ``(records, layers)``; nowhere is no finding. What is true must stay true whatever is
-            recorded later.
+        where: Whether it holds, ``(records, layers)``; all False is no finding. Later records must not change earlier
+            entries.
         steps: The step of each record, ``(records,)``.
         layers: The layers in forward order, or ``WHOLE_RUN``.
         values: The number that was compared, ``(records, layers)``.
-        limit: What it was compared with.
+        limit: The level that it was compared with.
         column: The column it was read from.
-        severity: ``"grave"``: the training is broken. ``"warning"``: probably not what was meant. ``"note"``: may be
-            meant.
+        severity: ``"grave"``: the training is broken. ``"warning"``: probably not intended. ``"note"``: may be
+            intended.
         message: One line, with ``{value}`` for the number of the first layer at the first step, and ``{limit}``.
         cause: The likely cause; or possible causes, which are weighed by the tables.
-        remedy: What to try; of possible causes, where none has a number that speaks for it.
+        remedy: The remedy to try if no possible cause has a number that speaks for it, or the only remedy.
         named: The place of the layer to name; None takes the first in forward order at the first record.
     """
 

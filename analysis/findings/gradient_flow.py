@@ -29,8 +29,9 @@ class Flow:
         unused: Whether the layer has a weight and neither gradient nor activation.
         asked: At which records it is known whether a gradient arrives at outputs, ``(records, 1)``.
         arrives: Whether one does.
-        frozen: Whether the weight is known to require no gradient; False everywhere in stores that do not say.
-        meant: Whether the weight is known to be meant to be trained: it requires a gradient and an optimizer holds it.
+        frozen: Whether the weight is known to require no gradient; False everywhere in stores without
+            ``requires_grad``.
+        meant: Whether the weight is trained on purpose: it requires a gradient, and an optimizer holds it.
     """
 
     steps: np.ndarray
@@ -47,7 +48,7 @@ class Flow:
 def gradient_flow(run: RunRecords) -> Flow | None:
     """Return which layers take part, or None where gradients or weights are not recorded.
 
-    Counts of non-finite entries are read where they are: a null is not measured, and a measured NaN is counted there.
+    The columns read are counts of non-finite entries, because they tell a null (not measured) from a measured NaN.
     """
     weights, gradients = run.whole(WEIGHT), _measured(run, GRADIENT, "grad_l2_norm")
     if weights is None or gradients is None:
@@ -121,11 +122,11 @@ def later(mask: np.ndarray, before: np.ndarray) -> np.ndarray:
 
 
 def decided(flow: Flow, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Split a stretch of silence by layer: the weight is frozen, no gradient arrives at the output, or nobody knows.
+    """Split records without a gradient by layer: the weight is frozen, no gradient arrives at the output, or unknown.
 
-    Frozen is a weight that says so itself at the first record of the stretch, or one at whose output a gradient
-    arrives. That is decided by the first record of the stretch at which it is known. A run that never records what
-    arrives is the last case; one that does, and has not yet, is none of the three.
+    A weight is frozen if it requires no gradient at the first of these records, or if a gradient arrives at its output
+    at the first record that shows it. A run that never records gradients at outputs is the last case. Until such a
+    record has come, a layer is in none of the three.
     """
     layers = np.arange(where.shape[1])
     says_so = flow.frozen[where.argmax(axis=0), layers]
@@ -138,7 +139,7 @@ def decided(flow: Flow, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def silences(flow: Flow) -> Iterator[tuple[str, np.ndarray, str]]:
-    """Yield the two kinds of layers that are run and have no gradient: severity, where, and what is said of them."""
+    """Yield the two kinds of layers that are run and have no gradient: severity, mask and words for the message."""
     never = "the weight has had no gradient so far (layers with a gradient: {value:.0f})"
     no_longer = "the weight had a gradient at every record before, and has none"
     yield NOTE, from_start(flow.silent), never

@@ -1,4 +1,4 @@
-"""Notices: what stands beside the findings of a run, warnings of the probe and kinds that could not be checked."""
+"""Notices beside the findings of a run: warnings of the probe, and kinds of findings that could not be checked."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from probes.schema import LAYERS, RUN, STEP, STEPS
 
 PROBE, UNCHECKED = "probe", "unchecked"
 _ADVICE = {LAYERS: "record more often (every=)", STEPS: "log the loss at every step (probe.log)"}
+_SHORT = "train for more steps"
 
 
 @dataclass(frozen=True)
 class Notice:
-    """What a reader of the findings of one run has to know beside them.
+    """A warning of the probe of one run, or the list of the kinds of findings that it was not checked for.
 
     Attributes:
         run: The run's id.
-        source: ``"probe"``: it warned of it while it recorded. ``"unchecked"``: the run has too few records.
+        source: ``"probe"``: a warning that the probe gave while it recorded. ``"unchecked"``: the run has too few
+            records.
         text: One line.
         kinds: The kinds of findings that were not checked; empty for a warning of the probe.
     """
@@ -37,7 +39,7 @@ class Notice:
 
 
 def unchecked(run: RunRecords, every: Sequence[Finding]) -> Iterator[Notice]:
-    """Yield a notice for the kinds of findings that have too few records of their column, and that no record decides.
+    """Yield a notice for the kinds of findings that have too few records of their column to be checked.
 
     Kinds whose column the run does not record are left out.
 
@@ -58,14 +60,14 @@ def unchecked(run: RunRecords, every: Sequence[Finding]) -> Iterator[Notice]:
         were = "was" if len(kinds) == 1 else "were"
         more = "more" if table == STEPS else "more records"
         told = f"{len(kinds)} of {len(every)} kinds of findings {need} {more} and {were} not checked"
-        yield Notice(run.run, UNCHECKED, f"{counted}: {told}; {_ADVICE.get(table, _ADVICE[LAYERS])}", tuple(kinds))
+        yield Notice(run.run, UNCHECKED, f"{counted}: {told}; {_advice(run, table, count)}", tuple(kinds))
 
 
 def warned(runs: pd.DataFrame) -> Iterator[Notice]:
-    """Yield what the probe of each run warned of and failed to record, one notice for failures with the same reason.
+    """Yield the warnings and the failures of the probe of each run, one notice for failures with the same reason.
 
-    Facts that the probe took a note of without a warning are left out. Stores of version 0.1.0 mark no warnings: there
-    only failures are told.
+    Notes that the probe took without a warning are left out. Stores of version 0.1.0 mark no warnings: there only
+    failures are told.
 
     Args:
         runs: Rows of table ``runs``.
@@ -102,6 +104,14 @@ def _measured(run: RunRecords, table: str, column: str) -> int | None:
     matrix = run.whole(column)
     count = 0 if matrix is None else int((~np.isnan(matrix)).any(axis=1).sum())
     return count or None
+
+
+def _advice(run: RunRecords, table: str, count: int) -> str:
+    """Return the way to more records: a run that has one at every step already must be longer."""
+    logged = run.logged("loss") if table == STEPS else None
+    steps = run.steps if logged is None else logged[0]
+    at_every_step = 1 < count == len(steps) and steps[-1] - steps[0] == count - 1
+    return _SHORT if at_every_step else _ADVICE.get(table, _ADVICE[LAYERS])
 
 
 def _counted(table: str, column: str, count: int) -> str:

@@ -25,8 +25,8 @@ _CONVERGED = 0.1  # share of the largest gradient norm so far below which small 
 def small_update(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers whose update has been small at every record so far, in a training that has not learned.
 
-    The number is the layer's ``|W' - W| / |W|``. The median over layers must be small too. A warm-up, a loss that
-    falls, and gradients that have become small are no such training.
+    The number is the layer's ``|W' - W| / |W|``. The median over layers must be small too. A warm-up, a falling loss
+    and gradients that have become small are no finding.
     """
     if (found := typical_updates(run)) is None:
         return

@@ -22,7 +22,7 @@ def in_silent_subtree(layers: Sequence[str], silent: np.ndarray) -> np.ndarray:
 
 
 def beside_chosen(layers: Sequence[str], active: np.ndarray) -> np.ndarray:
-    """Return the layers below modules of whose layers some are run at some records only, ``(layers,)``.
+    """Return the layers of modules in which some layers run at some records only, ``(layers,)``.
 
     The module is that of the last numbered part of the name: ``experts`` of ``experts.0.up``.
 

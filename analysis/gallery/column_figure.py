@@ -70,7 +70,8 @@ class ColumnLines(LayerLines):
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per norm, on a logarithmic axis where the values span decades.
 
-        Of many layers those that normalise are drawn apart from the others: their numbers are of another size.
+        Of many layers, normalisation layers are drawn apart from the others, because their numbers have another
+        magnitude.
         """
         column, table = prepared.columns[self.column], prepared.table
         note = with_smoothing(meaning(column), self.smooth) + self._left_out(prepared)
@@ -174,7 +175,7 @@ def plot(
 
     Raises:
         FileNotFoundError: There is no such store.
-        ValueError: There is no such column, run or layer; the message lists those there are, or names the function
+        ValueError: There is no such column, run or layer; the message lists the valid names, or names the function
             that reads the column.
     """
     opened = Store.open(store)

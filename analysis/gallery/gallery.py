@@ -173,18 +173,30 @@ def _parts(name: str, runs: pd.DataFrame) -> list[tuple[str, list[str]]]:
     varying = [key for key in ("model", "data") if key in runs and runs[key].nunique(dropna=False) > 1]
     if FIGURES[name].across_models or not varying:
         return [(name, list(runs[schema.RUN]))]
-    parts: dict[str, list[str]] = {}
-    words = {key: _file_words(runs[key]) for key in varying}
+    parts: dict[tuple[str, ...], list[str]] = {}
     for row in records(runs):
-        stem = name + "".join(f".{words[key][str(row[key])]}" for key in varying)
-        parts.setdefault(stem, []).append(row[schema.RUN])
-    return list(parts.items())
+        parts.setdefault(tuple(_setting(row[key]) for key in varying), []).append(row[schema.RUN])
+    words = [_file_words(values) for values in zip(*parts, strict=True)]
+    stems = [".".join([name, *(word[v] for word, v in zip(words, values, strict=True) if v)]) for values in parts]
+    return list(zip(_distinct(stems), parts.values(), strict=True))
 
 
-def _file_words(values: Iterable[object]) -> dict[str, str]:
+def _setting(value: Any) -> str:
+    """Return a setting as text; empty for a run without it, such as a training of one's own."""
+    return "" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
+
+
+def _distinct(stems: list[str]) -> list[str]:
+    """Return the stems, with a number behind each that is there before."""
+    return [
+        stem if stems[:i].count(stem) == 0 else f"{stem}-{stems[:i].count(stem) + 1}" for i, stem in enumerate(stems)
+    ]
+
+
+def _file_words(values: Iterable[str]) -> dict[str, str]:
     """Return a word for a file name for each value: no separator, not long, and another for each."""
     found: dict[str, str] = {}
-    for value in dict.fromkeys(map(str, values)):
+    for value in dict.fromkeys(values):
         word = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in value)
         if len(word) > _LONGEST_WORD or word in found.values():
             digest = hashlib.sha256(value.encode(errors="replace")).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""Regression of the accuracy on what may carry a norm's effect: between arms, and within them."""
+"""Regression of the accuracy on possible mediators of a norm's effect: between arms, and within them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ COLUMNS = ("mediator", "coefficient", "low", "high", "p", "inflation", "observat
 def between_arms(table: pd.DataFrame, *, outcome: str, mediators: Sequence[str], level: float = LEVEL) -> pd.DataFrame:
     """Return the regression of the arms' mean outcome on their mean mediators, seeds as blocks.
 
-    A row a mediator: the change of the outcome for one standard deviation of the mediator over arms, the others held;
-    t interval and p (two-sided); ``inflation``, the factor by which the others' correlation with it widens the variance
-    (above 5 the two cannot be told apart); arms; degrees of freedom. What varies between arms is one number an arm, so
-    the arms are the observations, whatever the number of seeds: runs of one arm are no independent evidence. Every arm
-    has every seed, so that the seeds' own effects cancel; arms that lack one are left out.
+    Each row is a mediator: the change of the outcome for one standard deviation of the mediator over arms, with the
+    other mediators constant; its t interval and two-sided p; ``inflation``, the factor by which correlation with the
+    other mediators increases the variance (above 5 they cannot be told apart); the number of arms; the degrees of
+    freedom. Each arm is one observation, whatever the number of seeds, because runs of one arm are no independent
+    evidence. Arms that lack a seed are left out, so that the effects of the seeds cancel.
 
-    It is a regression over chosen interventions, not a proof of a path: a mediator that was not measured, and moves
-    with a measured one, is in its coefficient.
+    The regression does not prove a causal path: the coefficient of a mediator includes the effect of unmeasured
+    mediators that are correlated with it.
 
     Args:
         table: A row a run: ``arm``, ``seed``, the outcome and the mediators.
@@ -45,7 +45,7 @@ def within_arms(table: pd.DataFrame, *, outcome: str, mediators: Sequence[str], 
     """Return the regression over the runs, with the effect of each arm and of each seed taken out.
 
     The columns are those of :func:`between_arms`. The regression answers whether, of two runs of the same arm, the one
-    with more drift (say) is the less accurate. Other differences between arms cannot enter it. It rests on the scatter
+    with more drift, for example, is less accurate. Differences between arms do not enter it. It uses the scatter
     between seeds alone, so its intervals are wide. Coefficients are for one standard deviation of a mediator after the
     effects of arms and seeds are taken out.
     """

@@ -1,4 +1,4 @@
-"""What may carry the effect of a norm on the accuracy, one number a run: drift, scale, rank and update angle."""
+"""Possible mediators of a norm's effect on the accuracy, one number a run: drift, scale, rank and update angle."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def mediators(store: AnyStore, *, runs: Patterns = None, drift: pd.DataFrame | N
     """Return a row a run: means over layers and over the records in the last third of its steps.
 
     - ``seen_drift``: drift of the channel means before the nonlinearities, on the probe batch in evaluation mode, in
-      deviations, as of :func:`analysis.channel_drift`: what the next layer has to adapt to, whoever has moved it;
-    - ``unlearned_drift``: the part of it that no beta, m or bias has learned, of which a norm in training mode takes
-      away what it sees: in evaluation the running mean has to;
+      deviations, as in :func:`analysis.channel_drift`. The next layer has to adapt to it;
+    - ``unlearned_drift``: the part of it that is no learned beta, m or bias. In training mode a norm removes the batch
+      mean; in evaluation mode its running mean must do so;
     - ``log_scale``: natural logarithm of the standard deviation before the nonlinearity, of the layer's norm if it has
       one, else of the layer; the last layer, whose output is the network's, is left out;
     - ``log_effective_rank``: of the layers with a weight matrix but the last, where it was measured;
     - ``log_update_angle``: of the same layers.
 
-    Both drifts count from the first record at or after step 50, when running statistics have arrived, and that record
-    itself, where they are 0, is left out. ``activation_drift`` is none of them: in training mode behind a norm or a
-    centring it is the movement of beta or m, whatever the network does.
+    Both drifts count from the first record at or after step 50, when running statistics have reached those of the data.
+    That record itself, where drift is 0, is left out. ``activation_drift`` is not used: behind a norm or a centring in
+    training mode it is the change of beta or m.
 
-    A NaN in a value gives NaN for the run; what no record holds is NaN.
+    A NaN in a value gives NaN for the run, and so does a quantity without a record.
 
     Args:
         store: The store.

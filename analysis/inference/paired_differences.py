@@ -1,4 +1,4 @@
-"""Differences between two arms on equal seeds, with intervals, adjusted tests and the difference that could be seen."""
+"""Differences between two arms on equal seeds, with intervals, adjusted tests and the least detectable difference."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def paired_differences(
         level: As of :func:`~analysis.inference.arm_intervals.mean_interval`.
 
     Raises:
-        ValueError: An arm is not there; the message lists those there are.
+        ValueError: An arm is not there; the message lists the valid names.
     """
     values = scores.pivot(index=SEED, columns=ARM, values=column)
     if missing := [arm for pair in pairs for arm in pair if arm not in values]:
@@ -78,8 +78,9 @@ def _p(differences: np.ndarray) -> float:
 def detectable_difference(sd: float, *, seeds: int, power: float = POWER, alpha: float = 1 - LEVEL) -> float:
     """Return the least true difference that a paired t test finds with probability ``power``.
 
-    In units of ``sd``, the standard deviation of the differences, which is itself an estimate from few seeds: an order
-    of magnitude, to tell "no effect" from "could not have been seen". NaN below two seeds and where sd is NaN.
+    It has the unit of ``sd``, the standard deviation of the differences. ``sd`` is an estimate from few seeds, so the
+    result is an order of magnitude. It tells "no effect" from "too few seeds to see it". NaN below two seeds and where
+    sd is NaN.
 
     Args:
         sd: Standard deviation of the differences.

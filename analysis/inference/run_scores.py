@@ -30,14 +30,14 @@ def run_scores(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
 
     An arm is the run's id without ``-sSEED`` at its end. The accuracies, of the test images unless it says otherwise:
 
-    - ``equal_steps_accuracy``: of the last test that no run is too short for. A run that diverged is not trained on:
-      it keeps its last accuracy, and shortens nobody's;
+    - ``equal_steps_accuracy``: of the last test that every run has reached. A diverged run does not count here: it ends
+      early and keeps its last accuracy;
     - ``plateau_accuracy``: the mean of the tests in the last third of the run's steps;
-    - ``last_accuracy``: of the last test, chosen by nobody;
-    - ``best_accuracy``: of the best test, which is chosen by the test images;
+    - ``last_accuracy``: of the last test;
+    - ``best_accuracy``: of the best test, which is chosen on the test images and therefore too high;
     - ``train_accuracy``: the mean of the recorded batches of the last third.
 
-    An accuracy of NaN is one: its run's mean is NaN.
+    A NaN among the accuracies of a run makes their mean NaN.
 
     Args:
         store: The store.

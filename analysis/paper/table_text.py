@@ -36,7 +36,7 @@ def to_latex(table: pd.DataFrame, *, caption: str) -> str:
 
 
 def to_csv(table: pd.DataFrame, *, caption: str) -> str:  # noqa: ARG001  # the three writers share one signature
-    """Return CSV with full names and plain numbers; a caption has no place in it."""
+    """Return CSV with full names and plain numbers, without the caption."""
     return as_csv(table, float_format="%.9g")
 
 

@@ -77,7 +77,7 @@ def sentence(words: str) -> str:
 
 
 def meaning(column: Column) -> str:
-    """Return what a column is, in words; its name for a column that this project does not define."""
+    """Return the meaning of a column in words; its name if this project does not define the column."""
     return _MEANINGS.get(column.name, (in_words(column.name), ""))[0]
 
 

@@ -1,4 +1,4 @@
-"""Text of a figure as plain text: "fi" stays two letters, and a stored name moves nothing."""
+"""Text of a figure as plain text: "fi" stays two letters, and control characters in stored names are escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two short ways over tables ``layers`` and ``steps``: the layers with the largest values, and both tables in one."""
+"""Two helpers for tables ``layers`` and ``steps``: the layers with the largest values, and both tables joined."""
 
 from __future__ import annotations
 

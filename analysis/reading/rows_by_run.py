@@ -1,7 +1,7 @@
 """The rows of a table run by run, as Arrow has them: null is not NaN there.
 
-Small runs are read many at a time, for opening a file costs more than its rows; large ones by themselves, for a store
-may be larger than memory.
+Small runs are read many at a time, because opening a file costs more than reading its rows. Large runs are read one by
+one, because a store may be larger than memory.
 """
 
 from __future__ import annotations

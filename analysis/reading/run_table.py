@@ -92,7 +92,7 @@ def with_settings(
         optional: Whether a setting that no run has becomes a column of nulls.
 
     Raises:
-        ValueError: No run has one of the settings, and they are not optional; the message lists those there are.
+        ValueError: No run has one of the settings, and they are not optional; the message lists the valid names.
     """
     known = runs(store)
     missing = [name for name in settings if name not in known]

@@ -16,10 +16,10 @@ def matching(patterns: Patterns, names: Sequence[str], *, what: str) -> list[str
         patterns: A shell pattern (``"block1.*"``), several of them (a list, or one string with commas), positions
             counted from 0 (``[0, -1]`` is the first and the last), or None for all.
         names: What there is to choose from, in its natural order (depth for layers).
-        what: The word for one of them in an error message, ``"run"`` or ``"layer"``.
+        what: The kind of name, for the error message: ``"run"`` or ``"layer"``.
 
     Raises:
-        ValueError: One of the patterns matches nothing; the message lists the names there are.
+        ValueError: One of the patterns matches nothing; the message lists the valid names.
 
     >>> matching("*.conv1", ["a.conv1", "a.conv2", "b.conv1"], what="layer")
     ['a.conv1', 'b.conv1']

@@ -152,7 +152,7 @@ class Store:
 
         Raises:
             FileNotFoundError: There is no such store, or a part went while it was opened.
-            ValueError: There are no rows; the message says what there is.
+            ValueError: There are no rows; the message lists the tables of the store.
         """
         found = self.rows(table, runs)
         if not found:

@@ -90,7 +90,7 @@ def summarised(store: Store, *, runs: Patterns = None, every: bool = False) -> S
 
 
 def lines_of(summary: Summary, columns: Sequence[ChartColumn], **limits: int) -> Wanted:
-    """Return which lines of some columns are read; of a column that only findings asked for, those of their runs."""
+    """Return the lines of some columns that are read. A column that only findings need has the lines of their runs."""
     found = summary.page["findings"]
     runs_of = {
         column.key: {finding["run"] for finding in found if finding["column"] == column.name}
@@ -104,7 +104,7 @@ def lines_of(summary: Summary, columns: Sequence[ChartColumn], **limits: int) ->
 
 
 def as_page(read: Blocks) -> dict[str, Any]:
-    """Return lines ready for JSON, with the names of each run's lines, and what thinning did to them."""
+    """Return lines ready for JSON, with the names of each run's lines and the effect of thinning."""
     lists: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
     of: dict[str, list[int]] = {LAYERS: [], STEPS: []}
     for run, named in read.names.items():

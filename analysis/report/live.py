@@ -1,7 +1,7 @@
 """The report as a page that refreshes while trainings write: a server on this machine alone.
 
-It answers 127.0.0.1 only, and only requests that name it so: a page of somebody else's cannot reach it under a name of
-its own (DNS rebinding). It reads, and has no request that changes anything.
+It answers on 127.0.0.1 only, and only requests whose host is 127.0.0.1 or localhost, so that a foreign page cannot
+reach it under another name (DNS rebinding). No request changes the store.
 """
 
 from __future__ import annotations
@@ -169,4 +169,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the terminal is the user's."""
+        """Write no log, because the terminal belongs to the user."""

@@ -60,7 +60,7 @@ def page(data: dict[str, Any]) -> str:
 
 
 def json_in_html(data: Any) -> str:
-    r"""Return JSON that may stand in a script element, whatever words it holds: ``<`` is written as ``\u003c``.
+    r"""Return JSON that is safe inside a script element: ``<`` is written as ``\u003c``.
 
     ``</script`` would end the element, and ``<!--<script`` would make the browser read on past its end.
     """

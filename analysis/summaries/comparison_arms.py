@@ -1,7 +1,7 @@
-"""Arms of a comparison: groups of runs that differ in nothing but the seed, and their names.
+"""Arms of a comparison: groups of runs that differ in the seed alone, and their names.
 
-Runs whose configurations differ in nothing but the seed are one arm: their spread is a band. Runs that differ in
-anything else are never averaged. A run without a configuration is an arm of its own.
+Runs whose configurations differ in the seed alone are one arm; their spread is drawn as a band. Runs with another
+difference are never averaged. A run without a configuration is an arm of its own.
 """
 
 from __future__ import annotations

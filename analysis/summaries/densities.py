@@ -117,7 +117,7 @@ def root_mean_square(histogram: Histogram) -> float:
 def central_range(rows: pd.DataFrame, *, share: float) -> float:
     """Return the least bin edge r such that each row has at least ``share`` of its finite elements in [-r, r].
 
-    A row without a finite element asks for nothing; 1 if there is no other.
+    A row without a finite element is ignored; the result is 1 if no row has one.
     """
     return max((half_width(pooled(rows.iloc[[place]]), share) for place in range(len(rows))), default=0.0) or 1.0
 

@@ -3,8 +3,8 @@
 The largest k of n entries hold the share ``f(k) = sum of their squares / sum of all squares``. Sent alone, as index and
 value, they make a vector whose cosine with the whole is ``sqrt(f(k))``.
 
-A histogram says in which bin an entry lies, not where in it. Every number comes with the least and the largest value
-that some tensor with this histogram has, and with the value for entries spread evenly over their bins.
+A histogram tells the bin of an entry, not its place in the bin. Each result therefore has three numbers: the least and
+the largest value of any tensor with this histogram, and the value for entries that are spread evenly over their bins.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOW, HIGH = "_low", "_high"
 
 @dataclass(frozen=True)
 class Interval:
-    """A number that a histogram leaves open.
+    """A number that a histogram determines only within bounds.
 
     Attributes:
         low: The least value that a tensor with this histogram has.
@@ -67,12 +67,13 @@ def gradient_concentration(rows: pd.DataFrame, *, tensor: str = "gradient") -> p
     Columns, each with ``_low`` and ``_high`` beside it:
 
     - ``share_of_entries_90``: least share of the entries that holds 90 % of the squared length, 0 to 1;
-    - ``kurtosis``: ``n sum x^4 / (sum x^2)^2``, about zero: 1 where all entries are equally large, 3 for a normal
-      distribution about zero, n where one entry is all;
+    - ``kurtosis``: ``n sum x^4 / (sum x^2)^2``, about zero: 1 if all entries have the same size, 3 for a normal
+      distribution about zero, n if only one entry is not 0;
     - ``bytes_cosine_0.9`` and ``bytes_cosine_0.99``: bytes of the largest entries, 8 an entry for index and value, that
       make this cosine with the whole.
 
-    And ``bytes_dense``, 4 an entry. A tensor with a NaN or infinite entry, without entries, or all zeros is NaN.
+    ``bytes_dense`` is 4 bytes an entry. The numbers are NaN for a tensor with a NaN or infinite entry, without entries,
+    or of zeros alone.
 
     Args:
         rows: Rows of :func:`analysis.histograms`.

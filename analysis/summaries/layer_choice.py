@@ -63,7 +63,7 @@ def convolutions(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def published_layers(layers: Sequence[str], published: Sequence[int]) -> list[str]:
-    """Return the layers in the places of the published ones.
+    """Return the layers at the same relative depth as the published layers.
 
     In DenseNet-BC-100 they are the published layers. A network with another number of convolutions has those of the
     same relative depth; one with a few has all.

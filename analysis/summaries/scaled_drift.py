@@ -1,4 +1,4 @@
-"""Drift in units of the tensor's own standard deviation, signed, and its speed: what activation_drift leaves out."""
+"""Signed drift in units of the tensor's own standard deviation, and the speed of the drift."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def scaled_drift(table: pd.DataFrame, *, tensor: str = "activation") -> pd.Serie
 def drift_speed(table: pd.DataFrame, *, tensor: str = "activation") -> pd.Series:
     """Return ``|mean - mean at the record before| / (steps between * standard deviation)``; same index as ``table``.
 
-    In deviations a step. NaN at the first record of each run and layer, and where a value is NaN. Records that lie
-    further apart hide what went to and fro between them: compare speeds of one schedule.
+    The unit is deviations a step. It is NaN at the first record of each run and layer, and where a value is NaN.
+    Movement back and forth between two records is not seen, so compare only speeds of the same schedule.
 
     Args:
         table: As of :func:`scaled_drift`.

@@ -19,7 +19,7 @@ def having(rows: pd.DataFrame, column: str, value: str, *, what: str) -> pd.Data
         what: Content of such rows, for the message: ``"accuracy on split"``.
 
     Raises:
-        ValueError: There is none; the message lists the names there are.
+        ValueError: There is none; the message lists the valid names.
     """
     found = rows[rows[column] == value]
     if found.empty:
@@ -29,7 +29,9 @@ def having(rows: pd.DataFrame, column: str, value: str, *, what: str) -> pd.Data
 
 
 def was_measured(rows: pd.DataFrame, *columns: str) -> pd.Series:
-    """Return in which rows each of the columns was measured; a measured NaN was. Nowhere where a column is not there.
+    """Return the rows in which each of the columns was measured, a measured NaN included.
+
+    False in all rows for a missing column.
 
     A null and a NaN look alike in pandas: the rows must come from :func:`analysis.reading.tables.load` with ``mark``.
     Without marks a NaN counts as not measured.

@@ -42,7 +42,7 @@ def as_line(row: dict[str, Any]) -> str:
 
 
 def as_log(row: dict[str, Any]) -> str:
-    """Return a finding as a message in a training's log: what, the likely cause, and what to try."""
+    """Return a finding as a message in a training's log: the fault, the likely cause and the remedy."""
     return f"{row[SEVERITY]} finding in run {row[RUN]}: {as_line(row)}. Likely cause: {row[CAUSE]}. Try: {row[REMEDY]}."
 
 
@@ -72,9 +72,9 @@ def _paragraph(row: dict[str, Any], consequences: Sequence[dict[str, Any]]) -> s
 
 
 def counted(found: pd.DataFrame, notices: Sequence[Notice] = ()) -> str:
-    """Return how many findings there are of each severity, ``1 grave, 0 warnings, 2 notes``, and of what stands beside.
+    """Return how many findings there are of each severity, ``1 grave, 0 warnings, 2 notes``, and of the notices.
 
-    Warnings of the probe are counted by themselves, and runs of which some kinds of findings were not checked.
+    Warnings of the probe are counted apart, and so are runs of which some kinds of findings were not checked.
     """
     counts = {severity: int((found[SEVERITY] == severity).sum()) for severity in SEVERITIES}
     grave, warnings, notes = counts.values()

@@ -27,7 +27,7 @@ class Verdict:
         epoch: The epoch it was stored after.
         stored: Accuracy that it stores, 0 to 1.
         found: Accuracy on the images given, 0 to 1.
-        images: How many there were.
+        images: Number of images.
     """
 
     file: str
@@ -40,7 +40,7 @@ class Verdict:
 
     @property
     def difference(self) -> int:
-        """Images more that are right than the file says."""
+        """Number of images classified right, minus the number that the file states."""
         return round((self.found - self.stored) * self.images)
 
 

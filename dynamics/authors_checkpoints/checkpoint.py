@@ -10,8 +10,9 @@ dict, ``acc``, the test accuracy in per cent, and ``epoch``. In the state dict:
 ``fc.weight``, ``fc.bias``                  the classifier
 ==========================================  ==========================================================
 
-A renorm and norms are MSN, a renorm alone SN, norms alone BN, neither is the plain network. The activation is not in
-the state dict: it is ReLU in files named ``Conv...`` and LeakyReLU(0.1) in the others.
+A state dict with ``renorm`` and norms is MSN, with ``renorm`` alone SN, with norms alone BN, and with neither the
+network without a norm. The activation is not in the state dict: it is ReLU in files named ``Conv...`` and
+LeakyReLU(0.1) in the others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command that evaluates the authors' checkpoints. What it needs is imported when it runs."""
+"""The command that evaluates the authors' checkpoints. Its imports happen when it runs."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from dynamics.norms.weight_matrix import LAYERS
 
 
 def lipschitz_bracket(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, float | None]:
-    """Return how far a classifier in evaluation can stretch an input, and how far it does stretch these.
+    """Return bounds of a classifier's Lipschitz constant in evaluation, and its stretch of given inputs.
 
     Norms are folded first, so that batch norm's own scale is part of the layers' norms. Keys:
 

@@ -33,7 +33,7 @@ def norm_product(norms: Tensor) -> Tensor:
 def spectral_complexity(weights: Sequence[Tensor], references: Sequence[Tensor] | None = None) -> Tensor:
     """Return R, Eq. 4: ``prod_k sigma(W_k) * (sum_k (|W_k^T - M_k^T|_{2,1} / sigma(W_k))^(2/3))^(3/2)``.
 
-    ``|A^T|_{2,1}`` is the sum over the rows of A, the output units, of their Euclidean lengths. The paper leaves its
+    ``|A^T|_{2,1}`` is the sum of the Euclidean lengths of the rows of A; a row is an output unit. The paper leaves its
     phi open and cites Bartlett et al., whose Eq. 1.2 this is for activations of slope at most 1.
 
     Args:
@@ -74,7 +74,8 @@ def margin_bound(
     """Return Theorem 1 as a number: an upper bound of the test error that holds with probability ``1 - delta``.
 
     ``ramp_loss + |X|_F R / (gamma n) ln(W) + sqrt(ln(1/delta) / n)``: Bartlett et al.'s Theorem 1.1 with 1 for the
-    constant and the logarithms that its O leaves open. Its use is to compare networks and steps, never its size.
+    constant and the logarithms that its O leaves open. Use it to compare networks and steps; its absolute size has no
+    meaning.
 
     Args:
         complexity: R, :func:`spectral_complexity`.
@@ -86,7 +87,7 @@ def margin_bound(
         delta: Probability that the bound fails, between 0 and 1.
 
     Returns:
-        The bound; above 1 it says nothing. NaN in, NaN out.
+        The bound; a value above 1 restricts nothing. NaN in, NaN out.
 
     Raises:
         ValueError: margin, samples, width or delta out of its range.

@@ -33,8 +33,8 @@ def folded(model: nn.Module) -> nn.Module:
 def chain_matrices(network: nn.Module) -> dict[str, Tensor]:
     """Return the unfolded matrix of each layer of a folded network that is a chain, by the layer's name.
 
-    A chain applies one layer after another, with functions of Lipschitz constant 1 between them: what Eq. 4 and Theorem
-    1 speak of. Their biases are beside the theorem.
+    A chain applies one layer after another, with functions of Lipschitz constant 1 between them. Eq. 4 and Theorem 1
+    hold for such networks; biases do not enter them.
 
     Args:
         network: A network from :func:`folded`.

@@ -72,7 +72,7 @@ def margin_gradient_norms(model: nn.Module, inputs: Tensor, labels: Tensor) -> T
 
 
 def lengths(vectors: Tensor) -> Tensor:
-    """Return the length of each of several vectors, ``(n, ...) -> (n,)``, in float64: squares must not overflow."""
+    """Return the length of each of several vectors, ``(n, ...) -> (n,)``, in float64, so that no square overflows."""
     return torch.linalg.vector_norm(vectors.flatten(1), dim=1, dtype=torch.float64)
 
 

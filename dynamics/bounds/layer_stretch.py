@@ -1,4 +1,4 @@
-"""Stretch of each layer along vectors that really pass it: the gradients of the margin."""
+"""Stretch of each layer along the gradients of the margin, backwards through the network."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dynamics.norms.weight_matrix import LAYERS
 def layer_stretches(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, float]:
     """Return ``max |W^T d| / |d|`` of each layer, d the margin's gradient by the layer's output, by the layer's name.
 
-    The largest over the inputs. A layer and its transpose have one norm, so each value is at most the layer's operator
-    norm. Layers in order of first use. 0 for a layer that no gradient reaches, NaN if a gradient is.
+    The maximum is over the inputs. A layer and its transpose have the same norm, so each value is at most the layer's
+    operator norm. Layers in order of first use. 0 for a layer that no gradient reaches, NaN if a gradient is.
 
     Args:
         model: Inputs to logits, two classes or more, of plain layers: see

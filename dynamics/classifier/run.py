@@ -49,8 +49,8 @@ def run(
 ) -> Ended:
     """Train one configuration under a probe and test it after each epoch.
 
-    A checkpoint is written at the end of every epoch and on Ctrl-C. What was recorded past the last checkpoint is
-    superseded when the run is resumed: no step appears twice, and the numbers are those of a run never stopped.
+    A checkpoint is written at the end of every epoch and on Ctrl-C. Rows recorded after the last checkpoint are
+    superseded when the run is resumed. No step appears twice, and the numbers are those of an uninterrupted run.
 
     Args:
         config: The settings.
@@ -60,7 +60,7 @@ def run(
         download: Fetch them if they do not.
         resume: Go on with this run, from its last checkpoint, or from the start if it has none.
         overwrite: Delete a run of that name first.
-        watch: Is told of the progress.
+        watch: Receives the events of the run.
 
     Raises:
         ValueError: A setting is unknown or out of range, or the run exists and neither ``resume`` nor ``overwrite``
@@ -211,7 +211,7 @@ def probe_batch(setup: Setup) -> Tensor | None:
 
 
 def derived_settings(setup: Setup, measures: NetworkMeasures) -> dict[str, Any]:
-    """Return what is kept with a run's settings and follows from them: see ``config_sources.DERIVED``."""
+    """Return the values that follow from a run's settings and are stored with them: see ``config_sources.DERIVED``."""
     told = {"not_measured": measures.not_measured, "commit": source_commit()}
     return {"parameters": count_parameters(setup.model), **{name: text for name, text in told.items() if text}}
 
@@ -220,7 +220,7 @@ def check_shares(config: RunConfig, ranks: Ranks) -> None:
     """Refuse a batch that processes and micro-batches cannot share evenly.
 
     Raises:
-        ValueError: They cannot, or the norm has an intervention, which knows of one process alone.
+        ValueError: The batch cannot be shared evenly, or the norm has an intervention, which needs a single process.
     """
     alone = config.save_means or config.spectral_regularisation or config.intervention != Intervention()
     if ranks.count > 1 and alone:

@@ -62,7 +62,7 @@ def train(
     """Train by cross-entropy and yield after every optimizer step.
 
     The caller evaluates, saves and stops between two steps as it likes; abandoning the iterator leaves the model as the
-    last step made it. A probe only listens: with and without one the same numbers come.
+    last step made it. A probe changes none of the numbers.
 
     Args:
         model: Returns logits, ``(batch, classes)`` or ``(batch, time, characters)``; put into training mode at the
@@ -72,12 +72,12 @@ def train(
         epochs: Train up to the end of this many epochs.
         start: Optimizer steps taken already, by a run that is resumed.
         accumulate: Micro-batches a step; the gradient is that of the whole batch.
-        probe: Listens to the optimizer by itself; here it is told epoch, loss and accuracy.
+        probe: Observes the optimizer by itself; the loop gives it epoch, loss and accuracy.
         scaler: Scales the loss, for float16.
         autocast: Type to compute in; None leaves everything in the model's own.
         ranks: The processes that share each batch; the model must then average gradients over them.
         rate: The learning rate of each step, counted from 0; None leaves it as it is.
-        penalty: A term that is added to the loss once a step, and that the loss which is told does not contain.
+        penalty: A term that is added to the loss once a step. The recorded loss does not contain it.
     """
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     first_epoch, skipped = divmod(start, len(batches))

@@ -22,8 +22,8 @@ def standardize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 class TrainingBatches:
     """The batches of every epoch, each a pure function of the seed, the epoch and its number.
 
-    An epoch goes once through the images in a new random order. What does not fill a last batch is left out of that
-    epoch: every step then sees the same number of images.
+    An epoch goes once through the images in a new random order. Images that do not fill a last batch are left out of
+    that epoch, so that every step has the same number of images.
 
     Args:
         images: The training images, on the device the batches are wanted on.

@@ -1,4 +1,4 @@
-"""Limits of data files: what a header asks for is looked at before memory is taken for it."""
+"""Limits of data files: the size that a header states is checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MOST_PIXELS = 1 << 26  # of one picture: 8,192 x 8,192
 
 
 def check_memory(nbytes: int, what: str) -> None:
-    """Refuse what would take more than half of this machine's memory.
+    """Refuse data that would take more than half of this machine's memory.
 
     Raises:
-        ValueError: It would.
+        ValueError: The data would take more.
     """
     most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if hasattr(os, "sysconf") else 1 << 34
     if nbytes > most:
@@ -56,10 +56,10 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
 
 @contextmanager
 def reading_picture(path: str | Path) -> Iterator[None]:
-    """Name a picture in the error that says it cannot be read, whatever its decoder stumbles over.
+    """Turn any error of a picture's decoder into one that names the picture.
 
     Raises:
-        ValueError: It cannot be read.
+        ValueError: The picture cannot be read.
     """
     try:
         yield

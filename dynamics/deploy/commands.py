@@ -1,4 +1,4 @@
-"""The command that makes trained networks ready for small machines. What it needs is imported when it runs."""
+"""The command that makes trained networks ready for small machines. Its imports happen when it runs."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Folded:
 
     @property
     def left_text(self) -> str:
-        """What is left, counted, such as ``39 BatchNorm2d``; empty if nothing is."""
+        """The norms that are left, counted, such as ``39 BatchNorm2d``; empty if none is."""
         return ", ".join(f"{count} {kind}" for kind, count in Counter(self.left.values()).items())
 
 

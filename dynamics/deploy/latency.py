@@ -29,7 +29,7 @@ class Latency:
         before: Median time of a call, in seconds.
         after: Likewise of the other network.
         ratio: Median over rounds of after / before: below 1 is faster.
-        control: Likewise of a copy of the network before: as far from 1 as ratios are by chance.
+        control: The same ratio for a copy of the network before. Its distance from 1 is the noise of a ratio.
         rounds: Rounds that were timed.
     """
 
@@ -53,7 +53,7 @@ def compare_latency(
         after: The network that is compared with it.
         image: What each call gets, ``(1, channels, height, width)``.
         rounds: Rounds wanted.
-        most_seconds: No round begins later, but for the first nine.
+        most_seconds: No round begins after so many seconds, except for the first nine.
 
     Raises:
         ValueError: Fewer than one round is wanted.
@@ -99,7 +99,7 @@ def one_thread() -> Iterator[None]:
 
 
 def machine() -> dict[str, str | int]:
-    """Return what times depend on: processor, its cores, versions of torch and Python."""
+    """Return the properties of the machine that times depend on: processor, its cores, versions of torch and Python."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count() or 1,

@@ -1,4 +1,4 @@
-"""What a network says of test images, compared image by image with what another says."""
+"""Predictions of a network for test images, compared image by image with those of another network."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def as_int8(weight: Tensor, *, dim: int = 0) -> tuple[Tensor, Tensor]:
         dim: The dimension of the channels.
 
     Returns:
-        ``(whole, scale)``: int8 of the weight's shape, and floats that are broadcast along ``dim``, 1 elsewhere.
+        ``(whole, scale)``: ``whole`` is int8 of the weight's shape; ``scale`` has the size of ``dim`` there, else 1.
     """
     others = [axis for axis in range(weight.ndim) if axis != dim]
     scale = weight.abs().amax(others, keepdim=True) / LEVELS

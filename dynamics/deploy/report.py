@@ -1,4 +1,4 @@
-"""What deployment costs a trained network: a row for each variant, and the files and table made of them."""
+"""Accuracy, size and latency of a trained network's variants: a row for each, and the files made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that trains a GAN. What it needs is imported when it runs."""
+"""The command that trains a GAN. Its imports happen when it runs."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class GanConfig:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the record of settings read back from a store; ``model``, say, is left out, for it is no setting."""
+        """Return the record of settings read back from a store; other entries, such as ``model``, are left out."""
         known = {entry.name for entry in fields(cls)}
         return cls(**{name: value for name, value in settings.items() if name in known})
 

@@ -31,7 +31,7 @@ class Loss:
 
 
 def softplus_critic(real: Tensor, fake: Tensor) -> Tensor:
-    """``E[softplus(-D(x))] + E[softplus(D(G(z)))]``: Eq. 11 negated, D(x) there being sigmoid of ours."""
+    """``E[softplus(-D(x))] + E[softplus(D(G(z)))]``: Eq. 11 negated; its D(x) is the sigmoid of D(x) here."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
@@ -69,7 +69,7 @@ def loss_named(name: str) -> Loss:
     """Return the loss of that name.
 
     Raises:
-        ValueError: No such name; the message lists those there are.
+        ValueError: No such name; the message lists the valid names.
     """
     if name not in LOSSES:
         raise ValueError(f"no loss {name!r}: expected one of {', '.join(LOSSES)}.")

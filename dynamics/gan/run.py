@@ -66,7 +66,7 @@ def run(
         download: Fetch missing data sets.
         resume: Go on with this run, from its last checkpoint, or from the start if it has none.
         overwrite: Delete an existing run of this id first.
-        watch: Is told of the progress.
+        watch: Receives the events of the run.
 
     Raises:
         ValueError: A setting that does not fit the data, a run that exists, or a checkpoint of other settings.

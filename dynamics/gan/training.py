@@ -53,8 +53,9 @@ def train_gan(
     Every batch and every noise vector is a function of the seed and of the number of its step, so a run that is stopped
     and resumed goes on bit for bit. The loop ends at ``config.steps``.
 
-    ``step`` in the store counts generator steps. Of the critic steps before one, the probe hears the last: detached
-    during the others, it finds one step of each optimizer in each of its own, and no row is lost or doubled.
+    ``step`` in the store counts generator steps. The probe is attached during the last critic step before each
+    generator step and detached during the others. Each of its steps then has one step of each optimizer, and no row is
+    lost or doubled.
 
     Args:
         state: The networks and optimizers; both networks are put into training mode.
@@ -62,7 +63,7 @@ def train_gan(
         config: The run's settings.
         loss: The pair of losses.
         start: Generator steps already taken.
-        probe: Listens to both networks by itself; here it is told epoch, losses and outputs.
+        probe: Observes both networks by itself; the loop gives it epoch, losses and outputs.
     """
     pair = state.pair.train()
     critic, generator = pair.critic, pair.generator

@@ -18,8 +18,8 @@ def top_hessian_eigenvalue(loss: BatchLoss, *, iterations: int = 30, tolerance: 
 
     Lanczos: power iteration that keeps its vectors. Its largest Ritz value grows towards the largest eigenvalue, also
     where a negative one is larger in magnitude, as in networks at their start; plain power iteration finds that one.
-    The value is at most the largest eigenvalue, up to rounding. The vectors u and v of spectral norms are held, as in
-    their gradient. NaN where the loss has one. Gradient descent with a constant rate eta is stable below ``2 / eta``.
+    The value is at most the largest eigenvalue, up to rounding. The vectors u and v of spectral norms are constants, as
+    in their gradient. NaN if the loss is NaN. Gradient descent with a constant rate eta is stable below ``2 / eta``.
 
     Cost: two gradients a product, and memory for ``iterations`` copies of the parameters.
 

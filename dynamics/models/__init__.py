@@ -50,7 +50,7 @@ def build(
         **model_options: What this model alone takes, such as DenseNet's ``depth``.
 
     Raises:
-        ValueError: No such model or norm; the message lists those there are.
+        ValueError: No such model or norm; the message lists the valid names.
     """
     if model not in MODELS:
         raise ValueError(f"no model {model!r}: expected one of {', '.join(MODELS)}")

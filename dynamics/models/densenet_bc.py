@@ -60,7 +60,7 @@ class DenseLayer(nn.Sequential):
 
 
 class DenseBlock(nn.ModuleList):
-    """Layers each of which reads what all before it made."""
+    """Dense layers; each reads the channels of all layers before it."""
 
     def __init__(self, norm: Norm, order: Order, *, channels: int, growth: int, layers: int) -> None:
         widths = [channels + i * growth for i in range(layers)]
@@ -82,11 +82,11 @@ class DenseNetBC(nn.Module):
     convolution; behind the first two a transition, a 1x1 convolution and a 2x2 average; average over the image, linear.
     Convolutions have no bias.
 
-    Where norm and activation stand hangs on the norm. Batch norm's stand before each convolution but the first, and
-    before the last average: each layer normalises anew what it reads. Mean, m and activation of Eq. 7 belong to the
-    layer that makes a channel: a norm that acts ``once``, or has no module, stands behind each convolution (in a
-    transition behind its average), and all layers read the same activations. Without a module both orders are one
-    function, here computed once.
+    The place of norm and activation depends on the norm. Batch norm and its activation stand before each convolution
+    but the first, and before the last average: each layer normalises its own input. Mean, m and activation of Eq. 7
+    belong to the layer that makes a channel: a norm that acts ``once``, or has no module, stands behind each
+    convolution (in a transition behind its average), and all layers read the same activations. Without a module both
+    orders are one function, here computed once.
 
     Args:
         norm: The normalisation.

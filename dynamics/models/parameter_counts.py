@@ -66,7 +66,7 @@ NETWORKS = (
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Return the number of numbers that training changes."""
+    """Return the number of trained scalars."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 

@@ -55,13 +55,14 @@ _ALL = (
     RELEASED_MEAN_SPECTRAL_NORM,
 )
 NORMS: dict[str, Norm] = {kind.name: kind for kind in _ALL}
+"""The normalisations by name, as the option ``--norm`` takes them."""
 
 
 def norm_named(name: str) -> Norm:
     """Return the normalisation of that name.
 
     Raises:
-        ValueError: No such name; the message lists those there are.
+        ValueError: No such name; the message lists the valid names.
     """
     if name not in NORMS:
         raise ValueError(f"no norm {name!r}: expected one of {', '.join(NORMS)}")

@@ -14,7 +14,7 @@ class ChannelBias(nn.Module):
     Args:
         num_features: Channels.
         channel_dim: Dimension of the channels: 1, or -1 for sequences, ``(batch, time, channel)``.
-        inplace: Overwrite the input, which must be nobody else's.
+        inplace: Overwrite the input, which nothing else may use.
 
     Raises:
         ValueError: The input has not ``num_features`` channels there, or ``channel_dim`` is 0.

@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Hold a model in evaluation mode; afterwards each module, the children too, is in the mode it was in."""
+    """Hold a model in evaluation mode; afterwards each module, children included, has its former mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

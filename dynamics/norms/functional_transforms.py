@@ -27,8 +27,8 @@ def needs_plain_operations(*tensors: Tensor) -> bool:
 def write(buffer: Tensor, value: Tensor) -> None:
     """Copy a value into a buffer.
 
-    ``torch.func`` forbids operations in place on what the transformed function captures, a running mean say. The write
-    happens below the transform, where there is a plain buffer and a plain value.
+    ``torch.func`` forbids operations in place on tensors that the transformed function captures, such as a running
+    mean. The write happens below the transform, where buffer and value are plain tensors.
 
     Raises:
         ValueError: ``torch.func.vmap`` gives each sample a value of its own, and the buffer is one for all.

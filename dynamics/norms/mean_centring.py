@@ -141,10 +141,10 @@ class MeanCentring(nn.Module):
     Training subtracts the mean over batch and space and keeps a running one; evaluation subtracts the running mean.
     The Jacobian with respect to h is the projection ``G -> G - E[G]``. Input and output ``(N, C, ...)``, or
     ``(N, ..., C)`` with ``channel_dim=-1``: sequences, ``(batch, time, channel)``, whose mean is over batch and time.
-    In training each time then knows of later ones through that mean; in evaluation none does.
+    In training each time step then depends on later ones through that mean; in evaluation none does.
 
     The running mean moves once a training forward, under ``no_grad`` too, as batch norm's does, and never in
-    evaluation. Activation checkpointing makes a forward again within the backward: that one leaves it alone. Under
+    evaluation. Activation checkpointing repeats the forward within the backward; the repetition does not move it. Under
     ``torch.func`` it moves too; a ``vmap`` over samples needs evaluation, as each sample has a mean of its own.
 
     Args:

@@ -28,8 +28,8 @@ COMPILER = "torch._dynamo"
 def in_backward() -> bool:
     """Return whether autograd runs a backward in this thread.
 
-    That is the second forward of activation checkpointing, if a layer asks. Under a compiler, which computes again what
-    it likes: False.
+    In a layer's forward, this is the second forward of activation checkpointing. Under a compiler, which may compute
+    any forward again: False.
 
     Without it: False. A layer under activation checkpointing then makes a power iteration of its own in the backward,
     and torch complains that the tensors differ; running means move twice a step.
@@ -85,12 +85,12 @@ def forward_pre_hooks(module: nn.Module) -> list[Callable[..., Any]]:
 
 
 def has_forward_hooks(module: nn.Module) -> bool:
-    """Return whether hooks run before or behind a module's forward. Without it: False: ``fold`` trusts the layer."""
+    """Return whether a module's forward has hooks. Without it: False, and ``fold`` takes the layer for plain."""
     return bool(getattr(module, "_forward_pre_hooks", {}) or getattr(module, "_forward_hooks", {}))
 
 
 def remove_hooks(module: nn.Module, ours: Callable[[Any], bool]) -> None:
-    """Take off a module the hooks of its forward and of ``load_state_dict`` that are ours. Without it: they stay."""
+    """Remove the hooks of ``dynamics`` from a module's forward and ``load_state_dict``. Without it: they stay."""
     forward = getattr(module, "_forward_pre_hooks", {}), getattr(module, "_forward_hooks", {})
     for hooks in (*forward, getattr(module, "_load_state_dict_pre_hooks", {})):
         for key in [key for key, hook in hooks.items() if ours(getattr(hook, "hook", hook))]:

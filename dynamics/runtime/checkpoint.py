@@ -116,7 +116,7 @@ def _check_parts(state: Any) -> None:
 
 @contextmanager
 def fitting(path: Path) -> Iterator[None]:
-    """Say in one line that the state of a checkpoint does not fit, whatever its loading inside the block stumbles over.
+    """Turn any error of loading a state inside the block into one line that says that the checkpoint does not fit.
 
     Raises:
         ValueError: It does not fit.

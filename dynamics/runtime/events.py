@@ -108,7 +108,7 @@ Watch = Callable[[Event], None]
 
 
 def unwatched(event: Event) -> None:
-    """Watch a run without a word."""
+    """Ignore the events of a run."""
     del event
 
 

@@ -14,7 +14,7 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Catch SIGINT and SIGTERM inside the block; the value tells whether one has come.
 
     A signal that the process ignores stays ignored. A second one interrupts at once, as if nothing had been caught.
-    Outside the main thread, where Python lets no one catch signals, the answer is always no.
+    Outside the main thread, where Python cannot catch signals, the value is always False.
     """
     came: list[int] = []
 

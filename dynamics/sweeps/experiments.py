@@ -54,7 +54,7 @@ class GanExperiment:
     """The paper's three critics, each with its loss.
 
     Attributes:
-        title: What is compared, on what.
+        title: The comparison, the network and the data set.
         base: The settings that all runs share.
         quick: Settings of a shorter version.
         pictured: The figures and tables of the paper are made of its runs.
@@ -83,7 +83,7 @@ class PlannedExperiment:
     """Interventions: the arms of several plans.
 
     Attributes:
-        title: What is asked.
+        title: The question of the experiment.
         plans: Names of shipped plans, in the order in which they are trained.
         quick: Settings of a shorter version, which has one seed.
         pictured: The paper's figures compare norms, not arms: ``figures/causes/tables.py`` has the tables of these.
@@ -160,7 +160,7 @@ def experiments_named(name: str) -> dict[str, Experiment | GanExperiment | Plann
     """Return the experiment of that name, or with ``all`` every one of the paper.
 
     Raises:
-        ValueError: No such name; the message lists those there are.
+        ValueError: No such name; the message lists the valid names.
     """
     if name == "all":
         return {known: experiment for known, experiment in EXPERIMENTS.items() if known not in NOT_THE_PAPERS}

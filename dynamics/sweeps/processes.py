@@ -48,7 +48,7 @@ def sweep(
         data_dir: Where data sets lie.
         download: Fetch them if they do not.
         workers: Processes at a time; 0: one for each CPU, and at first as many more as :func:`first_round` says.
-        watch: Is told of the progress of all.
+        watch: Receives the events of all runs.
 
     Returns:
         How each run that was to be trained ended, in the order of ``tasks``.

@@ -37,7 +37,7 @@ def sweep_on_ray(
         address: Of a running cluster (``auto`` finds the one this machine is of); empty: a cluster of this machine
             alone, for as long as the sweep lasts.
         gpus: GPUs a run takes, or a share of one.
-        watch: Is told of each run's end. Runs in progress are seen in the store: ``meandrift watch``.
+        watch: Receives the end of each run. Runs in progress are seen in the store: ``meandrift watch``.
 
     Returns:
         How each run that was to be trained ended, in the order of ``tasks``.

@@ -126,7 +126,7 @@ def task_for(
 def differences(found: StoredRun, config: Settings) -> list[str]:
     """Return the settings that keep a stored run from being the configuration's, each with both values.
 
-    A setting that a run of an older version lacks has its default there.
+    A setting that a run of an older version lacks counts as its default.
     """
     stored = found.settings
     if {config.length, "seed"} <= set(stored):  # else another program's

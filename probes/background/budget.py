@@ -18,10 +18,10 @@ class Limits:
     Attributes:
         max_copied: Bytes of copies that wait for their metrics, all steps together.
         wake_copied: Bytes of copies from which the worker computes at once; fewer wait for more.
-        max_waiting: Bytes of values waiting to be written; records that come on top are left out.
+        max_waiting: Bytes of values that may wait to be written; further records are left out.
         max_refused: Bytes of rows kept in memory while the store refuses them; from there on they are spilled.
-        staleness: Seconds a record may wait for company before it is written.
-        eager: Seconds from the start in which a record waits for none: a job that dies as it starts leaves its rows.
+        staleness: Seconds that a record may wait for others before it is written.
+        eager: Seconds from the start in which records are written at once, so that a job that dies early leaves rows.
         idle: Whether training leaves a core idle now.
     """
 
@@ -56,7 +56,7 @@ class Budget:
         Args:
             nbytes: How much.
             of_device: Whether training computes on another device. Its host has a core to spare, and one is used. A
-                snapshot that is larger than all room is taken alone: nothing else can be done with it.
+                snapshot that is larger than the whole budget is taken when no other copy waits.
         """
         self.threads = 1 if of_device else torch.get_num_threads()
         if not of_device and not self.limits.idle():

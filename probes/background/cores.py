@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 
 def leaves_cores_idle() -> bool:
-    """Return whether a second thread finds as many cores as training uses: usable ones, on which nobody is busy now.
+    """Return whether as many usable cores are idle now as training uses.
 
     False within a process group, whose ranks share their machine.
     """

@@ -48,8 +48,8 @@ class NoRoomError(Exception):
 def take_snapshot(metrics: Sequence[Metric], observation: Observation, budget: Budget) -> Snapshot | None:
     """Copy what deferrable metrics read.
 
-    A source that some other metric reads at once is not copied: it is at hand for all. From a GPU the Gram matrices of
-    real matrices are copied, whose eigenvalues are left to the host.
+    A source that another metric reads at once is not copied, because its metrics can be computed at once too. From a
+    GPU, the Gram matrices of real matrices are copied, and the host computes their eigenvalues.
 
     Args:
         metrics: All metrics that are due.

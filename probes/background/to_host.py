@@ -13,7 +13,7 @@ from probes.metrics.foreach import copy_into
 
 
 def to_host(tensor: Tensor) -> Tensor:
-    """Return a copy on the host; from CUDA it is pinned and complete only after :func:`arrival` of it is reached."""
+    """Return a copy on the host. From CUDA it is pinned, and it is complete only after its :func:`arrival`."""
     if tensor.device.type == "cpu":
         return tensor.clone()
     if not tensor.is_cuda:

@@ -14,7 +14,7 @@ import torch
 class Worker:
     """A thread that does a job every ``interval`` seconds.
 
-    It wakes rarely on its own: a training thread with steps of a few milliseconds feels every change of threads.
+    It wakes rarely on its own, because each change of threads delays a training with steps of a few milliseconds.
 
     Args:
         job: Called without arguments; it raises nothing.

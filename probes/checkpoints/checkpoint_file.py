@@ -1,7 +1,7 @@
 """Checkpoint files: the names and shapes of their tensors, and each tensor on demand. Nothing of a file is executed.
 
-``.safetensors`` holds nothing but tensors. All other files are read by ``torch.load(weights_only=True)``, which refuses
-what is not a tensor, a number, a string or a container of these, instead of running the code that would make it.
+``.safetensors`` holds nothing but tensors. All other files are read by ``torch.load(weights_only=True)``, which loads
+tensors, numbers, strings and containers of these. It refuses other objects and runs none of their code.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A model without values, made from the names and shapes in a state dict: its modules have their parameters alone.
 
-A state dict does not say of what class a module is. It is guessed from the tensors, for the names in ``layer_type`` and
-for the matrices of a weight: a weight of four dimensions is a convolution's, and a transposed one's if the bias says
-so, a bare parameter of three dimensions is a stack of matrices, a vector beside running means is a batch norm's. What
-is an embedding in the model is a linear layer here.
+A state dict does not name the classes of modules. They are guessed from the tensors, for column ``layer_type`` and for
+the matrices of a weight. A weight of four dimensions belongs to a convolution, or to a transposed one if its bias has
+that length. A bare parameter of three dimensions is a stack of matrices. A vector beside running means belongs to a
+batch norm. An embedding cannot be told from a linear layer and is called ``Linear``.
 """
 
 from __future__ import annotations

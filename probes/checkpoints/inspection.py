@@ -45,8 +45,9 @@ def inspect(
             ``torch.save`` (``.pt``, ``.pth``, ``.ckpt``, ``.t7``, ...) and ``.safetensors``.
         model: A model that the state dicts fit, for weights under norms that are not torch's. Without it the classes of
             modules are guessed from the tensors, see :mod:`probes.checkpoints.hollow_model`. It is not changed.
-        step: The step, or that of each file. None: what the file says, else its name (``step=400.ckpt``,
-            ``checkpoint-500/model.safetensors``), else, in several files, the number in which their names differ.
+        step: The step, or the step of each file. None takes the step stored in the file, else the one in its name
+            (``step=400.ckpt``, ``checkpoint-500/model.safetensors``), else the number in which the names of several
+            files differ.
         key: Entry of the files that is the state dict, such as ``"ema.model"``; None looks for it.
         metrics: Metrics or groups; None takes all that read weights alone. Operator norms of convolutions do not: they
             depend on the size of the images.
@@ -57,8 +58,8 @@ def inspect(
         overwrite: Delete an existing run of this id.
 
     Returns:
-        A row for each step and layer that has weights, with the columns of table ``layers``; of files with a column
-        ``file`` before them. The step is null where nothing says it.
+        A row for each step and layer that has weights, with the columns of table ``layers``. For files, a column
+        ``file`` stands before them. The step is null if it is unknown.
 
     Raises:
         FileNotFoundError: A file is not there.

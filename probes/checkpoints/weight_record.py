@@ -107,7 +107,7 @@ class Missing:
 def measure_weights(
     weights: Weights, metrics: Sequence[Metric], missing: Missing
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Yield the name of each table and its rows; of an unknown step the rows say 0."""
+    """Yield the name of each table and its rows. An unknown step is 0 in them."""
     step = weights.step or 0
     record = Record(step, weights.epoch)
     of_layers = [metric for metric in metrics if metric.table != PARAMETERS]

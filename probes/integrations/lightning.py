@@ -16,8 +16,8 @@ from probes.integrations.opening import OpensProbe
 class MeandriftCallback(OpensProbe, Callback):
     """Records a Lightning training: automatic and manual optimization, several optimizers, each precision plugin.
 
-    What the module logs (``self.log("loss", ...)``) goes to table ``steps`` under its own name, and the loss that
-    ``training_step`` returned as ``loss``. A Trainer that goes on from a checkpoint (``ckpt_path=``) supersedes the
+    Table ``steps`` gets the numbers that the module logs (``self.log("loss", ...)``) under their names, and the loss
+    that ``training_step`` returns as ``loss``. A Trainer that goes on from a checkpoint (``ckpt_path=``) supersedes the
     rows from its step on.
 
     Examples:
@@ -63,11 +63,11 @@ class MeandriftCallback(OpensProbe, Callback):
         self._log(trainer, **whole)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Log what the training has given since the end of its batch."""
+        """Log the numbers that the training has logged since the end of its batch."""
         self._log(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Log what validation has given."""
+        """Log the numbers of the validation."""
         self._log(trainer, split="validation")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002

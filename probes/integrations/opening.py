@@ -32,14 +32,15 @@ def open_probe(
     checkpoint, supersedes all of them.
 
     Args:
-        model: What is trained.
-        optimizer: What trains it.
+        model: The trained model.
+        optimizer: Its optimizer.
         run: The run's id; None: that of the checkpoint, or a new one.
         store: Folder or URL of the store.
         step: Optimizer steps finished, according to the checkpoint; 0 without one.
         saved: The probe's state in the checkpoint; empty without one.
         options: Further arguments of :class:`probes.Probe`.
-        make: What makes the probe; ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
+        make: The class or function that makes the probe; ``md.Probe`` of ``import meandrift as md`` takes ``warn=``
+            among the options.
 
     Raises:
         ValueError: The checkpoint names a run that another training has recorded.
@@ -119,7 +120,7 @@ class OpensProbe:
         """Open and return the probe; step and saved as of :func:`open_probe`, config unless the options have one.
 
         A training that begins while the probe of another is open takes its place, and its run: the framework has given
-        that one up, to try a smaller batch say.
+        that one up, for example to try a smaller batch.
         """
         run, options = self._run, {"config": config, **self._options}
         if self.probe is not None and self._is_open:

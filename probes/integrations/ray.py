@@ -27,15 +27,15 @@ def trial_probe(
 ) -> Probe:
     """Return a probe for the training function of a Ray trial: its run is named after the trial.
 
-    A trial that Ray starts again, after a worker has died say, supersedes its rows from the step of its checkpoint on;
-    without a checkpoint, all of them. The workers of one Ray Train job record one run together.
+    A trial that Ray restarts, for example after a worker has died, supersedes its rows from the step of its checkpoint
+    on. Without a checkpoint it supersedes all of them. The workers of one Ray Train job record one run together.
 
     Args:
-        model: What is trained.
-        optimizer: What trains it.
+        model: The trained model.
+        optimizer: Its optimizer.
         store: Folder or URL that every worker sees; relative paths are those of the worker.
         step: Optimizer steps finished according to ``get_checkpoint()``; 0 where there is none.
-        saved: ``probe.state_dict()`` of that checkpoint, if it was kept there; it says the step too.
+        saved: The ``probe.state_dict()`` of that checkpoint, if it has one. It includes the step.
         options: Further arguments of :class:`probes.Probe`; ``run=`` names the run otherwise.
 
     Raises:

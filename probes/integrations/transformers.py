@@ -17,9 +17,9 @@ _STATE = "meandrift.pt"
 class MeandriftCallback(OpensProbe, TrainerCallback):
     """Records a training by ``transformers.Trainer``: accumulation, mixed precision, gradient checkpointing, DDP.
 
-    What the Trainer logs goes to table ``steps`` under its own name: ``loss`` is the mean since its last log. A Trainer
-    that goes on from a checkpoint (``resume_from_checkpoint=``) supersedes the rows from its step on. A training that
-    ends by an exception is closed as "failed" when the process ends.
+    Table ``steps`` gets the numbers that the Trainer logs, under their names. ``loss`` is the mean since its last log.
+    A Trainer that goes on from a checkpoint (``resume_from_checkpoint=``) supersedes the rows from its step on. A
+    training that ends by an exception is closed as "failed" when the process ends.
 
     Examples:
         >>> trainer = Trainer(model, args, callbacks=[MeandriftCallback(every=100)])  # doctest: +SKIP

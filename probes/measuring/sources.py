@@ -243,7 +243,7 @@ def check_sources(metrics: Sequence[Metric], offered: Collection[str]) -> None:
     """Refuse metrics that read a source that nobody offers.
 
     Raises:
-        ValueError: A metric's ``reads`` is no source; the message lists those there are.
+        ValueError: A metric's ``reads`` is no source; the message lists the valid names.
     """
     for metric in metrics:
         if metric.reducer is None and metric.reads not in offered:

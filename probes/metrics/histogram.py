@@ -163,7 +163,7 @@ def sparsities(histograms: np.ndarray) -> np.ndarray:
 def occupied_bins(histograms: np.ndarray) -> int:
     """Return the bins of one sign, in whole octaves, beyond which no finite number of ``(SLOTS + 1, ...)`` lies.
 
-    Numbers in a network are seldom above 1, so half of the bins or more need not be looked at again.
+    Numbers in a network are seldom above 1, so that at least half of the bins can be skipped.
     """
     occupied = np.any(histograms[:SLOTS].reshape(2, HALF, -1), axis=(0, 2))
     filled = np.flatnonzero(occupied[: HALF - OCTAVE])

@@ -17,7 +17,7 @@ Compute = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric, or a few that fall out of the same pass over the tensors.
+    """One metric, or several that come from the same pass over the tensors.
 
     Attributes:
         name: Its key in ``METRICS`` and in a schedule.
@@ -41,8 +41,8 @@ class Metric:
         after_update: Measured when the optimizer has moved the parameters, not before.
         deferrable: May be computed in another thread, from copies of the tensors that it reads: for metrics that take
             longer than the copies. ``reads`` is then a key of ``probes.measuring.sources.COMPUTED_FROM``.
-        reducer: For metrics of activations: what the forward hook keeps of a tensor. ``reads`` then names the reducer;
-            metrics of the same reducer share it.
+        reducer: For metrics of activations: the function that reduces a tensor in the forward hook. ``reads`` then
+            names the reducer; metrics of the same reducer share it.
         applies: ``applies(tensor) -> bool``: whether it is defined for a layer's tensor, which is null where it is not;
             None: for all.
     """
@@ -72,7 +72,7 @@ def metric(*, reads: str, columns: Sequence[Column], group: str = "user") -> Cal
     change its argument, and on CUDA it should not wait for the device (no ``.item()``).
 
     Args:
-        reads: What the list holds: ``weight`` (the effective weight), ``raw_weight``, ``bias``, ``gradient``,
+        reads: The tensors in the list: ``weight`` (the effective weight), ``raw_weight``, ``bias``, ``gradient``,
             ``matrix`` (the unfolded weight), ``singular_values``, ``kernel_slices``, ``update``, ...
         columns: The columns it fills, each with unit and formula.
         group: A name under which schedules find it.

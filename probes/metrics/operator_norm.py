@@ -243,9 +243,9 @@ def _tridiagonal(alphas: list[Tensor], betas: list[Tensor]) -> Tensor:
 def operator_norms(operators: list[Convolution], starts: list[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
     """Return each convolution's operator norm, ``(1, layers)``, and the vectors to start from at the next record.
 
-    The first record takes 25 iterations, later ones go on from the last vector with 14. A pseudo-random direction, the
-    same at each record, is mixed into that vector: the iteration never leaves an invariant subspace by itself, and
-    would not see another that grows larger. A circular convolution, whose Fourier modes are invariant all, takes 25.
+    The first record takes 25 iterations, later ones go on from the last vector with 14. The same pseudo-random
+    direction is added to that vector at each record. Without it, the iteration would stay in an invariant subspace and
+    miss a larger value outside of it. A circular convolution, whose Fourier modes are invariant all, takes 25.
     """
     found = []
     for operator, start in zip(operators, starts, strict=True):

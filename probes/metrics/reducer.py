@@ -41,7 +41,7 @@ class Reducer:
     head: int | None = None
 
     def whole(self, parts: Sequence[Tensor | Exception]) -> Tensor:
-        """Return the vector of the whole from those of its parts; only the head where they have unlike channels.
+        """Return the vector of a tensor from those of its parts; its head alone if the parts differ in channels.
 
         Raises:
             Exception: What stands in the place of a part that could not be reduced: the others are not the whole.
@@ -54,7 +54,7 @@ class Reducer:
         return self.merge(torch.stack([vector.to(vectors[0].device) for vector in vectors]))
 
     def finished(self, found: Sequence[Any]) -> list[Tensor | Exception]:
-        """Return what :attr:`finish` makes of each; where it raises, of each alone, or the exception in its place."""
+        """Return the result of :attr:`finish` for each; if it raises, of each alone, an exception in its place."""
         assert self.finish is not None
         try:
             return list(_checked(self.finish(found), len(found)))
@@ -83,7 +83,7 @@ def pieces(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def count(compare: Callable[..., Tensor], tensor: Tensor, value: float) -> Tensor:
-    """Return how many elements compare so with a value, ``count(torch.eq, x, 0)``: a float64 scalar; 0 for none.
+    """Return the number of elements for which a comparison with a value holds: ``count(torch.eq, x, 0)``, float64.
 
     On the CPU in scratch memory of floats that stays in the cache: thrice as fast as ``count_nonzero`` of a mask, and
     exact, as no piece has 2^24 elements.

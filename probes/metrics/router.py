@@ -15,7 +15,7 @@ EXPERTS = 1.0  # first entry of a vector: its units are experts
 
 
 class ExpertSums(NamedTuple):
-    """What some tokens say of each expert; parts of one router are merged.
+    """Sums over some tokens for each expert. Those of one router can be merged.
 
     Attributes:
         choices: Choices of each expert, ``(experts,)`` float64.
@@ -37,7 +37,7 @@ def expert_sums(scores: Tensor, chosen: Tensor) -> ExpertSums:
     Any others are logits: ``p = softmax(s)``. A NaN gives NaN probabilities and entropy.
 
     Args:
-        scores: What the experts are chosen by, ``(tokens, experts)``.
+        scores: The scores by which experts are chosen, ``(tokens, experts)``.
         chosen: The experts chosen for each token, ``(tokens, k)``.
     """
     wide = scores if scores.dtype == torch.float64 else scores.float()

@@ -1,4 +1,4 @@
-"""Many tensors as the rows of one matrix: sums over each of them take the same few calls for any number.
+"""Many tensors as the rows of one matrix, so that the number of calls does not depend on the number of tensors.
 
 On a GPU a call takes about 10 us to launch, and less to compute. Ten calls for each of 60 tensors take 6 ms, ten for
 all of them 0.1 ms.
@@ -53,7 +53,7 @@ class Rows:
 
     Attributes:
         values: The elements, ``(rows, WIDTH)``, with zeros behind the end of each tensor; not to be changed.
-        layout: Which of them is where.
+        layout: The tensor and the element at each place of the rows.
     """
 
     values: Tensor
@@ -79,7 +79,7 @@ class Rows:
 class InRows:
     """Tensors in rows, as many at a time as need little memory; may be gone through more than once.
 
-    Two of them, of tensors that are alike in size, go in step.
+    Two objects whose tensors have the same sizes yield the same rows in the same order.
     """
 
     def __init__(self, tensors: Sequence[Tensor], *, at_once: int | None = None) -> None:

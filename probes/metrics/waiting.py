@@ -11,7 +11,6 @@ ASYNCHRONOUS = {"cuda"}
 def looks_wait(tensor: Tensor) -> bool:
     """Return whether reading a value of a tensor would wait until the device has computed it.
 
-    There a call also takes longer to launch than to compute, so that what is computed of many tensors is computed of
-    all of them with the same few calls.
+    There, launching a call also takes longer than computing it, so many tensors are computed together in a few calls.
     """
     return tensor.device.type in ASYNCHRONOUS

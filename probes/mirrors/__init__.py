@@ -1,4 +1,4 @@
-"""Mirrors: what a probe records, shown in the tool that the user looks at anyway.
+"""Mirrors: the numbers of a probe, shown in another tool that the user works with.
 
 A new one is a file here that opens a :class:`probes.mirrors.mirror.Screen`, a line in ``MIRRORS`` of ``mirrors.py`` and
 an extra in pyproject.toml.

@@ -1,4 +1,4 @@
-"""A mirror: shows the rows of a probe elsewhere, from a thread of its own, and waits for nothing."""
+"""A mirror: shows the rows of a probe in another tool, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PAUSE = 0.5  # seconds until a screen that takes nothing now is asked again
 
 
 class Screen(Protocol):
-    """Where a mirror shows what it is given."""
+    """The tool of a mirror, as the mirror sees it."""
 
     def show(self, values: StepValues, *, newer: int) -> bool:
         """Show a step; False: not now. ``newer`` says how many steps wait behind it."""

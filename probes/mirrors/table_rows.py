@@ -41,7 +41,7 @@ class Histogram(NamedTuple):
 
 @dataclass
 class StepValues:
-    """What is shown of one step.
+    """The scalars and histograms of one step.
 
     Attributes:
         step: Optimizer steps finished before.
@@ -73,7 +73,7 @@ def histogram_of(row: Mapping[str, Any]) -> tuple[str, Histogram] | None:
 
 
 def values_of(tables: Mapping[str, pa.Table]) -> list[StepValues]:
-    """Return what is shown of each step that the tables have rows of, in the order of the steps."""
+    """Return the scalars and histograms of each step in the tables, in the order of the steps."""
     found: dict[int, StepValues] = {}
     for table, row in _rows(tables):
         values = found.setdefault(row[schema.STEP], StepValues(row[schema.STEP]))

@@ -27,7 +27,7 @@ class TensorBoardScreen:
     """Writes steps to event files.
 
     Args:
-        target: A writer of the user's, which stays open; or the folder for one of our own. A run that goes on there
+        target: A writer of the user, which stays open, or the folder of a new writer. A run that goes on there
             supersedes the events from its step on.
     """
 

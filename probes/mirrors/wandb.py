@@ -18,9 +18,9 @@ _MOST_BINS = 512  # that wandb takes
 class WandbScreen:
     """Shows steps in the run of wandb that is open, along an axis of their own, ``meandrift/step``.
 
-    The user's numbering of rows stays: wandb drops a row whose ``step=`` is behind the number of rows committed. Where
-    the user logs, a step of ours therefore goes into the row that he is about to commit. Where nobody does, the mirror
-    commits its rows, and holds the newest back, so that they are never more than the steps taken.
+    The user's numbering of rows stays: wandb drops a row whose ``step=`` is behind the number of rows committed. If the
+    user logs, a step of the mirror therefore goes into the user's next row. If not, the mirror commits rows of its own
+    and holds the newest one back, so that there are never more rows than steps.
 
     Raises:
         ValueError: No run is open.
@@ -37,7 +37,7 @@ class WandbScreen:
         self._moved = time.monotonic()
 
     def show(self, values: StepValues, *, newer: int) -> bool:
-        """Show a step with the user's next row, or in one of its own if he logs none."""
+        """Show a step in the user's next row, or in a row of its own if the user logs none."""
         if self._run.step != self._rows:  # the user has logged since
             self._log(values, commit=False)
         elif newer and time.monotonic() - self._moved > PATIENCE:

@@ -17,7 +17,7 @@ class TrainingMode:
 
     Args:
         root: The model.
-        evaluation: Whether passes in eval mode are recorded, which takes the model in eval mode for meant.
+        evaluation: Whether passes in eval mode are recorded; eval mode then counts as intended.
     """
 
     def __init__(self, root: nn.Module, *, evaluation: bool) -> None:

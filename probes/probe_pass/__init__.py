@@ -1,1 +1,1 @@
-"""A fixed batch passed through the model in evaluation mode: what each nonlinearity sees of it."""
+"""A fixed batch passed through the model in evaluation mode, and the input of each nonlinearity in that pass."""

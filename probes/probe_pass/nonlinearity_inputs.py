@@ -1,4 +1,4 @@
-"""What each nonlinearity is given in one pass, and the layer that it comes from.
+"""The input of each nonlinearity in one pass, and the layer that it comes from.
 
 Every operator of the pass is seen, so that a module (``nn.ReLU``), a function (``F.gelu``), a method (``relu_``) and a
 fused layer (timm's ``BatchNormAct2d``) are alike. Each tensor carries its origin: the layer in whose forward it was
@@ -28,7 +28,7 @@ _RECURRENT = (nn.RNNBase, nn.RNNCellBase)  # their gates are inside one operator
 
 
 class Seen(NamedTuple):
-    """What the nonlinearity behind a layer is given.
+    """The input of the nonlinearity behind a layer.
 
     Attributes:
         nonlinearity: Its place in ``NONLINEARITIES``.

@@ -1,9 +1,9 @@
-"""A pass that leaves no trace: evaluation mode, no gradients, no hooks of the user's, and everything put back.
+"""A pass that changes nothing: evaluation mode, no gradients, no hooks of the user; all state is restored.
 
-What a forward may change is the state of torch (random generators, settings), attributes of modules (a cache, a
-counter, a buffer that is replaced) and the entries of parameters, buffers and the batch. Attributes are noted before
-and put back; entries are copied when an operator is about to write to them, so that a pass that writes nothing, as
-nearly all do, copies nothing.
+A forward may change the state of torch (random generators, settings), attributes of modules (a cache, a counter, a
+replaced buffer), and the entries of parameters, buffers and the batch. Attributes are noted before and put back;
+entries are copied when an operator is about to write to them, so that a pass that writes nothing, as nearly all do,
+copies nothing.
 """
 
 from __future__ import annotations

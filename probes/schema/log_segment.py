@@ -5,8 +5,8 @@ CRC-32 of metadata and body, and the length of the body. So each flipped bit is 
 rows alone, and an unfinished message at the end is told from a damaged one. Segments of earlier versions have no
 checksums and are read too.
 
-A segment may come from a stranger. Compressed bodies, dictionaries and nested types are refused: no writer makes them,
-and a few bytes of them could fill the memory.
+A segment may come from an untrusted source. Compressed bodies, dictionaries and nested types are refused: no writer
+makes them, and a few bytes of them could fill the memory.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def key_names(table: str) -> list[str]:
 
 
 def schema_problems(table: str, stored: pa.Schema) -> Iterator[str]:
-    """Yield what is wrong with the columns of a part, by the letter of the layout."""
+    """Yield each difference of a part's columns from the layout."""
     version = schema.version_of(stored.metadata)
     if version is None or not 1 <= version <= schema.SCHEMA_VERSION:
         yield f"has schema version {version or 'none'}; this meandrift knows 1 to {schema.SCHEMA_VERSION}"
@@ -60,7 +60,7 @@ def schema_problems(table: str, stored: pa.Schema) -> Iterator[str]:
 
 
 def reading_problem(table: str, stored: pa.Schema) -> str | None:
-    """Return what keeps readers from working with the columns of a part; None if they can.
+    """Return the reason why readers cannot use the columns of a part; None if they can.
 
     Parts of other programs, and of other versions, are read if each declared column is of the right family: words,
     whole numbers, numbers, times or lists of numbers. Of the others see :func:`is_measured`.

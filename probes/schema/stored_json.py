@@ -1,4 +1,4 @@
-"""JSON in the `runs` table, read within limits: a store may come from a stranger."""
+"""JSON in the `runs` table, read within limits, because a store may come from an untrusted source."""
 
 from __future__ import annotations
 

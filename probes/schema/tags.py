@@ -29,7 +29,7 @@ def with_tags(patterns: Sequence[Any], tags: Mapping[str, Sequence[str]]) -> lis
         tags: The tags of each run.
 
     Raises:
-        ValueError: No run has such a tag; the message lists the tags there are.
+        ValueError: No run has such a tag; the message lists the tags.
 
     >>> with_tags(["tag:base*", "sn-s0"], {"bn-s0": ["baseline"], "bn-s1": ["baseline", "long"], "sn-s0": []})
     ['bn-s0', 'bn-s1', 'sn-s0']

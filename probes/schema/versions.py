@@ -1,4 +1,4 @@
-"""Versions of the store's layout: since which one each column means what it means now, and refusal of newer ones."""
+"""Versions of the store's layout: the one since which a column has its present meaning, and refusal of newer ones."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class NewerSchemaError(ValueError):
 
 
 def since(table: str, column: str) -> int:
-    """Return the schema version since which a column of a table means what its description says.
+    """Return the schema version since which a column of a table has the meaning of its description.
 
     A column that no past version lists is new in the present one, or means something else than before.
 

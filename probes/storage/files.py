@@ -88,7 +88,7 @@ class StoreFiles:
         """Refuse runs of which the store holds nothing, neither rows nor a log.
 
         Raises:
-            ValueError: There is one; the message lists those there are.
+            ValueError: There is one; the message lists the valid names.
         """
         known = {*self.runs(), *self.workspaces()}
         if unknown := [run for run in runs if run not in known]:

@@ -33,7 +33,7 @@ def chosen_runs(files: StoreFiles, runs: Sequence[str]) -> list[str]:
     """Return run ids with each ``tag:PATTERN`` among them replaced by the runs that have such a tag.
 
     Raises:
-        ValueError: No run has one of the tags; the message lists those there are.
+        ValueError: No run has one of the tags; the message lists the valid names.
     """
     if not any(map(schema.has_tag_prefix, runs)):
         return list(runs)

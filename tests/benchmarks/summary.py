@@ -41,8 +41,13 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def machine(result: dict[str, Any]) -> str:
-    """Return what the numbers were taken on, in a line."""
-    return ", ".join(f"{key} {value}" for key, value in result["machine"].items() if value is not None)
+    """Return the machine and the settings of the numbers, in a line."""
+    words = {True: "yes", False: "no"}
+    shown = {
+        key: words.get(value, value) if isinstance(value, bool) else value for key, value in result["machine"].items()
+    }
+    rounded = {key: f"{value:.1f}" if isinstance(value, float) else value for key, value in shown.items()}
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in rounded.items() if value is not None)
 
 
 def steady(run: dict[str, Any] | None, control: str, key: str) -> bool:
@@ -95,18 +100,22 @@ def overhead_rows(results: list[dict[str, Any]]) -> Iterator[list[str]]:
 
 def main() -> None:
     """Print the page."""
-    origin = "Printed by `python tests/benchmarks/summary.py` from `results/`, on CPUs; `docs/gpu.md` tells of a GPU."
-    print(f"# Measured\n\n{origin}")
-    print("What stands in the way of the bars that are missed: [LIMITS.md](LIMITS.md).\n")
+    print("# Benchmark results\n")
+    print("`python tests/benchmarks/summary.py` prints this page from `results/`. All numbers were measured on CPUs;")
+    print("[On a GPU](../../docs/gpu.md) has those of a GPU. [Missed targets](LIMITS.md) has the reasons.\n")
     norms = read("norm_speed-*.json")
     print(f"## Whole training steps, by norm\n\n{machine(norms[0])}\n")
-    print("`again` is a second network without a norm: how far it is from 1 is what a ratio here is worth.\n")
+    print("`again` is a second network without a norm. Its distance from 1 is the noise of a ratio.\n")
     print(left_out((pair for result in norms for pair in result["models"].items()), "again", "of_none"))
     print(table(("network", "norm", "ms a step", "of BN", "of no norm", "processes"), norm_rows(norms)))
     for idle_core in (True, False):
         results = [result for result in read("probe_overhead-*.json") if result["machine"]["idle_core"] is idle_core]
-        where = "with a core that training leaves idle" if idle_core else "on one core in all"
-        print(f"\n## A step under the probe over the bare step, {where}\n\n{machine(results[0])}\n")
+        where = "with an idle core" if idle_core else "on one core in all"
+        print(f"\n## Training steps with the probe, {where}\n\n{machine(results[0])}\n")
+        print(
+            "The ratio is the duration of a step with the probe, divided by one without. Targets (`at most`) are those"
+        )
+        print("of the time of the measurement.")
         print("Median over processes (range) of the median over rounds. `bare again` is the control; all arms but")
         print("`default` record at every step.")
         timed = ((model, run["arms"]) for result in results for model, run in result["time"].items())

@@ -44,7 +44,7 @@ def test_a_part_that_follows_from_the_code_is_up_to_date(part: str) -> None:
     ("page", "now", "before"),
     [
         ("figures.md", "| `lipschitz` |", "| `lip` |"),
-        ("architecture.md", "  query.py ", "  sql.py "),
+        ("architecture.md", "`query.py`", "`sql.py`"),
         ("data/steps.md", "| `lr` |", "| `rate` |"),
         ("commands.md", "`--landscape-every`", "`--landscape`"),
         ("api/reading.md", "::: analysis.reading.tables.layers\n", "::: analysis.layers\n"),
@@ -64,19 +64,26 @@ def test_a_new_module_changes_the_tree(tmp_path: Path) -> None:
     before = generated.tree("probes", tmp_path)
     (tmp_path / "probes" / "new.py").write_text('"""A new idea."""')
     added = set(generated.tree("probes", tmp_path).splitlines()) - set(before.splitlines())
-    assert added == {"  new.py                      A new idea."}
+    assert added == {"| `new.py` | A new idea. |"}
 
 
 def test_every_module_is_in_the_tree() -> None:
     page = PAGES["docs/architecture.md"]
     for package in generated.PACKAGES:
         for module in (ROOT / package).rglob("*.py"):
-            name = f"{module.parent.name}/" if module.stem == "__init__" else module.name
-            assert module.stem == "__main__" or f"{name} " in page, module
+            name = f"{module.parent.relative_to(ROOT)}/" if module.stem == "__init__" else module.name
+            assert module.stem == "__main__" or f"`{name}`" in page, module
 
 
 def test_every_registry_has_a_folder() -> None:
     assert [folder for folder in generated.REGISTRIES.values() if not (ROOT / folder).is_dir()] == []
+
+
+def test_every_table_of_a_page_has_words_in_its_head() -> None:
+    empty = [
+        f"{page}: {line}" for page, text in PAGES.items() for line in text.splitlines() if line.strip("| ") == "" < line
+    ]
+    assert empty == []
 
 
 def test_every_table_of_the_store_has_a_page_with_all_its_columns() -> None:

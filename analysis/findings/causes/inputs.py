@@ -1,4 +1,4 @@
-"""Causes that lie in what goes into the network: inputs of another scale, and targets that do not belong to them."""
+"""Causes in the data: inputs of another scale, and targets that do not belong to the inputs."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def _sizes_before(onset: Onset) -> list[tuple[np.ndarray, str]]:
 
 
 def large_at_once(onset: Onset) -> Sign | None:
-    """Tell of the rate of an update that is itself too large, unless the gradient is what grew."""
+    """Tell of the rate of an update that is itself too large, unless the gradient has grown."""
     rose = raised(onset)
     if rose is not None and rose.strength:
         return rose

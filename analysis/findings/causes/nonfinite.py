@@ -28,7 +28,7 @@ def by_update(onset: Onset) -> Sign | None:
 
 
 def not_by_update(onset: Onset) -> Sign | None:
-    """Tell of an update that was small: the entries came by another way."""
+    """Tell of an update that was small, so that the entries come from something else."""
     if (size := _update_before(onset)) is None:
         return None
     return Sign(CLEAR, f"the update before was finite, {size:.1g} of the weight") if size < 1 else AGAINST

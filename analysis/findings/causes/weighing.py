@@ -1,4 +1,4 @@
-"""Weighing: which of the possible causes of a finding the tables speak for, and by which number."""
+"""Weighing: the possible causes of a finding that numbers in the tables support."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DECISIVE, CLEAR, LIKELY, WEAK = 4.0, 3.0, 2.0, 1.0  # a decisive number leaves n
 
 @dataclass(frozen=True)
 class Sign:
-    """What the tables say of a cause.
+    """The evidence of the tables for a cause.
 
     Attributes:
-        strength: How much they speak for it; 0 is against it.
-        number: The number that speaks for it, in words.
+        strength: Strength of the evidence; 0 is evidence against the cause.
+        number: The supporting number, in words.
     """
 
     strength: float
@@ -94,7 +94,7 @@ class Cause:
     Attributes:
         text: The cause, a noun phrase.
         remedy: What to try, if it is this one.
-        sign: Says what the tables tell of it; None if they do not tell.
+        sign: Returns the evidence of the tables; None if they have no number for this cause.
     """
 
     text: str
@@ -105,8 +105,8 @@ class Cause:
 def weighed(causes: Sequence[Cause], onset: Onset, *, remedy: str) -> tuple[str, str]:
     """Return the likely cause and its remedy, in words.
 
-    The causes are named for which the tables speak most, with their numbers. Causes that they do not tell of are named
-    only if they speak for no other; causes that they speak against only if they speak against all.
+    The causes with the strongest evidence are named, with their numbers. Causes without evidence are named only if no
+    other cause has any. Causes with evidence against them are named only if all have.
 
     Args:
         causes: The possible causes, the more frequent first.

@@ -21,7 +21,7 @@ OWNED = 5.0  # ratio of the largest to the median magnitude from which on a sign
 
 
 def color_scale(values: np.ndarray, *, signed: bool = False) -> tuple[Normalize, str | Colormap]:
-    """Return how values become colours, such that no layer owns the scale.
+    """Return the colour scale of values, such that no single layer determines it.
 
     A quantity with both signs has two hues around zero, one width on both sides, and beyond its median magnitude a
     logarithmic scale where its largest is more than five times that. A positive quantity that spans more than a factor

@@ -31,7 +31,7 @@ class Curve:
         marker: Of points without a neighbour.
         half_band: Half-height of the band around the line, or None.
         edges: Lower and upper edge of a band that is not symmetric, or None.
-        outlined: Whether the band has lines at its edges, so that one of two that overlap hides nothing.
+        outlined: Whether the band has lines at its edges, so that overlapping bands can be told apart.
         survivors: Drawn thin and dotted where ``y`` is not finite but this is.
         raw: Drawn thin and pale below the line: what was recorded, where ``y`` was smoothed.
     """
@@ -67,8 +67,8 @@ def stretches(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
 def draw_curves(axes: Axes, curves: Sequence[Curve], *, log: bool = False) -> None:
     """Draw curves with their bands into a panel.
 
-    Points without a neighbour (a run of one step, a lone value between gaps) become dots, so that they are seen. Where
-    all there is is one step, they stand side by side.
+    Points without a neighbour (a run of one step, a lone value between gaps) become dots, so that they are seen. If all
+    curves have only one step, the dots stand side by side.
     """
     curves = _side_by_side(curves)
     for curve in curves:

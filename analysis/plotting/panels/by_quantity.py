@@ -32,7 +32,7 @@ def draw_by_quantity(
         tables: :func:`analysis.summaries.transforms.over_runs` by panel title; an arm has one appearance in all.
         text: Title, note, axis labels and line of reference.
         log: Whether the quantity spans decades.
-        sharey: Whether the panels compare: one quantity, one unit.
+        sharey: Whether the panels have the same limits, for quantities of one unit.
         x: Column of the abscissa.
         height: Of a row of panels, in inches.
 

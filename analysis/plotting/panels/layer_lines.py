@@ -65,15 +65,16 @@ class LayerLines(FigureSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchLines(LayerLines):
-    """A column that one record knows of one batch alone, and that differs from batch to batch.
+    """A column whose value at a record comes from one batch and differs from batch to batch.
 
-    The line is a running median, each record stands pale behind it. Neighbouring records of the gradient's variance are
-    as good as independent (in the committed runs their differences correlate by -0.43; independent ones would by -0.5,
-    alternating ones by -1), and all layers go up and down together: the batch does it, not the training.
+    The line is a running median; each record is drawn pale behind it. Neighbouring records of the gradient's variance
+    are nearly independent: in the committed runs, successive differences have a correlation of -0.43, where independent
+    records have -0.5 and alternating ones -1. All layers rise and fall together, so the batch causes the variation and
+    not the training.
 
     Attributes:
-        median: Odd number of records that a point of the line is the median of; None: an eighth of the records, at most
-            nine, or one where ``smooth`` is given.
+        median: Window of the running median, an odd number of records. None: an eighth of the records, at most nine, or
+            one record if ``smooth`` is given.
     """
 
     median: int | None = None

@@ -14,7 +14,7 @@ from probes import schema
 
 
 def fingerprint(store: str | os.PathLike[str]) -> str:
-    """Return a word that is another once rows were recorded, joined or removed: of names, sizes and times of files.
+    """Return a word that changes when rows are recorded, joined or removed: a hash of names, sizes and times of files.
 
     Raises:
         ValueError: The URL has a scheme that neither pyarrow nor an installed fsspec knows.

@@ -1,7 +1,7 @@
 """The files of a store in a folder: regular files in folders that are named after runs.
 
-A store may come from somebody else. Links, pipes and folders with other names are left out, with a warning that names
-each.
+A store may come from an untrusted source. Links, pipes and folders with other names are left out, with a warning that
+names each.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The Parquet parts of one table as Arrow fragments, each checked before it is read.
 
-A store may be damaged, or come from somebody else. A part that is no Parquet, lacks the table's columns or unpacks to
-far more than its size is left out with a warning that names it; the others are read.
+A store may be damaged, or come from an untrusted source. A part that is no Parquet, lacks the table's columns or
+unpacks to far more than its size is left out with a warning that names it; the others are read.
 """
 
 from __future__ import annotations

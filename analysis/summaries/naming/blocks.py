@@ -52,7 +52,7 @@ def repeated(table: pd.DataFrame) -> pd.DataFrame:
 def norms_of_the_stream(table: pd.DataFrame, *, is_norm: set[str]) -> pd.DataFrame:
     """Return the rows of norms that are given the residual stream: those that are a block's own parts, and the last.
 
-    Norms inside a part, of queries and keys say, are given something else. A block whose norms all are inside parts
+    Norms inside a part, such as those of queries and keys, have another input. A block whose norms are all inside parts
     keeps them.
 
     Args:

@@ -18,7 +18,7 @@ def check_names(names: Mapping[str, str], layers: Sequence[str]) -> None:
         layers: All layers that there are.
 
     Raises:
-        ValueError: It does; the message lists the layers there are.
+        ValueError: The renaming is refused; the message lists the layers.
     """
     unknown = [name for name in names if name not in layers]
     if unknown:

@@ -1,1 +1,1 @@
-"""What nonlinearities see: which layers are before one, and how their channels drift."""
+"""Inputs of nonlinearities: the layers before them, and the drift of their channels."""

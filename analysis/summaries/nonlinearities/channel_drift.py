@@ -1,4 +1,4 @@
-"""Drift of what each nonlinearity sees of a fixed batch: of all of it, and of the part that no bias has learned."""
+"""Drift of each nonlinearity's input on a fixed batch: the whole drift, and the part that is no learned bias."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def channel_drift(table: pd.DataFrame, *, since: int = 0) -> pd.DataFrame:
 
     - ``seen_drift``, ``D(mu)``: how far the channel means have moved since the reference, in deviations. Behind batch
       norm or mean-centring most of it is their beta or m, which the network has learned.
-    - ``unlearned_drift``, ``D(mu - b)``: drift without the learned shift of the layer. A mean that the running
-      statistics do not remove changes it, and the shift alone does not. Without a norm this is the drift of ``W g``.
+    - ``unlearned_drift``, ``D(mu - b)``: drift without the learned shift of the layer. It changes with a mean that the
+      running statistics do not remove, and not with the shift alone. Without a norm this is the drift of ``W g``.
     - ``unlearned_mean``: ``sqrt(mean_c (mu_c - b_c)^2) / sigma``, the mean itself without the learned shift.
     - ``running_gap``: ``sqrt(mean_c (input_mean - running_mean)^2)`` in deviations of the input: how far the running
       mean is from that of the batch. NaN behind layers without running statistics.

@@ -1,4 +1,4 @@
-"""The layers whose output a nonlinearity is given: recorded by the probe, and guessed only of runs without a record."""
+"""The layers before a nonlinearity: recorded by the probe, or guessed for runs without such a record."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def guessed(table: pd.DataFrame, *, by: str = RUN) -> pd.Series:
 
     Args:
         table: A row a layer, with ``layer_index``, ``layer_type`` and the column ``by``.
-        by: What keeps the networks apart.
+        by: The column that tells the networks apart.
     """
     types = table[LAYER_TYPE].astype(str)
     normalises = types.map({name: is_normalisation(name) for name in types.unique()}).astype(bool)

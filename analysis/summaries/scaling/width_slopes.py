@@ -28,9 +28,9 @@ def width_slopes(
         by: Columns that name a series; one slope each, in the order of their values.
 
     Returns:
-        A row for each series: ``by``, ``widths`` (how many different ones), ``slope``, ``slope_error``. A size that was
-        not measured, or is 0, below 0, NaN or infinite has no finite logarithm: the slope of its series is NaN. So is
-        that of a single width, and the error of two rows.
+        A row for each series, with columns ``by``, ``widths`` (number of different widths), ``slope`` and
+        ``slope_error``. The slope is NaN for a single width, and for a series with a size that is null, NaN, infinite
+        or not above 0. The error is NaN for two rows.
 
     Raises:
         ValueError: A column is missing, or a width is not above 0.

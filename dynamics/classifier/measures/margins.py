@@ -29,7 +29,7 @@ class MarginBound:
         data: What it is trained on.
 
     Attributes:
-        unknown: Why there is neither for this network, which is no chain of layers once folded; empty where there is.
+        unknown: Reason why this network has neither number: folded, it is no chain of layers. Empty if it has both.
     """
 
     def __init__(self, model: nn.Module, data: DataSet) -> None:

@@ -30,7 +30,7 @@ class Scorer:
     Attributes:
         config: The run's settings.
         real_test: Test images, uint8: the real draws, and where the critic's gradient is taken.
-        extractor: What scores are taken with; None takes none.
+        extractor: The extractor of the scores; None takes no scores.
         reference: The real training images, seen by the extractor.
     """
 
@@ -51,7 +51,7 @@ class Scorer:
         return self._scores(draw for draw in draws if len(draw) > 1)
 
     def measure(self, state: TrainState, *, draws: int) -> dict[str, float]:
-        """Return scores of the sampled generator over some draws, and how steep the critic is and can be."""
+        """Return scores of the sampled generator over some draws, and the critic's gradients and their bounds."""
         real = to_floats(self.real_test[:LIPSCHITZ_IMAGES])
         fake = to_floats(self._draw(state, 0, count=len(real)))
         with evaluating(state.pair):  # all of it: what passes a module in training mode is training to a probe

@@ -37,7 +37,7 @@ class Reference:
 
 
 def reference(extractor: Extractor, pixels: Tensor) -> Reference:
-    """Return what scores need of the real images, uint8 ``(n, channels, h, w)``; one batch of features at a time."""
+    """Return the statistics of the real images, uint8 ``(n, channels, h, w)``, that scores need; batch by batch."""
     first = torch.cat([features.vectors for features in extract(extractor, pixels[:KERNEL_IMAGES])])
     parts = [Moments.of(first)]
     if len(pixels) > KERNEL_IMAGES:
@@ -86,5 +86,5 @@ def score_draws(extractor: Extractor, real: Reference, draws: Iterable[Tensor]) 
 
 
 def column(measure: str, extractor: str) -> str:
-    """Return a score's column, which says what it was taken with: ``fid_resnet20``, ``fid_inception``."""
+    """Return the column of a score, whose name ends in the extractor's: ``fid_resnet20``, ``fid_inception``."""
     return f"{measure}_{extractor}"

@@ -24,7 +24,7 @@ class InterventionalCentring(nn.Module):
         num_features: Channels C.
         form: The place where E[h] acts: see :mod:`dynamics.norms.interventions.centring_forms`.
         strength: a, the share of E[h] that is subtracted, in forward and backward alike.
-        shift: What m is. An m that is not learned is a parameter that no gradient reaches.
+        shift: The module that gives m. An m that is not learned is a parameter without a gradient.
         scale: Learn s, which begins at 1; else s = 1.
         momentum: Weight of the newest batch in the running moments, 0 to 1.
 

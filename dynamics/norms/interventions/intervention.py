@@ -40,7 +40,7 @@ class Intervention:
         sigma: Spectral norm of the weights.
 
     Raises:
-        ValueError: A part that there is not, or a number out of range.
+        ValueError: A part is unknown, or a number is out of range.
     """
 
     centring: str = OWN
@@ -67,7 +67,7 @@ class Intervention:
         """Return the norm with its parts changed; the norm itself where nothing changes.
 
         Raises:
-            ValueError: The norm has a module that is no centring (batch norm, say), or nothing to weaken.
+            ValueError: The norm has a module that is no centring, such as batch norm, or nothing to weaken.
         """
         norm = with_sigma(norm, self.sigma)
         if self == replace(Intervention(), sigma=self.sigma):

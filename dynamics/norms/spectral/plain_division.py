@@ -52,7 +52,7 @@ def iterate_plainly(matrix: Tensor, u: Tensor, v: Tensor, times: int) -> tuple[T
 def widened(tensor: Tensor) -> Tensor:
     """Return the tensor in float32 (or its complex pair) if it is of half precision, else as it is.
 
-    The square of 1e-18, and 1e-18 itself, is nothing in float16, and in bfloat16 sums lose all but three digits.
+    In float16, 1e-18 and its square round to 0. In bfloat16, sums keep only three digits.
     """
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 

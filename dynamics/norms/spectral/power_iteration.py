@@ -43,7 +43,7 @@ def iterate_all(matrices: Sequence[Tensor], us: Sequence[Tensor], vs: Sequence[T
 def iterate_right(matrices: Sequence[Tensor], us: Sequence[Tensor], vs: Sequence[Tensor]) -> list[Tensor]:
     """Make the second half of a power iteration, on the v of each matrix, in place, and return every sigma.
 
-    Made again, it gives the same v and sigma: it reads no more of v than keeps the v of an all-zero matrix.
+    Repeated, it gives the same v and sigma, because it reads v only where the matrix is all zeros.
     """
     for W, u, v in zip(matrices, us, vs, strict=True):
         v.addmv_(W.mT, u, beta=MEMORY)

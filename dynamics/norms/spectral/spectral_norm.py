@@ -97,8 +97,8 @@ class SpectralNorm(nn.Module):
 
     A training forward makes ``n_power_iterations`` of ``u <- Wv / |Wv|``, ``v <- W^T u / |W^T u|``, after which
     sigma = u^T W v = |W^T u|: one product with W fewer than the textbook form. Evaluation leaves u and v alone and uses
-    sigma = u^T W v. The second forward of activation checkpointing leaves them alone too, and finds the weight of the
-    first, unless another forward moved them in between. Numbers, buffers and their names are those of
+    sigma = u^T W v. The second forward of activation checkpointing does not move them either, and uses the weight of
+    the first forward, unless another forward came in between. Numbers, buffers and their names are those of
     ``torch.nn.utils.parametrizations.spectral_norm``, so checkpoints go both ways. A weight whose sigma is below
     ``eps`` is divided by ``eps``: an all-zero weight stays zero where torch's own gives NaN.
 
@@ -168,7 +168,7 @@ class SpectralNorm(nn.Module):
         return u, v
 
     def views(self, weight: Tensor) -> WeightViews:
-        """Return views of weight, u and v for the power iteration: those of last time, if they still hold."""
+        """Return views of weight, u and v for the power iteration; the last ones are reused while they are valid."""
         if torch.compiler.is_compiling():
             return WeightViews(weight, self._u, self._v, dim=self.dim)
         kept = self._views

@@ -47,7 +47,8 @@ class StackedSpectralNorm(nn.Module):
     """Parametrization ``[W_1; W_2; ...] -> [W_1 / sigma(W_1); W_2 / sigma(W_2); ...]``, each with its own sigma.
 
     Each matrix is divided as by :class:`~dynamics.norms.spectral.spectral_norm.SpectralNorm`: queries, keys and values
-    of attention, or the gates of a recurrent cell. One sigma of all together would be that of another map.
+    of attention, or the gates of a recurrent cell. One sigma of all matrices together would be that of a different
+    linear map.
 
     Args:
         weight: The matrices on top of each other, ``(matrices * rows, columns)``.
@@ -79,8 +80,8 @@ class StackedSpectralNorm(nn.Module):
 def spectral_norm_of_matrices(module: nn.Module, *, n_power_iterations: int = 1, eps: float = EPS) -> nn.Module:
     """Divide each matrix of :func:`stacked_weights` by its own spectral norm from now on, and return the module.
 
-    Each reading of a tensor in training makes power iterations: a recurrent cell reads its weights at each time, and
-    torch's attention up to four times a forward, as it asks for their type and device.
+    Each reading of a tensor in training makes power iterations. A recurrent cell reads its weights at each time step,
+    and torch's attention reads them up to four times a forward, for their type and device too.
 
     Args:
         module: Attention or a recurrent cell.

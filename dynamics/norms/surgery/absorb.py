@@ -30,7 +30,7 @@ def absorb(layer: nn.Module, norm: nn.Module) -> None:
 
 
 def evaluation_shift(norm: nn.Module) -> Tensor:
-    """Return what a mean-centring or a channel bias adds to each channel in evaluation: ``m - running mean``."""
+    """Return the shift of each channel by a mean-centring or a channel bias in evaluation: ``m - running mean``."""
     mean = norm.running_mean if isinstance(norm, MeanCentring) else None
     bias = norm.bias
     assert isinstance(bias, Tensor) or isinstance(mean, Tensor)

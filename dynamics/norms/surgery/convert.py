@@ -80,13 +80,14 @@ def convert(
         exchange: The norms that are exchanged: ``"batch"``, ``"layer"`` (LayerNorm and RMSNorm over the last
             dimension), or both.
         inplace: Change the model itself instead of a copy.
-        say: Given a line for each kind of change, and for each kind of layer and norm that was kept, such as ``print``.
+        say: A function such as ``print``. It is called with a line for each kind of change, and for each kind of layer
+            and norm that was kept.
 
     Raises:
-        ValueError: An unknown norm or one not to be exchanged; nothing to normalise (no linear or convolution layer;
-            for ``msn`` and ``bn``, no place of a norm); a batch norm without running moments or with a cumulative
-            average, or a lazy one; a norm whose subclass does something else besides; a layer norm over several
-            dimensions, or to become batch norm; a weight that something else computes. All name the module.
+        ValueError: The norm is unknown or cannot be exchanged; the network has no linear or convolution layer, or no
+            norm to replace by ``msn`` or ``bn``; a batch norm has no running moments, a cumulative average or no
+            channels yet; a subclass of a norm computes something besides; a layer norm has several dimensions or would
+            become batch norm; a weight is already reparametrised by something else. The message names the module.
     """
     if norm not in KINDS:
         raise ValueError(f"no norm {norm!r} to convert to: expected one of {', '.join(KINDS)}")

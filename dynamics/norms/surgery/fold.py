@@ -27,17 +27,19 @@ def fold(model: nn.Module) -> nn.Module:
     """Return a copy for inference: plain layers, same outputs as ``model.eval()`` up to rounding.
 
     Every reparametrised weight becomes the plain weight that evaluation multiplies by. A mean-centring, a channel bias
-    or a batch norm that alone reads a layer's output, or averages of it, goes into that layer's weight and bias; where
-    a Sequential held it nothing is left, elsewhere an ``nn.Identity``. An activation that a batch norm subclass brings
-    along (timm's BatchNormAct2d) takes its place. No hook of ours stays.
+    or a batch norm goes into the weight and bias of the layer before it, if nothing else reads that layer's output.
+    Average pooling may stand between the two. It is removed from a Sequential, and replaced by an ``nn.Identity``
+    elsewhere. The activation of a batch norm subclass (timm's BatchNormAct2d) takes the place of the norm. No hook of
+    ``dynamics`` stays.
 
     A norm with another input (the concatenated channels of a DenseNet with batch norm) has no layer to be folded into.
-    A centring leaves the :class:`ChannelBias` ``m - running mean``; everything else stays as it is. Layers whose
-    subclass has another forward, or that hooks run on, take no norm, for their weight may not be what they multiply by.
+    A centring leaves the :class:`ChannelBias` ``m - running mean``; everything else stays as it is. A layer takes no
+    norm if its subclass has another forward or if it has hooks, because it may then multiply by something else than its
+    weight.
 
-    A norm behind a linear layer is folded if both have as many channels, for shapes are not known: in ``(N, L, L)`` its
-    channels would be another dimension. Do not fold such a network. A norm of sequences (``channel_dim=-1``) goes into
-    linear layers alone.
+    A norm behind a linear layer is folded if both have the same number of channels. Shapes are not checked: do not fold
+    a network whose norm sees ``(N, L, L)``, where the channels of the norm are another dimension. A norm of sequences
+    (``channel_dim=-1``) goes into linear layers alone.
 
     Warns:
         UserWarning: Norms and reparametrised tensors are left. It names each, with the reason.

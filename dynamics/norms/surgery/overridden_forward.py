@@ -34,7 +34,7 @@ def modules_behind(norm: nn.Module) -> OrderedDict[str, nn.Module] | None:
     None of them stands behind torch's own norms and subclasses that leave the forward as it is. A subclass of a batch
     norm with a forward of its own has children, as timm's BatchNormAct2d has ``drop`` and ``act``: they are what it
     adds if, in training and evaluation, its output for random numbers is that of batch norm and then these. A
-    synchronised one is tried in evaluation alone: in training it would wait for processes that may not be asking.
+    synchronised one is tried in evaluation alone, because in training it would wait for other processes.
     """
     if computes_as(norm, NORM_MODULES):
         return OrderedDict()

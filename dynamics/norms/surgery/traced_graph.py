@@ -25,7 +25,7 @@ def trace(model: nn.Module, *, leaves: tuple[type[nn.Module], ...] = ()) -> fx.G
         leaves: Further modules to see as one call each, though they have children.
 
     Raises:
-        ValueError: The forward cannot be traced, because it branches on the values of tensors, say.
+        ValueError: The forward cannot be traced, for example because it branches on the values of tensors.
     """
     try:
         return _Tracer(leaves).trace(model)

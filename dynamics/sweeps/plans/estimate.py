@@ -79,9 +79,9 @@ def estimate_sweep(
 ) -> Estimate:
     """Return the time of the runs that are not done.
 
-    The speed of an arm is that of a finished run that differs in the seed alone, under whatever load it had, or else of
-    a few steps on this machine as it is now: the estimate is as good as the machine is steady. A run that goes on is
-    counted by what is left of it.
+    The speed of an arm is that of a finished run that differs in the seed alone, or else that of a few steps on this
+    machine now. The estimate assumes the same load on the machine. Of a run that is continued, only the remaining steps
+    count.
 
     Args:
         tasks: Runs of classifiers.

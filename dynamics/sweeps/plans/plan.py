@@ -22,7 +22,7 @@ class Plan:
 
     Attributes:
         name: The file's name without its ending.
-        title: What is compared, on what.
+        title: The comparison, the network and the data set.
         prefix: First word of every run's id. Plans of one prefix share the runs of arms that they both have.
         base: The settings that all arms share.
         arms: The settings of each arm beside them. ``{seed}`` in a text is the run's seed.
@@ -40,10 +40,10 @@ class Plan:
         """Return the configuration of each run by its id, ``PREFIX-ARM-sSEED``, the arms of one seed together.
 
         Args:
-            options: Settings that go before those of the plan, for a shorter version.
+            options: Settings that override those of the plan, for a shorter version.
 
         Raises:
-            ValueError: A setting that there is not, or one out of range; the message names the arm.
+            ValueError: A setting is unknown or out of range; the message names the arm.
         """
         return {
             f"{self.prefix}-{arm}-s{seed}": self._config(arm, seed, options or {})

@@ -20,7 +20,7 @@ def planned_configs(plans: Sequence[str], options: Mapping[str, Sequence[Any]]) 
 
     Args:
         plans: Files, or names of shipped plans.
-        options: Values of settings that go before those of the plans: of ``seed`` any number, of all others one.
+        options: Values of settings that override those of the plans: of ``seed`` any number, of all others one.
 
     Raises:
         ValueError: There is no such plan, a setting has several values, or two plans name different runs alike.

@@ -1,1 +1,1 @@
-"""Columns of tables: what describes one, those that tables have beside their metrics, and marks of unrecorded ones."""
+"""Columns of tables: the description of a column, columns that no metric fills, and marks of unrecorded ones."""

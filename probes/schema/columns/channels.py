@@ -1,4 +1,4 @@
-"""Columns of table ``channels``: what each nonlinearity sees, channel by channel, on a fixed batch in evaluation."""
+"""Columns of table ``channels``: the input of each nonlinearity by channel, on a fixed batch in evaluation mode."""
 
 from __future__ import annotations
 

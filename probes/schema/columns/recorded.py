@@ -1,4 +1,4 @@
-"""Columns that stand in a file as nulls because they were not recorded: plain readers of several runs miss none.
+"""Columns that a run did not record, kept as nulls so that plain readers of several runs find all columns.
 
 A reader of Parquet takes the columns of a table from its first file. So every file has all columns of its table, and
 the field metadata says ``recorded: no`` where a run did not choose the column. Our own readers leave such columns out.

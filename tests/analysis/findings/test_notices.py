@@ -92,6 +92,12 @@ def test_a_run_without_records_or_without_losses_says_so() -> None:
     assert [text.partition(":")[0] for text in told(run(9, losses=1))] == ["1 training loss was logged"]
 
 
+@pytest.mark.parametrize(("records", "losses"), [(9, 20), (2, 40)])
+def test_a_run_with_a_record_or_a_loss_at_every_step_is_told_to_be_longer(records: int, losses: int) -> None:
+    (text,) = told(run(records, losses=losses))
+    assert text.endswith("not checked; train for more steps")
+
+
 def test_a_column_of_sparser_records_is_named() -> None:
     (text,) = told(run(9, spectral_norm=[1.0, *[np.nan] * 8]))
     assert text.startswith("1 record of spectral_norm: 1 of 27 kinds of findings needs more records and was not")

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from analysis.figures import FIGURES
 from analysis.gallery import gallery
 from analysis.gallery.gallery import write_figures
+from analysis.reading import run_table
 
 GAN_STORE = Path(__file__).parents[3] / "figures" / "gan" / "store"
 
@@ -59,6 +61,23 @@ def test_each_network_gets_figures_of_its_own(make_store: Callable[..., Path], t
     assert list(drawn.written) == ["accuracy", "mean_drift.cnn3", "mean_drift.densenet"]
     facts = json.loads((tmp_path / "out" / "mean_drift.densenet.json").read_text())
     assert facts["runs"] == ["dense-bn"]
+
+
+def test_no_missing_setting_names_a_file_and_no_two_groups_share_one(
+    make_store: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(norms=["bn"], seeds=range(5), records=2)
+    settings = [{"model": None, "data": None}, {"model": "vgg7"}, {"data": "vgg7"}, {"model": float("nan")}, {}]
+    table = run_table.runs(store).drop(columns=["model", "data"])
+    mixed = pd.concat([table, pd.DataFrame(settings)], axis="columns")
+    monkeypatch.setattr("analysis.gallery.gallery.read_runs", lambda *_, **__: mixed)
+    drawn = write_figures(store, tmp_path / "out", only="mean_drift", formats=["svg"])
+    runs = {stem: json.loads(paths[-1].read_text())["runs"] for stem, paths in drawn.written.items()}
+    assert runs == {
+        "mean_drift": ["bn-s0", "bn-s3", "bn-s4"],
+        "mean_drift.vgg7": ["bn-s1"],
+        "mean_drift.vgg7-2": ["bn-s2"],
+    }
 
 
 def test_several_processes_draw_what_one_draws(
