@@ -24,12 +24,15 @@ NOT_COMPARED = {
     *("records", "save_means", "commit"),
 }
 
+_TOLD_SINGLY = 2  # settings that only some runs have
+
 
 def arms(runs: pd.DataFrame) -> pd.DataFrame:
     """Return one row per run: the arm it belongs to, the arm's norm, and the arm's place in the order of drawing.
 
-    An arm is named by its norm ("MSN"). Settings that differ between arms of one norm
-    follow ("MSN, learning rate 0.1"). Without a norm the differing settings, or else the run id, are the name.
+    An arm is named by its norm ("MSN"). Settings that differ between arms of one norm follow: "MSN, learning rate 0.1".
+    Of three and more settings that other runs lack, only the number follows. Without a norm the differing settings, or
+    else the run id, are the name.
 
     Args:
         runs: :func:`analysis.runs`: ``run`` and one column per setting.
@@ -38,7 +41,8 @@ def arms(runs: pd.DataFrame) -> pd.DataFrame:
     differing = _differing(settings)
     table = pd.DataFrame({schema.RUN: runs[schema.RUN].to_list()})
     table[NORM] = [str(setting.get("norm", "")) for setting in settings]
-    table[ARM] = [_name(setting, differing) or run for setting, run in zip(settings, table[schema.RUN], strict=True)]
+    names = _names(settings, differing)
+    table[ARM] = [name or run for name, run in zip(names, table[schema.RUN], strict=True)]
     return _ordered(table)
 
 
@@ -72,9 +76,23 @@ def _differing(settings: list[dict[str, str]]) -> list[str]:
     ]
 
 
-def _name(setting: dict[str, str], differing: list[str]) -> str:
+def _names(settings: list[dict[str, str]], differing: list[str]) -> list[str]:
+    """Return the name of each run's arm: "MSN, depth 40", or "MSN, 11 further settings" for many that others lack.
+
+    A later version of a program writes settings that its earlier runs do not have. Each of them says little.
+    """
+    added = [key for key in differing if len({setting[key] for setting in settings if key in setting}) == 1]
+    told = [key for key in differing if key not in added or len(added) <= _TOLD_SINGLY]
+    short = [_name(setting, told, further=[key for key in added if key not in told]) for setting in settings]
+    whole = [_name(setting, differing) for setting in settings]
+    return short if len(set(short)) == len(set(whole)) else whole
+
+
+def _name(setting: dict[str, str], told: list[str], *, further: list[str] | None = None) -> str:
     named = [norm_label(setting["norm"])] if "norm" in setting else []
-    return ", ".join(named + [f"{key.replace('_', ' ')} {setting[key]}" for key in differing if key in setting])
+    named += [f"{key.replace('_', ' ')} {setting[key]}" for key in told if key in setting]
+    count = sum(key in setting for key in further or ())
+    return ", ".join([*named, f"{count} further settings"] if count else named)
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:

@@ -41,6 +41,18 @@ def test_a_setting_that_one_run_lacks_tells_arms_apart() -> None:
     assert names(runs(norm=["bn", "bn"], dropout=[0.3, float("nan")])) == ["BN, dropout 0.3", "BN"]
 
 
+def test_many_settings_that_other_runs_lack_are_counted() -> None:
+    later = {name: [None, "own", "own"] for name in ("centring", "scale", "sigma")}
+    assert names(runs(norm=["bn", "bn", "sn"], **later)) == ["BN", "BN, 3 further settings", "SN, 3 further settings"]
+    named = names(runs(norm=["bn", "bn", "bn"], depth=[None, 40, 100], **later))
+    assert named == ["BN", "BN, depth 40, 3 further settings", "BN, depth 100, 3 further settings"]
+
+
+def test_settings_that_are_counted_never_join_arms() -> None:
+    other = {name: [None, 1, None] for name in "abc"} | {name: [None, None, 1] for name in "def"}
+    assert names(runs(norm=["bn"] * 3, **other)) == ["BN", "BN, a 1, b 1, c 1", "BN, d 1, e 1, f 1"]
+
+
 def test_norms_come_in_the_papers_order_and_strangers_last() -> None:
     table = arms(runs(norm=["zz", "msn", "sn", "bn", "none"]))
     assert arms_of(table)["norm"].tolist() == ["none", "bn", "sn", "msn", "zz"]
