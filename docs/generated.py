@@ -28,14 +28,14 @@ REGISTRIES = {
 }
 """The folder to which a new one of each kind is added."""
 PICTURES = {
-    "channels": "",
-    "complexity": "",
+    "channels": "measures/cnn3/channels.png",
+    "complexity": "measures/cnn3/complexity.png",
     "router_map": "",
     **{f"{name}_map": f"transformers/{name}_map.png" for name in ("attention", "residual")},
     "block_map": "transformers/parts/block_map.png",
     "coordinate_check": "coordinate_check/activation_rms/coordinate_check.png",
-    "lipschitz": "",
-    "landscape": "",
+    "lipschitz": "measures/cnn3/lipschitz.png",
+    "landscape": "measures/cnn3/landscape.png",
     "accuracy_time": "",
     "learning_rates": "learning_rates/learning_rates.png",
     "spectrum": "weight_norm/spectrum.png",

@@ -25,6 +25,7 @@ PAGES = {
     "figures/causes/README.md": "paper/causes.md",
     "figures/transformers/README.md": "paper/transformers.md",
     "figures/coordinate_check/README.md": "paper/coordinate_check.md",
+    "figures/sequence/README.md": "paper/sequence.md",
     "figures/EXPERIMENTS.md": "paper/runs.md",
     "tests/benchmarks/RESULTS.md": "benchmarks/results.md",
     "tests/benchmarks/LIMITS.md": "benchmarks/limits.md",

@@ -18,7 +18,8 @@ from stored_runs import CNN3, CNN3_ONE, DENSENET, HERE, RELEASED, VGG7, WEIGHT_N
 
 from analysis.gallery.gallery import write_figures
 
-DRIFT_AND_BOUNDS = ("drift_map", "drift_by_depth", "dead_fraction", "lipschitz", "landscape", "channels")
+DRIFT = ("drift_map", "drift_by_depth", "dead_fraction")
+MEASURED = ("lipschitz", "complexity", "landscape", "channels")
 PAPER = ("gradient_sparsity", "accuracy", "layer_means", "mean_drift", "gradient_histograms", "singular_values")
 
 
@@ -53,10 +54,9 @@ FOLDERS = {
         CNN3,
         (
             *PAPER,
-            *DRIFT_AND_BOUNDS,
+            *DRIFT,
             *(
                 "norms_by_layer",
-                "complexity",
                 "gradient_mass",
                 "gradient_variance",
                 "gradient_norm",
@@ -71,14 +71,14 @@ FOLDERS = {
         VGG7,
         (
             *PAPER,
-            *DRIFT_AND_BOUNDS,
-            *("norms_by_layer", "complexity", "gradient_mass", "gradient_variance", "overview"),
+            *DRIFT,
+            *("norms_by_layer", "gradient_mass", "gradient_variance", "overview"),
         ),
     ),
     "densenet": Folder(
         DENSENET,
         (
-            *("accuracy", *DRIFT_AND_BOUNDS),
+            *("accuracy", *DRIFT),
             *("gradient_mass", "gradient_variance", "overview"),
         ),
     ),
@@ -92,6 +92,8 @@ FOLDERS = {
     "learning_rates": Folder(at_all_rates(), ("learning_rates",)),
     "released/learning_rates": Folder(at_all_rates(released=True), ("learning_rates",)),
     "weight_norm": Folder([*CNN3_ONE, WEIGHT_NORM], ("singular_values", "spectrum")),
+    "measures/cnn3": Folder(CNN3_ONE, MEASURED, store="measures/store", formats=("png", "pdf")),
+    "measures/vgg7": Folder(VGG7, MEASURED, store="measures/store"),
     "transformers": Folder([], ("attention_map", "residual_map"), store="transformers/store"),
     "transformers/parts": Folder([], ("block_map",), {"column": "activation_rms"}, store="transformers/store"),
     "gan": Folder([], ("gan_*",), store="gan/store"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 STORE = HERE / "store"
+MEASURES = HERE / "measures" / "store"  # recorded with the bracket, the landscape and a fixed batch
 THREE = ("bn", "sn", "msn")
 RATES = ("0.0001", "0.001", "0.1")
 CNN3 = [f"cnn3-mnist-{norm}-lr0.001-s{seed}" for norm in THREE for seed in (0, 1, 2)]

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import pandas as pd
+from measured import measured_numbers
 from stored_runs import CNN3, CNN3_ONE, HERE, NETWORKS, RELEASED, STORE, THREE, VGG7, WEIGHT_NORM, at_all_rates
 
 from analysis import histograms, layers
@@ -35,7 +36,7 @@ def numbers() -> dict[str, str]:
     for network, runs in (NETWORKS | {"released": RELEASED}).items():
         parts = [drift(store, runs), gradients(store, runs), spectra(store, runs), dead(store, runs)]
         found |= {f"{network}_{name}": text for part in parts for name, text in part.items()}
-    return found | causes(store) | taken_apart()
+    return found | causes(store) | taken_apart() | measured_numbers()
 
 
 def by_norm(values: pd.Series, form: str, *, sign: str = "") -> str:

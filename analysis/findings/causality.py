@@ -70,6 +70,7 @@ LEADS_TO: dict[str, frozenset[str]] = {
     **dict.fromkeys(_SHRUNK, _OF_SHRUNK),
     **dict.fromkeys(_GROWN, _OF_GROWN),
     **dict.fromkeys((*_BLOCKED, *_STARVED), frozenset(_STARVED)),
+    "rounded updates": frozenset({"small update", "plateau"}),
     "drift": frozenset({*_BLOCKED, "spectral explosion"}),  # slow, and no cause of a sudden end
     "NaN": frozenset({*_OF_GROWN, *_OF_SHRUNK}),
 }

@@ -25,6 +25,8 @@ class Thresholds:
         saturated: Share of saturated entries of a layer.
         odd_scale: RMS-to-RMS norm of a weight at the first record, divided by the median of its type.
         rate_jump: Learning rate, divided by the largest so far.
+        shrunk: L2 norm of a weight, divided by that five records before; a finding is below.
+        rounded: |W' - W| / |W|, divided by the epsilon of the weight's type; a finding is below.
         drift: Drift of the weight mean, divided by the standard deviation of the weights.
         overflow: Root mean square of a layer's output; float16 ends at 65504.
         small_update: Median over layers of |W' - W| / |W|; a finding is below.
@@ -48,6 +50,8 @@ class Thresholds:
     saturated: float = 0.8
     odd_scale: float = 20.0
     rate_jump: float = 3.0
+    shrunk: float = 0.3
+    rounded: float = 1 / 30
     drift: float = 0.5
     overflow: float = 1e4
     small_update: float = 1e-5

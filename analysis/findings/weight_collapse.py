@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from analysis.findings.causes.weights import DECAYED, SET_ELSEWHERE
 from analysis.findings.finding import WARNING, Evidence, Finding
 from analysis.findings.history import largest_before
@@ -12,10 +14,15 @@ from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS
 
 _KIND, _COLUMN = "weight collapse", "weight_l2_norm"
+_RECENT = 5  # records
 
 
 def weight_collapse(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
-    """Yield the layers whose weight has a small part of its largest norm so far; the number is that part."""
+    """Yield the layers whose weight has a small part of its largest norm so far, or of its norm five records before.
+
+    The number is that part. A weight that decays away within a few records settles where the gradient holds against
+    the decay, which may be above a hundredth of its largest norm.
+    """
     if (records := run.take(_COLUMN)) is None:
         return
     norms = records[_COLUMN]
@@ -31,6 +38,21 @@ def weight_collapse(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         _COLUMN,
         WARNING,
         "the norm of the weight is {value:.2g} of the largest it had",
+        (DECAYED, SET_ELSEWHERE),
+        "lower the weight decay; leave the scales of normalisation layers and biases out of it",
+    )
+    earlier = norms[np.maximum(np.arange(len(norms)) - _RECENT, 0)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = norms / earlier
+    yield Evidence(
+        (parts < limits.shrunk) & ~small,
+        records.steps,
+        run.layers,
+        parts,
+        limits.shrunk,
+        _COLUMN,
+        WARNING,
+        f"the norm of the weight is {{value:.2g}} of what it was {_RECENT} records before",
         (DECAYED, SET_ELSEWHERE),
         "lower the weight decay; leave the scales of normalisation layers and biases out of it",
     )

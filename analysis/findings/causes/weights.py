@@ -11,6 +11,7 @@ _ALIKE = 1.5  # ratio of the largest to the smallest logarithm of factors that c
 _SHIFT = 10.0  # times its usual size and 1: a bias that was set
 _LARGE = 4.0  # times the median layer's spectral norm
 _HELD = 2.0
+_FAR_DOWN = 0.7  # of the norm at the record before
 _JUMPING = {"weight_l2_norm": "norm", "spectral_norm": "spectral norm", "effective_rank": "effective rank"}
 
 
@@ -60,18 +61,22 @@ def _shifted_bias(onset: Onset) -> Sign | None:
 
 
 def decayed(onset: Onset) -> Sign | None:
-    """Tell of weights that shrink in all layers by the same factor."""
+    """Tell of weights that shrink by the same factor: in all layers, or far in those of one group of the optimizer."""
     now, before = onset.now("weight_l2_norm"), onset.previous("weight_l2_norm")
     if now is None or before is None:
         return None
     factors = (now / before)[(before > 0) & (now > 0)]
+    far = factors[factors < _FAR_DOWN]
+    if 2 <= far.size < len(factors):
+        factors, words = far, f"the weights of {len(far)} layers"
+    else:
+        words = f"the weights of all {len(factors)} layers"
     if len(factors) < 2 or not factors.max() < 1:
         return AGAINST
     logs = -np.log(factors)
     if logs.max() > _ALIKE * logs.min():
         return AGAINST
-    told = f"from one record to the next the weights of all {len(factors)} layers shrank to {np.median(factors):.2g}"
-    return Sign(CLEAR, f"{told} of their norms")
+    return Sign(CLEAR, f"from one record to the next {words} shrank to {np.median(factors):.2g} of their norms")
 
 
 def zeros(onset: Onset) -> Sign | None:

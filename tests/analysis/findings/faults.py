@@ -87,6 +87,19 @@ def with_bias(model: nn.Module, value: float) -> nn.Module:
     return model
 
 
+def one_group_decays(parameters: list[Tensor]) -> torch.optim.Optimizer:
+    """Return AdamW with two groups, the second with the parameters of the last layers."""
+    return torch.optim.AdamW([{"params": parameters[:4]}, {"params": parameters[4:]}], lr=1e-2, weight_decay=0.0)
+
+
+def decay_of_last_group(training: Training) -> None:
+    training.made.param_groups[-1]["weight_decay"] = 80.0
+
+
+def in_bfloat16(batch: Callable[[int], Batch]) -> Callable[[int], Batch]:
+    return lambda step: (batch(step)[0].bfloat16(), batch(step)[1])
+
+
 def constant(model: nn.Module, value: float) -> nn.Module:
     with torch.no_grad():
         for parameter in model.parameters():
@@ -259,6 +272,19 @@ FAULTS = (
         START,
     ),
     Fault("weight decay far too large", lambda: plain(changes=weight_decay(9.95)), "weight collapse", "0", START),
+    Fault(
+        "weight decay of one group far too large",
+        lambda: plain(optimizer=one_group_decays, model=mlp(6), changes={START: decay_of_last_group}),
+        "weight collapse",
+        "4",
+        START,
+    ),
+    Fault(
+        "weights in bfloat16 with small steps",
+        lambda: plain(model=mlp().bfloat16(), batch=in_bfloat16(points()), optimizer=sgd(1e-2)),
+        "rounded updates",
+        "0",
+    ),
     Fault("labels shuffled", lambda: plain(batch=shuffled(points()), optimizer=sgd(0.01)), "plateau", ""),
     Fault("zero_grad before step", lambda: plain(order=("backward", "zero", "step")), "no training", "0"),
     Fault("backward missing", lambda: plain(order=("zero", "step")), "no training", "0"),

@@ -109,3 +109,26 @@ def test_gates_are_shut_where_a_recurrent_layer_gives_next_to_nothing(kind: str,
     assert sign is not None
     assert (sign == AGAINST) == (not told)
     assert ("have size" in sign.number) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "size", "found"),
+    [
+        (2**-7, 1e-4, [("rounded updates", "0", 0, pytest.approx(0.0128))]),
+        (2**-7, 1e-3, []),  # a usual step
+        (2**-23, 1e-4, []),  # float32
+    ],
+)
+def test_steps_far_below_the_resolution_of_the_weights_are_rounded_away(
+    epsilon: float, size: float, found: list
+) -> None:
+    rows = layers("update_ratio", np.full((6, 3), size), weight_epsilon=epsilon, weight_l2_norm=1.0)
+    assert told(rows) == found
+
+
+def test_a_weight_that_falls_within_five_records_has_collapsed_and_one_that_falls_slowly_has_not() -> None:
+    fast, slow = np.ones((12, 3)), np.ones((12, 3))
+    fast[6:, 1] = np.maximum(0.7 ** np.arange(1, 7), 0.2)
+    slow[:, 1] = 0.9 ** np.arange(12)
+    assert told(layers("weight_l2_norm", fast)) == [("weight collapse", "1", 9, pytest.approx(0.7**4))]
+    assert told(layers("weight_l2_norm", slow)) == []
