@@ -43,7 +43,7 @@ def test_a_part_that_follows_from_the_code_is_up_to_date(part: str) -> None:
 @pytest.mark.parametrize(
     ("page", "now", "before"),
     [
-        ("figures.md", "| `lipschitz` |", "| `lip` |"),
+        ("figures.md", "| `router_map` |", "| `router` |"),
         ("architecture.md", "`query.py`", "`sql.py`"),
         ("data/steps.md", "| `lr` |", "| `rate` |"),
         ("commands.md", "`--landscape-every`", "`--landscape`"),
