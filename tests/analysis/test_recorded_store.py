@@ -49,11 +49,13 @@ def store_of(path: Path) -> Path | None:
     return next((store for store in stores if (store / "runs").is_dir()), None)
 
 
+WITHOUT_A_STORE = {"coordinate_check"}  # drawn from a table that tests/test_coordinate_check_page.py holds
 MADE = {path: store for path in sorted(COMMITTED.rglob("*.json")) if (store := store_of(path))}
 
 
 def test_every_folder_of_committed_figures_is_checked() -> None:
     drawn = {path.parent for path in COMMITTED.rglob("*.png") if "store" not in path.parts}
+    drawn = {folder for folder in drawn if not WITHOUT_A_STORE & set(folder.relative_to(COMMITTED).parts)}
     assert drawn == {path.parent for path in MADE}
 
 
