@@ -11,7 +11,7 @@ LOSS, _NORM = "loss", "weight_l2_norm"
 
 
 def blows_up_after(run: RunRecords, steps: np.ndarray, *, factor: float) -> np.ndarray:
-    """Return the records between which and the next one, included, the network blows up, ``(records, 1)``.
+    """Return whether the network blows up after each record, up to and at the next one, ``(records, 1)``.
 
     A blow-up is a value of a weight, output, gradient or training loss that is not finite, a training loss that is a
     multiple of that at the record, or a median weight norm that is. After the last record only the loss is known.

@@ -32,12 +32,10 @@ def dead_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         return
     share = records[_COLUMN]
     dead = (share >= limits.dead) & ~run.of_network_outputs()
-    sparsity = run.whole(_SPARSITY)
-    due = np.isin(run.steps, records.steps)
-    if sparsity is not None:
-        dead &= np.isnan(sparsity[due]) | (sparsity[due] >= _HALF * share)
-    if (norms := run.whole(_NORM)) is not None:
-        dead &= norms[due] != 0
+    if (sparsity := run.at(_SPARSITY, records.steps)) is not None:
+        dead &= np.isnan(sparsity) | (sparsity >= _HALF * share)
+    if (norms := run.at(_NORM, records.steps)) is not None:
+        dead &= norms != 0
     lasts = lasting(dead, records=_RECORDS)
     whole = lasting(dead & (share == 1), records=_RECORDS)
     for severity, where in ((GRAVE, whole), (WARNING, lasts & ~whole)):

@@ -10,12 +10,12 @@ from analysis.findings.finding import GRAVE, Evidence, Finding
 from analysis.findings.history import lasting
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
+from analysis.findings.update_sizes import COARSE
 from probes.schema import LAYERS
 
 _KIND, _UPDATE, _GRADIENT, _NORM = "no update", "update_ratio", "grad_l2_norm", "weight_l2_norm"
 _GROUP, _EPSILON, _REQUIRES = "optimizer_group", "weight_epsilon", "requires_grad"
 _RECORDS = 2
-_COARSE = 1e-4  # epsilon of float16 and bfloat16, and not of float32
 _MOVES = 1e-6  # update ratio of the other layers that no rounding in float32 takes to 0
 _COMPARABLE = 1e-4  # share in the median gradient of the other layers above which an update of 0 is no rounding either
 
@@ -64,22 +64,20 @@ def _cause(run: RunRecords, where: np.ndarray) -> str:
     layer = int(where[where.any(axis=1).argmax()].argmax())
     if np.isnan(groups[:, layer]).all():
         return homeless
-    is_coarse = epsilons is not None and np.nanmax(epsilons[:, layer], initial=0.0) > _COARSE
+    is_coarse = epsilons is not None and np.nanmax(epsilons[:, layer], initial=0.0) > COARSE
     return f"{without_rate}; or {coarse}" if is_coarse else without_rate
 
 
 def _frozen(run: RunRecords, steps: np.ndarray, updates: np.ndarray) -> np.ndarray:
     """Return where a weight requires no gradient; nowhere where the store does not say."""
-    required = run.whole(_REQUIRES)
-    return np.zeros(updates.shape, dtype=bool) if required is None else required[np.isin(run.steps, steps)] == 0
+    required = run.at(_REQUIRES, steps)
+    return np.zeros(updates.shape, dtype=bool) if required is None else required == 0
 
 
 def _zero_weight_that_stays(run: RunRecords, steps: np.ndarray, updates: np.ndarray) -> np.ndarray:
     """Return where a weight of zeros is not moved: 0 / 0 is NaN, and the step from 0 is infinite where it moves."""
-    norms = run.whole(_NORM)
-    if norms is None:
-        return np.zeros(updates.shape, dtype=bool)
-    return np.isnan(updates) & (norms[np.isin(run.steps, steps)] == 0)
+    norms = run.at(_NORM, steps)
+    return np.zeros(updates.shape, dtype=bool) if norms is None else np.isnan(updates) & (norms == 0)
 
 
 def _median(values: np.ndarray, *, where: np.ndarray) -> np.ndarray:

@@ -62,12 +62,11 @@ def rank_collapse(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
 
 
 def _one_from_the_start(run: RunRecords, steps: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    largest, mean = run.whole(_LARGEST), run.whole(_MEAN)
+    largest, mean = run.at(_LARGEST, steps), run.at(_MEAN, steps)
     if largest is None or mean is None:
         return np.zeros(rank.shape, dtype=bool)
-    due = np.isin(run.steps, steps)
     with np.errstate(divide="ignore", invalid="ignore"):
-        room = largest[due] / mean[due]
+        room = largest / mean
     norms = run.whole(_NORM)
     random = np.ones(rank.shape[1], dtype=bool) if norms is None else first_measured(norms) > 0
     starts = (first_measured(rank) < _ONE) & (np.nan_to_num(first_measured(room)) >= _ENOUGH) & random

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from analysis.findings.finding import WARNING, Evidence, Finding
 from analysis.findings.history import lasting
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
-from analysis.findings.update_sizes import NORM, UPDATE, typical_updates
+from analysis.findings.update_sizes import COARSE, NORM, UPDATE, typical_updates
 from probes.schema import LAYERS
 
 _KIND, _EPSILON, _GRADIENT = "rounded updates", "weight_epsilon", "grad_l2_norm"
-_COARSE = 1e-4  # epsilon of float16 is 0.001, of bfloat16 0.008, of float32 1e-7
 _RECORDS = 5
 
 
@@ -25,15 +22,15 @@ def rounded_updates(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     of the distance to its neighbour, about epsilon times the entry; where the whole update is a thirtieth of that,
     nearly all entries stay. The median over layers must be as small, five records in a row.
     """
-    found, epsilons = typical_updates(run), run.whole(_EPSILON)
-    if found is None or epsilons is None:
+    if (found := typical_updates(run)) is None:
         return
     records, typical = found
-    coarse = epsilons[np.isin(run.steps, records.steps)]
-    shares = records[UPDATE] / coarse
-    gradients = run.whole(_GRADIENT)
-    trained = shares > 0 if gradients is None else gradients[np.isin(run.steps, records.steps)] > 0
-    lost = (coarse > _COARSE) & trained & (shares < limits.rounded) & (typical < limits.rounded * coarse)
+    epsilons, gradients = run.at(_EPSILON, records.steps), run.at(_GRADIENT, records.steps)
+    if epsilons is None:
+        return
+    shares = records[UPDATE] / epsilons
+    trained = shares > 0 if gradients is None else gradients > 0
+    lost = (epsilons > COARSE) & trained & (shares < limits.rounded) & (typical < limits.rounded * epsilons)
     yield Evidence(
         lasting(lost, records=_RECORDS),
         records.steps,

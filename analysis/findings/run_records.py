@@ -84,6 +84,16 @@ class RunRecords:
             self._matrices[column] = self._matrix(column)
         return self._matrices[column]
 
+    def at(self, column: str, steps: np.ndarray) -> np.ndarray | None:
+        """Return a column at the records of some steps, ``(steps, layers)``; None where the table has none.
+
+        Args:
+            column: A column of table ``layers``.
+            steps: Steps of records of the run, ascending.
+        """
+        matrix = self.whole(column)
+        return None if matrix is None else matrix[np.isin(self.steps, steps)]
+
     def _matrix(self, column: str) -> np.ndarray | None:
         if not self.layers or column not in self._rows:
             return None

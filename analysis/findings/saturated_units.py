@@ -32,10 +32,8 @@ def saturated_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         return
     share, size = records[_COLUMN], np.sqrt(records[_GRADIENT])
     behind = _of_next(run, size)
-    dead = run.whole(_DEAD)
-    alive = (
-        np.ones(share.shape, dtype=bool) if dead is None else ~(dead[np.isin(run.steps, records.steps)] >= limits.dead)
-    )
+    dead = run.at(_DEAD, records.steps)
+    alive = np.ones(share.shape, dtype=bool) if dead is None else ~(dead >= limits.dead)
     normalised = np.array([is_normalisation(kind) for kind in (*run.types[1:], "")])
     yield Evidence(
         (share >= limits.saturated) & (size < _FLAT * behind) & alive & ~normalised & ~_passed_on(run, records.steps),

@@ -53,10 +53,10 @@ def small_update(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
 
 
 def _converged(run: RunRecords, steps: np.ndarray) -> np.ndarray:
-    norms = run.whole(_GRADIENT)
+    norms = run.at(_GRADIENT, steps)
     if norms is None:
         return np.zeros((len(steps), 1), dtype=bool)
-    largest = np.fmax.reduce(norms[np.isin(run.steps, steps)], axis=1)[:, None]
+    largest = np.fmax.reduce(norms, axis=1)[:, None]
     return np.asarray(largest < _CONVERGED * largest_before(largest))
 
 

@@ -8,6 +8,7 @@ from analysis.findings.history import first_measured
 from analysis.findings.run_records import Records, RunRecords
 
 UPDATE, NORM = "update_ratio", "weight_l2_norm"
+COARSE = 1e-4  # epsilon of float16 is 0.001, of bfloat16 0.008, of float32 1e-7
 
 
 def typical_updates(run: RunRecords) -> tuple[Records, np.ndarray] | None:

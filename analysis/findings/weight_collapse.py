@@ -25,37 +25,28 @@ def weight_collapse(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """
     if (records := run.take(_COLUMN)) is None:
         return
-    norms = records[_COLUMN]
+    norms, places = records[_COLUMN], np.arange(len(records.steps))
     before = largest_before(norms)
     small = (before > 0) & (norms < limits.weight_collapse * before)
-    with_zeros = before + (before == 0)
-    yield Evidence(
-        small,
-        records.steps,
-        run.layers,
-        norms / with_zeros,
-        limits.weight_collapse,
-        _COLUMN,
-        WARNING,
-        "the norm of the weight is {value:.2g} of the largest it had",
-        (DECAYED, SET_ELSEWHERE),
-        "lower the weight decay; leave the scales of normalisation layers and biases out of it",
-    )
-    earlier = norms[np.maximum(np.arange(len(norms)) - _RECENT, 0)]
+    earlier = norms[np.maximum(places - _RECENT, 0)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = norms / earlier
-    yield Evidence(
-        (parts < limits.shrunk) & ~small,
-        records.steps,
-        run.layers,
-        parts,
-        limits.shrunk,
-        _COLUMN,
-        WARNING,
-        f"the norm of the weight is {{value:.2g}} of what it was {_RECENT} records before",
-        (DECAYED, SET_ELSEWHERE),
-        "lower the weight decay; leave the scales of normalisation layers and biases out of it",
-    )
+        of_largest, of_earlier = norms / before, norms / earlier
+    for where, parts, level, words in (
+        (small, of_largest, limits.weight_collapse, "the largest it had"),
+        ((of_earlier < limits.shrunk) & ~small, of_earlier, limits.shrunk, f"what it was {_RECENT} records before"),
+    ):
+        yield Evidence(
+            where,
+            records.steps,
+            run.layers,
+            parts,
+            level,
+            _COLUMN,
+            WARNING,
+            f"the norm of the weight is {{value:.2g}} of {words}",
+            (DECAYED, SET_ELSEWHERE),
+            "lower the weight decay; leave the scales of normalisation layers and biases out of it",
+        )
 
 
 FINDING = Finding(_KIND, {LAYERS: (_COLUMN,)}, weight_collapse, fewest=2)

@@ -33,9 +33,9 @@ def weight_drift(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     with np.errstate(divide="ignore", invalid="ignore"):
         deviations = np.abs(mean - first_measured(mean)) / np.sqrt(variance)
     kept = np.array([not is_normalisation(kind) for kind in run.types]) & (first_measured(variance) > 0)
-    if (norms := run.whole(_NORM)) is not None:
+    if (norms := run.at(_NORM, records.steps)) is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
-            elements = norms[np.isin(run.steps, records.steps)] ** 2 / (variance + mean**2)
+            elements = norms**2 / (variance + mean**2)
         kept = kept & ~(first_measured(elements) < _FEWEST)
     drifts = kept & np.isfinite(deviations) & (deviations > limits.drift)
     far = drifts & (deviations > _FAR * limits.drift)
