@@ -15,13 +15,14 @@
 What the store does not hold yet reads "not run".
 """
 
-import argparse
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a test loads this file by its path
+from filled_page import filled, print_or_write
 
 from analysis.inference.arm_intervals import arm_intervals
 from analysis.inference.mediation import between_arms, within_arms
@@ -208,8 +209,7 @@ class Numbers:
 
 def rendered(template: str, store: Path) -> str:
     """Return the template with its numbers."""
-    numbers = Numbers(store)
-    return re.sub(r"\$\{([^}]+)\}", lambda match: numbers(match[1]).rstrip("\n"), template)
+    return filled(template, Numbers(store))
 
 
 def _percents(row: pd.Series) -> tuple[str, str]:
@@ -232,18 +232,5 @@ def _table(rows: pd.DataFrame, caption: str) -> str:
     return to_markdown(rows.astype(str), caption=caption)
 
 
-def main() -> None:
-    """Print or write the README."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", type=Path, default=STORE)
-    parser.add_argument("--write", action="store_true")
-    arguments = parser.parse_args()
-    text = rendered(TEMPLATE.read_text(encoding="utf-8"), arguments.store)
-    if arguments.write:
-        README.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
-
-
 if __name__ == "__main__":
-    main()
+    print_or_write(rendered, template=TEMPLATE, page=README, store=STORE, description=__doc__)

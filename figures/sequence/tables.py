@@ -9,8 +9,6 @@
 "not run". ``${figures}`` are the pictures that ``draw.py`` has put into this folder.
 """
 
-import argparse
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,8 @@ from pathlib import Path
 import pandas as pd
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # a test loads this file by its path
+sys.path[:0] = [str(HERE), str(HERE.parent)]  # a test loads this file by its path
+from filled_page import filled, print_or_write  # noqa: E402
 from rates import ACCURACY, BITS, NORMS, RATES, best_rates, chosen, final_tests, grid  # noqa: E402
 
 from analysis.inference.arm_intervals import mean_interval  # noqa: E402
@@ -185,8 +184,7 @@ def pictures(folder: Path) -> str:
 
 def rendered(template: str, store: Path) -> str:
     """Return the template with its numbers."""
-    numbers = Numbers(store)
-    return re.sub(r"\$\{([^}]+)\}", lambda match: numbers(match[1]).rstrip("\n"), template)
+    return filled(template, Numbers(store))
 
 
 def _direction(row: pd.Series) -> str:
@@ -216,18 +214,5 @@ def _table(rows: list[dict[str, str]], caption: str) -> str:
     return to_markdown(pd.DataFrame(rows), caption=caption)
 
 
-def main() -> None:
-    """Print or write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", type=Path, default=STORE)
-    parser.add_argument("--write", action="store_true")
-    arguments = parser.parse_args()
-    page = rendered(TEMPLATE.read_text(encoding="utf-8"), arguments.store)
-    if arguments.write:
-        README.write_text(page, encoding="utf-8")
-    else:
-        print(page, end="")
-
-
 if __name__ == "__main__":
-    main()
+    print_or_write(rendered, template=TEMPLATE, page=README, store=STORE, description=__doc__)
