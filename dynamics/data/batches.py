@@ -73,12 +73,49 @@ class TrainingBatches:
             ranks: Number of processes; together their shares are the batch that one process would see.
         """
         count, device = len(self._labels), self._labels.device
-        order = torch.randperm(count, generator=generator(self.seed, "order", epoch)).to(device)
         draws = draw(count, flip=self._flip, generator=generator(self.seed, "augmentation", epoch)).to(device)
-        for batch in range(start, len(self)):
-            index = order[batch * self.batch_size : (batch + 1) * self.batch_size][rank::ranks]
+        for index in batch_indices(
+            count,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            epoch=epoch,
+            start=start,
+            rank=rank,
+            ranks=ranks,
+            device=device,
+        ):
             pixels = crop(self._pixels, index, draws[index]) if self._cropped else self._pixels[index]
             yield standardize(pixels, self._mean, self._std), self._labels[index]
+
+
+def batch_indices(
+    count: int,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    start: int = 0,
+    rank: int = 0,
+    ranks: int = 1,
+    device: torch.device | None = None,
+) -> Iterator[Tensor]:
+    """Yield the places of each batch in a random order of ``count`` samples, ``(batch,)`` int64.
+
+    The order depends on seed and epoch alone. Samples that do not fill a last batch are left out.
+
+    Args:
+        count: Number of samples.
+        batch_size: Samples of a batch.
+        seed: Seed of the order.
+        epoch: Which epoch, from 0.
+        start: Number of batches to skip, for a resumed run.
+        rank: With several processes, which share of each batch to yield.
+        ranks: Number of processes; together their shares are the batch that one process would see.
+        device: Where the places are wanted.
+    """
+    order = torch.randperm(count, generator=generator(seed, "order", epoch)).to(device)
+    for batch in range(start, count // batch_size):
+        yield order[batch * batch_size : (batch + 1) * batch_size][rank::ranks]
 
 
 def in_order(

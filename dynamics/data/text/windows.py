@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from dynamics.data.batches import batch_indices
 from dynamics.data.seeding import generator
 
 
@@ -72,7 +73,14 @@ class TextBatches:
         """
         drawn = torch.randint(self._context, (1,), generator=generator(self.seed, "offset", epoch))
         inputs, targets = windows(self._text, context=self._context, offset=int(drawn))
-        order = torch.randperm(self._count, generator=generator(self.seed, "order", epoch)).to(self._text.device)
-        for batch in range(start, len(self)):
-            index = order[batch * self.batch_size : (batch + 1) * self.batch_size][rank::ranks]
+        for index in batch_indices(
+            self._count,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            epoch=epoch,
+            start=start,
+            rank=rank,
+            ranks=ranks,
+            device=self._text.device,
+        ):
             yield inputs[index], targets[index]
