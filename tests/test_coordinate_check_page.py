@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -12,17 +11,14 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.scripts import load_script
+
 FOLDER = Path(__file__).parents[1] / "figures" / "coordinate_check"
 
 
 @pytest.fixture(scope="module")
 def draw() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("draw_coordinate_check", FOLDER / "draw.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FOLDER / "draw.py")
 
 
 @pytest.fixture

@@ -2,56 +2,38 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import re
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+
+from tests.scripts import load_script
+from tests.stores import write_rows
 
 FOLDER = Path(__file__).parents[1] / "figures" / "sequence"
 LOSSES = {"ln": 2.5, "sn": 2.9, "msn": 2.7, "wn": 2.6}  # bits of seed 0 at the best rate
 BEST = {"ln": 0.003, "sn": 0.01, "msn": 0.01, "wn": 0.001}
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"sequence_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tables, rates = script("tables"), script("rates")
-
-
-def write(store: Path, table: str, run: str, rows: pd.DataFrame) -> None:
-    folder = store / table / f"run={run}"
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), folder / "part-00000001-00000001.parquet")
+tables, rates = load_script(FOLDER / "tables.py"), load_script(FOLDER / "rates.py")
 
 
 def write_run(store: Path, norm: str, rate: float, seed: int, bits: float, *, status: str = "finished") -> None:
     """Write a run with two tests, and two layers whose mean is 0.3 and 0.6 of a deviation."""
     run = f"{norm}-lr{rate:g}-s{seed}"
     config = json.dumps({"norm": norm, "learning_rate": rate, "seed": seed})
-    write(store, "runs", run, pd.DataFrame({"status": [status], "config": [config]}))
+    write_rows(store, "runs", run, pd.DataFrame({"status": [status], "config": [config]}))
     tests = [(4, "test", bits + 1, 0.1), (8, "test", bits, 0.5), (7, "train", math.nan, 0.4)]
-    write(store, "steps", run, pd.DataFrame(tests, columns=["step", "split", rates.BITS, "accuracy"]))
+    write_rows(store, "steps", run, pd.DataFrame(tests, columns=["step", "split", rates.BITS, "accuracy"]))
     rows = [
         (step, f"blocks.{block}.wide", index, sign * mean, 4.0, sigma, 9.0)
         for step, sign, sigma in ((0, 1, 5.0), (3, -1, math.nan), (7, 1, 1.5))
         for block, index, mean in ((0, 2, 0.6), (3, 10, 1.2))
     ]
     names = ["step", "layer", "layer_index", "activation_mean", "activation_var", "spectral_norm", "stable_rank"]
-    write(store, "layers", run, pd.DataFrame(rows, columns=names))
+    write_rows(store, "layers", run, pd.DataFrame(rows, columns=names))
 
 
 def write_store(store: Path, *, other: dict[str, tuple[float, float]]) -> Path:
@@ -140,7 +122,7 @@ def test_the_rates_are_not_chosen_from_half_a_grid(tmp_path: Path) -> None:
 
 
 def test_the_committed_copy_says_the_same_and_keeps_the_tests_alone_of_other_rates(known: Path, tmp_path: Path) -> None:
-    sizes = script("committed_store").copy(known, tmp_path / "copy")
+    sizes = load_script(FOLDER / "committed_store.py").copy(known, tmp_path / "copy")
     assert len(sizes) == 20
     assert all(size > 0 for size in sizes.values())
     template = tables.TEMPLATE.read_text(encoding="utf-8")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.scripts import load_script
+
 DOCS = Path(__file__).parents[2] / "docs"
+narrow_pages = load_script(DOCS / "narrow_pages.py")
 CSS = (DOCS / "site.css").read_text(encoding="utf-8")
-_spec = importlib.util.spec_from_file_location("docs_narrow_pages", DOCS / "narrow_pages.py")
-assert _spec is not None
-assert _spec.loader is not None
-narrow_pages = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(narrow_pages)
 
 
 def table(*rows: list[str]) -> str:

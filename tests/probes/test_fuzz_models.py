@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
-import sys
 import warnings
 from pathlib import Path
 
@@ -16,18 +14,12 @@ import torch
 
 from probes import Probe
 from probes.hooks.seen_tensor import first_tensor
+from tests.scripts import load_script
 
 STEPS = 3
 
 
-def load_random_models():
-    spec = importlib.util.spec_from_file_location("random_models", Path(__file__).with_name("random_models.py"))
-    module = sys.modules["random_models"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-random_models = load_random_models()
+random_models = load_script(Path(__file__).with_name("random_models.py"))
 
 
 def made(number):

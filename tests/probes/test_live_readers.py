@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import subprocess
 import sys
@@ -6,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from tests.scripts import load_script
 
 SCRIPT = Path(__file__).parent / "live_readers.py"
 
@@ -52,9 +53,7 @@ def test_the_committed_result_of_ten_minutes_is_clean():
     ],
 )
 def test_the_check_finds_each_fault(change, fault):
-    spec = importlib.util.spec_from_file_location("live_readers", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script(SCRIPT)
     rows = [(step, layer, float(step)) for step in range(4) for layer in script.LAYERS]
     table = change(pd.DataFrame(rows, columns=["step", "layer", "weight_mean"]))
     assert script.fault_of(table, at_least=4 * len(script.LAYERS)) == fault

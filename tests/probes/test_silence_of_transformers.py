@@ -17,9 +17,10 @@ from torch.utils.checkpoint import checkpoint
 
 from probes import Probe
 from probes.metrics import METRICS, OF_CALLS
+from tests.probes.attention_models import WIDTH, Attention, Mixture
 from tests.probes.trained import Trained
 
-WIDTH, HEADS, EXPERTS, TOKENS = 12, 3, 4, 11
+TOKENS = 11
 OPTIMIZERS = {
     "SGD": partial(torch.optim.SGD, lr=0.1),
     "SGD with momentum": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True),
@@ -35,29 +36,6 @@ WITH_SECOND_MOMENTS = {"AdamW", "AdamW, fused", "AdamW, AMSGrad", "RMSprop", "NA
 MODES = ["accumulation", "bfloat16", "checkpoint", "compiled"]
 
 
-class Attention(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k, v = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
-        return self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
-
-
-class Mixture(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = nn.Linear(WIDTH, EXPERTS)
-        self.experts = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(EXPERTS))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        weights, chosen = self.gate(x).softmax(-1).topk(2, dim=-1)
-        shares = (F.one_hot(chosen, EXPERTS).to(weights.dtype) * weights[..., None]).sum(-2)
-        outputs = torch.stack([expert(x) for expert in self.experts], -1)
-        return (outputs * shares[..., None, :].to(outputs.dtype)).sum(-1)
-
-
 class Transformer(nn.Module):
     """A block with tied embeddings and dropout, so that the random stream matters."""
 
@@ -66,7 +44,7 @@ class Transformer(nn.Module):
         self.embedding, self.head = nn.Embedding(TOKENS, WIDTH), nn.Linear(WIDTH, TOKENS, bias=False)
         self.head.weight = self.embedding.weight
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(2))
-        self.attention, self.mixture = Attention(), Mixture()
+        self.attention, self.mixture = Attention("causal"), Mixture(lambda logits: logits.softmax(-1))
         self.checkpointing = checkpointing
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:

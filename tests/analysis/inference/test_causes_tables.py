@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,37 +23,22 @@ from analysis.summaries.nonlinearities.channel_drift import channel_drift
 from dynamics.classifier.measures.thinned_records import thinned
 from dynamics.sweeps.plans.plan import load_plan, shipped_plans
 from probes import Probe
+from tests.scripts import load_script
+from tests.stores import write_rows
 
 CAUSES = Path(__file__).parents[3] / "figures" / "causes"
 PLANS = ("c1-forward-backward", "c4-scale")
 SLOPE = -0.05  # accuracy lost for a deviation of drift
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"causes_{name}", CAUSES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tables, committed_store = script("tables"), script("committed_store")
-
-
-def write(store: Path, table: str, run: str, rows: pd.DataFrame) -> None:
-    folder = store / table / f"run={run}"
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), folder / "part-00000001-00000001.parquet")
+tables, committed_store = load_script(CAUSES / "tables.py"), load_script(CAUSES / "committed_store.py")
 
 
 def write_run(store: Path, run: str, *, seed: int, accuracies: dict[int, float], **layer: float) -> None:
     """Write a finished run: tests at steps, and two layers with a centring each before the last layer."""
-    write(store, "runs", run, pd.DataFrame({"status": ["finished"], "config": [json.dumps({"seed": seed})]}))
+    write_rows(store, "runs", run, pd.DataFrame({"status": ["finished"], "config": [json.dumps({"seed": seed})]}))
     last = max(accuracies)
     steps = [(step, "test", 0.5, accuracy) for step, accuracy in accuracies.items()]
     steps += [(step, "train", 0.5, 0.9) for step in (0, last - 1)]
-    write(store, "steps", run, pd.DataFrame(steps, columns=["step", "split", "loss", "accuracy"]))
+    write_rows(store, "steps", run, pd.DataFrame(steps, columns=["step", "split", "loss", "accuracy"]))
     rows = [
         (step, name, index, kind, 4.0, rank, angle)
         for step in (0, last - 1)
@@ -71,9 +54,9 @@ def write_run(store: Path, run: str, *, seed: int, accuracies: dict[int, float],
     frame = pd.DataFrame(rows, columns=[*names, "effective_rank", "update_angle"])
     frame = frame.astype({"layer": "category", "layer_type": "category"})
     frame.loc[frame["step"] == last - 1, "activation_var"] *= layer["scale"] ** 2
-    write(store, "layers", run, frame)
+    write_rows(store, "layers", run, frame)
     if "unlearned" in layer:
-        write(store, "channels", run, moved_channels((0, 100, last - 1), **layer))
+        write_rows(store, "channels", run, moved_channels((0, 100, last - 1), **layer))
 
 
 def moved_channels(steps: tuple[int, ...], **layer: float) -> pd.DataFrame:
@@ -281,8 +264,8 @@ def test_a_copy_has_the_drift_of_the_channels_and_not_the_channels(thinned_store
 
 
 def test_a_column_that_holds_numbers_is_never_left_out(tmp_path: Path) -> None:
-    write(tmp_path / "a", "runs", "x-s0", pd.DataFrame({"status": ["finished"], "config": ["{}"]}))
-    write(tmp_path / "a", "layers", "x-s0", pd.DataFrame({"step": [0], "grad_noise": [1.0]}))
+    write_rows(tmp_path / "a", "runs", "x-s0", pd.DataFrame({"status": ["finished"], "config": ["{}"]}))
+    write_rows(tmp_path / "a", "layers", "x-s0", pd.DataFrame({"step": [0], "grad_noise": [1.0]}))
     with pytest.raises(ValueError, match="grad_noise hold numbers"):
         committed_store.copy_finished(tmp_path / "a", tmp_path / "b")
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -8,13 +7,10 @@ import numpy as np
 import pytest
 
 from dynamics.data.mnist_subset import PATH, load_mnist_subset
+from tests.scripts import load_script
 
 SCRIPT = Path(__file__).with_name("make_mnist_subset.py")
-spec = importlib.util.spec_from_file_location("make_mnist_subset", SCRIPT)
-assert spec is not None
-assert spec.loader is not None
-make_mnist_subset = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make_mnist_subset)
+make_mnist_subset = load_script(SCRIPT)
 first_of_each, pack = make_mnist_subset.first_of_each, make_mnist_subset.pack
 
 
@@ -53,7 +49,8 @@ def test_packing_is_lossless_and_repeatable(rng: np.random.Generator, tmp_path: 
     for name in ("a.npz", "b.npz"):
         pack({"images": images}, tmp_path / name)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    assert np.array_equal(np.load(tmp_path / "a.npz")["images"], images)
+    with np.load(tmp_path / "a.npz") as packed:
+        assert np.array_equal(packed["images"], images)
 
 
 def test_the_script_packs_what_it_finds_in_a_torchvision_folder(
@@ -67,7 +64,7 @@ def test_the_script_packs_what_it_finds_in_a_torchvision_folder(
     out = tmp_path / "subset.npz"
     monkeypatch.setattr(sys, "argv", ["make_mnist_subset", str(tmp_path), "--out", str(out)])
     make_mnist_subset.main()
-    packed = np.load(out)
-    assert np.array_equal(packed["train_images"], images[:20])
-    assert np.array_equal(packed["test_labels"], labels[:10])
+    with np.load(out) as packed:
+        assert np.array_equal(packed["train_images"], images[:20])
+        assert np.array_equal(packed["test_labels"], labels[:10])
     assert f"{out.stat().st_size:,} bytes" in capsys.readouterr().out
