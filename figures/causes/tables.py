@@ -15,20 +15,17 @@
 What the store does not hold yet reads "not run".
 """
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # a test loads this file by its path
-from filled_page import filled, print_or_write
 
 from analysis.inference.arm_intervals import arm_intervals
 from analysis.inference.mediation import between_arms, within_arms
 from analysis.inference.mediators import MEDIATORS, mediators
 from analysis.inference.paired_differences import paired_differences
 from analysis.inference.run_scores import ARM, EQUAL, PLATEAU, of_prefix, run_scores
+from analysis.paper.filled_page import filled, print_or_write
 from analysis.paper.table_text import to_markdown
 from analysis.reading.run_table import runs
 from dynamics.sweeps.plans.plan import load_plan

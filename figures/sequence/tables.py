@@ -16,13 +16,13 @@ from pathlib import Path
 import pandas as pd
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]  # a test loads this file by its path
-from filled_page import filled, print_or_write  # noqa: E402
+sys.path.insert(0, str(HERE))  # a test loads this file by its path
 from rates import ACCURACY, BITS, NORMS, RATES, best_rates, chosen, final_tests, grid  # noqa: E402
 
 from analysis.inference.arm_intervals import mean_interval  # noqa: E402
 from analysis.inference.paired_differences import paired_differences  # noqa: E402
 from analysis.inference.run_scores import ARM  # noqa: E402
+from analysis.paper.filled_page import filled, print_or_write  # noqa: E402
 from analysis.paper.table_text import to_markdown  # noqa: E402
 from analysis.reading.tables import layers  # noqa: E402
 from analysis.summaries.norm_names import norm_label  # noqa: E402

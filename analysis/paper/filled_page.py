@@ -1,4 +1,4 @@
-"""A README whose numbers are computed: a template with ``${...}``, filled from a store by a script of the folder."""
+"""A page whose numbers are computed: a template with ``${...}`` that a script fills from a store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def filled(template: str, number: Callable[[str], str]) -> str:
 def print_or_write(
     rendered: Callable[[str, Path], str], *, template: Path, page: Path, store: Path, description: str | None
 ) -> None:
-    """Run the command line of such a script: print the page, or write it (``--write``).
+    """Run the command line of the script: print the page, or write it with ``--write``.
 
     Args:
         rendered: Returns the page from the text of the template and a store.
