@@ -25,7 +25,7 @@ from probes.measuring.observation import Observation
 from probes.measuring.parameter_values import parameter_value_sources
 from probes.measuring.plan import Plan
 from probes.measuring.pricing import SpectraSchedule
-from probes.measuring.sources import DERIVED, in_turns, parameter_sources
+from probes.measuring.sources import DERIVED, PRICED, in_turns, parameter_sources
 from probes.metrics import Metric
 from probes.metrics.channels import PROBE_BATCH
 from probes.model.new_modules import NewModules
@@ -39,7 +39,7 @@ from probes.recording.nonfinite import NonfiniteWatch
 from probes.recording.step import StepInProgress
 from probes.schema import FEEDS
 
-_OF_SHAPES = {CONVOLUTION, "spectra", PROBE_BATCH.reads, FEEDS}  # and what else needs hooks without a reducer
+_OF_SHAPES = {CONVOLUTION, *PRICED, PROBE_BATCH.reads, FEEDS}  # and what else needs hooks without a reducer
 _OF_HOOKS = {MICRO_BATCHES, CARRIED, "parameter_gradient"}
 _OF_GRADIENTS = {"gradient", "gradient_histogram", "parameter_gradient"}
 

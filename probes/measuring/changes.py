@@ -77,7 +77,7 @@ def _as_matrices(observation: Observation, index: int, tensor: Tensor) -> Tensor
 
 
 def _scaled_spectra(solved: str, spectra: str) -> Source:
-    """Return the source of spectra, each with ``sqrt(columns / rows)`` of its matrix: see metrics/rms_norm.py."""
+    """Return the source of spectra, each with ``sqrt(columns / rows)`` of its matrix."""
 
     def read(observation: Observation) -> Reading:
         stacks, found = observation.read(solved).by_layer(), observation.read(spectra)

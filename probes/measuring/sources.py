@@ -229,6 +229,9 @@ DERIVED: Mapping[str, Source] = {
 }
 """Sources that follow from other sources, computed once for all metrics that read them."""
 
+PRICED = {"singular_values", *(f"{kind}scaled_spectra" for kind in KINDS)}
+"""The sources whose large matrices take turns, by a price that follows from the shapes of a pass."""
+
 COMPUTED_FROM = {
     "spectra": "solved_matrices",
     "scaled_spectra": "solved_matrices",

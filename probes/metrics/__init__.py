@@ -31,7 +31,6 @@ from probes.metrics.operator_norm import OPERATOR_NORM
 from probes.metrics.optimizer_moments import FIRST_MOMENT, MOMENT_RATIO, SECOND_MOMENT
 from probes.metrics.parameters import GROUP_LR, PARAMETER_GRADIENT_MOMENTS, PARAMETER_MOMENTS
 from probes.metrics.power_iteration import POWER_ITERATION
-from probes.metrics.rms_norm import RMS_NORM, RMS_NORM_OF_LARGE
 from probes.metrics.router import ROUTER
 from probes.metrics.singular_values import SINGULAR_VALUES, SPECTRUM
 from probes.metrics.update import UPDATE
@@ -67,8 +66,6 @@ METRICS: dict[str, Metric] = {
         GRADIENT_NORM,
         UPDATE_SPECTRUM,
         UPDATE_NORM,
-        RMS_NORM,
-        RMS_NORM_OF_LARGE,
         ACTIVATION_MOMENTS,
         ACTIVATION_DRIFT,
         DEAD_CHANNELS,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from probes.metrics.matrix_spectrum import (
     EVERY_NTH,
     numbers_from_below,
-    scaled_columns,
     spectrum_columns,
     spectrum_numbers,
 )
 from probes.metrics.metric import Metric
+from probes.metrics.singular_values import scaled_columns
 
 _NORM, _STABLE, _EFFECTIVE = spectrum_columns("grad_", "gradient as the optimizer uses it, unfolded to (out, in*kh*kw)")
 

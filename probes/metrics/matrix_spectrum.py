@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from probes.metrics.operator_norm import Matrices, largest_singular_values
-from probes.metrics.singular_values import in_columns, spectrum_statistics
+from probes.metrics.singular_values import spectrum_statistics
 from probes.schema import Column
 
 ITERATIONS = 15  # each two passes over the matrix
@@ -35,29 +35,14 @@ def spectrum_columns(prefix: str, tensor: str) -> tuple[Column, Column, Column]:
     )
 
 
-def scaled_columns(solved: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return :func:`probes.metrics.singular_values.in_columns` below a row of each matrix's ``sqrt(in / out)``.
-
-    Args:
-        solved: Spectra ``(E, side)``, or Gram matrices on CUDA, each with that number.
-    """
-    factors = torch.stack([factor for _, factor in solved]).unsqueeze(0)
-    return torch.cat([factors, in_columns([spectra for spectra, _ in solved])])
-
-
 def spectrum_numbers(columns: np.ndarray) -> np.ndarray:
-    """Return ``sigma_1``, stable rank, effective rank and ``sqrt(in / out) sigma_1`` of :func:`scaled_columns`.
+    """Return ``sigma_1``, stable rank, effective rank and ``sqrt(in / out) sigma_1`` of spectra in scaled columns.
 
-    Shape ``(4, layers)``. A zero matrix gives 0, NaN, NaN, 0; a NaN gives NaN. Of a stack the largest of the first and
-    the last, the means of the others.
+    Shape ``(4, layers)``; the columns are those of :func:`probes.metrics.singular_values.scaled_columns`. A zero matrix
+    gives 0, NaN, NaN, 0; a NaN gives NaN. Of a stack the largest of the first and the last, the means of the others.
     """
     _, largest, stable_rank, effective_rank, _ = spectrum_statistics(columns[1:])
     return np.stack([largest, stable_rank, effective_rank, columns[0] * largest])
-
-
-def rms_norms_solved(columns: np.ndarray) -> np.ndarray:
-    """Return the last row of :func:`spectrum_numbers`, ``(1, layers)``."""
-    return spectrum_numbers(columns)[3:]
 
 
 def numbers_from_below(stacks: list[Tensor]) -> Tensor:
@@ -68,11 +53,6 @@ def numbers_from_below(stacks: list[Tensor]) -> Tensor:
     """
     found = [_from_below(stack) for stack in stacks]
     return torch.stack(found, dim=1)
-
-
-def rms_norms_from_below(stacks: list[Tensor]) -> Tensor:
-    """Return the last row of :func:`numbers_from_below`, ``(1, layers)``."""
-    return numbers_from_below(stacks)[2:]
 
 
 def _from_below(stack: Tensor) -> Tensor:

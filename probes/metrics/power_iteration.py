@@ -1,14 +1,15 @@
-"""Largest singular value and stable rank of matrices that are too large to be solved at every record."""
+"""Largest singular value, stable rank and RMS norm of matrices that are too large to be solved at every record."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from probes.metrics.metric import Metric
-from probes.metrics.singular_values import SPECTRAL_NORM, STABLE_RANK
+from probes.metrics.singular_values import RMS_NORM, SPECTRAL_NORM, STABLE_RANK
 
 _FIRST, _LATER = 20, 4  # iterations at the first record, and from the vector of the last one
 _FRESH = (
@@ -16,20 +17,25 @@ _FRESH = (
 )
 
 
-def largest_and_stable_rank(stacks: list[Tensor], starts: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
-    """Return ``sigma_1`` and ``sum(|W|^2) / sigma_1^2``, ``(2, layers)``, and the vectors for the next record.
+def numbers_of_large(stacks: list[Tensor], starts: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
+    """Return ``sigma_1``, ``sum(|W|^2) / sigma_1^2`` and ``sqrt(in / out) sigma_1``, and the vectors to go on from.
 
-    Of stacked matrices ``(E, rows, columns)`` these are the largest of the E and the mean over them. Power iteration
+    The numbers have shape ``(3, layers)``. Of stacked matrices ``(E, rows, columns)`` the second is the mean over the
+    E, and the others are the largest. Power iteration
     on ``W W^H``, from below: exact to rounding where the largest singular value stands alone, and below it by at most
     about half of its distance to the next where these are close. A matrix with a NaN or an infinity gives NaN, zeros
     give 0 and NaN. Source: Miyato et al. 2018, Algorithm 1.
     """
     found = [_iterate(stack, start) for stack, start in zip(stacks, starts, strict=True)]
     values = [
-        torch.stack([sigma.max(), (_squares(stack) / sigma.square()).mean()])
+        torch.stack([sigma.max(), (_squares(stack) / sigma.square()).mean(), _factor(stack) * sigma.max()])
         for stack, (sigma, _) in zip(stacks, found, strict=True)
     ]
     return torch.stack(values, dim=1), [vectors for _, vectors in found]
+
+
+def _factor(stack: Tensor) -> float:
+    return math.sqrt(stack.shape[2] / stack.shape[1])
 
 
 def _squares(stack: Tensor) -> Tensor:
@@ -67,7 +73,7 @@ POWER_ITERATION = Metric(
     "power_iteration",
     "singular_values",
     "unsolved_matrices",
-    largest_and_stable_rank,
-    (SPECTRAL_NORM, STABLE_RANK),
+    numbers_of_large,
+    (SPECTRAL_NORM, STABLE_RANK, RMS_NORM),
     keeps_state=True,
 )

@@ -157,6 +157,16 @@ def in_columns(solved: list[Tensor]) -> Tensor:
     return torch.cat([first, columns])
 
 
+def scaled_columns(solved: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return :func:`in_columns` below a row of each matrix's ``sqrt(in / out)``.
+
+    Args:
+        solved: Spectra ``(E, side)``, or Gram matrices on CUDA, each with that number.
+    """
+    factors = torch.stack([factor for _, factor in solved]).unsqueeze(0)
+    return torch.cat([factors, in_columns([spectra for spectra, _ in solved])])
+
+
 def single_in_columns(solved: list[Tensor]) -> Tensor:
     """Return :func:`in_columns` of single spectra or Gram matrices."""
     return in_columns([each.unsqueeze(0) for each in solved])
@@ -199,6 +209,12 @@ def spectrum_statistics(columns: np.ndarray) -> np.ndarray:
     return values
 
 
+def scaled_statistics(columns: np.ndarray) -> np.ndarray:
+    """Return :func:`spectrum_statistics` and ``sqrt(in / out) sigma_1`` of :func:`scaled_columns`, ``(6, layers)``."""
+    statistics = spectrum_statistics(columns[1:])
+    return np.vstack([statistics, columns[:1] * statistics[1]])
+
+
 def _of_stack(each: np.ndarray) -> np.ndarray:
     """Return the statistics of a stack from those of its matrices, ``(5, matrices) -> (5,)``."""
     mean, largest, stable_rank, effective_rank, condition = each
@@ -223,16 +239,23 @@ _MATRIX = "effective weight, unfolded to (out, in*kh*kw); mean over a stack"
 _LARGEST = "effective weight, unfolded to (out, in*kh*kw); largest of a stack"
 _MIYATO = "Miyato et al. 2018, section 2.1"
 
-# Of a large matrix these two come from power iteration at records without a whole spectrum.
+# Of a large matrix these three come from power iteration at records without a whole spectrum.
 _OR_FROM_BELOW = "; by power iteration, from below, where singular_value_mean is null"
 SPECTRAL_NORM = Column("spectral_norm", "1", f"sigma_1{_OR_FROM_BELOW}", _LARGEST, _MIYATO)
 STABLE_RANK = Column("stable_rank", "1", "sum_i sigma_i^2 / sigma_1^2", _MATRIX, "Rudelson and Vershynin 2007")
+RMS_NORM = Column(
+    "weight_rms_norm",
+    "1",
+    f"sqrt(in / out) sigma_1: largest rms of an output per rms of its input{_OR_FROM_BELOW}",
+    _LARGEST,
+    "Yang et al. 2023; Bernstein and Newhouse 2024",
+)
 
 SINGULAR_VALUES = Metric(
     "singular_values",
     "singular_values",
-    "spectra",
-    in_columns,
+    "scaled_spectra",
+    scaled_columns,
     (
         Column("singular_value_mean", "1", "sum_i sigma_i / r", _MATRIX),
         SPECTRAL_NORM,
@@ -241,8 +264,9 @@ SINGULAR_VALUES = Metric(
             "effective_rank", "1", "exp(-sum_i p_i log p_i), p = sigma / sum(sigma)", _MATRIX, "Roy and Vetterli 2007"
         ),
         Column("condition_number", "1", "sigma_1 / sigma_r; inf where sigma_r <= 3e-8 sigma_1", _LARGEST),
+        RMS_NORM,
     ),
-    finish=spectrum_statistics,
+    finish=scaled_statistics,
     deferrable=True,
 )
 SPECTRUM = Metric(

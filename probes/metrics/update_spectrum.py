@@ -8,11 +8,11 @@ from torch import Tensor
 from probes.metrics.matrix_spectrum import (
     EVERY_NTH,
     numbers_from_below,
-    scaled_columns,
     spectrum_columns,
     spectrum_numbers,
 )
 from probes.metrics.metric import Metric
+from probes.metrics.singular_values import scaled_columns
 from probes.schema import Column
 
 _UPDATE = "W' - W of the optimizer step, unfolded to (out, in*kh*kw)"

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="need
 CUDA = torch.device("cuda", 7)  # what caches keep by device may not serve a real one
 NO_VALUES = FakeTensorMode()  # one for all tests, as what caches keep belongs to it
 DRAWS = {"operator_norm", "power_iteration"}  # from a generator of the device, which cannot be had without one
-DRAWS |= {"gradient_spectral_norm", "update_spectral_norm", "weight_rms_norm_of_large"}
+DRAWS |= {"gradient_spectral_norm", "update_spectral_norm"}
 REDUCED_BACKWARD = {name for name, each in METRICS.items() if each.reducer and each.reducer.of != "output"}
 HOOKED = {"grad_noise", "carried_gradient", "feeds_nonlinearity"}  # by hooks in a backward pass, or on its graph
 ON_HOST = {"layer_state"}  # of modules and groups, not of tensors

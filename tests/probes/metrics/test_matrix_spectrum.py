@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from probes.metrics.matrix_spectrum import numbers_from_below, scaled_columns, spectrum_numbers
+from probes.metrics.matrix_spectrum import numbers_from_below, spectrum_numbers
 from probes.metrics.operator_norm import Matrices, largest_singular_values
-from probes.metrics.singular_values import stacked_spectra
+from probes.metrics.singular_values import scaled_columns, stacked_spectra
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

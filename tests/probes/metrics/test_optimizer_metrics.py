@@ -27,7 +27,8 @@ def trained(store, optimizer, model=None, *, given=None, every=1):
     """Train a few steps under a probe of the optimizer's side; return the rows of the last step, by layer."""
     model = make() if model is None else model
     optimizer = optimizer(model.parameters())
-    probe = Probe(model, given(optimizer) if given else optimizer, store=store, run="a", every={"optimizer": every})
+    cadence = {"optimizer": every, "singular_values": every}
+    probe = Probe(model, given(optimizer) if given else optimizer, store=store, run="a", every=cadence)
     with probe:
         for x in BATCHES:
             optimizer.zero_grad()
@@ -215,7 +216,19 @@ def test_a_matrix_that_is_not_solved_has_its_numbers_from_below(store):
     assert row["grad_spectral_norm"] == pytest.approx(norm, rel=1e-3)
     assert row["update_spectral_norm"] == pytest.approx(0.01 * norm, rel=1e-2)
     assert row["update_rms_norm"] == pytest.approx(math.sqrt(700 / 600) * row["update_spectral_norm"], rel=1e-5)
-    assert row["weight_rms_norm"] > 0
+    assert row["weight_rms_norm"] == pytest.approx(math.sqrt(700 / 600) * row["spectral_norm"], rel=1e-5)
+    gaps = json.loads(pd.read_parquet(store / "runs")["gaps"].item())
+    assert "whole spectra" in {gap["what"] for gap in gaps}
+
+
+@pytest.mark.parametrize("alone", ["optimizer", "gradient_spectrum", "spectra", "singular_values"])
+def test_large_matrices_take_turns_whichever_spectra_are_recorded(alone, store):
+    model = nn.Sequential(nn.Linear(6, 700), nn.Linear(700, 600), nn.Linear(600, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with Probe(model, optimizer, store=store, run="a", every=10, metrics=[alone]):
+        optimizer.zero_grad()
+        model(BATCHES[0]).square().mean().backward()
+        optimizer.step()
     gaps = json.loads(pd.read_parquet(store / "runs")["gaps"].item())
     assert "whole spectra" in {gap["what"] for gap in gaps}
 
@@ -229,5 +242,5 @@ def test_the_optimizers_side_is_recorded_at_every_tenth_record(store):
             model(BATCHES[step % 5]).square().mean().backward()
             optimizer.step()
     rows = pd.read_parquet(store / "layers")
-    for column in (*COLUMNS, "grad_spectral_norm", "update_spectral_norm", "effective_lr", "weight_rms_norm"):
+    for column in (*COLUMNS, "grad_spectral_norm", "update_spectral_norm", "effective_lr"):
         assert sorted(rows.loc[rows[column].notna(), "step"].unique()) == [0, 10]
