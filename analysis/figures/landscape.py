@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_quantity import draw_by_quantity
+from analysis.reading.tables import records
+from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.subsets import was_measured
-from analysis.summaries.transforms import over_runs
+from analysis.summaries.transforms import MEAN, over_runs
 from probes.schema import STEP, STEPS
 
 QUANTITY = "quantity"
@@ -31,6 +33,7 @@ FORMULA = (
     r"along $w-\eta\,g$, 8 $\eta$ from 0.005 to 0.64:   $\max_\eta L-\min_\eta L$;   $\max_\eta|g_\eta-g|$;"
     r"   $\max_\eta |g_\eta-g|/(\eta|g|)$"
 )
+MOST_NAMED = 4  # arms in the message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,17 @@ class Landscape(FigureSpec):
         tables = {
             words: table[table[QUANTITY] == name] for name, words in _PANELS.items() if (table[QUANTITY] == name).any()
         }
-        note = "Small is smooth. Right of the loss: how far its gradient turns on the way. Each panel has its own scale"
+        note = f"{_smoothness(table)}Small is smooth. Each panel has its own scale"
         if {SHIFT, COSINE} & set(table[QUANTITY]):
             note += ". Covariate shift: a layer's gradient before and after the layers below it were updated"
         draw_by_quantity(figure, tables, PanelText(self.title, note, formula=FORMULA), height=1.9)
+
+
+def _smoothness(table: pd.DataFrame) -> str:
+    """Return the median over the records of each arm's effective smoothness: single records jump."""
+    measured = table[(table[QUANTITY] == SMOOTHNESS) & table[MEAN].notna()]
+    arms = records(arms_of(measured))
+    if not arms or len(arms) > MOST_NAMED:
+        return ""
+    medians = (f"{arm[ARM]} {measured.loc[measured[ARM] == arm[ARM], MEAN].median():.2g}" for arm in arms)
+    return f"Effective smoothness, median over the records: {'; '.join(medians)}. "

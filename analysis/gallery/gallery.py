@@ -136,7 +136,7 @@ class _Task:
             return stem, [], f"{type(fault).__name__}: {one_line(fault)}"
 
     def _naming(self, name: str) -> dict[str, Any]:
-        """Return the layers' names and groups; those of single numbers a layer alone have groups."""
+        """Return the layers' names and groups. Groups are for figures of table ``layers`` only."""
         return self.naming if FIGURES[name].reads == schema.LAYERS else {**self.naming, "groups": None}
 
 

@@ -73,7 +73,7 @@ def write_plainly(axes: Axes) -> None:
 
 
 def _write_decades(axis: Axis) -> None:
-    """Label the powers of ten of a logarithmic axis, and their parts where it has too few powers to be read by."""
+    """Label the powers of ten of a logarithmic axis; on a short axis also multiples of them, such as 2 and 5."""
     low, high = sorted(axis.get_view_interval())
     decades = np.log10(high / low)
     digits = low >= 0.01 and high <= 10_000

@@ -247,7 +247,7 @@ def _with_keys(rows: pa.Table, table: str) -> pa.Table:
 
 
 def _with_categories(rows: pa.Table) -> pa.Table:
-    """Return the rows with text as categories: the run, and whatever another tool has written as plain text."""
+    """Return the rows with all text as categories: the run's id, and text columns that another tool has written."""
     for place, field in enumerate(rows.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
             rows = rows.set_column(place, field.name, rows.column(place).cast(pa.string()).dictionary_encode())

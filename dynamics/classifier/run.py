@@ -112,7 +112,13 @@ def run(
 def _loaded(setup: Setup, place: Path) -> dict[str, Any]:
     """Return a checkpoint, loaded before the probe supersedes rows, so that one that does not fit costs none."""
     config = setup.config
-    saved = load_checkpoint(place, config=config.to_dict(), may_change=config.may_change, device=setup.device)
+    saved = load_checkpoint(
+        place,
+        config=config.to_dict(),
+        defaults=type(config)().to_dict(),
+        may_change=config.may_change,
+        device=setup.device,
+    )
     with fitting(place):
         setup.load_state_dict(saved)
     return saved

@@ -84,7 +84,12 @@ def trained_run(
         raise FileNotFoundError(
             f"run {run!r} has no checkpoint: {place} is missing. `meandrift train` writes one at the end of each epoch."
         )
-    state = load_checkpoint(place, config=config.to_dict(), may_change=config.may_change)
+    state = load_checkpoint(
+        place,
+        config=config.to_dict(),
+        defaults=type(config)().to_dict(),
+        may_change=config.may_change,
+    )
     data = prepare_data(config, load_data(config.data, data_dir=data_dir, download=download))
     with torch.random.fork_rng(devices=[]):
         network = make_model(config, data)

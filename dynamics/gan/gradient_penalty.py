@@ -25,8 +25,9 @@ def interpolate(real: Tensor, fake: Tensor, *, generator: torch.Generator) -> Te
 def gradient_norms(critic: nn.Module, images: Tensor, *, create_graph: bool = False) -> Tensor:
     """Euclidean norm of the critic's gradient at each image: a lower bound of its Lipschitz constant.
 
-    Formula: ``|d D(x_i) / d x_i|``, from one backward pass of ``sum_i D(x_i)``. With a critic that mixes the images of
-    a batch (batch norm, mean-centring) in training mode it is the gradient of that sum.
+    Formula: ``|d D(x_i) / d x_i|``, from one backward pass of ``sum_i D(x_i)``. A critic may mix the images
+    of a batch (batch norm or mean-centring in training mode). The gradient at an image then includes the scores of the
+    other images.
 
     Args:
         critic: Images ``(n, channels, h, w)`` to numbers ``(n,)`` or ``(n, 1)``.

@@ -191,7 +191,13 @@ def _checkpoint(store: str | PathLike[str], run: str) -> Path:
 
 
 def _saved(place: Path, config: GanConfig, device: torch.device) -> dict[str, Any]:
-    saved = load_checkpoint(place, config=config.to_dict(), may_change=config.may_change, device=device)
+    saved = load_checkpoint(
+        place,
+        config=config.to_dict(),
+        defaults=type(config)().to_dict(),
+        may_change=config.may_change,
+        device=device,
+    )
     if saved["step"] > config.steps:
         raise ValueError(f"checkpoint {place} is at step {saved['step']}: --steps {config.steps} lies before it.")
     return saved

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -64,13 +65,19 @@ def check_checkpoint(store: str | os.PathLike[str], run: str) -> None:
 
 
 def load_checkpoint(
-    path: Path, *, config: Mapping[str, Any], may_change: Set[str] = frozenset(), device: torch.device | str = "cpu"
+    path: Path,
+    *,
+    config: Mapping[str, Any],
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+    may_change: Set[str] = frozenset(),
+    device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """Read a checkpoint of the same configuration.
 
     Args:
         path: The file.
         config: The settings of the run that wants to go on.
+        defaults: The settings of a run that names none. A checkpoint from before a setting existed has its default.
         may_change: Settings in which the two may differ.
         device: Where tensors are wanted.
 
@@ -90,7 +97,7 @@ def load_checkpoint(
         raise ValueError(
             f"checkpoint {path} cannot be read ({reason(error)}): remove it to start the run again."
         ) from error
-    saved = state["config"]
+    saved = {**defaults, **state["config"]}
     unlike = [
         f"{name} {saved.get(name)!r}, not {config.get(name)!r}"
         for name in sorted((set(saved) | set(config)) - may_change)

@@ -34,8 +34,8 @@ def sweep_on_ray(
         store: Where to record: a path that every machine sees.
         data_dir: Where data sets lie, on every machine.
         download: Fetch them if they do not.
-        address: Of a running cluster (``auto`` finds the one this machine is of); empty: a cluster of this machine
-            alone, for as long as the sweep lasts.
+        address: Address of a running cluster; ``auto`` finds the one that this machine belongs to. Empty: a cluster of
+            this machine alone, for as long as the sweep lasts.
         gpus: GPUs a run takes, or a share of one.
         watch: Receives the end of each run. Runs in progress are seen in the store: ``meandrift watch``.
 

@@ -2,10 +2,11 @@
 
     python figures/causes/committed_store.py runs/causes        # into figures/causes/store
 
-The copies have the same types, one part a table. Four things are left out to keep them small:
+The copies have the same types, one part a table. Five things are left out to keep them small:
 
 - the descriptions of the columns (unit, formula, reference), half of the bytes of a run with few records;
 - columns that no run of a plan measures (``NOT_MEASURED``), the same ones of each run;
+- columns that came after the first runs and that no table reads (``NOT_READ``), so that all runs have the same columns;
 - two of three records of ``layers`` and of drift; the first and the last stay;
 - table ``channels``, a row for each channel. ``channel_drift/`` has what ``analysis.channel_drift`` makes of it, a row
   for each layer and step. Drift counts from the first record after step 50, when running means have arrived.
@@ -36,6 +37,11 @@ NOT_MEASURED = {
     *("batch_gradient_norm", "loss_along_gradient_min", "loss_along_gradient_max", "effective_smoothness"),
     *("gradient_change_min", "gradient_change_max", "hessian_top_eigenvalue"),
     *("covariate_shift_l2", "covariate_shift_cosine"),
+}
+NOT_READ = {
+    *("effective_lr", "step_per_gradient", "update_alignment", "update_spectral_norm", "update_rms_norm"),
+    *("update_stable_rank", "update_effective_rank", "grad_spectral_norm", "grad_stable_rank", "grad_effective_rank"),
+    *("first_moment_rms", "second_moment_root", "moment_ratio", "weight_rms_norm", "activation_rms", "input_rms"),
 }
 DRIFT, SINCE = "channel_drift", 50
 
@@ -73,7 +79,7 @@ def _smaller(part: Path) -> pa.Table:
     empty = NOT_MEASURED.intersection(table.column_names)
     if full := sorted(name for name in empty if table[name].null_count < table.num_rows):
         raise ValueError(f"{part}: {', '.join(full)} hold numbers, and would be left out: take them off NOT_MEASURED.")
-    table = table.drop_columns(sorted(empty))
+    table = table.drop_columns(sorted(empty | NOT_READ.intersection(table.column_names)))
     columns = [field.remove_metadata() for field in table.schema]
     return table.cast(pa.schema(columns, metadata=part_checksum.metadata(table.schema.metadata)))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from probes.metrics.channel_layout import channel_layout, numbers
 from probes.metrics.channel_sums import ChannelSums, channel_sums
 from probes.metrics.metric import Metric
-from probes.metrics.reducer import Reducer, channel_planes, pieces
+from probes.metrics.reducer import Reducer, channel_planes, finish_together, pieces
 from probes.metrics.waiting import looks_wait
 from probes.schema import Column, pa
 
@@ -59,9 +59,9 @@ Begun = PartialMoments | ChannelVariances | ChannelSums
 def begin_moments(activation: Tensor, channel_dim: int) -> Tensor | Begun:
     """Begin :func:`reduce_moments`: return its vector, or what :func:`finish_moments` makes the vector of.
 
-    The latter except on the CPU in float64 or where float64 is needed: a call of torch or NumPy between two layers
-    finds its code gone from the caches, and on a GPU it has to be launched, so few are made here and the others for all
-    layers together.
+    On the CPU the vector of a float64 activation, or of one that needs float64, is returned at once. Otherwise few
+    calls are made here and the rest for all layers together: between two layers a call is slow, because on a CPU its
+    code has left the caches and on a GPU it has to be launched.
     """
     if activation.ndim < 2:
         activation, channel_dim = activation.reshape(1, -1), 1
@@ -76,15 +76,11 @@ def begin_moments(activation: Tensor, channel_dim: int) -> Tensor | Begun:
 
 def finish_moments(begun: Sequence[Begun]) -> Sequence[Tensor]:
     """Return the vectors of :func:`reduce_moments` of several activations, of any sizes and on any devices."""
-    groups: dict[Any, list[int]] = {}
-    for place, each in enumerate(begun):
-        device = each[1].device if isinstance(each, ChannelVariances | ChannelSums) else None
-        groups.setdefault((type(each), device), []).append(place)
-    vectors: list[Tensor] = [torch.empty(0)] * len(begun)
-    for (kind, _), places in groups.items():
-        for place, vector in zip(places, _FINISH[kind]([begun[place] for place in places]), strict=True):
-            vectors[place] = vector
-    return vectors
+    return finish_together(begun, key=_kind_and_device, finish=lambda some: _FINISH[type(some[0])](some))
+
+
+def _kind_and_device(each: Begun) -> tuple[type, torch.device | None]:
+    return type(each), each[1].device if isinstance(each, ChannelVariances | ChannelSums) else None
 
 
 def _finish_on_host(partial: Sequence[Any]) -> Sequence[Tensor]:

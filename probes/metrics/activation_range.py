@@ -12,7 +12,7 @@ from probes.metrics.activation_moments import OUTPUT
 from probes.metrics.channel_layout import channel_layout, numbers
 from probes.metrics.channel_sums import ChannelSums, channel_sums
 from probes.metrics.metric import Metric
-from probes.metrics.reducer import Reducer, channel_planes, channels_last_rows, count
+from probes.metrics.reducer import Reducer, channel_planes, channels_last_rows, count, finish_together
 from probes.metrics.waiting import looks_wait
 from probes.schema import Column
 
@@ -58,20 +58,18 @@ def begin_range(activation: Tensor, channel_dim: int) -> Tensor | Begun:
 
 def finish_range(begun: Sequence[Begun]) -> Sequence[Tensor]:
     """Return the vectors of :func:`reduce_range` of several activations, for each device with the same few calls."""
-    groups: dict[Any, list[int]] = {}
-    for place, each in enumerate(begun):
-        groups.setdefault((type(each), each[-1].device), []).append(place)
-    vectors: list[Tensor] = [torch.empty(0)] * len(begun)
-    for (kind, device), places in groups.items():
-        some: Any = [begun[place] for place in places]
-        channels, saturated, maxima = _of_sums(some) if kind is ChannelSums else _of_parts(some)
-        layout = channel_layout(channels, HEAD, device)
-        together = torch.empty(sum(channels) + HEAD * len(some), dtype=torch.float64, device=device)
-        together[layout.heads] = torch.stack([numbers(tuple(each.n for each in some), device), saturated])
-        together[layout.places] = maxima
-        for place, vector in zip(places, together.split([HEAD + each for each in channels]), strict=True):
-            vectors[place] = vector
-    return vectors
+    return finish_together(begun, key=lambda each: (type(each), each[-1].device), finish=_finish_alike)
+
+
+def _finish_alike(begun: Sequence[Any]) -> Sequence[Tensor]:
+    """Return the vectors of what is of one kind and on one device."""
+    device = begun[0][-1].device
+    channels, saturated, maxima = _of_sums(begun) if isinstance(begun[0], ChannelSums) else _of_parts(begun)
+    layout = channel_layout(channels, HEAD, device)
+    together = torch.empty(sum(channels) + HEAD * len(begun), dtype=torch.float64, device=device)
+    together[layout.heads] = torch.stack([numbers(tuple(each.n for each in begun), device), saturated])
+    together[layout.places] = maxima
+    return together.split([HEAD + each for each in channels])
 
 
 def _of_parts(begun: Sequence[RangeParts]) -> tuple[tuple[int, ...], Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,25 @@ def _checked(vectors: Sequence[Tensor], count: int) -> Sequence[Tensor]:
     if len(vectors) != count:
         raise ValueError(f"finish gave {len(vectors)} vectors: expected {count}, one for each that it was given.")
     return vectors
+
+
+def finish_together(
+    begun: Sequence[Any], *, key: Callable[[Any], Hashable], finish: Callable[[list[Any]], Sequence[Tensor]]
+) -> list[Tensor]:
+    """Return the vectors of what ``reduce`` began, in that order; those with the same key are finished by one call.
+
+    Args:
+        begun: What ``reduce`` has returned.
+        key: What can be finished together has the same key: kind and device.
+        finish: Takes those of one key, and returns their vectors in the same order.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for place, each in enumerate(begun):
+        groups.setdefault(key(each), []).append(place)
+    vectors: dict[int, Tensor] = {}
+    for places in groups.values():
+        vectors.update(zip(places, finish([begun[place] for place in places]), strict=True))
+    return [vectors[place] for place in range(len(begun))]
 
 
 def pieces(tensor: Tensor) -> Iterator[Tensor]:

@@ -124,7 +124,7 @@ class OpenRun:
         """Supersede the rows from a step on and go on writing.
 
         Returns:
-            The rows of table ``steps`` among those held in a checkpoint that are to be recorded again.
+            Those rows of ``held``, of table ``steps``, that the store then lacks; the caller records them again.
 
         Raises:
             OSError: The store refused. Its rows are as they were.

@@ -62,7 +62,7 @@ def text_of(value: Any) -> str:
 
 
 class _Plain:
-    """Converts one value with all that it holds. Counts the values, and knows the objects above the present one."""
+    """Converts one value and all that it holds. Counts the values, and remembers the objects around the present one."""
 
     def __init__(self) -> None:
         self._above: dict[int, str] = {}  # place of each object that holds the present one

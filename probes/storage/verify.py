@@ -44,11 +44,10 @@ class Verified:
 def verify(files: StoreFiles, runs: Iterable[str] | None = None) -> Verified:
     """Check every file of a store, or of some of its runs. A damaged file is a fault and stops nothing.
 
-    Each Parquet file must be as it was written (its checksum says it), decode, have as many rows as it says, the
-    declared columns with their types and a schema version known here. Over a run, no key may come twice, no step before
-    an earlier one, and no log segment stand in two parts. A run has one row in `runs`, with JSON that parses. A message
-    in a log has its checksum. A store has no links and no folders whose name is no run's; these are looked for where
-    all runs are verified.
+    A Parquet file must match its checksum, decode, and have the number of rows that it declares, the columns and types
+    of the schema, and a schema version known here. Within a run, each key comes once, steps do not fall, and each log
+    segment is in one part. A run has one row in ``runs``, whose JSON parses. A message in a log matches its checksum. A
+    store has no links, and its folders are named after runs; this is checked only where all runs are verified.
 
     Raises:
         ValueError: One of ``runs`` is not in the store.

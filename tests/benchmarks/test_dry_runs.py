@@ -24,6 +24,11 @@ QUICK = [  # script, its arguments, a pattern in what it prints
     ("store.py", "write --calls 600 --seconds 0.1 --result {out}", r'"rows_a_second": \d'),
     ("summary.py", "", r"## Whole training steps, by norm"),
     ("probe_pass.py", "--batch 4 --images 2 --steps 1", r"default schedule, 2,000 steps: \d+ passes"),
+    (
+        "default_schedule.py",
+        "--width 6 --rounds 1 --steps 2 --default-steps 2 --every 10 --result {out}",
+        r'default \{"steps": 2, .*"ratio": \d',
+    ),
     ("gradient_path.py", "", r"(?s)storage/.*\d+ forms before the Parquet file: Tensor"),
 ]
 LONG = [

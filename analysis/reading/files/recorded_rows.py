@@ -46,7 +46,7 @@ class RunRows:
     segments: list[Segment]
 
     def without(self, damaged: Collection[str]) -> RunRows | None:
-        """Return the rows that are in none of some parts; None if there are no others."""
+        """Return the rows outside the damaged parts; None if all are in them."""
         parts = [part for part in self.parts if part not in damaged]
         return RunRows(self.run, parts, self.segments) if parts or self.segments else None
 

@@ -20,7 +20,7 @@ def width_slopes(
 
     ``log2 size = slope log2 width + constant``, over all widths and seeds of a layer and step. A slope of 0 is a size
     that does not depend on the width, 0.5 one that grows with its square root. The standard error is
-    ``sqrt(SS_residual / (n - 2) / SS_width)`` of n rows; it takes the rows for independent.
+    ``sqrt(SS_residual / (n - 2) / SS_width)`` of n rows; it assumes that the rows are independent.
 
     Args:
         table: Rows with a ``width``, such as those of :func:`meandrift.coordinate_check`.

@@ -34,8 +34,8 @@ def quiet_weight(layer: nn.Module) -> Tensor:
 def deparametrize(layer: nn.Module, weight: Tensor) -> None:
     """Give a layer a plain weight in the place of its parametrization.
 
-    Not ``parametrize.remove_parametrizations``: that deletes a property of the layer's class, which deep copies share,
-    so the model that a copy was taken of loses its weights.
+    ``parametrize.remove_parametrizations`` is not used, because it deletes a property of the layer's class. A model and
+    its deep copy share this class, so folding the copy would take the weights of the model away.
 
     Raises:
         ValueError: Something else than the weight is reparametrised too.

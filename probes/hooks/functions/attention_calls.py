@@ -59,7 +59,7 @@ def _of_queries_and_keys(
         query: ``(..., head, query, feature)``, or without heads.
         key: ``(..., head, key, feature)``; one head may serve several of the queries' (grouped attention).
         mask: Broadcastable to ``(..., head, query, key)``: True where a key may be looked at, or a number to add.
-        scale: Factor of the products; None for one over the root of the number of features.
+        scale: Factor of the products; None stands for ``1 / sqrt(features)``.
         causal: Whether the i-th query may look at the first i keys alone, in place of a mask.
     """
     check(query, key)

@@ -32,6 +32,12 @@ def test_each_measure_has_a_panel_with_a_line_a_norm(small_store: Path, read: An
     assert [len(read.lines(axes)) for axes in panels.values()] == [3] * 6
 
 
+def test_the_message_names_the_median_smoothness_of_each_norm(small_store: Path) -> None:
+    rows = pd.read_parquet(small_store / "steps" / "run=bn-s0").query("split == 'test'")
+    words = " ".join(text.get_text() for text in figure("landscape", small_store).texts)
+    assert f"BN {rows['effective_smoothness'].median():.2g}; SN " in words
+
+
 def test_measures_that_were_not_made_are_left_out_and_none_is_refused(
     make_store: Callable[..., Path], read: Any
 ) -> None:

@@ -68,6 +68,14 @@ def test_settings_that_may_change_may_differ(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "bn.pt", config=longer)
 
 
+def test_a_checkpoint_from_before_a_setting_existed_has_its_default(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "bn.pt", {"config": CONFIG, "step": 1})
+    defaults = {**CONFIG, "width": 0}
+    assert load_checkpoint(tmp_path / "bn.pt", config=defaults, defaults=defaults)["step"] == 1
+    with pytest.raises(ValueError, match=r"is of a run with width 0, not 8: resume"):
+        load_checkpoint(tmp_path / "bn.pt", config={**CONFIG, "width": 8}, defaults=defaults)
+
+
 def test_a_run_without_a_checkpoint_is_not_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing to resume: .*bn.pt is missing. Leave out --resume"):
         check_checkpoint(tmp_path, "bn")
