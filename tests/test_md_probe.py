@@ -77,7 +77,7 @@ def test_it_says_what_it_is(store: Path) -> None:
 
 def test_tables_are_printed_for_people_and_stay_dataframes(store: Path) -> None:
     train(store, nan_at=None, config={"rate": 0.1})
-    unchecked = "not checked, run a: 1 record: 18 of 28 kinds of findings need more records"
+    unchecked = "not checked, run a: 1 record: 19 of 29 kinds of findings need more records"
     assert repr(md.findings(store)).startswith(unchecked)
     assert repr(md.findings(store)).endswith("\nno findings")
     assert md.findings(store)._repr_html_().startswith(f"<p>no findings</p><p>{unchecked}")

@@ -61,7 +61,7 @@ _GROWN = (
 _BLOCKED = ("dead units", "saturation")
 _STARVED = ("vanishing", "zero gradient", "no training", "small update", "plateau")
 
-_SET_BY_HAND = ("accumulated gradient", "odd scale", "rate jump")  # no other finding leads to these
+_SET_BY_HAND = ("accumulated gradient", "odd scale", "rate jump", "replaced weight")  # no other finding leads to these
 _OF_GROWN = frozenset({*_GROWN, *_BLOCKED, *_STARVED, "drift", "rank collapse", "NaN"}) - {*_SET_BY_HAND}
 _OF_SHRUNK = frozenset({*_BLOCKED, *_STARVED, "large update", "drift", "rank collapse"})
 
@@ -70,6 +70,7 @@ LEADS_TO: dict[str, frozenset[str]] = {
     **dict.fromkeys(_SHRUNK, _OF_SHRUNK),
     **dict.fromkeys(_GROWN, _OF_GROWN),
     **dict.fromkeys((*_BLOCKED, *_STARVED), frozenset(_STARVED)),
+    "replaced weight": _OF_GROWN | _OF_SHRUNK | frozenset(_SHRUNK),
     "rounded updates": frozenset({"small update", "plateau"}),
     "drift": frozenset({*_BLOCKED, "spectral explosion"}),  # slow, and no cause of a sudden end
     "NaN": frozenset({*_OF_GROWN, *_OF_SHRUNK}),

@@ -13,7 +13,7 @@ from analysis.findings.finding import GRAVE, WARNING, Evidence, Finding
 from analysis.findings.history import lasting
 from analysis.findings.run_records import RunRecords
 from analysis.findings.thresholds import Thresholds
-from probes.schema import LAYERS
+from probes.schema import FEEDS, LAYERS
 
 _KIND, _COLUMN, _SPARSITY, _NORM = "dead units", "dead_fraction", "grad_sparsity", "weight_l2_norm"
 _RECORDS = 2  # in a row: of a small batch all entries of a channel may be negative by chance
@@ -24,14 +24,15 @@ def dead_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers with at least a share of dead channels; the number is the share.
 
     A channel is dead where no entry of the batch is above 0. Where a ReLU follows, the weights of a dead channel have a
-    gradient of exactly 0; a layer without such zeros is followed by something else and left out. So are a network's
-    outputs: a logit may be negative for every input. So is a weight of zeros, whose channels are 0 without a ReLU. A
-    layer that is dead as a whole is grave.
+    gradient of exactly 0; a layer without such zeros is followed by something else and left out. So are layers that the
+    graph shows before no nonlinearity, because such zeros also come from dead units in front of a layer; a network's
+    outputs, because a logit may be negative for every input; and weights of zeros, whose channels are 0 without a ReLU.
+    A layer that is dead as a whole is grave.
     """
     if (records := run.take(_COLUMN)) is None:
         return
     share = records[_COLUMN]
-    dead = (share >= limits.dead) & ~run.of_network_outputs()
+    dead = (share >= limits.dead) & ~run.of_network_outputs() & ~run.before_no_nonlinearity()
     if (sparsity := run.at(_SPARSITY, records.steps)) is not None:
         dead &= np.isnan(sparsity) | (sparsity >= _HALF * share)
     if (norms := run.at(_NORM, records.steps)) is not None:
@@ -53,4 +54,4 @@ def dead_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         )
 
 
-FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _SPARSITY, _NORM)}, dead_units, fewest=_RECORDS)
+FINDING = Finding(_KIND, {LAYERS: (_COLUMN, _SPARSITY, _NORM, FEEDS)}, dead_units, fewest=_RECORDS)

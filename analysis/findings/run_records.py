@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.summaries.layer_choice import NETWORKS_OF_A_GAN
-from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE, SPLIT, STEP
+from probes.schema import FEEDS, LAYER, LAYER_INDEX, LAYER_TYPE, SPLIT, STEP
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,12 @@ class RunRecords:
         last = np.zeros(len(self.layers), dtype=bool)
         last[[places[-1] for places in self.networks() if len(places) > 1]] = True
         return last
+
+    def before_no_nonlinearity(self) -> np.ndarray:
+        """Return which layers the graph of a pass shows before no nonlinearity, ``(layers,)``; none without a graph."""
+        if (feeds := self.whole(FEEDS)) is None:
+            return np.zeros(len(self.layers), dtype=bool)
+        return np.fmax.reduce(feeds, axis=0) == 0
 
     def places(self, names: Sequence[str]) -> np.ndarray:
         """Return which layers have one of the names, ``(layers,)``."""

@@ -25,6 +25,7 @@ class Thresholds:
         saturated: Share of saturated entries of a layer.
         odd_scale: RMS-to-RMS norm of a weight at the first record, divided by the median of its type.
         rate_jump: Learning rate, divided by the largest so far.
+        replaced: Relative change of a weight's norm between two records, divided by what the updates between allow.
         shrunk: L2 norm of a weight, divided by that five records before; a finding is below.
         rounded: |W' - W| / |W|, divided by the epsilon of the weight's type; a finding is below.
         drift: Drift of the weight mean, divided by the standard deviation of the weights.
@@ -50,6 +51,7 @@ class Thresholds:
     saturated: float = 0.8
     odd_scale: float = 20.0
     rate_jump: float = 3.0
+    replaced: float = 5.0
     shrunk: float = 0.3
     rounded: float = 1 / 30
     drift: float = 0.5

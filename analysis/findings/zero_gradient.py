@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.findings.causes.signals import DEAD, NO_INPUTS
+from analysis.findings.causes.signals import DEAD, NO_INPUTS, PADDING
 from analysis.findings.causes.weights import ZEROS
 from analysis.findings.finding import GRAVE, WARNING, Evidence, Finding
 from analysis.findings.history import first_measured, lasting
@@ -48,7 +48,7 @@ def zero_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
             _COLUMN,
             severity,
             text,
-            (DEAD, ZEROS, NO_INPUTS),
+            (PADDING, DEAD, ZEROS, NO_INPUTS),
             "look for a factor of 0 and a detached output between the layer and the loss; initialise at random",
         )
 

@@ -22,6 +22,7 @@ READS = {
         "activation_var",
         "activation_nonfinite",
         "dead_fraction",
+        "feeds_nonlinearity",
         "saturated_fraction",
     ),
     STEPS: ("loss", "lr"),

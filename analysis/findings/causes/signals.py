@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from analysis.findings.causes.weighing import AGAINST, CLEAR, LIKELY, Cause, Onset, Sign
+from analysis.findings.causes.weighing import AGAINST, CLEAR, DECISIVE, LIKELY, Cause, Onset, Sign
 
 _RECURRENT = re.compile(r"RNN|LSTM|GRU")
 _ALIKE = 3.0  # ratio of growth factors that count as one
@@ -85,8 +85,22 @@ def dead(onset: Onset) -> Sign | None:
     if (share := onset.now("dead_fraction")) is None:
         return None
     norms = onset.now("weight_l2_norm")
-    whole = np.flatnonzero((share == 1) & (True if norms is None else norms != 0))
+    alive = onset.run.before_no_nonlinearity() | (False if norms is None else norms == 0)
+    whole = np.flatnonzero((share == 1) & ~alive)
     return Sign(CLEAR, f"all channels of {onset.name(int(whole[0]))} are dead") if whole.size else AGAINST
+
+
+def one_index(onset: Onset) -> Sign | None:
+    """Tell of an embedding whose outputs are all alike, as those of a batch of one index."""
+    if onset.layer is None:
+        return None
+    if "Embedding" not in onset.run.types[onset.layer]:
+        return AGAINST
+    if (variance := onset.now("activation_var")) is None or np.isnan(variance[onset.layer]):
+        return None
+    if variance[onset.layer] > 0:
+        return AGAINST
+    return Sign(DECISIVE, f"all outputs of {onset.name(onset.layer)} are alike")
 
 
 def constant_outputs(onset: Onset) -> Sign | None:
@@ -184,6 +198,11 @@ RECURRENCE = Cause(
     "a recurrence that amplifies", "initialise recurrent weights orthogonally, or clip gradients by norm", recurrence
 )
 DEAD = Cause("dead ReLU units", "see dead units: lower the learning rate, or normalise before the ReLU", dead)
+PADDING = Cause(
+    "a batch in which every index is the padding index, whose row is 0 and gets no gradient",
+    "look at the indices: a value that the vocabulary lacks may have become the padding index",
+    one_index,
+)
 NO_INPUTS = Cause(
     "a factor of 0, or dropout of everything, before a layer", "take the factor or the dropout out", constant_outputs
 )

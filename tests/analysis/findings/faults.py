@@ -240,6 +240,13 @@ FAULTS = (
         "odd scale",
         "8",
     ),
+    Fault(
+        "one layer is missing in a checkpoint that is loaded",
+        lambda: plain(optimizer=sgd(0.5), changes=changed("2.weight", lambda w: torch.nn.init.normal_(w, std=0.3))),
+        "replaced weight",
+        "2",
+        START,
+    ),
     Fault("learning rate jumps", lambda: plain(optimizer=adam(), changes=rate(1.0)), "large update", "0", START),
     Fault(
         "saturated tanh",
@@ -403,7 +410,7 @@ FAULTS = (
         "exploding",
         "rnn.weight_ih_l0",
         START,
-        headline=("spectral explosion", "rnn.weight_hh_l0"),
+        headline=("replaced weight", "rnn.weight_hh_l0"),
     ),
     Fault(
         "NaN in the targets",

@@ -132,3 +132,58 @@ def test_a_weight_that_falls_within_five_records_has_collapsed_and_one_that_fall
     slow[:, 1] = 0.9 ** np.arange(12)
     assert told(layers("weight_l2_norm", fast)) == [("weight collapse", "1", 9, pytest.approx(0.7**4))]
     assert told(layers("weight_l2_norm", slow)) == []
+
+
+def jumping(at: int, factor: float, *, update: float = 0.001, **columns: float) -> pd.DataFrame:
+    """Return rows whose layer "1" has another norm from a record on, with updates of one size."""
+    norms = np.ones((40, 3))
+    norms[at:, 1] = factor
+    return layers("weight_l2_norm", norms, update_ratio=update, **columns)
+
+
+@pytest.mark.parametrize(
+    ("rows", "losses", "found"),
+    [
+        (jumping(30, 0.7), [1.0] * 30 + [5.0] * 10, [("replaced weight", "1", 30, "warning")]),
+        (jumping(30, 0.7), [1.0] * 40, [("replaced weight", "1", 30, "note")]),  # it may be meant
+        (jumping(30, 0.7), [], [("replaced weight", "1", 30, "note")]),
+        (jumping(30, 0.95), [1.0] * 30 + [5.0] * 10, []),  # a small change
+        (jumping(30, 0.7, update=0.1), [1.0] * 30 + [5.0] * 10, []),  # the step itself may have made it
+        (jumping(30, 0.7, raw_weight_var=1.0), [1.0] * 30 + [5.0] * 10, []),  # computed from another tensor
+        (jumping(30, 0.7, update=np.nan), [1.0] * 30 + [5.0] * 10, []),
+    ],
+)
+def test_a_weight_that_changes_by_more_than_its_updates_was_replaced(
+    rows: pd.DataFrame, losses: list[float], found: list
+) -> None:
+    steps = logged(losses, [0.1] * len(losses)) if losses else NOTHING
+    kinds = findings_in(rows, steps).query("kind == 'replaced weight'").to_dict("records")
+    assert [(row["kind"], row["layer"], row["from_step"], row["severity"]) for row in kinds] == found
+
+
+def test_many_steps_between_two_records_allow_a_large_change() -> None:
+    rows = jumping(30, 1.6)
+    assert "replaced weight" in set(findings_in(rows, NOTHING)["kind"])
+    rows["step"] *= 200  # of 0.1 %
+    assert "replaced weight" not in set(findings_in(rows, NOTHING)["kind"])
+
+
+def test_units_before_no_nonlinearity_are_not_dead() -> None:
+    shares = np.zeros((5, 3))
+    shares[1:, 1] = 1.0
+    rows = layers("dead_fraction", shares, grad_sparsity=1.0)
+    assert told(rows) == [("dead units", "1", 1, 1.0)]
+    assert told(rows.assign(feeds_nonlinearity=np.where(rows["layer"] == "1", 0, 1))) == []
+    first_alone = np.where(rows["step"] == 0, np.where(rows["layer"] == "1", 0.0, 1.0), np.nan)  # recorded rarely
+    assert told(rows.assign(feeds_nonlinearity=first_alone)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "variance", "told"), [("Embedding", 0.0, "are alike"), ("Embedding", 0.1, ""), ("Linear", 0.0, "")]
+)
+def test_an_embedding_whose_outputs_are_all_alike_was_given_one_index(kind: str, variance: float, told: str) -> None:
+    rows = layers("activation_var", np.full((2, 2), variance), kind=kind)
+    sign = signals.PADDING.sign(Onset(RunRecords("r", rows, NOTHING), 0, 0))
+    assert sign is not None
+    assert (sign == AGAINST) == (not told)
+    assert told in sign.number

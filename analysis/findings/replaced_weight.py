@@ -1,0 +1,70 @@
+"""Finding "replaced weight": a weight changed by far more than the optimizer's steps between two records allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.findings.finding import NOTE, WARNING, Evidence, Finding
+from analysis.findings.run_records import RunRecords
+from analysis.findings.thresholds import Thresholds
+from probes.schema import LAYERS, STEPS
+
+_KIND, _NORM, _UPDATE, _RAW, _LOSS = "replaced weight", "weight_l2_norm", "update_ratio", "raw_weight_var", "loss"
+_LEAST = 0.1  # relative change of the norm: rounding and small steps of a coarse type stay below
+_LOSSES = 5  # logged ones before and after that are compared
+
+
+def replaced_weight(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
+    """Yield the layers whose norm jumps from one record to the next; the number is the jump over what updates allow.
+
+    The jump is the relative change of the norm. Over ``k`` steps of at most ``u``, the larger ``update_ratio`` of the
+    two records, updates allow ``(1 + u)^k - 1``. A reparametrised weight is left out, because its norm may change
+    without an update. The finding is a warning where the loss is higher behind the jump, otherwise a note: averaging
+    or clipping weights on purpose replaces them too.
+    """
+    if (records := run.take(_NORM, _UPDATE)) is None:
+        return
+    norms, updates = records[_NORM], records[_UPDATE]
+    if (raw := run.at(_RAW, records.steps)) is not None:
+        norms = np.where(np.isnan(raw).all(axis=0), norms, np.nan)
+    jumps, multiples = np.full(norms.shape, np.nan), np.full(norms.shape, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        jumps[1:] = np.abs(norms[1:] / norms[:-1] - 1)
+        longest = np.fmax(updates[1:], updates[:-1])
+        multiples[1:] = jumps[1:] / ((1 + longest) ** np.diff(records.steps)[:, None] - 1)
+    replaced = (multiples >= limits.replaced) & np.isfinite(multiples) & (jumps >= _LEAST)
+    worse = np.array([_loss_rose(run, first, last) for first, last in _spans(records.steps)])[:, None]
+    for severity, where in ((WARNING, replaced & worse), (NOTE, replaced & ~worse)):
+        yield Evidence(
+            where,
+            records.steps,
+            run.layers,
+            multiples,
+            limits.replaced,
+            _NORM,
+            severity,
+            "since the record before, the norm of the weight has changed {value:.3g} times as much as the optimizer's "
+            "steps allow",
+            "a change outside the optimizer: a checkpoint that was loaded in part, an initialisation, an assignment, "
+            "or weights that are clipped or averaged",
+            "look at what load_state_dict(strict=False) returns, and find what else writes to the weight at this step",
+        )
+
+
+def _spans(steps: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield the steps of each record and of the one before; of the first its own, twice."""
+    yield from zip([steps[0], *steps[:-1]], steps, strict=True)
+
+
+def _loss_rose(run: RunRecords, first: int, last: int) -> bool:
+    """Return whether the median loss behind a step is above the last ones before it, or not finite."""
+    if (logged := run.logged(_LOSS)) is None:
+        return False
+    steps, losses = logged
+    before, after = losses[steps <= first][-_LOSSES:], losses[steps >= last][:_LOSSES]
+    return bool(before.size and after.size and not np.median(after) <= before.max())
+
+
+FINDING = Finding(_KIND, {LAYERS: (_NORM, _UPDATE, _RAW), STEPS: (_LOSS,)}, replaced_weight, fewest=2)
