@@ -19,8 +19,9 @@ _LOSSES = 5  # logged ones before and after that are compared
 def replaced_weight(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers whose norm jumps from one record to the next; the number is the jump over what updates allow.
 
-    The jump is the relative change of the norm. Over ``k`` steps of at most ``u``, the larger ``update_ratio`` of the
-    two records, updates allow ``(1 + u)^k - 1``. A reparametrised weight is left out, because its norm may change
+    The jump is the relative change of the norm. Over ``k`` steps of at most ``u`` updates allow ``(1 + u)^k - 1``. Here
+    ``u`` is the ``update_ratio`` of the record before; over several steps, in which the rate may rise, the larger one
+    of both records. A reparametrised weight is left out, because its norm may change
     without an update. The finding is a warning where the loss is higher behind the jump, otherwise a note: averaging
     or clipping weights on purpose replaces them too.
     """
@@ -32,8 +33,9 @@ def replaced_weight(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     jumps, multiples = np.full(norms.shape, np.nan), np.full(norms.shape, np.nan)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         jumps[1:] = np.abs(norms[1:] / norms[:-1] - 1)
-        longest = np.fmax(updates[1:], updates[:-1])
-        multiples[1:] = jumps[1:] / ((1 + longest) ** np.diff(records.steps)[:, None] - 1)
+        taken = np.diff(records.steps)[:, None]
+        longest = np.where(taken == 1, updates[:-1], np.fmax(updates[1:], updates[:-1]))
+        multiples[1:] = jumps[1:] / ((1 + longest) ** taken - 1)
     replaced = (multiples >= limits.replaced) & np.isfinite(multiples) & (jumps >= _LEAST)
     worse = np.array([_loss_rose(run, first, last) for first, last in _spans(records.steps)])[:, None]
     for severity, where in ((WARNING, replaced & worse), (NOTE, replaced & ~worse)):

@@ -51,7 +51,7 @@ class Thresholds:
     saturated: float = 0.8
     odd_scale: float = 20.0
     rate_jump: float = 3.0
-    replaced: float = 5.0
+    replaced: float = 8.0  # an optimizer that steps several times a step of the run moves its weights further
     shrunk: float = 0.3
     rounded: float = 1 / 30
     drift: float = 0.5

@@ -259,7 +259,14 @@ FAULTS = (
     Fault(
         "ReLU layer dies", lambda: plain(changes=changed("2.bias", lambda b: b.fill_(-50))), "dead units", "2", START
     ),
-    Fault("weight of rank 1", lambda: plain(changes=changed("2.weight", rank_one)), "rank collapse", "2", START),
+    Fault(
+        "weight of rank 1",
+        lambda: plain(changes=changed("2.weight", rank_one)),
+        "rank collapse",
+        "2",
+        START,
+        headline=("replaced weight", "2"),
+    ),
     Fault(
         "constant initial weights", lambda: plain(model=constant(mlp(), 0.1), optimizer=sgd(0.01)), "rank collapse", "0"
     ),
