@@ -98,9 +98,9 @@ class HeatMap extends ColumnPanel {
   }
 }
 
-// Layers from the top; those where a finding of the run begins have its colour.
+// Layers from the top; those where findings of the run begin have the colour of the gravest, which is the first one.
 function markedNames(names, lines) {
-  const begun = new Map(firstFindings(state.run).map(({ layer, severity }) => [layer, css(SEVERITY_COLORS[severity])]));
+  const begun = new Map(firstFindings(state.run).toReversed().map(({ layer, severity }) => [layer, css(SEVERITY_COLORS[severity])]));
   const color = (_, place) => begun.get(lines[place]?.layer) ?? css("--ink");
   return { ...names, inverse: true, axisLabel: { ...names.axisLabel, color } };
 }
