@@ -21,9 +21,9 @@ def replaced_weight(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
 
     The jump is the relative change of the norm. Over ``k`` steps of at most ``u`` updates allow ``(1 + u)^k - 1``. Here
     ``u`` is the ``update_ratio`` of the record before; over several steps, in which the rate may rise, the larger one
-    of both records. A reparametrised weight is left out, because its norm may change
-    without an update. The finding is a warning where the loss is higher behind the jump, otherwise a note: averaging
-    or clipping weights on purpose replaces them too.
+    of both records. A reparametrised weight is left out, because its norm may change without an update. The finding is
+    a warning where the loss is higher behind the jump. Otherwise it is a note, because weights that are averaged or
+    clipped on purpose are replaced too.
     """
     if (records := run.take(_NORM, _UPDATE)) is None:
         return
@@ -37,7 +37,9 @@ def replaced_weight(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
         longest = np.where(taken == 1, updates[:-1], np.fmax(updates[1:], updates[:-1]))
         multiples[1:] = jumps[1:] / ((1 + longest) ** taken - 1)
     replaced = (multiples >= limits.replaced) & np.isfinite(multiples) & (jumps >= _LEAST)
-    worse = np.array([_loss_rose(run, first, last) for first, last in _spans(records.steps)])[:, None]
+    worse = np.zeros((len(records.steps), 1), dtype=bool)
+    for record in np.flatnonzero(replaced.any(axis=1)):
+        worse[record] = _loss_rose(run, records.steps[record - 1], records.steps[record])
     for severity, where in ((WARNING, replaced & worse), (NOTE, replaced & ~worse)):
         yield Evidence(
             where,
@@ -53,11 +55,6 @@ def replaced_weight(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
             "or weights that are clipped or averaged",
             "look at what load_state_dict(strict=False) returns, and find what else writes to the weight at this step",
         )
-
-
-def _spans(steps: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield the steps of each record and of the one before; of the first its own, twice."""
-    yield from zip([steps[0], *steps[:-1]], steps, strict=True)
 
 
 def _loss_rose(run: RunRecords, first: int, last: int) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from probes.metrics.operator_norm import Matrices, largest_singular_values
-from probes.metrics.singular_values import spectrum_statistics
+from probes.metrics.singular_values import scaled_statistics
 from probes.schema import Column
 
 ITERATIONS = 15  # each two passes over the matrix
@@ -41,8 +41,7 @@ def spectrum_numbers(columns: np.ndarray) -> np.ndarray:
     Shape ``(4, layers)``; the columns are those of :func:`probes.metrics.singular_values.scaled_columns`. A zero matrix
     gives 0, NaN, NaN, 0; a NaN gives NaN. Of a stack the largest of the first and the last, the means of the others.
     """
-    _, largest, stable_rank, effective_rank, _ = spectrum_statistics(columns[1:])
-    return np.stack([largest, stable_rank, effective_rank, columns[0] * largest])
+    return scaled_statistics(columns)[[1, 2, 3, 5]]
 
 
 def numbers_from_below(stacks: list[Tensor]) -> Tensor:
