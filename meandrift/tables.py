@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import findings as _findings
+from analysis.findings.places import place
 from analysis.reading import run_table
 from analysis.reading.selection import Patterns
 from analysis.reading.store import AnyStore
@@ -50,19 +51,18 @@ class FindingsTable(pd.DataFrame):
         if self.empty:
             return f"<p>no findings</p>{notes}"
         rows = "".join(_finding_row(row) for row in records(self))
-        head = "".join(f"<th>{name}</th>" for name in ("", "run", "layer", "steps", "seen", "cause", "remedy"))
+        head = "".join(f"<th>{name}</th>" for name in ("", "run", "where", "steps", "seen", "cause", "remedy"))
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         return f"<p>{escape(counted(self, self.notices))}</p>{table}{notes}"
 
 
 def _finding_row(row: dict[str, Any]) -> str:
-    others = row[_findings.LAYER_COUNT] - 1
-    layer = row[LAYER] + (f" and {others} more" if others > 0 else "")
+    where = place(row[LAYER], row[_findings.AFFECTED])
     first, last = row[_findings.FROM_STEP], row[_findings.TO_STEP]
     steps = f"{first:,}" if first == last else f"{first:,} to {last:,}"
     severity = row[_findings.SEVERITY]
     label = f'<b style="color:{_COLORS[severity]}">{severity}: {escape(row[_findings.KIND])}</b>'
-    texts = (row[RUN], layer, steps, row[_findings.MESSAGE], row[_findings.CAUSE], row[_findings.REMEDY])
+    texts = (row[RUN], where, steps, row[_findings.MESSAGE], row[_findings.CAUSE], row[_findings.REMEDY])
     cells = "".join(f'<td style="text-align:left">{escape(str(text))}</td>' for text in texts)
     return f'<tr><td style="text-align:left">{label}</td>{cells}</tr>'
 

@@ -48,7 +48,7 @@ def test_a_grave_finding_is_said_once_with_layer_step_cause_and_remedy(store: Pa
     train(store, warn=said.append)
     (text,) = said
     assert text.startswith("grave finding in run a: NaN: 0: ")
-    assert "from step 6 (and 1 more layer). Likely cause: " in text
+    assert "from step 6 (also in layer 2). Likely cause: " in text
     assert " Try: " in text
 
 
@@ -83,7 +83,7 @@ def test_tables_are_printed_for_people_and_stay_dataframes(store: Path) -> None:
     assert md.findings(store)._repr_html_().startswith(f"<p>no findings</p><p>{unchecked}")
     train(store, overwrite=True, config={"rate": 0.1})
     found = md.findings(store)
-    assert repr(found).startswith("grave: NaN in run a, layer 0 and 1 more layer, steps 6 to 7\n  seen:   ")
+    assert repr(found).startswith("grave: NaN in run a, layers 0 and 2, steps 6 to 7\n  seen:   ")
     assert repr(found).endswith("2 grave, 0 warnings, 0 notes; 1 run not checked for every kind")
     assert "<td" in found._repr_html_()
     assert type(found[["kind"]]) is pd.DataFrame

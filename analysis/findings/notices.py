@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.findings.finding import Finding
+from analysis.findings.places import joined
 from analysis.findings.run_records import RunRecords
 from analysis.reading.tables import records
 from probes.schema import LAYERS, RUN, STEP, STEPS
@@ -18,6 +19,7 @@ from probes.schema import LAYERS, RUN, STEP, STEPS
 PROBE, UNCHECKED = "probe", "unchecked"
 _ADVICE = {LAYERS: "record more often (every=)", STEPS: "log the loss at every step (probe.log)"}
 _SHORT = "train for more steps"
+_NAMED = 3  # kinds that the text names
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,11 @@ def unchecked(run: RunRecords, every: Sequence[Finding]) -> Iterator[Notice]:
             lacking.setdefault((table, words, count), []).append(finding.kind)
     for (table, column, count), kinds in lacking.items():
         counted = _counted(table, column, count)
-        need = "needs" if len(kinds) == 1 else "need"
-        were = "was" if len(kinds) == 1 else "were"
+        need, were = ("needs", "was") if len(kinds) == 1 else ("need", "were")
         more = "more" if table == STEPS else "more records"
-        told = f"{len(kinds)} of {len(every)} kinds of findings {need} {more} and {were} not checked"
+        share = f"{len(kinds)} of {len(every)} kinds of findings"
+        named = f" ({joined(kinds)})" if len(kinds) <= _NAMED else ""
+        told = f"{share}{named} {need} {more} and {were} not checked"
         yield Notice(run.run, UNCHECKED, f"{counted}: {told}; {_advice(run, table, count)}", tuple(kinds))
 
 

@@ -18,7 +18,6 @@ from analysis.findings import (
     FINDINGS,
     FROM_STEP,
     KIND,
-    LAYER_COUNT,
     MESSAGE,
     REMEDY,
     SEVERITY,
@@ -26,6 +25,7 @@ from analysis.findings import (
     checked,
 )
 from analysis.findings.finding import COLUMN
+from analysis.findings.places import place
 from analysis.plotting.panels.arm_curves import arm_appearances
 from analysis.reading.run_table import runs as read_runs
 from analysis.reading.selection import Patterns
@@ -163,7 +163,7 @@ def _findings(found: pd.DataFrame) -> list[dict[str, Any]]:
         {
             **{key: row[key] for key in (RUN, KIND, SEVERITY, LAYER, MESSAGE, CAUSE, REMEDY, COLUMN, AFFECTED)},
             "explainedBy": row[EXPLAINED_BY],
-            "layers": int(row[LAYER_COUNT]),
+            "where": place(row[LAYER], row[AFFECTED]) or "whole run",
             "from": int(row[FROM_STEP]),
             "to": int(row[TO_STEP]),
         }

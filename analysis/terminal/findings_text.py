@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.findings import (
+    AFFECTED,
     CAUSE,
     FROM_STEP,
     KIND,
-    LAYER_COUNT,
     MESSAGE,
     REMEDY,
     SEVERITIES,
@@ -25,6 +25,7 @@ from analysis.findings import (
 from analysis.findings.causality import groups
 from analysis.findings.finding import COLUMN
 from analysis.findings.notices import PROBE, UNCHECKED
+from analysis.findings.places import other_layers, place
 from analysis.reading.tables import records
 from probes.schema import LAYER, RUN
 from probes.schema.printable import printable
@@ -34,9 +35,9 @@ _NAMED = 3  # runs
 
 
 def as_line(row: dict[str, Any]) -> str:
-    """Return a finding as one line: kind, layer or run, message, first step, number of layers."""
-    others = row[LAYER_COUNT] - 1
-    more = f" (and {others} more {'layer' if others == 1 else 'layers'})" if others > 0 else ""
+    """Return a finding as one line: kind, layer or run, message, first step, other layers."""
+    others = other_layers(row[LAYER], row[AFFECTED])
+    more = f" (also in {printable(others)})" if others else ""
     where = printable(row[LAYER] or row[RUN])
     return f"{row[KIND]}: {where}: {printable(row[MESSAGE])}, from step {row[FROM_STEP]:,}{more}"
 
@@ -52,9 +53,7 @@ def as_paragraphs(found: pd.DataFrame) -> str:
 
 
 def _paragraph(row: dict[str, Any], consequences: Sequence[dict[str, Any]]) -> str:
-    others = row[LAYER_COUNT] - 1
-    more = f" and {others} more {_plural('layer', others)}" if others > 0 else ""
-    where = f", layer {printable(row[LAYER])}{more}" if row[LAYER] else ""
+    where = f", {printable(place(row[LAYER], row[AFFECTED]))}" if row[LAYER] else ""
     steps = (
         f"step {row[FROM_STEP]:,}"
         if row[FROM_STEP] == row[TO_STEP]

@@ -133,7 +133,7 @@ def test_check_of_a_grave_fault_names_it_with_cause_and_remedy_and_has_status_on
     store = make_store(norms=["sn"], records=20, nan_from={"sn-s0": 10})
     assert run(["check", str(store)]) == 1
     told = capsys.readouterr().out
-    assert "grave: NaN in run sn-s0, layer block1.conv and 3 more layers, steps 500 to 950" in told
+    assert "grave: NaN in run sn-s0, layer block1.conv and 3 other layers, steps 500 to 950" in told
     assert "  cause:  " in told
     assert "  remedy: " in told
     assert told.splitlines()[-1].startswith("1 grave, ")

@@ -29,7 +29,7 @@ def test_both_faults_are_told_with_layer_and_step(
         exec(compile(PROGRAMS["meandrift"], str(PAGE), "exec"), names)
     told = " ".join(caplog.messages)
     assert "NaN: 0: 512 entries of the gradient" in told
-    assert "from step 237 (and 2 more layers)" in told
+    assert "from step 237 (also in layers 2 and 4)" in told
     assert re.search(r"no update: 2: the weight has a gradient of norm 0\.\d+ and is not updated.*from step 0\.", told)
     assert "grave finding in run sick" in PAGE.read_text()
     assert sorted(set(analysis.layers("runs")["step"])) == [0, 100, 200, 237, 238, 300]

@@ -43,11 +43,6 @@ function stepsOf({ from, to }) {
   return from === to ? `step ${from.toLocaleString("en")}` : `steps ${from.toLocaleString("en")} to ${to.toLocaleString("en")}`;
 }
 
-function whereOf({ layer, layers, affected }) {
-  if (!layer) return "whole run";
-  return layers > 1 ? `layer ${layer} and ${plural(layers - 1, "other layer")}` : `layer ${layer}`;
-}
-
 // How much is wrong, where it began, and how much follows from that.
 function message() {
   const counts = [["grave", "grave finding"], ["warning", "warning"], ["note", "note"]].map(([severity, word]) => [told(severity).length, word]).filter(([count]) => count);
@@ -56,7 +51,7 @@ function message() {
   if (!counts.length) return `No fault of ${data.kinds.length} kinds was found.${partly}`;
   const [{ first: worst, rest }] = groupedFindings();
   if (isNote({ first: worst, rest })) return `No fault was found, only ${counts.map(([count, word]) => plural(count, word)).join(", ")}.${partly}`;
-  const where = worst.layer ? `in ${whereOf(worst)}` : "of the loss";
+  const where = worst.layer ? `in ${worst.where}` : "of the loss";
   const ofRun = data.runs.length > 1 ? ` of run ${worst.run}` : "";
   const explains = rest.length ? ` It explains ${plural(rest.length, "other finding")}.` : "";
   const when = `${worst.from === worst.to ? "at" : "from"} step ${worst.from.toLocaleString("en")}`;
@@ -90,14 +85,14 @@ function showFindings(place) {
 
 // Warnings of the probe, and kinds that could not be checked; runs that share a text share a line.
 function showNotices(place) {
-  const runsOf = new Map();
-  for (const { run, source, text } of data.notices) {
+  const told = new Map();
+  for (const { run, source, text, kinds } of data.notices) {
     const words = `${source === "probe" ? "Warning of the probe" : "Not checked"}: ${text}.`;
-    runsOf.set(words, [...(runsOf.get(words) ?? []), run]);
+    told.set(words, { kinds, runs: [...(told.get(words)?.runs ?? []), run] });
   }
-  for (const [words, runs] of runsOf) {
+  for (const [words, { kinds, runs }] of told) {
     const where = data.runs.length > 1 ? ` (${runs.length > 3 ? plural(runs.length, "run") : `run ${runs.join(", ")}`})` : "";
-    add(place, "p", `${words}${where}`, { class: "note notice", title: runs.join("\n") });
+    add(place, "p", `${words}${where}`, { class: "note notice", title: (kinds.length ? kinds : runs).join("\n") });
   }
 }
 
@@ -127,7 +122,7 @@ function showFindingHead(item, finding) {
   const head = add(item, "div", "", { class: "head" });
   add(head, "span", finding.severity, { class: "severity" });
   add(head, "b", finding.kind, { class: "kind" });
-  add(head, "span", whereOf(finding), { class: "where", title: finding.affected.join("\n") });
+  add(head, "span", finding.where, { class: "where", title: finding.affected.join("\n") });
   add(head, "span", stepsOf(finding), { class: "when" });
   if (data.runs.length > 1) add(head, "span", `run ${finding.run}`, { class: "of-run" });
   if (data.columns.some(({ name }) => name === finding.column)) addButton(head, "show", () => showInChart(finding), { "aria-label": `show ${finding.kind} of ${finding.run} in the chart` });

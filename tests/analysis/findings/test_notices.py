@@ -100,7 +100,9 @@ def test_a_run_with_a_record_or_a_loss_at_every_step_is_told_to_be_longer(record
 
 def test_a_column_of_sparser_records_is_named() -> None:
     (text,) = told(run(9, spectral_norm=[1.0, *[np.nan] * 8]))
-    assert text.startswith("1 record of spectral_norm: 1 of 29 kinds of findings needs more records and was not")
+    assert text.startswith(
+        "1 record of spectral_norm: 1 of 29 kinds of findings (spectral explosion) needs more records"
+    )
 
 
 def test_warnings_and_failures_of_the_probe_are_told_and_its_notes_are_not() -> None:

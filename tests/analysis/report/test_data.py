@@ -35,7 +35,8 @@ def test_each_run_has_its_arms_look(small_store: Path) -> None:
 def test_findings_have_cause_remedy_and_layers(make_store: Callable[..., Path]) -> None:
     store = make_store(norms=["sn"], records=10, nan_from={"sn-s0": 5})
     first = report_data(store)["findings"][0]
-    assert (first["kind"], first["severity"], first["layers"], first["from"]) == ("NaN", "grave", 4, 250)
+    assert (first["kind"], first["severity"], first["from"]) == ("NaN", "grave", 250)
+    assert first["where"] == "layer block1.conv and 3 other layers"
     assert first["cause"]
     assert first["remedy"]
     assert first["affected"] == ["block1.conv", "block2.conv", "block3.conv", "classifier"]

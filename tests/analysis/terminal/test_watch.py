@@ -26,7 +26,9 @@ def test_a_run_is_seen_with_progress_layers_and_warnings(make_store: Callable[..
     assert "sn-s0  finished, updated" in text
     assert "grad_l2_norm, 4 of 4 layers, up to step 950" in text
     assert "××××" in text
-    assert "NaN: block1.conv: 100 entries of the weight are NaN or infinite, from step 500 (and 3 more" in text
+    assert (
+        "NaN: block1.conv: 100 entries of the weight are NaN or infinite, from step 500 (also in 3 other layers" in text
+    )
     assert "train" in text
     assert "test" in text
 
