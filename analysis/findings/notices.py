@@ -54,7 +54,7 @@ def unchecked(run: RunRecords, every: Sequence[Finding]) -> Iterator[Notice]:
         table, column = next((table, columns[0]) for table, columns in finding.reads.items())
         count = _measured(run, table, column)
         if count is not None and count < finding.fewest:
-            words = column if table == LAYERS and 0 < count < len(run.steps) else ""
+            words = column if table != STEPS and 0 < count < len(run.steps) else ""
             lacking.setdefault((table, words, count), []).append(finding.kind)
     for (table, column, count), kinds in lacking.items():
         counted = _counted(table, column, count)

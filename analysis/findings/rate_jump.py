@@ -19,7 +19,7 @@ _BEFORE, _AFTER, _WITHIN = 20, 5, 20  # logged numbers: before the jump, after i
 
 
 def rate_jump(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
-    """Yield the steps at which the loss is higher than before a jump of the learning rate; the number is the jump.
+    """Yield the steps from a jump of the learning rate to the last higher loss; the number is the jump.
 
     A jump is a rate that is a multiple of the largest rate so far: a schedule that multiplies where it should divide. A
     warm-up takes many small steps, and a warm restart goes back to a rate that was there before. The loss is higher
@@ -36,10 +36,11 @@ def rate_jump(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     higher, sizes = np.zeros(len(steps), dtype=bool), np.full(len(steps), np.nan)
     for at in np.flatnonzero(np.isfinite(jumps) & (jumps >= limits.rate_jump)):
         before = losses[max(at - _BEFORE, 0) : at]
-        after = slice(at + _AFTER - 1, at + _WITHIN)
         if len(before) == _BEFORE and np.isfinite(before).all():
-            higher[after] |= recent[after] > before.max()
-            sizes[after] = jumps[at]
+            risen = np.flatnonzero(recent[at + _AFTER - 1 : at + _WITHIN] > before.max())
+            until = at + _AFTER + risen[-1] if risen.size else at
+            higher[at:until] = True
+            sizes[at:until] = jumps[at]
     yield Evidence(
         higher[:, None],
         steps,

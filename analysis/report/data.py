@@ -124,8 +124,11 @@ def _all_distributions(store: Store, summary: Summary) -> dict[str, Any]:
 
 
 def settings_table(runs: pd.DataFrame) -> dict[str, Any]:
-    """Return the settings by whether runs differ in them: ``same`` as pairs, ``different`` with a value a run."""
-    stored = {RUN, *(column.name for column in schema.RUNS_COLUMNS)}
+    """Return the settings by whether runs differ in them: ``same`` as pairs, ``different`` with a value a run.
+
+    The device is one of them.
+    """
+    stored = {RUN, *(column.name for column in schema.RUNS_COLUMNS)} - {"device"}
     texts = {name: [_text(value) for value in runs[name]] for name in runs.columns if name not in stored}
     return {
         "same": [[name, values[0]] for name, values in texts.items() if len(set(values)) == 1],
@@ -151,7 +154,6 @@ def _runs(table: pd.DataFrame, named: pd.DataFrame) -> list[dict[str, Any]]:
             "dashes": list(appearances[arm[ARM]].dashes[1]),
             "status": _text(row["status"]),
             "lastStep": None if pd.isna(row["last_step"]) else int(row["last_step"]),
-            "device": _text(row["device"]),
             "gaps": json.loads(row["gaps"]) if isinstance(row["gaps"], str) else [],
         }
         for row, arm in zip(records(table), records(named), strict=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+
+from probes.hooks import torch_internals
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +59,14 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield mount
     if disk.is_mount():
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture
+def no_hook_guards_held(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hide the setting of Dynamo that a probe holds which an earlier test of this process left open."""
+    from torch._dynamo import config as dynamo_settings
+
+    monkeypatch.setattr(torch_internals.HookGuards, "_holders", 0)
+    has_setting = hasattr(dynamo_settings, "skip_nnmodule_hook_guards")
+    with dynamo_settings.patch(skip_nnmodule_hook_guards=True) if has_setting else nullcontext():
+        yield

@@ -44,7 +44,7 @@ def large_inputs(onset: Onset) -> Sign | None:
         return Sign(LIKELY, f"the first outputs, of {name}, have size {size:.3g}") if size > _HUGE else AGAINST
     if not growth > _GREW or _weight_growth(onset, layer) > _AS_BEFORE:
         return AGAINST
-    told = f"the outputs of {name}, the first layer, are {growth:.3g} times those before"
+    told = f"the outputs of {name}, the first layer, are {growth:.3g} times as large as before"
     return Sign(CLEAR, f"{told}, its weight is as before")
 
 
@@ -58,7 +58,7 @@ def other_targets(onset: Onset) -> Sign | None:
     growth, moved = first[2], float(np.nanmedian(updates))
     if not 1 / _AS_BEFORE < growth < _AS_BEFORE or moved > _STILL:
         return AGAINST
-    told = f"the outputs of the first layer are {growth:.2g} times those before"
+    told = "the outputs of the first layer have the size that they had before"
     return Sign(WEAK, f"{told}, and the step before changed the median weight by {share(moved)}")
 
 

@@ -51,11 +51,13 @@ function message() {
   if (!counts.length) return `No fault of ${data.kinds.length} kinds was found.${partly}`;
   const [{ first: worst, rest }] = groupedFindings();
   if (isNote({ first: worst, rest })) return `No fault was found, only ${counts.map(([count, word]) => plural(count, word)).join(", ")}.${partly}`;
-  const where = worst.layer ? `in ${worst.where}` : "of the loss";
+  const where = worst.layer ? ` in ${worst.where}` : "";
   const ofRun = data.runs.length > 1 ? ` of run ${worst.run}` : "";
-  const explains = rest.length ? ` It explains ${plural(rest.length, "other finding")}.` : "";
+  const grave = rest.filter(({ severity }) => severity === "grave").length;
+  const parts = [[grave, "grave finding"], [rest.length - grave, grave ? "other" : "other finding"]].filter(([count]) => count);
+  const explains = rest.length ? ` It explains ${parts.map(([count, word]) => plural(count, word)).join(" and ")}.` : "";
   const when = `${worst.from === worst.to ? "at" : "from"} step ${worst.from.toLocaleString("en")}`;
-  const fault = `${worst.kind} ${where}${ofRun}, ${when}.`;
+  const fault = `${worst.kind}${where}${ofRun}, ${when}.`;
   if (data.findings.length === 1) return `${fault[0].toUpperCase()}${fault.slice(1)}`;
   return `First: ${fault}${explains} In all: ${counts.map(([count, word]) => plural(count, word)).join(", ")}.`;
 }

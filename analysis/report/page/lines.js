@@ -61,15 +61,24 @@ function markedFindings(column, lines) {
 
 const SEVERITY_COLORS = { grave: "--alarm", warning: "--caution", note: "--quiet" };
 
+// Findings that begin at one step share a mark, the gravest first: their labels would lie on each other.
+function byStep(found) {
+  const steps = new Map();
+  for (const severity of Object.keys(SEVERITY_COLORS)) {
+    for (const finding of found.filter((one) => one.severity === severity)) steps.set(finding.from, [...(steps.get(finding.from) ?? []), finding]);
+  }
+  return steps;
+}
+
 function findingMarks(found, zero) {
   if (!found.length && zero === null) return {};
   return {
     markLine: {
       symbol: "none", silent: true, animation: false, precision: -1, // small heights are not rounded to 0
-      data: [...zeroMark(zero), ...found.map((finding) => ({
-        xAxis: finding.from, name: finding.kind,
-        lineStyle: { color: css(SEVERITY_COLORS[finding.severity]), type: "dashed", width: 1.2 },
-        label: { formatter: `${finding.kind}, step ${finding.from}`, position: found.length > 1 ? "insideEndTop" : "end", color: css(SEVERITY_COLORS[finding.severity]), fontSize: 11 },
+      data: [...zeroMark(zero), ...[...byStep(found)].map(([step, begun]) => ({
+        xAxis: step, name: begun[0].kind,
+        lineStyle: { color: css(SEVERITY_COLORS[begun[0].severity]), type: "dashed", width: 1.2 },
+        label: { formatter: `${begun.map(({ kind }) => kind).join(", ")}, step ${step}`, position: byStep(found).size > 1 ? "insideEndTop" : "end", color: css(SEVERITY_COLORS[begun[0].severity]), fontSize: 11 },
       }))],
     },
     markArea: {

@@ -12,7 +12,6 @@ function runColumns() {
     ...settings,
     ["status", ({ status }) => status],
     ["last step", ({ lastStep }) => String(lastStep ?? "–")],
-    ["device", ({ device }) => device],
     ["gaps", ({ gaps }) => (gaps.length ? JSON.stringify(gaps) : "none")],
   ];
 }

@@ -96,7 +96,7 @@ const COMPARISONS = {
 
 // Words that a run must hold, and comparisons such as norm=sn or learning_rate>0.01.
 function runMatches(run, search) {
-  const fields = [["run", run.id], ["status", run.status], ["step", String(run.lastStep ?? "")], ["device", run.device], ...settingsOf(run), ...data.settings.same];
+  const fields = [["run", run.id], ["status", run.status], ["step", String(run.lastStep ?? "")], ...settingsOf(run), ...data.settings.same];
   const text = [run.id, run.arm, run.status, ...settingsOf(run).flat()].join(" ").toLowerCase();
   return search.split(/\s+/).filter(Boolean).every((term) => {
     const [, key, sign, wanted] = term.match(/^([^=<>!]+)(!=|<=|>=|=|<|>)(.+)$/) ?? [];

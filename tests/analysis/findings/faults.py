@@ -232,7 +232,7 @@ FAULTS = (
         ),
         "rate jump",
         "",
-        30 + 4,  # the fifth loss behind the jump
+        30,
     ),
     Fault(
         "one deep layer initialised at another scale",
@@ -247,7 +247,7 @@ FAULTS = (
         "2",
         START,
     ),
-    Fault("learning rate jumps", lambda: plain(optimizer=adam(), changes=rate(1.0)), "large update", "0", START),
+    Fault("learning rate jumps", lambda: plain(optimizer=adam(), changes=rate(1.0)), "rate jump", "", START),
     Fault(
         "saturated tanh",
         lambda: plain(

@@ -60,7 +60,7 @@ CASES = [
     (
         inputs.LARGE_INPUTS,
         onset(activation_mean=0.0, activation_var=jump(1, 1e6), weight_l2_norm=1.0),
-        "the outputs of a, the first layer, are 1e+03 times those before, its weight is as before",
+        "the outputs of a, the first layer, are 1e+03 times as large as before, its weight is as before",
     ),
     (
         inputs.LARGE_INPUTS,
@@ -70,8 +70,8 @@ CASES = [
     (
         inputs.OTHER_TARGETS,
         onset(activation_mean=0.0, activation_var=1.0, update_ratio=1e-3),
-        "the outputs of the first layer are 1 times those before, and the step before changed the median weight by "
-        "0.001 of its norm",
+        "the outputs of the first layer have the size that they had before, "
+        "and the step before changed the median weight by 0.001 of its norm",
     ),
     (inputs.OTHER_TARGETS, onset(activation_mean=0.0, activation_var=1.0, update_ratio=0.5), "against"),
     (

@@ -59,7 +59,7 @@ BEFORE, AFTER = list(np.linspace(2, 1, 30)), [3.0] * 15
 @pytest.mark.parametrize(
     ("losses", "rates", "found"),
     [
-        (BEFORE + AFTER, [0.1] * 30 + [1.0] * 15, [("rate jump", "", 34, 10.0)]),
+        (BEFORE + AFTER, [0.1] * 30 + [1.0] * 15, [("rate jump", "", 30, 10.0)]),
         (BEFORE + [0.9] * 15, [0.1] * 30 + [1.0] * 15, []),  # the loss did not rise
         (BEFORE + AFTER, [0.1] * 30 + [0.2] * 15, []),  # a small rise of the rate
         (BEFORE + AFTER, [1.0] * 10 + [0.1] * 20 + [1.0] * 15, []),  # a warm restart

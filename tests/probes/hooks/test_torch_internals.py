@@ -77,7 +77,7 @@ def test_without_an_operation_on_lists_tensors_are_taken_one_by_one(name, operat
 
 
 @pytest.fixture
-def guards_before():
+def guards_before(no_hook_guards_held):
     yield dynamo_settings.skip_nnmodule_hook_guards
     assert torch_internals.HookGuards._holders == 0
 

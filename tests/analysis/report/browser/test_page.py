@@ -358,7 +358,7 @@ def test_consequences_stand_below_the_finding_that_explains_them(exploding_repor
     groups = page.evaluate("groupedFindings().map(({ first, rest }) => [first.kind, rest.map(({ kind }) => kind)])")
     assert groups == [["large update", ["exploding"]]]
     said = page.locator("#findings .message")
-    assert said.inner_text().startswith("First: large update in layer 0, from step 4. It explains 1 other finding.")
+    assert said.inner_text().startswith("First: large update in layer 0, from step 4. It explains 1 grave finding.")
     assert "grave" in said.get_attribute("class").split()  # as the gravest that it explains
     told = page.locator("#findings > ol > li")
     assert told.locator("summary").all_inner_texts() == ["It explains 1 other finding: exploding"]
