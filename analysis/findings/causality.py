@@ -128,9 +128,9 @@ def explained(rows: Sequence[dict[str, Any]], run: RunRecords) -> list[Explained
     return trees
 
 
-def _order(row: dict[str, Any], run: RunRecords) -> tuple[float, int, int]:
-    """Order by onset; of one onset the graver comes first, then layers in forward order, then the run as a whole."""
-    return _onset(row, run), SEVERITIES.index(row[SEVERITY]), _depth(row[LAYER], run)
+def _order(row: dict[str, Any], run: RunRecords) -> tuple[float, int, int, int]:
+    """Order by onset, and between two records by step; then the graver, then forward order, then the run as a whole."""
+    return _onset(row, run), row[FROM_STEP], SEVERITIES.index(row[SEVERITY]), _depth(row[LAYER], run)
 
 
 def _depth(layer: str, run: RunRecords) -> int:

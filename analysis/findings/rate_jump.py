@@ -23,7 +23,7 @@ def rate_jump(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
 
     A jump is a rate that is a multiple of the largest rate so far: a schedule that multiplies where it should divide. A
     warm-up takes many small steps, and a warm restart goes back to a rate that was there before. The loss is higher
-    when the median of five losses is above the largest of the 20 before the jump.
+    when the median of five losses is above the largest of the 20 before the jump, or is NaN.
     """
     logged, rates = run.logged(_LOSS), run.logged(_RATE)
     if logged is None or rates is None:
@@ -37,7 +37,7 @@ def rate_jump(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     for at in np.flatnonzero(np.isfinite(jumps) & (jumps >= limits.rate_jump)):
         before = losses[max(at - _BEFORE, 0) : at]
         if len(before) == _BEFORE and np.isfinite(before).all():
-            risen = np.flatnonzero(recent[at + _AFTER - 1 : at + _WITHIN] > before.max())
+            risen = np.flatnonzero(~(recent[at + _AFTER - 1 : at + _WITHIN] <= before.max()))
             until = at + _AFTER + risen[-1] if risen.size else at
             higher[at:until] = True
             sizes[at:until] = jumps[at]

@@ -330,7 +330,7 @@ FAULTS = (
         "divergence",
         "",
         START,
-        headline=("large update", "0"),
+        headline=("rate jump", ""),
     ),
     Fault(
         "one bad batch",

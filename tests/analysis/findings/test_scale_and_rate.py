@@ -71,6 +71,12 @@ def test_a_rate_above_all_before_with_a_loss_that_rises_is_a_jump(losses, rates,
     assert told(NOTHING, logged(losses, rates)) == found
 
 
+def test_a_rate_that_makes_the_loss_nan_is_a_jump_and_explains_the_nan() -> None:
+    found = findings_in(NOTHING, logged([*BEFORE, 3.0, *([np.nan] * 14)], [0.1] * 30 + [1.0] * 15))
+    assert list(zip(found["kind"], found["from_step"], strict=True)) == [("rate jump", 30), ("NaN", 31)]
+    assert found["explained_by"].tolist() == ["", "rate jump"]
+
+
 def test_a_jump_names_the_rates_and_the_step() -> None:
     rows = layers("weight_l2_norm", np.ones((45, 2)))
     found = findings_in(rows, logged(BEFORE + AFTER, [0.1] * 30 + [1.0] * 15))
