@@ -6,7 +6,7 @@ The copies have the same types, one part a table. Five things are left out to ke
 
 - the descriptions of the columns (unit, formula, reference), half of the bytes of a run with few records;
 - columns that no run of a plan measures (``NOT_MEASURED``), the same ones of each run;
-- columns that came after the first runs and that no table reads (``NOT_READ``), so that all runs have the same columns;
+- columns that no table reads (``NOT_READ``); all runs have the same columns;
 - two of three records of ``layers`` and of drift; the first and the last stay;
 - table ``channels``, a row for each channel. ``channel_drift/`` has what ``analysis.channel_drift`` makes of it, a row
   for each layer and step. Drift counts from the first record after step 50, when running means have arrived.
@@ -42,6 +42,7 @@ NOT_READ = {
     *("effective_lr", "step_per_gradient", "update_alignment", "update_spectral_norm", "update_rms_norm"),
     *("update_stable_rank", "update_effective_rank", "grad_spectral_norm", "grad_stable_rank", "grad_effective_rank"),
     *("first_moment_rms", "second_moment_root", "moment_ratio", "weight_rms_norm", "activation_rms", "input_rms"),
+    *("condition_number", "kernel_singular_value_mean", "stable_rank"),
 }
 DRIFT, SINCE = "channel_drift", 50
 
