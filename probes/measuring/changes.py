@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from probes.measuring.observation import Observation, Reading, Source, read_each
 from probes.metrics import Metric
 from probes.metrics.l2_norm import l2_norms
-from probes.metrics.matrix_views import matrices
+from probes.metrics.matrix_views import matrices, rms_factor
 from probes.model.layer import raw_parameter
 from probes.model.module_kinds import CONVOLUTIONS
 
@@ -91,7 +90,7 @@ def _scaled_spectra(solved: str, spectra: str) -> Source:
 
 
 def _factor(stack: Tensor, spectrum: Tensor) -> Tensor:
-    factor = torch.tensor(math.sqrt(stack.shape[2] / stack.shape[1]), dtype=torch.float64, device="cpu")
+    factor = torch.tensor(rms_factor(stack), dtype=torch.float64, device="cpu")
     return factor.to(spectrum.device, non_blocking=True)
 
 

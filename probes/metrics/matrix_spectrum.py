@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from probes.metrics.matrix_views import rms_factor
 from probes.metrics.operator_norm import Matrices, largest_singular_values
 from probes.metrics.singular_values import scaled_statistics
 from probes.schema import Column
@@ -57,5 +56,4 @@ def numbers_from_below(stacks: list[Tensor]) -> Tensor:
 def _from_below(stack: Tensor) -> Tensor:
     sigma = largest_singular_values(Matrices(stack), iterations=ITERATIONS)
     squares = torch.linalg.vector_norm(stack.flatten(1), dim=1).double().square()
-    factor = math.sqrt(stack.shape[2] / stack.shape[1])
-    return torch.stack([sigma.max(), (squares / sigma.square()).mean(), factor * sigma.max()])
+    return torch.stack([sigma.max(), (squares / sigma.square()).mean(), rms_factor(stack) * sigma.max()])

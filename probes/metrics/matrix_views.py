@@ -5,6 +5,8 @@ A convolution kernel is a tensor of four dimensions. Its singular values are def
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 
@@ -29,6 +31,14 @@ def matrices(weight: Tensor, *, convolution: bool, transposed: bool = False) -> 
     if weight.ndim == 3 and not convolution:
         return weight
     return unfolded(weight, transposed=transposed).unsqueeze(0)
+
+
+def rms_factor(stack: Tensor) -> float:
+    """Return ``sqrt(in / out)`` of matrices ``(E, out, in)``: ``sqrt(in / out) sigma_1`` is their RMS-to-RMS norm.
+
+    Source: Yang, Simon and Bernstein, "A Spectral Condition for Feature Learning" (2023).
+    """
+    return math.sqrt(stack.shape[2] / stack.shape[1])
 
 
 def kernel_slices(weight: Tensor) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from probes.metrics.matrix_views import rms_factor
 from probes.metrics.metric import Metric
 from probes.metrics.singular_values import RMS_NORM, SPECTRAL_NORM, STABLE_RANK
 
@@ -28,14 +28,10 @@ def numbers_of_large(stacks: list[Tensor], starts: Sequence[Tensor | None]) -> t
     """
     found = [_iterate(stack, start) for stack, start in zip(stacks, starts, strict=True)]
     values = [
-        torch.stack([sigma.max(), (_squares(stack) / sigma.square()).mean(), _factor(stack) * sigma.max()])
+        torch.stack([sigma.max(), (_squares(stack) / sigma.square()).mean(), rms_factor(stack) * sigma.max()])
         for stack, (sigma, _) in zip(stacks, found, strict=True)
     ]
     return torch.stack(values, dim=1), [vectors for _, vectors in found]
-
-
-def _factor(stack: Tensor) -> float:
-    return math.sqrt(stack.shape[2] / stack.shape[1])
 
 
 def _squares(stack: Tensor) -> Tensor:
