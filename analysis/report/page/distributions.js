@@ -4,7 +4,7 @@ class Distributions extends Panel {
   constructor(place, table, { title, note, xlabel, ylabel, logX, logY }) {
     super(place, { title, note, csv: () => this.asCsv(), paper: { width: 690, height: 300 }, height: 300 });
     Object.assign(this, { table, xlabel, ylabel, items: [], place });
-    this.layerSelect = addSelect(this.controls, "layer", layersWith(table).map((name) => [name, name]), () => changed([this.part]));
+    this.layerSelect = addSelect(this.controls, "layer", layersWith(table).map((name) => [name, name]), () => { this.chosen = true; changed([this.part]); });
     this.kindSelect = addSelect(this.controls, table === "histograms" ? "tensor" : "matrix", [], () => this.draw());
     const sliding = add(this.controls, "label", "step ", { class: "sliding" });
     this.slider = add(sliding, "input", "", { type: "range", min: 0, max: 0, value: 0 });
@@ -18,7 +18,8 @@ class Distributions extends Panel {
 
   async prepare() {
     const names = layersWith(this.table);
-    fillSelect(this.layerSelect, names.map((name) => [name, name]), names.includes(this.layerSelect.value) ? this.layerSelect.value : names[0]);
+    const wanted = this.chosen ? this.layerSelect.value : state.layer;  // the layer of the first finding, until another is chosen
+    fillSelect(this.layerSelect, names.map((name) => [name, name]), names.includes(wanted) ? wanted : names[0]);
     this.place.hidden = !names.length;
     this.items = names.length ? await distribution(this.table, this.layerSelect.value) : [];
   }

@@ -116,6 +116,17 @@ function category(names) {
 
 const MOST_MULTIPLES = 12;
 
+// At most some of the layers, in forward order: up to half of them have findings, the others are spread over the depth.
+function someLayers(names, most) {
+  if (names.length <= most) return names;
+  const begun = data.findings.filter(({ severity }) => severity !== "note");
+  const sick = [...new Set([...begun.map(({ layer }) => layer), ...begun.flatMap(({ affected }) => affected)])].filter((name) => names.includes(name)).slice(0, most / 2);
+  const others = names.filter((name) => !sick.includes(name));
+  const left = most - sick.length;
+  const spread = Array.from({ length: left }, (_, i) => others[Math.round((i * (others.length - 1)) / (left - 1))]);
+  return names.filter((name) => sick.includes(name) || spread.includes(name));
+}
+
 class SmallMultiples extends ColumnPanel {
   constructor(place) {
     super(place, { title: "Small multiples", note: "a chart a layer in forward order, a line a run", paper: { width: 690, height: 640 } });
@@ -129,7 +140,7 @@ class SmallMultiples extends ColumnPanel {
     if (!column) return;
     const all = decoded.get(column.key);
     const names = shownLayers(allLayers()).filter((name) => shownRuns().some(({ id }) => all.get(id)?.has(name)));
-    const shown = names.length <= MOST_MULTIPLES ? names : Array.from({ length: MOST_MULTIPLES }, (_, i) => names[Math.round((i * (names.length - 1)) / (MOST_MULTIPLES - 1))]);
+    const shown = someLayers(names, MOST_MULTIPLES);
     this.lines = shown.map((name) => linesOfRuns(all, name));
     const choice = { column, logY: this.log.checked, fromStart: column.fromStart, zero: null };
     const width = this.onPaper ? this.paper.width : this.plot.clientWidth;
@@ -153,7 +164,8 @@ class SmallMultiples extends ColumnPanel {
     this.title = `small multiples ${column.name}`;
     this.alarm.textContent = nonFinite(this.lines.flat().map((line) => ({ ...line, name: `${line.layer} of ${line.run}` })));
     const told = choice.zero === null ? [] : ["values of exactly 0 are on the row marked 0 at the bottom"];
-    if (shown.length < names.length) told.push(`${shown.length} of ${names.length} layers, spread over the depth: search in the tree of layers for others`);
+    const chosen = data.findings.length ? "some with findings, the others spread over the depth" : "spread over the depth";
+    if (shown.length < names.length) told.push(`${shown.length} of ${names.length} layers, ${chosen}: search in the tree of layers for others`);
     this.remark.textContent = told.join("; ");
   }
 

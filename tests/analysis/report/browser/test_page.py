@@ -257,6 +257,33 @@ def test_small_multiples_are_a_chart_a_layer_in_forward_order(
     assert len(page.evaluate(titles)) == 4  # normalisation layers have no spectral norm
 
 
+def test_of_many_layers_those_of_findings_are_among_the_small_multiples(report: Path, visit: Visit) -> None:
+    page = visit(report)
+    names = [f"layer{place:02d}" for place in range(40)]
+    page.evaluate("data.findings[0].affected = ['layer17', 'layer18']; data.findings[0].layer = 'layer18'")
+    chosen = page.evaluate("(names) => someLayers(names, 12)", names)
+    assert {"layer00", "layer17", "layer18", "layer39"} < set(chosen)
+    assert chosen == sorted(chosen)
+    assert len(chosen) == 12
+    assert page.evaluate("(names) => someLayers(names, 12)", names[:12]) == names[:12]
+
+
+@pytest.mark.parametrize("table", ["histograms", "spectra"])
+def test_distributions_follow_the_layer_that_is_shown_until_another_is_chosen(
+    report: Path, visit: Visit, wait_for_drawing: Wait, table: str
+) -> None:
+    page = visit(report)
+    chosen = page.locator(f"#{table}").get_by_label("layer")
+    assert chosen.input_value() == "block1.conv"  # the layer of the first finding
+    page.evaluate("state.layer = 'block3.conv'; changed()")
+    wait_for_drawing(page)
+    assert chosen.input_value() == "block3.conv"
+    chosen.select_option("classifier")
+    page.evaluate("state.layer = 'block2.conv'; changed()")
+    wait_for_drawing(page)
+    assert chosen.input_value() == "classifier"
+
+
 @pytest.mark.parametrize("place", ["histograms", "spectra"])
 def test_a_slider_goes_through_the_steps_of_distributions(
     report: Path, visit: Visit, wait_for_drawing: Wait, place: str
