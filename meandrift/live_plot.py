@@ -83,7 +83,7 @@ def _notebooks_display() -> Callable[..., Any]:
         get_ipython = None
     if get_ipython is None or not hasattr(get_ipython(), "kernel"):
         raise ValueError(
-            "plot(live=True) draws in a cell of a notebook, and this process is none: leave live out, and look at the"
-            " run with `meandrift report --live` or `meandrift watch`."
+            "plot(live=True) draws in a cell of a notebook, and this process is not a notebook: leave live out, and"
+            " look at the run with `meandrift report --live` or `meandrift watch`."
         )
     return display

@@ -86,7 +86,9 @@ class Channels(FigureSpec):
         if self.measure == RUNNING_GAP:
             rows = rows[was_measured(rows, "running_mean")]  # not every layer keeps one
         if rows.empty:
-            raise ValueError(f"figure {self.name!r}: no layer of these runs keeps a running mean")
+            raise ValueError(
+                f"figure {self.name!r}: no layer of these runs keeps a running mean; choose runs with bn or msn"
+            )
         found = channel_drift(rows.astype({RUN: str}), since=since).merge(arms, on=RUN)
         found = found[found[STEP] >= since]
         place = found.groupby(ARM, observed=True)[LAYER_INDEX].rank(method="dense").astype("int64") - 1

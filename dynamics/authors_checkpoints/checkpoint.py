@@ -107,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError:
         raise
     except Exception as error:  # of a foreign file the unpickler says whatever it stumbled over
-        raise ValueError(f"{path} is no checkpoint that torch can read: {reason(error)}") from error
+        raise ValueError(f"{path} cannot be read: expected a file of torch.save: {reason(error)}") from error
     keys = set(stored) if isinstance(stored, dict) else set()
     if not keys >= {"net", "acc", "epoch"}:
         raise ValueError(

@@ -46,7 +46,7 @@ def chain_matrices(network: nn.Module) -> dict[str, Tensor]:
     modules = dict(network.named_modules())
     for node in trace(network).nodes:
         if reason := _broken_link(node, modules):
-            raise ValueError(f"{type(network).__name__} is no chain of layers: {reason}")
+            raise ValueError(f"{type(network).__name__} is not a chain of layers: {reason}")
     return layer_matrices(network)
 
 

@@ -199,7 +199,9 @@ def _saved(place: Path, config: GanConfig, device: torch.device) -> dict[str, An
         device=device,
     )
     if saved["step"] > config.steps:
-        raise ValueError(f"checkpoint {place} is at step {saved['step']}: --steps {config.steps} lies before it.")
+        raise ValueError(
+            f"checkpoint {place} is at step {saved['step']}: expected --steps of at least that, got {config.steps}."
+        )
     return saved
 
 

@@ -164,7 +164,7 @@ def _verdict(event: Event) -> str | None:
     if isinstance(event, Failed):
         return f"{event.run} failed: {event.reason}"
     if isinstance(event, Ended) and event.diverged:
-        return f"{event.run} diverged: its loss is no finite number at step {event.steps:,}; the run ends there"
+        return f"{event.run} diverged: its loss is not finite at step {event.steps:,}; the run ends there"
     if isinstance(event, Ended):
         return f"{event.run} finished: {event.steps:,} steps, {event.seconds:.0f} s"
     return None

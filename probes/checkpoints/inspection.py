@@ -93,11 +93,13 @@ def _recorded(measured: Iterator[_Measured], recorder: Recorder) -> Iterator[_Me
         if weights.step is None or weights.step in steps:
             came = "no step" if weights.step is None else f"step {weights.step} again"
             raise ValueError(
-                f"{file or 'the weights'}: {came}; in a run each has a step of its own: give step=... (--step)"
+                f"{file or 'the weights'}: {came}; expected a step of its own for each file: give step=... (--step)"
             )
         names = [layer.name for layer in weights.layers]
         if layers and names != layers:
-            raise ValueError(f"{file}: other layers than the files before it; a run has one network's.")
+            raise ValueError(
+                f"{file}: its layers differ from those of the files before it; expected one network a run."
+            )
         layers = names
         steps.add(weights.step)
         for table, batch in tables:

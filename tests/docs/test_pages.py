@@ -136,6 +136,15 @@ def test_help_of_train_names_every_norm() -> None:
     assert {name for name in NORMS if not re.search(rf"\b{name}\b", said)} == set()
 
 
+@pytest.mark.parametrize(("command", "parameter"), [("query", "sql"), ("export", "table")])
+def test_help_of_a_command_names_every_table_that_it_reads(command: str, parameter: str) -> None:
+    from dynamics.cli import make_app
+    from probes.schema import TABLES
+
+    entries = {entry.name: entry for entry in typer.main.get_command(make_app()).commands[command].params}
+    assert {name for name in TABLES if not re.search(rf"\b{name}\b", entries[parameter].help)} == set()
+
+
 def test_numbers_in_words_are_those_of_the_code() -> None:
     from analysis.figures import FIGURES
     from analysis.findings import FINDINGS

@@ -266,7 +266,7 @@ def test_a_metric_of_ones_own_is_a_column_like_any_other(store, table):
 
 
 def test_a_metric_needs_columns_of_its_own(store):
-    with pytest.raises(ValueError, match="a metric needs at least one Column"):
+    with pytest.raises(ValueError, match="columns: got none, expected at least one Column"):
         metric(reads="weight", columns=[])
     double = metric(reads="weight", columns=[Column("weight_mean", "1", "again")])(lambda weights: weights)
     with pytest.raises(ValueError, match="both fill column 'weight_mean': rename one"):
