@@ -41,7 +41,7 @@ _WORDS = {
 }
 _FORMULAS = {
     SEEN_DRIFT: r"$(\mathrm{mean}_c\,(\mu_c-\mu_c^{ref})^2)^{1/2}\,/\,\sigma$",
-    UNLEARNED_DRIFT: r"the same of $\mu_c-b_c$, $b$: beta, m or bias",
+    UNLEARNED_DRIFT: r"$(\mathrm{mean}_c\,(d_c-d_c^{ref})^2)^{1/2}\,/\,\sigma$,   $d=\mu-b$, $b$: beta, m or bias",
     UNLEARNED_MEAN: r"$(\mathrm{mean}_c\,(\mu_c-b_c)^2)^{1/2}\,/\,\sigma$",
 }
 _DRIFTS = (SEEN_DRIFT, UNLEARNED_DRIFT)
