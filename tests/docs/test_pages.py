@@ -209,6 +209,26 @@ def test_every_command_is_on_its_page_and_shows_an_example(capsys: pytest.Captur
         assert f"Example: meandrift {name}" in capsys.readouterr().out
 
 
+def code(text: str, *languages: str) -> str:
+    """Return the blocks of a page in these languages."""
+    blocks = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    return "\n".join(block for language, block in blocks if language in languages)
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_code_fits_its_box_on_a_wide_screen(page: str) -> None:
+    """The box of a page holds 96 characters; the site breaks long lines of commands and of output."""
+    lines = code(ALL[page], "python", "toml").splitlines()
+    assert [line for line in lines if len(line) > 96] == []
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_no_two_notes_side_by_side_are_taken_for_a_link(page: str) -> None:
+    """Markdown takes ``[8] [3]`` for a link with the text 8 to the address named 3; ``[8], [3]`` are two notes."""
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", ALL[page], flags=re.DOTALL)
+    assert re.findall(r"\[[^\[\]]+\] ?\[[^\[\]]*\]", prose) == []
+
+
 @pytest.mark.parametrize("page", ALL)
 def test_every_file_that_a_page_links_to_is_there(page: str) -> None:
     links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", ALL[page])
