@@ -42,7 +42,7 @@ class Landscape(FigureSpec):
     """Santurkar et al.'s measures of the loss landscape and of internal covariate shift; a panel each, one line a norm.
 
     Smooth means small: the loss and its gradient change little along a gradient step. The range of the loss is its
-    largest less its least value over eight step lengths.
+    largest minus its smallest value over eight step lengths.
     """
 
     name = "landscape"

@@ -67,7 +67,7 @@ def _display(console: Console | None) -> Iterator[Watch]:
 def warn_in_one_line() -> None:
     """Print the warnings of this process as one line each, without the place in the code that gave them.
 
-    Where the variable ``MEANDRIFT_TRACEBACK`` is set, they keep Python's form.
+    If the environment variable ``MEANDRIFT_TRACEBACK`` is set, warnings are printed as Python prints them.
     """
     if not os.environ.get("MEANDRIFT_TRACEBACK"):
         warnings.formatwarning = _warning_line

@@ -27,9 +27,9 @@ def open_probe(
 ) -> Probe:
     """Return a probe that begins a run, or goes on with it at the step that the training stands at.
 
-    A training that goes on supersedes the rows from its step on, also under ``overwrite=True``, which is for a training
-    that begins. With ``resume="auto"`` among the options, a training that begins anew, having died before its first
-    checkpoint, supersedes all of them.
+    A training that goes on supersedes the rows from its step on. It does so even with ``overwrite=True``, which only
+    concerns a training that begins. A training that died before its first checkpoint begins anew: with
+    ``resume="auto"`` among the options, it supersedes all rows.
 
     Args:
         model: The trained model.

@@ -1,4 +1,4 @@
-"""Windows of a text: the inputs of a network that tells the next character, and its targets."""
+"""Windows of a text: the inputs of a network that predicts the next character, and its targets."""
 
 from __future__ import annotations
 
