@@ -155,7 +155,7 @@ def test_a_loop_without_an_optimizer_counts_by_hand(store, table):
 
 
 def test_counting_by_hand_beside_an_optimizer_is_refused(store):
-    with Loop().probe(store) as probe, pytest.raises(ValueError, match="this one counts the optimizer's steps"):
+    with Loop().probe(store) as probe, pytest.raises(ValueError, match="this one has one: drop the call"):
         probe.step()
 
 
