@@ -209,6 +209,14 @@ def test_every_command_is_on_its_page_and_shows_an_example(capsys: pytest.Captur
         assert f"Example: meandrift {name}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("page", ALL)
+def test_a_page_begins_with_its_title_and_a_sentence(page: str) -> None:
+    """A heading needs a blank behind its signs: GitHub shows ``#Title`` as text."""
+    text = re.sub(r"```.*?```|<!--.*?-->", "", ALL[page], flags=re.DOTALL)
+    assert re.match(r"# [^\n]+\n\n[\w`\[][^\n]+", text)
+    assert re.findall(r"^#+[^#\s].*", text, flags=re.MULTILINE) == []
+
+
 def code(text: str, *languages: str) -> str:
     """Return the blocks of a page in these languages."""
     blocks = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
