@@ -141,7 +141,7 @@ def gradients(store: Store, runs: Sequence[str]) -> dict[str, str]:
 
 
 def spectra(store: Store, runs: Sequence[str]) -> dict[str, str]:
-    """Return how far the convolutions' singular values lie apart, and the norms of layers, at first and at last."""
+    """Return the spread of the convolutions' singular values, and the norms of layers, at the first and last step."""
     table = prepare("singular_values", store, runs=runs, layers=None).table
     wide = weight_layers(layers(store, columns=["kernel_singular_value_mean", "singular_value_mean"], runs=runs), None)
     wide = convolutions(with_arms(store, wide[wide["kernel_singular_value_mean"].notna()]))

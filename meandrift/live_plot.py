@@ -30,7 +30,7 @@ class LivePlot:
 
         Args:
             draw: Returns the figure of the run so far.
-            recorded: Whether there is something to draw; else the first record is waited for.
+            recorded: Returns whether there is something to draw. If not, the plot waits for the first record.
 
         Raises:
             ValueError: This is no notebook, or the figure cannot be drawn.

@@ -51,7 +51,7 @@ def chain_matrices(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _broken_link(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    """Return why a network with this node is no chain; empty if the node may be in one."""
+    """Return why a network with this node is not a chain; empty if a chain may have the node."""
     if node.op == "output":
         return ""
     if node.op in {"get_attr", "call_function", "call_method"}:

@@ -53,7 +53,7 @@ def inspect(
             depend on the size of the images.
         include: Names with wildcards, or module types: only these layers are inspected.
         exclude: The same, to leave layers out.
-        store: Folder or URL of a store: the rows, histograms and whole spectra too, are written there as one run.
+        store: Folder or URL of a store. Rows, histograms and whole spectra are written to it as one run.
         run: The run's id in the store.
         overwrite: Delete an existing run of this id.
 

@@ -102,7 +102,7 @@ class OpensProbe:
         """Prepare a probe; it is attached when training begins.
 
         Args:
-            run: The run's id in the store; None takes a new one, which ``self.probe.run`` then says.
+            run: The run's id in the store; None takes a new id, which is then in ``self.probe.run``.
             store: Folder or URL of the store.
             probe: What makes the probe: ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
             options: Further arguments of :class:`probes.Probe`. With ``resume="auto"`` a job that its scheduler starts
