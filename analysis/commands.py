@@ -137,7 +137,12 @@ def _serve(store: str, runs: str | None, port: int) -> None:
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(help="SQL over tables layers, histograms, spectra, steps and runs.")],
+    sql: Annotated[
+        str,
+        typer.Argument(
+            help="SQL over the tables: layers, parameters, channels, units, histograms, spectra, steps, runs."
+        ),
+    ],
     *,
     store: Annotated[str, typer.Option(help="Folder or URL that a Probe recorded in.")] = "runs",
     formats: Annotated[str, typer.Option("--format", help="table or csv.")] = "table",
@@ -180,7 +185,7 @@ def diff(
         return
     start = found.iloc[0]
     say(found.to_string(index=False))
-    say(f"they part at step {start[STEP]}: {start[COLUMN]}{f' of {start[NAME]}' if start[NAME] else ''}")
+    say(f"first difference: step {start[STEP]}, {start[COLUMN]}{f' of {start[NAME]}' if start[NAME] else ''}")
     raise typer.Exit(1)
 
 

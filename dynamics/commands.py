@@ -22,7 +22,7 @@ app = typer.Typer()
 Workers = Annotated[
     int,
     typer.Option(
-        help="Runs at a time, a process each; 0: one a CPU, and more at first where all are done sooner by it.",
+        help="Runs at a time, each in a process. 0: one for each CPU, or more if all then finish sooner.",
         rich_help_panel="Machine",
     ),
 ]

@@ -51,7 +51,13 @@ def _unlearned_drift(store: Store, runs: list[str]) -> pd.Series:
 
 
 def _text(values: pd.Series, form: str) -> str:
-    return ", ".join(f"{norm.upper()} {values[norm]:{form}}" for norm in THREE if norm in values.index)
+    return ", ".join(f"{norm.upper()} {_digits(values[norm], form)}" for norm in THREE if norm in values.index)
+
+
+def _digits(value: float, form: str) -> str:
+    """Return a number as in ``form``, without an exponent: 20,600 for 2.06e+04."""
+    text = f"{value:{form}}"
+    return f"{float(text):,g}" if "e+" in text else text
 
 
 if __name__ == "__main__":

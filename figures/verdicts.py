@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from measured import measured_numbers
 from stored_runs import CNN3, CNN3_ONE, HERE, NETWORKS, RELEASED, STORE, THREE, VGG7, WEIGHT_NORM, at_all_rates
@@ -41,8 +42,14 @@ def numbers() -> dict[str, str]:
 
 def by_norm(values: pd.Series, form: str, *, sign: str = "") -> str:
     """Return values indexed by norm as "BN 1.0, SN 2.0, MSN 3.0"."""
-    named = [f"{norm.upper()} {values[norm]:{form}}{sign}" for norm in THREE if norm in values.index]
+    named = [f"{norm.upper()} {_in_digits(values[norm], form)}{sign}" for norm in THREE if norm in values.index]
     return ", ".join(named).replace("-", "−")
+
+
+def _in_digits(value: float, form: str) -> str:
+    """Return a number as in ``form``, a small one without an exponent: 0.000039 for 3.9e-05."""
+    text = f"{value:{form}}"
+    return np.format_float_positional(float(text), trim="-") if "e-" in text else text
 
 
 def accuracies(store: Store) -> dict[str, str]:
@@ -134,7 +141,7 @@ def gradients(store: Store, runs: Sequence[str]) -> dict[str, str]:
 
 
 def spectra(store: Store, runs: Sequence[str]) -> dict[str, str]:
-    """Return how far the convolutions' singular values lie apart, and the norms of layers, at first and at last."""
+    """Return the spread of the convolutions' singular values, and the norms of layers, at the first and last step."""
     table = prepare("singular_values", store, runs=runs, layers=None).table
     wide = weight_layers(layers(store, columns=["kernel_singular_value_mean", "singular_value_mean"], runs=runs), None)
     wide = convolutions(with_arms(store, wide[wide["kernel_singular_value_mean"].notna()]))

@@ -88,9 +88,9 @@ def coordinate_check(
 def _check(widths: Sequence[int], steps: int, seeds: int) -> None:
     """Refuse what gives no slope, before anything is trained."""
     if len(set(widths)) < 2 or min(widths) < 1:
-        raise ValueError(f"widths: expected two or more different ones above 0, such as (64, 128, 256), got {widths}")
+        raise ValueError(f"widths: expected two or more different widths above 0, such as (64, 128, 256), got {widths}")
     if len(set(widths)) < len(widths):
-        raise ValueError(f"widths: expected each once, got {widths}")
+        raise ValueError(f"widths: expected each width once, got {widths}: remove the repeated ones")
     if steps < 2 or seeds < 1:
         raise ValueError(f"expected at least 2 steps and 1 seed, got steps={steps}, seeds={seeds}")
 

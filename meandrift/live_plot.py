@@ -30,7 +30,7 @@ class LivePlot:
 
         Args:
             draw: Returns the figure of the run so far.
-            recorded: Whether there is something to draw; else the first record is waited for.
+            recorded: Returns whether there is something to draw. If not, the plot waits for the first record.
 
         Raises:
             ValueError: This is no notebook, or the figure cannot be drawn.
@@ -83,7 +83,7 @@ def _notebooks_display() -> Callable[..., Any]:
         get_ipython = None
     if get_ipython is None or not hasattr(get_ipython(), "kernel"):
         raise ValueError(
-            "plot(live=True) draws in a cell of a notebook, and this process is none: leave live out, and look at the"
-            " run with `meandrift report --live` or `meandrift watch`."
+            "plot(live=True) draws in a cell of a notebook, and this process is not a notebook: leave live out, and"
+            " look at the run with `meandrift report --live` or `meandrift watch`."
         )
     return display

@@ -37,7 +37,7 @@ def word_array(words: Sequence[str | None]) -> pa.Array:
     """
     wrong = [word for word in words if not (word is None or isinstance(word, str))]
     if wrong:
-        raise TypeError(f"expected strings, got {wrong[0]!r}")
+        raise TypeError(f"expected strings or None, got {wrong[0]!r} of type {type(wrong[0]).__name__}")
     encoded = [b"" if word is None else word.encode() for word in words]
     offsets = np.zeros(len(words) + 1, dtype=np.int32)
     np.cumsum([len(word) for word in encoded], out=offsets[1:])

@@ -145,7 +145,7 @@ def compact(
     run: Annotated[list[str] | None, typer.Argument(help="Runs to compact; none means all.")] = None,
     *,
     store: Store = "runs",
-    thin: Annotated[int, typer.Option(help="Keep every so many-th record alone; 0 keeps all.", min=0)] = 0,
+    thin: Annotated[int, typer.Option(help="Keep one record in this many; 0 keeps all.", min=0)] = 0,
 ) -> None:
     """Join the small parts of finished runs into large ones. Readers may go on reading.
 
@@ -265,9 +265,12 @@ def export(
     destination: Annotated[Path, typer.Argument(help="File or, for TensorBoard, folder to make.")],
     *,
     store: Store = "runs",
-    table: Annotated[str, typer.Option(help="layers, histograms, spectra, steps or runs.")] = "layers",
+    table: Annotated[
+        str, typer.Option(help="layers, parameters, channels, units, histograms, spectra, steps or runs.")
+    ] = "layers",
     kind: Annotated[
-        str, typer.Option("--format", help="parquet, csv or tensorboard; by default what the name ends with.")
+        str,
+        typer.Option("--format", help="parquet, csv or tensorboard. Default: the ending of the destination's name."),
     ] = "",
     run: Annotated[list[str] | None, typer.Option(help="Runs to export; repeatable; none means all.")] = None,
 ) -> None:

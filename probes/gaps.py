@@ -73,7 +73,7 @@ class Gaps:
                 f"probe: {what}{where} could not be recorded at step {step}: {why}. Training goes on; the gap is kept"
             )
             warnings.warn(
-                f"{message} in the run's row, further ones like it are only counted.", RuntimeWarning, stacklevel=3
+                f"{message} in the run's row. Further ones like it are only counted.", RuntimeWarning, stacklevel=3
             )
 
     def delay(self, failure: Exception) -> None:

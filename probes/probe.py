@@ -197,7 +197,7 @@ class Probe(Switchable, RunContext):
     def step(self) -> None:
         """Observe now and count a step. A loop without an optimizer calls this before each update of the weights."""
         if self._optimizers:
-            raise ValueError("probe.step() is for probes without an optimizer: this one counts the optimizer's steps.")
+            raise ValueError("probe.step() is for a probe without an optimizer; this one has one: drop the call.")
         self._cycle.observe()
         self._cycle.finish_step()
 

@@ -128,7 +128,7 @@ def test_the_figure_can_show_another_size(mup: pd.DataFrame, store: Path) -> Non
 
 
 def test_one_width_is_nothing_to_compare(mup: pd.DataFrame, store: Path) -> None:
-    with pytest.raises(ValueError, match="compares widths; all runs have 64"):
+    with pytest.raises(ValueError, match="compares widths, and all runs have 64"):
         md.figure("coordinate_check", store, runs="mup-w64-*")
     rows = pd.DataFrame({"width": ["wide", "narrow"]})
     with pytest.raises(ValueError, match="needs one number as width of each run, not 'wide'"):
@@ -148,9 +148,9 @@ def test_random_numbers_of_the_caller_go_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"widths": (64,)}, "two or more different ones above 0"),
-        ({"widths": (0, 64)}, "two or more different ones above 0"),
-        ({"widths": (64, 64, 128)}, "expected each once"),
+        ({"widths": (64,)}, "two or more different widths above 0"),
+        ({"widths": (0, 64)}, "two or more different widths above 0"),
+        ({"widths": (64, 64, 128)}, "expected each width once"),
         ({"steps": 1}, "at least 2 steps and 1 seed, got steps=1"),
         ({"seeds": 0}, "at least 2 steps and 1 seed, got steps=3, seeds=0"),
     ],

@@ -1,4 +1,7 @@
-"""Comparison of two Arrow columns, cell by cell: null equals null, NaN equals NaN, all else by value."""
+"""Comparison of two Arrow columns, cell by cell.
+
+Null equals null, NaN equals NaN, and other cells are compared by value.
+"""
 
 from __future__ import annotations
 

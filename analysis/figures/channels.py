@@ -41,7 +41,7 @@ _WORDS = {
 }
 _FORMULAS = {
     SEEN_DRIFT: r"$(\mathrm{mean}_c\,(\mu_c-\mu_c^{ref})^2)^{1/2}\,/\,\sigma$",
-    UNLEARNED_DRIFT: r"the same of $\mu_c-b_c$, $b$: beta, m or bias",
+    UNLEARNED_DRIFT: r"$(\mathrm{mean}_c\,(d_c-d_c^{ref})^2)^{1/2}\,/\,\sigma$,   $d=\mu-b$, $b$: beta, m or bias",
     UNLEARNED_MEAN: r"$(\mathrm{mean}_c\,(\mu_c-b_c)^2)^{1/2}\,/\,\sigma$",
 }
 _DRIFTS = (SEEN_DRIFT, UNLEARNED_DRIFT)
@@ -86,7 +86,9 @@ class Channels(FigureSpec):
         if self.measure == RUNNING_GAP:
             rows = rows[was_measured(rows, "running_mean")]  # not every layer keeps one
         if rows.empty:
-            raise ValueError(f"figure {self.name!r}: no layer of these runs keeps a running mean")
+            raise ValueError(
+                f"figure {self.name!r}: no layer of these runs keeps a running mean; choose runs with bn or msn"
+            )
         found = channel_drift(rows.astype({RUN: str}), since=since).merge(arms, on=RUN)
         found = found[found[STEP] >= since]
         place = found.groupby(ARM, observed=True)[LAYER_INDEX].rank(method="dense").astype("int64") - 1

@@ -54,7 +54,10 @@ class CoordinateCheck(FigureSpec):
         if not_numbers := [width for width in rows[WIDTH].unique() if isinstance(width, str)]:
             raise ValueError(f"figure {self.name!r} needs one number as {WIDTH} of each run, not {not_numbers[0]!r}")
         if rows[WIDTH].nunique() < 2:
-            raise ValueError(f"figure {self.name!r} compares widths; all runs have {rows[WIDTH].iloc[0]:g}")
+            raise ValueError(
+                f"figure {self.name!r} compares widths, and all runs have {rows[WIDTH].iloc[0]:g}: "
+                "choose runs of two widths or more"
+            )
         chosen = readable(weight_layers(rows, self.layers), self.layers, most=MOST_LAYERS)
         steps = np.unique(chosen[STEP])
         shown = steps[np.unique(np.linspace(0, len(steps) - 1, MOST_STEPS).round().astype(int))]

@@ -47,8 +47,8 @@ class GradientHistogramMap(FigureSpec):
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return a row for each arm, layer, step and ``octave``: ``share`` of all elements.
 
-        ``octave`` is signed, ``+k`` for values from ``2**(top - octaves + k - 1)`` to twice that, ``-k`` for their
-        negatives, 0 for smaller ones; ``top`` is the exponent of the table's largest value.
+        Octave ``k`` holds values from ``2**(top - octaves + k - 1)`` to twice that. Octave ``-k`` holds their
+        negatives, and octave 0 all smaller values. ``top`` is the exponent of the table's largest value.
 
         Raises:
             ValueError: No histogram of that tensor.

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from analysis.plotting.figure_spec import FigureSpec, Prepared
 from analysis.plotting.page import PanelText
 from analysis.plotting.panels.by_quantity import draw_by_quantity
+from analysis.plotting.tick_labels import short_number
 from analysis.reading.tables import records
 from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.subsets import was_measured
@@ -41,7 +42,7 @@ class Landscape(FigureSpec):
     """Santurkar et al.'s measures of the loss landscape and of internal covariate shift; a panel each, one line a norm.
 
     Smooth means small: the loss and its gradient change little along a gradient step. The range of the loss is its
-    largest less its least value over eight step lengths.
+    largest minus its smallest value over eight step lengths.
     """
 
     name = "landscape"
@@ -80,5 +81,6 @@ def _smoothness(table: pd.DataFrame) -> str:
     arms = records(arms_of(measured))
     if not arms or len(arms) > MOST_NAMED:
         return ""
-    medians = (f"{arm[ARM]} {measured.loc[measured[ARM] == arm[ARM], MEAN].median():.2g}" for arm in arms)
-    return f"Effective smoothness, median over the records: {'; '.join(medians)}. "
+    medians = {arm[ARM]: measured.loc[measured[ARM] == arm[ARM], MEAN].median() for arm in arms}
+    named = "; ".join(f"{arm} {short_number(median, digits=3)}" for arm, median in medians.items())
+    return f"Effective smoothness, median over the records: {named}. "

@@ -50,7 +50,10 @@ class LearningRates(FigureSpec):
         if not_numbers := [rate for rate in found[RATE].unique() if isinstance(rate, str)]:
             raise ValueError(f"figure {self.name!r} needs one number as {RATE} of each run, not {not_numbers[0]!r}")
         if found[RATE].nunique() < 2:
-            raise ValueError(f"figure {self.name!r} compares learning rates; all runs have {found[RATE].iloc[0]:g}")
+            raise ValueError(
+                f"figure {self.name!r} compares learning rates, and all runs have {found[RATE].iloc[0]:g}: "
+                "choose runs of two rates or more"
+            )
         best = found.sort_values(ACCURACY, kind="stable", na_position="first").drop_duplicates(RUN, keep="last")
         return over_runs(best, column=ACCURACY, by=(RATE,))
 

@@ -15,7 +15,7 @@ from analysis.plotting.page import legend_entry, write_title
 from analysis.plotting.panels.arm_curves import arm_appearances, arm_curve, band_note
 from analysis.plotting.panels.curve_panels import draw_panels, set_steps
 from analysis.plotting.style import INK, Appearance, Dashes
-from analysis.plotting.tick_labels import scientific
+from analysis.plotting.tick_labels import short_number
 from analysis.reading.tables import records
 from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.subsets import was_measured
@@ -118,10 +118,6 @@ def _message(table: pd.DataFrame) -> str:
         mine = table[table[ARM] == arm[ARM]].sort_values(STEP).drop_duplicates(QUANTITY, keep="last")
         mine = mine.set_index(QUANTITY)[MEAN]
         if {LOWER, UPPER} <= set(mine.index[mine.notna()]):
-            low, high = (_number(mine[name]) for name in (LOWER, UPPER))
+            low, high = (short_number(mine[name]) for name in (LOWER, UPPER))
             said.append(f"{arm[ARM]} {low} to {high}")
     return f"At the end: {'; '.join(said)}. " if said else ""
-
-
-def _number(value: float) -> str:
-    return f"{value:.2g}" if 0.01 <= value < 99.5 else scientific(float(f"{value:.1e}"))

@@ -37,8 +37,8 @@ class Gallery:
 
     Attributes:
         written: Files by figure.
-        refused: The reason, by figure that could not be drawn. Figures of GANs are not in it where they were not asked
-            for and the store has none.
+        refused: The reason for each figure that could not be drawn, by its name. Figures of GANs that were not asked
+            for are not in it if the store has no GAN.
     """
 
     written: dict[str, list[Path]] = field(default_factory=dict)

@@ -30,7 +30,7 @@ def check_formats(formats: Sequence[str]) -> list[str]:
     """Return the formats without repetition.
 
     Raises:
-        ValueError: One is not known, or there is none.
+        ValueError: A format is unknown, or none is given.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:

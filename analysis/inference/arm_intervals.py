@@ -16,7 +16,7 @@ LEVEL = 0.95
 def mean_interval(values: pd.Series | np.ndarray, *, level: float = LEVEL) -> tuple[float, float, float]:
     """Return the mean of independent values and its t interval: ``mean -+ t s / sqrt(n)``, s with ``n - 1``.
 
-    One value has no interval: NaN. Equal values have one of length 0. NaN among the values gives NaN.
+    One value gives NaN as the interval, and equal values one of length 0. NaN among the values gives NaN.
 
     Args:
         values: One value a seed.

@@ -89,7 +89,7 @@ def _fitted(outcome: pd.Series, mediators: pd.DataFrame, effects: pd.DataFrame, 
         raise ValueError(f"{', '.join(constant)} is the same in all rows: leave it out.")
     design = pd.concat([centred / spread, effects], axis="columns")
     if np.linalg.matrix_rank(design.to_numpy()) < design.shape[1]:
-        raise ValueError(f"of {', '.join(centred.columns)} one follows from the others: leave it out.")
+        raise ValueError(f"one of {', '.join(centred.columns)} follows from the others: leave it out.")
     fit = sm.OLS(outcome, design).fit()
     interval = fit.conf_int(alpha=1 - level)
     rows = []

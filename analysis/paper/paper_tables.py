@@ -62,7 +62,10 @@ def parameter_table(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
         )
     counts = table.groupby([MODEL, NORM])["parameters"].agg(["min", "max"]).reset_index()
     if (unequal := counts[counts["min"] != counts["max"]]).size:
-        raise ValueError(f"runs of {unequal[MODEL].iloc[0]} with {unequal[NORM].iloc[0]} differ in their parameters")
+        raise ValueError(
+            f"runs of {unequal[MODEL].iloc[0]} with {unequal[NORM].iloc[0]} differ in their parameters: "
+            "choose with runs="
+        )
     counts = counts.rename(columns={"max": "parameters"}).drop(columns="min").astype({"parameters": "int64"})
     counts[MODEL] = counts[MODEL].replace(GAN, CRITIC)
     return _beside(counts, published_parameters(), on=[MODEL, NORM], ours="parameters")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -33,6 +34,18 @@ def scientific(value: float) -> str:
     factor = f"{float(mantissa):g}"
     sign = "−" if value < 0 else ""
     return sign + ("" if factor == "1" else f"{factor}×") + power_of_ten(int(exponent))
+
+
+def short_number(value: float, *, digits: int = 2) -> str:
+    """Return a positive number with a few digits, as a multiple of a power of ten where it is large or below 0.01.
+
+    >>> [short_number(value) for value in (29.4, 641.0, 0.004, float("inf"))], short_number(165.2, digits=3)
+    (['29', '6.4×10²', '4×10⁻³', 'inf'], '165')
+    """
+    rounded = float(f"{value:.{digits}g}")
+    if not math.isfinite(rounded):
+        return in_digits(rounded)
+    return f"{rounded:g}" if 0.01 <= rounded < 10**digits else scientific(rounded)
 
 
 def in_digits(value: float) -> str:

@@ -57,5 +57,7 @@ def join(layers: pd.DataFrame, steps: pd.DataFrame, *, split: str = TRAIN) -> pd
     texts = {RUN: str} if RUN in keys else {}
     twice = rows.duplicated(keys)
     if twice.any():
-        raise ValueError(f"table steps has step {rows.loc[twice, STEP].iloc[0]} twice in split {split!r}")
+        raise ValueError(
+            f"table steps has step {rows.loc[twice, STEP].iloc[0]} twice in split {split!r}: expected once a run"
+        )
     return layers.astype(texts).merge(rows.astype(texts), on=keys, how="left", suffixes=("", "_logged"))

@@ -147,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.live.column(asked["key"])
         if path == "/distribution":
             return self.live.distribution(asked["table"], asked["layer"])
-        raise ValueError(f"nothing at {path!r}")
+        raise ValueError(f"no page at {path!r}: expected /")
 
     def _is_named_as_local(self) -> bool:
         port = self.server.server_port

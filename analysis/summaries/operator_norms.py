@@ -28,7 +28,7 @@ def with_operator_norms(rows: pd.DataFrame) -> pd.DataFrame:
     recorded = was_measured(rows, OPERATOR)
     if convolution.any() and not recorded.any():
         raise ValueError(
-            "the operator norm of the convolutions was not measured (column operator_norm of table 'layers')"
+            "column operator_norm of table 'layers' is null for all convolutions: record the group operator_norm"
         )
     known = recorded | ~np.isfinite(rows[SPECTRAL]) | (not convolution.any())
     at_step = known.groupby([rows[RUN], rows[STEP]]).transform("any")

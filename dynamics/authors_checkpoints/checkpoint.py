@@ -10,9 +10,18 @@ dict, ``acc``, the test accuracy in per cent, and ``epoch``. In the state dict:
 ``fc.weight``, ``fc.bias``                  the classifier
 ==========================================  ==========================================================
 
-A state dict with ``renorm`` and norms is MSN, with ``renorm`` alone SN, with norms alone BN, and with neither the
-network without a norm. The activation is not in the state dict: it is ReLU in files named ``Conv...`` and
-LeakyReLU(0.1) in the others.
+The entries tell the norm of the network:
+
+============  ===========  ====
+``renorm``    norms        norm
+============  ===========  ====
+yes           yes          MSN
+yes           no           SN
+no            yes          BN
+no            no           none
+============  ===========  ====
+
+The activation is not in the state dict: it is ReLU in files named ``Conv...`` and LeakyReLU(0.1) in the others.
 """
 
 from __future__ import annotations
@@ -107,7 +116,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError:
         raise
     except Exception as error:  # of a foreign file the unpickler says whatever it stumbled over
-        raise ValueError(f"{path} is no checkpoint that torch can read: {reason(error)}") from error
+        raise ValueError(f"{path} cannot be read: expected a file of torch.save: {reason(error)}") from error
     keys = set(stored) if isinstance(stored, dict) else set()
     if not keys >= {"net", "acc", "epoch"}:
         raise ValueError(

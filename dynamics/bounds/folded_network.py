@@ -46,12 +46,12 @@ def chain_matrices(network: nn.Module) -> dict[str, Tensor]:
     modules = dict(network.named_modules())
     for node in trace(network).nodes:
         if reason := _broken_link(node, modules):
-            raise ValueError(f"{type(network).__name__} is no chain of layers: {reason}")
+            raise ValueError(f"{type(network).__name__} is not a chain of layers: {reason}")
     return layer_matrices(network)
 
 
 def _broken_link(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    """Return why a network with this node is no chain; empty if the node may be in one."""
+    """Return why a network with this node is not a chain; empty if a chain may have the node."""
     if node.op == "output":
         return ""
     if node.op in {"get_attr", "call_function", "call_method"}:

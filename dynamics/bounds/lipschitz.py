@@ -92,8 +92,9 @@ def lipschitz_bound(model: nn.Module, norms: Mapping[str, float]) -> float:
     Along the forward: a layer multiplies by its norm, batch norm by its largest ``|scale| / sqrt(variance + eps)``,
     activations by 1, a maximum over windows by the root of the number of windows that an input is in. A sum adds, so a
     residual block multiplies by ``1 + its branch``; a concatenation adds in squares. With ``operator_norms`` the bound
-    holds up to how far Lanczos stayed below; with ``unfolded_norms`` it is the paper's product of sigma(W), which is no
-    bound. Norms folded first give the smaller bound: :func:`dynamics.bounds.bracket.lipschitz_bracket`.
+    holds up to the error of Lanczos, which approaches each norm from below. With ``unfolded_norms`` the result is the
+    paper's product of sigma(W), which is not a bound. Norms folded first give the smaller bound:
+    :func:`dynamics.bounds.bracket.lipschitz_bracket`.
 
     Args:
         model: A network of layers, norms, activations, poolings, sums and concatenations.

@@ -62,7 +62,9 @@ class RunConfig:
         AUTO, "Network", "Nonlinearity: leaky_relu, relu, or auto: that of the definition, leaky_relu as a rule."
     )
     depth: int = setting(
-        0, "Network", "Layers of densenet_bc, 6n + 4; blocks of transformer. 0: 100, as in the paper, and 4."
+        0,
+        "Network",
+        "Layers of densenet_bc (6n + 4), or blocks of transformer. 0: 100 layers, as in the paper, or 4 blocks.",
     )
     growth: int = setting(0, "Network", "Channels that a layer of densenet_bc adds; 0: 12, as in the paper.")
     width: int = setting(0, "Network", "Channels of transformer, a multiple of its 4 heads; 0: 64.")
@@ -118,7 +120,7 @@ class RunConfig:
     include: str = setting("", "Probe", "Observe only layers that match these patterns, commas between.")
     exclude: str = setting("", "Probe", "Do not observe layers that match these patterns, commas between.")
     probe_images: int = setting(
-        64, "Probe", "Training images whose way through the network in evaluation fills table channels; 0: none."
+        64, "Probe", "Training images that the network is given in evaluation mode for table channels; 0: none."
     )
     bracket_every: int = setting(
         1, "Probe", "Epochs between two measurements of the network's Lipschitz bracket; 0: none."

@@ -90,7 +90,9 @@ def model_options(config: RunConfig) -> dict[str, Any]:
     options: dict[str, Any] = {} if config.scope == "full" else {"scope": config.scope}
     sizes = {name: size for name in ("depth", "growth") if (size := getattr(config, name))}
     if sizes and config.model != "densenet_bc":
-        raise ValueError(f"{' and '.join(sizes)}: model {config.model!r} has fixed layers; densenet_bc has a choice.")
+        raise ValueError(
+            f"{' and '.join(sizes)}: model {config.model!r} has a fixed size; leave them out, or choose densenet_bc."
+        )
     options |= sizes
     if (config.model, config.norm, config.definition) == ("vgg7", "bn", "released"):
         options |= {"activation": nn.ReLU, "dropout": 0.3}  # a confound of the scripts: their SN and MSN have neither

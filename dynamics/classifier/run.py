@@ -230,7 +230,9 @@ def check_shares(config: RunConfig, ranks: Ranks) -> None:
     """
     alone = config.save_means or config.spectral_regularisation or config.intervention != Intervention()
     if ranks.count > 1 and alone:
-        raise ValueError("interventions, spectral_regularisation and save_means: expected one process.")
+        raise ValueError(
+            f"interventions, spectral_regularisation and save_means: expected one process, got {ranks.count}."
+        )
     if config.batch_size % (ranks.count * config.accumulate):
         raise ValueError(
             f"batch_size {config.batch_size}: expected a multiple of {ranks.count} processes times {config.accumulate} "

@@ -21,7 +21,9 @@ def check_memory(nbytes: int, what: str) -> None:
     """
     most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if hasattr(os, "sysconf") else 1 << 34
     if nbytes > most:
-        raise ValueError(f"{what} would take {nbytes:,} bytes, more than half of this machine's memory")
+        raise ValueError(
+            f"{what} would take {nbytes:,} bytes; expected {most:,} at most, half of this machine's memory"
+        )
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -48,7 +50,9 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         for size in shape:
             count *= size
         if min(shape, default=0) < 0 or file.tell() + count * kind.itemsize != entry.file_size:
-            raise ValueError(f"{entry.filename} says it holds {shape} of {kind}, which is not what is there")
+            raise ValueError(
+                f"{entry.filename} holds {entry.file_size:,} bytes, which do not fit its header: {shape} of {kind}"
+            )
     with archive.open(entry) as file:
         array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
     return array

@@ -24,7 +24,7 @@ def load_npz(path: Path) -> DataSet:
         ValueError: The file is no ``.npz``, is damaged, lacks an array, or its shapes do not fit.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"data set 'npz:{path}': there is no such file.")
+        raise FileNotFoundError(f"data set 'npz:{path}': there is no such file; check the path.")
     try:
         arrays = read_arrays(path, ARRAYS)
     except Exception as error:  # of damaged bytes zipfile, zlib and NumPy say whatever they stumbled over

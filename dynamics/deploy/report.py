@@ -101,7 +101,7 @@ def _notes(trained: TrainedRun) -> list[str]:
 
 
 def _variants(folded: nn.Module) -> list[tuple[str, nn.Module, int]]:
-    """Return name, network and bytes of the folded network and of those made of it."""
+    """Return name, network and bytes of the folded network and of its int8 and pruned variants."""
     less = [(pruned_name(share), pruned(folded, share), float_bytes(folded)) for share in PRUNED]
     return [(FOLDED, folded, float_bytes(folded)), (INT8, quantised(folded), int8_bytes(folded)), *less]
 

@@ -61,7 +61,7 @@ class GanConfig:
     device: str = setting("auto", TRAINING, "cpu, cuda, ...; auto: a GPU where there is one.")
     every: int = setting(50, RECORDS, "Generator steps between two records of the probe; expensive metrics less often.")
     probe_images: int = setting(
-        64, RECORDS, "Fixed real images and noises whose way through both networks fills table channels; 0: none."
+        64, RECORDS, "Fixed real images and noises that both networks are given for table channels; 0: none."
     )
     sample_every: int = setting(500, RECORDS, "Generator steps between two sample grids and checkpoints.")
     score_every: int = setting(1000, RECORDS, "Generator steps between two scores.")

@@ -179,7 +179,7 @@ def probe_batch(data: DataSet, config: GanConfig, device: torch.device) -> Calla
 
 
 def _worth_telling(scores: dict[str, float]) -> dict[str, float]:
-    """Return inception scores and Frechet distances, or all scores where there are none; no standard deviations."""
+    """Return inception scores and Frechet distances, or the other scores if there are none; no standard deviations."""
     means = {name: value for name, value in scores.items() if not name.endswith("_std")}
     return {name: value for name, value in means.items() if name.startswith(("is_", "fid_"))} or means
 
@@ -199,7 +199,9 @@ def _saved(place: Path, config: GanConfig, device: torch.device) -> dict[str, An
         device=device,
     )
     if saved["step"] > config.steps:
-        raise ValueError(f"checkpoint {place} is at step {saved['step']}: --steps {config.steps} lies before it.")
+        raise ValueError(
+            f"checkpoint {place} is at step {saved['step']}: expected --steps of at least that, got {config.steps}."
+        )
     return saved
 
 

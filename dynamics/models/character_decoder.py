@@ -1,4 +1,4 @@
-"""A small decoder of characters: a transformer that tells the next character of a text."""
+"""A small decoder of characters: a transformer that predicts the next character of a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutions whose operator norm is held at most beta, by power iteration through the convolution itself."""
+"""Convolutions with an operator norm of at most beta, found by power iteration through the convolution itself."""
 
 from __future__ import annotations
 

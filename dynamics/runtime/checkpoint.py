@@ -116,9 +116,9 @@ def _check_parts(state: Any) -> None:
         if not isinstance(state.get(name), kind):
             raise ValueError(f"it holds no {name} ({kind.__name__})")
     if not all(isinstance(name, str) for name in state["config"]):
-        raise ValueError("its settings have names that are no words")
+        raise ValueError("its settings have names that are not strings")
     if state["step"] < 0 or not isinstance(state["random"].get("cpu"), torch.Tensor):
-        raise ValueError("it is of no run: its step or its random state makes no sense")
+        raise ValueError("its step is negative, or its random state is not a tensor")
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def _display(console: Console | None) -> Iterator[Watch]:
 def warn_in_one_line() -> None:
     """Print the warnings of this process as one line each, without the place in the code that gave them.
 
-    Where the variable ``MEANDRIFT_TRACEBACK`` is set, they keep Python's form.
+    If the environment variable ``MEANDRIFT_TRACEBACK`` is set, warnings are printed as Python prints them.
     """
     if not os.environ.get("MEANDRIFT_TRACEBACK"):
         warnings.formatwarning = _warning_line
@@ -164,7 +164,7 @@ def _verdict(event: Event) -> str | None:
     if isinstance(event, Failed):
         return f"{event.run} failed: {event.reason}"
     if isinstance(event, Ended) and event.diverged:
-        return f"{event.run} diverged: its loss is no finite number at step {event.steps:,}; the run ends there"
+        return f"{event.run} diverged: its loss is not finite at step {event.steps:,}; the run ends there"
     if isinstance(event, Ended):
         return f"{event.run} finished: {event.steps:,} steps, {event.seconds:.0f} s"
     return None

@@ -45,7 +45,7 @@ def stored_run(store: str | PathLike[str], run: str) -> StoredRun | None:
         settings = stored_json(row["config"] or "{}", dict)
     except ValueError as problem:
         raise ValueError(
-            f"run {run!r} of store {store} cannot be gone on with or repeated: its config {problem}"
+            f"run {run!r} of store {store} can be neither resumed nor repeated: its config {problem}"
         ) from None
     return StoredRun(run, str(row["status"]), settings, row["last_step"] or 0)
 

@@ -126,8 +126,10 @@ class Numbers:
     def differences(self, plan: str) -> str:
         """Return a plan's comparisons on equal seeds."""
         found = self._differences(plan)
+        if self.plan_scores(plan).empty:
+            return ""  # the table of the arms says it
         if found.empty:
-            return self._missing(plan)
+            return f"*no comparison yet: no pair of arms of {plan} shares a finished seed*"
         rows = pd.DataFrame(
             {
                 "arm": found["arm"],

@@ -88,8 +88,8 @@ def _of_device(
     nbytes = sum(_DOUBLE * len(stack) * min(stack.shape[1:]) ** 2 for stack in reading.tensors)
     if not budget.take(nbytes, of_device=True):
         raise NoRoomError(
-            "their eigenvalues take the host longer than it takes to the next record, so some are left out. Record"
-            " singular_values more rarely (every=)"
+            "the host has not finished the eigenvalues of earlier records, so these are left out. Record"
+            ' singular_values less often: every={"singular_values": 1000}'
         )
     try:
         copies = [Grams(to_host(grams(stack)), stack.shape) for stack in reading.tensors]

@@ -72,7 +72,7 @@ def open_checkpoint(path: Path, *, key: str | None = None) -> StoredTensors:
         ValueError: It is no checkpoint, or holds what only the execution of code would load, or no state dict.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {str(path)!r}")
+        raise FileNotFoundError(f"checkpoint {str(path)!r}: there is no such file; check the path")
     if path.suffix == ".safetensors":
         return _open_safetensors(path)
     return tensors_of(_load(path), key=key, where=path.name)
@@ -106,7 +106,9 @@ def _open_safetensors(path: Path) -> StoredTensors:
             shapes = {name: _meta(one.get_shape(), _TYPES.get(one.get_dtype())) for name, one in slices.items()}
             said = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file: {error}") from error
+        raise ValueError(
+            f"{path} cannot be read as a safetensors file, it is damaged or of another kind: {error}"
+        ) from error
     return StoredTensors(_without_wrapper(shapes), _reader(shapes, read), _number(said, _STEP_KEYS))
 
 
@@ -114,7 +116,9 @@ def _reader_of(state: Mapping[str, Tensor]) -> Callable[[str], Tensor]:
     def read(name: str) -> Tensor:
         tensor = state[name]
         if not is_in_memory(tensor):
-            raise ValueError(f"it is no dense tensor, or has more entries than the file: {tuple(tensor.shape)}")
+            raise ValueError(
+                f"shape {tuple(tensor.shape)}: expected a dense tensor with no more entries than the file holds"
+            )
         return tensor
 
     return read
@@ -135,11 +139,13 @@ def _load(path: Path) -> Any:
     except Exception as error:  # of a foreign file the unpickler says whatever it stumbled over
         refused = _REFUSED.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if refused is None:
-            raise ValueError(f"{path} is no checkpoint that torch can read: {reason(error)}") from error
+            raise ValueError(
+                f"{path} cannot be read: expected a file of torch.save or safetensors: {reason(error)}"
+            ) from error
         raise ValueError(
-            f"{path} holds an object of {refused[1]}, no tensor, number, string or container of these. To load it is "
-            "to run code of the file, which is never done here. If you trust its author: "
-            "md.inspect(torch.load(path, weights_only=False)), or an entry of what that returns"
+            f"{path} holds an object of {refused[1]}: expected tensors, numbers, strings and containers of these. "
+            "Loading the object would run code of the file, so it is refused. If you trust the author of the file: "
+            "md.inspect(torch.load(path, weights_only=False)), or an entry of the result"
         ) from error
 
 
@@ -157,7 +163,7 @@ def _state_dict(content: Any, key: str | None, where: str) -> Mapping[str, Tenso
     if len(inner) == 1:
         return _tensors(next(iter(inner.values())))
     found = (
-        f"several, {', '.join(map(repr, inner))}: say which by key" if inner else f"none: it has {_entries(content)}"
+        f"several, {', '.join(map(repr, inner))}: choose one with key" if inner else f"none: it has {_entries(content)}"
     )
     raise ValueError(f"{where}: expected a state dict, tensors by name, found {found}.")
 

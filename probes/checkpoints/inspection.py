@@ -53,7 +53,7 @@ def inspect(
             depend on the size of the images.
         include: Names with wildcards, or module types: only these layers are inspected.
         exclude: The same, to leave layers out.
-        store: Folder or URL of a store: the rows, histograms and whole spectra too, are written there as one run.
+        store: Folder or URL of a store. Rows, histograms and whole spectra are written to it as one run.
         run: The run's id in the store.
         overwrite: Delete an existing run of this id.
 
@@ -93,11 +93,13 @@ def _recorded(measured: Iterator[_Measured], recorder: Recorder) -> Iterator[_Me
         if weights.step is None or weights.step in steps:
             came = "no step" if weights.step is None else f"step {weights.step} again"
             raise ValueError(
-                f"{file or 'the weights'}: {came}; in a run each has a step of its own: give step=... (--step)"
+                f"{file or 'the weights'}: {came}; expected a step of its own for each file: give step=... (--step)"
             )
         names = [layer.name for layer in weights.layers]
         if layers and names != layers:
-            raise ValueError(f"{file}: other layers than the files before it; a run has one network's.")
+            raise ValueError(
+                f"{file}: its layers differ from those of the files before it; expected one network a run."
+            )
         layers = names
         steps.add(weights.step)
         for table, batch in tables:

@@ -87,7 +87,7 @@ def _effective_weight(layer: Layer, path: str, stored: StoredTensors, read: Call
     if set(parts) == {"g", "V"} and len(there) == 2:
         return _with_length(parts["V"], parts["g"])
     raise ValueError(
-        f"its weight is computed from {', '.join(there)}, which is no norm of torch's: give the model beside the file"
+        f"its weight is computed from {', '.join(there)}, by a parametrization that is not torch's: give the model too"
     )
 
 

@@ -67,14 +67,13 @@ class CompiledPasses:
         if self._without_gradient:
             (gaps.warn if asked else gaps.note)(
                 what="activation gradients",
-                why="null in compiled layers: a compiled graph has no place to look at them that leaves the training"
-                " bitwise as it was",
+                why="null in compiled layers: reading them in a compiled graph changes the last bits of the training",
             )
         if self._rounded and not emulates_precision_casts():
             gaps.warn(
                 what="reduced precision in a compiled graph",
-                why="where a layer's output is observed, Inductor rounds it, and between fused operations it would not:"
-                " training may differ in the last bits from training without a probe. Set"
+                why="Inductor rounds the outputs that are observed, and would not round them between fused operations."
+                " The training may differ in the last bits from one without a probe. Set"
                 " torch._inductor.config.emulate_precision_casts = True in both, or record no metric of activations",
             )
         self._without_gradient = self._rounded = False

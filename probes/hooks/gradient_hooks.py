@@ -268,6 +268,6 @@ def tell_missing_gradients(trained: Sequence[Tensor], gaps: Gaps) -> None:
     if trained and all(parameter.grad is None for parameter in trained):
         gaps.warn(
             what="gradients",
-            why="no parameter had one when the optimizer stepped: they were freed before, or no backward pass"
-            " reached the parameters. They are null at such steps",
+            why="no parameter had a gradient when the optimizer stepped, so its columns are null. Call zero_grad()"
+            " before backward(), not after it, and check that the loss depends on the parameters",
         )

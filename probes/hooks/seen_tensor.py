@@ -41,7 +41,7 @@ def why_not_seen(tensor: Tensor | None, output: Any) -> str | None:
     if tensor.layout != torch.strided:
         return f"the output is a sparse tensor ({str(tensor.layout).removeprefix('torch.')})"
     if not (tensor.is_floating_point() or tensor.is_complex()):
-        return f"the output's {str(tensor.dtype).removeprefix('torch.')} entries are no floating-point numbers"
+        return f"the output's {str(tensor.dtype).removeprefix('torch.')} entries are not floating-point numbers"
     return None
 
 

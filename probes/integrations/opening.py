@@ -27,9 +27,9 @@ def open_probe(
 ) -> Probe:
     """Return a probe that begins a run, or goes on with it at the step that the training stands at.
 
-    A training that goes on supersedes the rows from its step on, also under ``overwrite=True``, which is for a training
-    that begins. With ``resume="auto"`` among the options, a training that begins anew, having died before its first
-    checkpoint, supersedes all of them.
+    A training that goes on supersedes the rows from its step on. It does so even with ``overwrite=True``, which only
+    concerns a training that begins. A training that died before its first checkpoint begins anew: with
+    ``resume="auto"`` among the options, it supersedes all rows.
 
     Args:
         model: The trained model.
@@ -102,7 +102,7 @@ class OpensProbe:
         """Prepare a probe; it is attached when training begins.
 
         Args:
-            run: The run's id in the store; None takes a new one, which ``self.probe.run`` then says.
+            run: The run's id in the store; None takes a new id, which is then in ``self.probe.run``.
             store: Folder or URL of the store.
             probe: What makes the probe: ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
             options: Further arguments of :class:`probes.Probe`. With ``resume="auto"`` a job that its scheduler starts

@@ -50,5 +50,5 @@ def read_state(path: Path) -> dict[str, Any]:
         if not isinstance(state, dict) or not isinstance(state.get("run"), str):
             raise ValueError(f"it holds a {type(state).__name__}, expected a dictionary that names a run")
     except Exception as error:  # of a foreign file the unpickler says whatever it stumbled over
-        raise ValueError(f"{path} is no state of a probe ({reason(error)}): remove it to begin a run.") from error
+        raise ValueError(f"{path} is not the state of a probe ({reason(error)}): remove it to begin a run.") from error
     return state

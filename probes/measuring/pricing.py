@@ -119,7 +119,7 @@ class SpectraSchedule:
         Args:
             layers: All observed layers.
             interval: Steps between two records; None solves all matrices at each.
-            note: Told, by keywords, of layers that take turns: see :meth:`probes.gaps.Gaps.note`.
+            note: Is told which layers take turns: see :meth:`probes.gaps.Gaps.note`.
         """
         self._note = note
         self._layers = {layer.index: layer for layer in layers}
@@ -189,7 +189,7 @@ class PassSchedule:
         Args:
             samples: Samples in the batch.
             interval: Steps between two records; None passes the batch at each.
-            note: Told, by keywords, how often a pass is made: see :meth:`probes.gaps.Gaps.note`.
+            note: Is told how often a pass is made: see :meth:`probes.gaps.Gaps.note`.
         """
         self._samples, self._interval, self._note = samples, interval, note
         self._steps_between = 0

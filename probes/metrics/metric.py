@@ -91,7 +91,7 @@ def metric(*, reads: str, columns: Sequence[Column], group: str = "user") -> Cal
         ValueError: No columns are given.
     """
     if not columns:
-        raise ValueError("a metric needs at least one Column: what it fills in table 'layers', with unit and formula.")
+        raise ValueError("columns: got none, expected at least one Column(name, unit, formula) that the metric fills.")
 
     def make(compute: Compute) -> Metric:
         def rows(tensors: list[Tensor]) -> Tensor:

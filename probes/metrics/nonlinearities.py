@@ -36,7 +36,7 @@ _OTHER_NAMES = {"_prelu_kernel": "prelu", "rrelu_with_noise": "rrelu", "log_sigm
 
 
 def nonlinearity(operator: Any) -> int | None:
-    """Return the place of an operator in ``NONLINEARITIES``, in place or not; None for any other operator."""
+    """Return the index of an operator in ``NONLINEARITIES``, in place or not; None for one that is not there."""
     namespace, _, name = str(operator).partition(".")
     name = name.partition(".")[0]
     name = _OTHER_NAMES.get(name, name).removesuffix("_")

@@ -72,7 +72,9 @@ def _unfailed(part: Tensor | Exception) -> Tensor:
 
 def _checked(vectors: Sequence[Tensor], count: int) -> Sequence[Tensor]:
     if len(vectors) != count:
-        raise ValueError(f"finish gave {len(vectors)} vectors: expected {count}, one for each that it was given.")
+        raise ValueError(
+            f"finish returned {len(vectors)} vectors: expected {count}, one for each vector that it was given."
+        )
     return vectors
 
 

@@ -210,7 +210,11 @@ def spectrum_statistics(columns: np.ndarray) -> np.ndarray:
 
 
 def scaled_statistics(columns: np.ndarray) -> np.ndarray:
-    """Return :func:`spectrum_statistics` and ``sqrt(in / out) sigma_1`` of :func:`scaled_columns`, ``(6, layers)``."""
+    """Return the statistics of :func:`scaled_columns`: the five of :func:`spectrum_statistics`, then the RMS norm.
+
+    Returns:
+        ``(6, layers)``; the RMS norm is ``sqrt(in / out) sigma_1``.
+    """
     statistics = spectrum_statistics(columns[1:])
     return np.vstack([statistics, columns[:1] * statistics[1]])
 

@@ -74,7 +74,7 @@ class Mirror:
         self._raise()
 
     def close(self) -> None:
-        """Show what waits, for half a minute at most, and end.
+        """Show the records that wait, for half a minute at most, then end.
 
         Raises:
             TimeoutError: The screen has not taken all of it by then.

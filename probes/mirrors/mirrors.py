@@ -50,7 +50,7 @@ def _tensorboard(store: str | os.PathLike[str]) -> Callable[[str], Screen]:
     folder = schema.local_folder(store)
     if folder is None:
         raise ValueError(
-            f"mirror='tensorboard' writes into the store, and {os.fspath(store)!r} is no folder of this machine: give "
+            f"mirror='tensorboard' writes into the store, and {os.fspath(store)!r} is not a local folder: give "
             "mirror=SummaryWriter(folder)."
         )
     return lambda run: _tensorboard_screen(folder / schema.TENSORBOARD / schema.run_folder(run))

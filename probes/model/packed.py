@@ -10,9 +10,9 @@ _QUANTISED = ("quant_state", "SCB")  # where bitsandbytes keeps the scales of a 
 def why_packed(tensor: Tensor) -> str | None:
     """Return why the entries of a tensor are no weights; None where they are.
 
-    Whole numbers are codes of quantised weights or indices. Floats of one byte are codes with a scale. A class that
-    wraps other tensors keeps codes and scales in them. Statistics of these codes have no meaning. Sharded parameters,
-    which wrap their part of the whole, are not packed.
+    A tensor of whole numbers holds indices, or codes of quantised weights. Floats of one byte are codes with a scale. A
+    class that wraps other tensors keeps codes and scales in them. Statistics of these codes have no meaning. Sharded
+    parameters, which wrap their part of the whole, are not packed.
     """
     kind = type(tensor)
     if hasattr(kind, "__tensor_flatten__") and not hasattr(tensor, "full_tensor"):

@@ -84,8 +84,8 @@ def select_layers(
     rows = [replace(row, name=row.name or row.kind) for row in rows]  # the model itself may be a layer, without a name
     if not rows:
         raise ValueError(
-            f"nothing to observe in {type(model).__name__}: no module with parameters is left"
-            f" (include={include!r}, exclude={exclude!r})."
+            f"nothing to observe in {type(model).__name__}: no module with parameters is left by include={include!r}"
+            f" and exclude={exclude!r}. Exclude fewer modules, or name modules without parameters in include."
         )
     return Selection(root, tuple(rows), tuple(notes))
 

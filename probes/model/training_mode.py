@@ -32,8 +32,8 @@ class TrainingMode:
         if not self._root.training and not self._evaluation:
             gaps.warn(
                 what="training mode",
-                why="the model is in eval mode while it is trained: dropout and batch norm do not do what they are"
-                " there for, and activations are not recorded. Call model.train() before the loop; if it is meant,"
+                why="the model is in eval mode while it is trained: dropout is off, batch norm uses its running"
+                " moments, and activations are not recorded. Call model.train() before the loop; if eval mode is meant,"
                 " evaluation=True records such passes",
             )
         elif self._root.training:

@@ -40,8 +40,8 @@ class RepeatedLogs:
         self._told = True
         self._gaps.warn(
             what=f"logged numbers ({', '.join(often)})",
-            why=f"logged more than {_ALLOWED} times after step {step} with no training pass in between: each replaces "
-            "the one before. If the training goes on, then with a model or an optimizer that this probe was not given; "
-            "close it, and attach a new one to those",
+            why=f"logged more than {_ALLOWED} times after step {step} without a training pass in between: each "
+            "replaces the one before. If the training goes on, it uses a model or an optimizer that this probe was not "
+            "given: close the probe, and make a new one for them",
             step=step,
         )

@@ -121,7 +121,7 @@ def _checked(name: str, value: Any) -> Any:
         if value.numel() != 1:
             raise ValueError(f"log({name}=...): a tensor of shape {tuple(value.shape)}; expected a single number.")
         if value.is_complex():
-            raise ValueError(f"log({name}=...): a complex number; expected a real one, its .abs() say.")
+            raise ValueError(f"log({name}=...): a complex number; expected a real one, such as its .abs().")
         return to_host(value.detach().reshape(()))
     if isinstance(value, numbers.Real) or value is None:
         return value if value is None else float(value)

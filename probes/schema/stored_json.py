@@ -24,9 +24,9 @@ def stored_json(text: str, kind: type) -> Any:
     except RecursionError:
         raise ValueError(f"is nested more than {MOST_DEPTH} deep") from None
     except ValueError:
-        raise ValueError("is no JSON") from None
+        raise ValueError("is not JSON") from None
     if not isinstance(value, kind):
-        raise ValueError(f"is no JSON {kind.__name__}")
+        raise ValueError(f"is not a JSON {kind.__name__}")
     _check_size(value)
     return value
 

@@ -43,7 +43,7 @@ def naming(path: object) -> Iterator[None]:
     except (OSError, *_SIGNS) as error:
         if isinstance(error, OSError) and (error.errno is not None or str(path) in str(error)):
             raise
-        raise DamagedFileError(f"{path} is no readable Parquet file: {reason(error)}") from error
+        raise DamagedFileError(f"{path} is not a readable Parquet file: {reason(error)}") from error
 
 
 def reason(error: BaseException) -> str:

@@ -223,7 +223,7 @@ class LocalStoreFiles(StoreFiles):
         """
         path = self._checked(self.folder(table, run)) / name
         if path.is_symlink() or (path.exists() and not is_regular(path)):
-            raise UnsafePathError(f"{path} is no regular file: it is not read")
+            raise UnsafePathError(f"{path} is not a regular file, so it is not read")
         return super().open_file(table, run, name)
 
     def _checked(self, folder: str) -> Path:

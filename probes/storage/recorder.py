@@ -292,7 +292,7 @@ class Recorder:
 
     def _check_open(self) -> None:
         if not self._owner.held:
-            raise OSError(f"recorder of run {self.run!r} is closed, or was made in another process")
+            raise OSError(f"recorder of run {self.run!r} is closed, or was made in another process: make a new one")
 
 
 def _or_none_yet(step: int | None) -> int:

@@ -37,7 +37,7 @@ def read_run_row(files: StoreFiles, run: str) -> dict[str, Any]:
     try:
         with files.open_part(schema.RUNS, run, RUN_FILE) as part:
             if problem := reading_problem(schema.RUNS, part.schema_arrow):
-                raise DamagedFileError(f"{path} is no row of a run: {problem}")
+                raise DamagedFileError(f"{path} is not the row of a run: {problem}")
             first = next(part.iter_batches(batch_size=1), None)
             rows: list[dict[str, Any]] = [] if first is None else first.to_pylist()
     except FileNotFoundError:

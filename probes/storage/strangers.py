@@ -48,7 +48,7 @@ def _below(folder: Path, *, prefix: str) -> Iterator[Stranger]:
             if schema.is_run_id(path.name.removeprefix(prefix)):
                 yield from _in_folder(path)
             else:
-                yield Stranger(path, "has a name that is no run's")
+                yield Stranger(path, "has a name that is not a run id")
 
 
 def _in_folder(folder: Path) -> Iterator[Stranger]:

@@ -80,7 +80,9 @@ class _Read(NamedTuple):
 def _verify_table(files: StoreFiles, table: str, run: str, found: Verified) -> None:
     names, folder = files.parts(table, run), files.folder(table, run)
     others = sorted(set(files.parquet_names(table, run)) - set(names))
-    found.faults += [Fault(f"{folder}/{name}", "is no part of ours, but readers count its rows") for name in others]
+    found.faults += [
+        Fault(f"{folder}/{name}", "is not a part that meandrift wrote, but readers count its rows") for name in others
+    ]
     found.faults += [Fault(f"{folder}/{name}", problem) for name, problem in _overlaps(names)]
     keys: list[tuple[str, pa.Table]] = []
     for name in names:

@@ -61,7 +61,7 @@ def test_a_damaged_part_is_named_and_the_others_are_read(store):
     [part] = store.glob("layers/run=bn-s0/*.parquet")
     others = query(store, "SELECT count(*) AS n FROM layers WHERE run <> 'bn-s0'")["n"].tolist()
     part.write_bytes(b"garbage" * 10)
-    with pytest.warns(UserWarning, match=rf"run=bn-s0/{part.name}. is left out: it is no readable Parquet file"):
+    with pytest.warns(UserWarning, match=rf"run=bn-s0/{part.name}. is left out: it is not a readable Parquet file"):
         assert query(store, "SELECT count(*) AS n FROM layers")["n"].tolist() == others
 
 

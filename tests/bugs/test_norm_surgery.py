@@ -118,7 +118,7 @@ def test_a_subclass_with_settings_of_its_own_is_converted() -> None:
 
 @pytest.mark.parametrize("norm", [NoisyBatchNorm2d(4), ScaledBatchNormAct2d(4)], ids=lambda norm: type(norm).__name__)
 def test_convert_refuses_by_name_what_it_would_lose(norm: nn.Module) -> None:
-    with pytest.raises(ValueError, match=rf"^1: {type(norm).__name__} has a forward of its own, .* Put BatchNorm2d"):
+    with pytest.raises(ValueError, match=rf"^1: {type(norm).__name__} has a forward of its own, .* Use BatchNorm2d"):
         convert(network(norm), "msn")
 
 

@@ -49,7 +49,7 @@ def nested(x):
     [
         (nested, lambda _: 0.0, "the output is a nested tensor, whose rows are of unlike length"),
         (lambda x: x.to_sparse(), lambda y: y.to_dense().mean(), "the output is a sparse tensor (sparse_coo)"),
-        (lambda x: x.argmax(-1), lambda _: 0.0, "the output's int64 entries are no floating-point numbers"),
+        (lambda x: x.argmax(-1), lambda _: 0.0, "the output's int64 entries are not floating-point numbers"),
         (lambda x: x.to("meta"), lambda _: 0.0, "the output is on device meta, where tensors have no values"),
     ],
     ids=["nested", "sparse", "integers", "meta"],

@@ -80,7 +80,7 @@ def test_without_a_lock_that_others_see_the_name_ends_in_a_random_number() -> No
 
 @pytest.mark.parametrize("how", [{"resume": "auto"}, {"resume_step": 3}, {"overwrite": True}])
 def test_what_is_to_go_on_needs_its_name(how: dict[str, object], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a run goes on, or is overwritten, under its name: give run="):
+    with pytest.raises(ValueError, match="resume, resume_step and overwrite need the name of the run: give run="):
         Probe(nn.Linear(2, 1), store=tmp_path / "runs", **how)
     assert not (tmp_path / "runs").exists()
 

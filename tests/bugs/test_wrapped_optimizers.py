@@ -265,5 +265,5 @@ def test_an_accelerated_optimizer_is_seen_through(store):
 
 @pytest.mark.parametrize("what", ["sgd", 3, [None]])
 def test_what_is_no_optimizer_is_refused_at_once(what, store):
-    with pytest.raises(ValueError, match="is no optimizer: expected one with step"):
+    with pytest.raises(ValueError, match="is not an optimizer: expected one with step"):
         Probe(nn.Linear(2, 2), what, store=store, run="a")

@@ -167,7 +167,7 @@ def run_bash(block: Block) -> None:
     """Run each line, a command of ours, in this process."""
     from dynamics.cli import run
 
-    for line in block.text.splitlines():
+    for line in block.text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         assert words[0] == "meandrift", f"{block.page}: no test can run {line!r}; list it in NOT_EXECUTED"
         arguments = [str(name) for word in words[1:] for name in sorted(Path().glob(word)) or [word]]

@@ -69,3 +69,10 @@ def test_the_style_sheet_reads_what_the_hook_writes() -> None:
     assert {"table[data-rows]", "attr(data-label)", "code.whole"} == {
         words for words in ("table[data-rows]", "attr(data-label)", "code.whole") if words in CSS
     }
+
+
+def test_long_commands_and_outputs_break_on_the_site() -> None:
+    """The rule of site.css needs the class of the language, which pymdownx.highlight leaves out by default."""
+    settings = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "pygments_lang_class: true" in settings
+    assert re.search(r"\.language-bash, \.language-text\) pre > code \{ white-space: pre-wrap", CSS)

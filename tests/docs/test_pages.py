@@ -136,6 +136,15 @@ def test_help_of_train_names_every_norm() -> None:
     assert {name for name in NORMS if not re.search(rf"\b{name}\b", said)} == set()
 
 
+@pytest.mark.parametrize(("command", "parameter"), [("query", "sql"), ("export", "table")])
+def test_help_of_a_command_names_every_table_that_it_reads(command: str, parameter: str) -> None:
+    from dynamics.cli import make_app
+    from probes.schema import TABLES
+
+    entries = {entry.name: entry for entry in typer.main.get_command(make_app()).commands[command].params}
+    assert {name for name in TABLES if not re.search(rf"\b{name}\b", entries[parameter].help)} == set()
+
+
 def test_numbers_in_words_are_those_of_the_code() -> None:
     from analysis.figures import FIGURES
     from analysis.findings import FINDINGS
@@ -198,6 +207,34 @@ def test_every_command_is_on_its_page_and_shows_an_example(capsys: pytest.Captur
         assert f"[`meandrift {name}`](#{name})" in PAGES["docs/commands.md"]
         assert run([name, "--help"]) == 0
         assert f"Example: meandrift {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_a_page_begins_with_its_title_and_a_sentence(page: str) -> None:
+    """A heading needs a blank behind its signs: GitHub shows ``#Title`` as text."""
+    text = re.sub(r"```.*?```|<!--.*?-->", "", ALL[page], flags=re.DOTALL)
+    assert re.match(r"# [^\n]+\n\n[\w`\[][^\n]+", text)
+    assert re.findall(r"^#+[^#\s].*", text, flags=re.MULTILINE) == []
+
+
+def code(text: str, *languages: str) -> str:
+    """Return the blocks of a page in these languages."""
+    blocks = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    return "\n".join(block for language, block in blocks if language in languages)
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_code_fits_its_box_on_a_wide_screen(page: str) -> None:
+    """The box of a page holds 96 characters; the site breaks long lines of commands and of output."""
+    lines = code(ALL[page], "python", "toml").splitlines()
+    assert [line for line in lines if len(line) > 96] == []
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_no_two_notes_side_by_side_are_taken_for_a_link(page: str) -> None:
+    """Markdown takes ``[8] [3]`` for a link with the text 8 to the address named 3; ``[8], [3]`` are two notes."""
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", ALL[page], flags=re.DOTALL)
+    assert re.findall(r"\[[^\[\]]+\] ?\[[^\[\]]*\]", prose) == []
 
 
 @pytest.mark.parametrize("page", ALL)

@@ -57,7 +57,7 @@ def test_runs_names_what_is_left_out_of_a_store(store, tmp_path):
     (store / "steps" / "run=..x").mkdir()
     told = meandrift("runs", store=store).stderr
     assert f"left out: {store / 'layers'} is a symbolic link, which is not followed" in told
-    assert f"left out: {store / 'steps' / 'run=..x'} has a name that is no run's" in told
+    assert f"left out: {store / 'steps' / 'run=..x'} has a name that is not a run id" in told
 
 
 def test_runs_of_a_live_writer_are_listed_as_running(tmp_path, monkeypatch):

@@ -193,7 +193,7 @@ def test_a_damaged_part_of_one_run_does_not_stop_another_and_stops_its_own_resum
     [part] = tmp_path.glob("steps/run=a/*.parquet")
     part.write_bytes(part.read_bytes()[:50])
     Recorder(tmp_path, "b").close()
-    with pytest.raises(OSError, match=rf"{part} is no readable Parquet file"):
+    with pytest.raises(OSError, match=rf"{part} is not a readable Parquet file"):
         Recorder(tmp_path, "a", resume_step=1)
 
 

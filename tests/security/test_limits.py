@@ -44,8 +44,8 @@ def test_a_part_that_unpacks_to_far_more_than_its_size_is_not_read(kind: str, tm
         ("[" * 100_000 + "]" * 100_000, "is nested more than 64 deep"),
         ("[" * 70 + "]" * 70, "is nested more than 64 deep"),
         (f"[{'1,' * 60_000}1]", "holds more than 50,000 values"),
-        ("{}", "is no JSON list"),
-        ("[", "is no JSON"),
+        ("{}", "is not a JSON list"),
+        ("[", "is not JSON"),
         (" " * (17 << 20), "expected 16,777,216 at most"),
     ],
 )
@@ -86,7 +86,7 @@ def test_an_array_that_is_not_what_its_header_says_is_refused(shape: str, tmp_pa
     with zipfile.ZipFile(tmp_path / "data.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("train_images", "train_labels", "test_images", "test_labels"):
             archive.writestr(f"{name}.npy", array_file(shape, bytes(100)))
-    with pytest.raises(ValueError, match=r"data.npz' cannot be read: .*which is not what is there"):
+    with pytest.raises(ValueError, match=r"data.npz' cannot be read: .*which do not fit its header"):
         load_npz(tmp_path / "data.npz")
 
 

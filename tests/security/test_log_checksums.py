@@ -89,7 +89,7 @@ def test_a_damaged_row_of_one_run_stops_no_listing(tmp_path, monkeypatch):
     told = CliRunner().invoke(app, ["runs", str(tmp_path)])
     assert told.exit_code == 0
     assert [line.split()[0] for line in told.stdout.splitlines()[1:]] == ["a", "b"]
-    assert f"damaged: {path} is no readable Parquet file" in told.stderr
+    assert f"damaged: {path} is not a readable Parquet file" in told.stderr
 
 
 @pytest.mark.parametrize("kind", ["garbage", "another table", "compressed", "nested"])

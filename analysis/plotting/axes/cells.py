@@ -61,7 +61,7 @@ def _two_hues(finite: np.ndarray, half_width: float) -> Normalize:
 def step_edges(steps: np.ndarray) -> np.ndarray:
     """Return the edges of cells around ascending steps: half-way to the neighbours, the records themselves at the ends.
 
-    Nothing lies beyond the first and the last record. A lone step has a cell of one step.
+    Nothing lies beyond the first and the last record. A single step has a cell that is one step wide.
     """
     if len(steps) == 1:
         return np.array([steps[0] - 0.5, steps[0] + 0.5])

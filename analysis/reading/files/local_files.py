@@ -77,7 +77,7 @@ def is_run_folder(path: str, *, prefix: str = RUN_PREFIX) -> bool:
     if name.startswith(prefix) and schema.is_run_id(run):
         return True
     left_out(
-        path, f"{run!r} is no run id: expected a letter, then letters, digits, '.', '_' or '-', and no nan or null"
+        path, f"{run!r} is not a run id: expected a letter, then letters, digits, '.', '_' or '-', and no nan or null"
     )
     return False
 
@@ -93,7 +93,7 @@ def regular_files(folder: Path, wanted: Callable[[str], object]) -> list[Path]:
         elif entry.is_file(follow_symlinks=False):
             found.append(Path(entry.path))
         else:
-            left_out(entry.path, "it is no regular file")
+            left_out(entry.path, "it is not a regular file")
     return found
 
 

@@ -47,7 +47,7 @@ def _content(path: Path) -> bytes:
     with os.fdopen(os.open(path, os.O_RDONLY | sum(flags)), "rb") as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
-            raise ValueError("it is no regular file")
+            raise ValueError("it is not a regular file")
         if about.st_size > schema.MAX_SEGMENT_BYTES:
             raise ValueError(
                 f"it has {about.st_size:,} bytes, expected at most {schema.MAX_SEGMENT_BYTES:,}: "

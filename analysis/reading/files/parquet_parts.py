@@ -69,7 +69,7 @@ def _is_readable(
     except (FileNotFoundError, schema.NewerSchemaError):
         raise
     except UNREADABLE as error:
-        problem = f"it is no readable Parquet file: {one_line(error)}"
+        problem = f"it is not a readable Parquet file: {one_line(error)}"
     if problem is not None:
         left_out(path, problem)
     return problem is None

@@ -33,7 +33,9 @@ class MeanTrajectories:
             name.rpartition(".")[0]: mean for name, mean in model.named_buffers() if name.endswith(".running_mean")
         }
         if not self._means:
-            raise ValueError("save_means: no norm of this network keeps a running mean; --centring none makes one do.")
+            raise ValueError(
+                "save_means: no norm of this network keeps a running mean; --centring none adds one that does."
+            )
         self._file, self._steps = Path(file), [0]
         self._records: dict[str, list[np.ndarray]] = {name: [] for name in self._means}
         if start and self._file.is_file():

@@ -1,4 +1,4 @@
-"""The network as a whole, measured between two epochs on a copy, so that the training is left bitwise alone."""
+"""Measures of the whole network between two epochs, on a copy, so that the training stays bitwise unchanged."""
 
 from __future__ import annotations
 

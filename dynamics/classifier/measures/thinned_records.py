@@ -27,7 +27,7 @@ def evenly_spaced_steps(count: int, *, steps: int) -> list[int]:
 
 
 def thinned(count: int, *, steps: int, probe_batch: bool) -> dict[str, int | Schedule]:
-    """Return the schedule of each metric that is recorded, by its name: at ``count`` steps, or at three of them.
+    """Return the schedule of each recorded metric, by its name: ``count`` steps, or three of these if it is expensive.
 
     Args:
         count: Records, 3 or more.

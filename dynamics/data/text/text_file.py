@@ -31,7 +31,9 @@ def load_text(name: str) -> TextSet:
     if name == PREFIX:
         return text_set(lzma.decompress(SHIPPED.read_bytes()).decode(), name=name)
     if not path.exists():
-        raise FileNotFoundError(f"data set {name!r}: there is no such file; {PREFIX} alone is the shipped one.")
+        raise FileNotFoundError(
+            f"data set {name!r}: there is no such file; {PREFIX} alone reads the text that is shipped."
+        )
     if not path.is_file():
         raise ValueError(f"data set {name!r}: {path} is a folder; expected a file of text.")
     check_memory(BYTES_A_CHARACTER * path.stat().st_size, f"data set {name!r}")

@@ -1,4 +1,4 @@
-"""Windows of a text: the inputs of a network that tells the next character, and its targets."""
+"""Windows of a text: the inputs of a network that predicts the next character, and its targets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dynamics.data.seeding import generator
 def windows(text: Tensor, *, context: int, offset: int = 0) -> tuple[Tensor, Tensor]:
     """Return a text as windows side by side, ``(n, context)``, and the character behind each place, likewise.
 
-    The windows share no character. What does not fill a last one is left out.
+    The windows share no character. Characters at the end that do not fill a window are left out.
 
     Args:
         text: Numbers of characters, ``(characters,)``.

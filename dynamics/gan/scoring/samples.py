@@ -56,7 +56,7 @@ def grid(pixels: Tensor, *, columns: int = COLUMNS) -> Tensor:
     """
     n, channels, height, width = pixels.shape
     if n == 0 or n % columns:
-        raise ValueError(f"{n} images do not fill rows of {columns}.")
+        raise ValueError(f"{n} images do not fill rows of {columns}: expected a multiple of {columns}, above 0.")
     rows = n // columns
     blocks = pixels.view(rows, columns, channels, height, width)
     return blocks.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)

@@ -126,10 +126,10 @@ def _check_weights(model: nn.Module) -> None:
         raise ValueError(f"{type(model).__name__} has nothing to normalise: no linear or convolution layer")
     for name, module in stacked:
         if parametrize.is_parametrized(module) and not is_divided(module):
-            raise ValueError(f"{name}: a tensor of it is reparametrised by something else; remove that first")
+            raise ValueError(f"{name}: another parametrization computes one of its tensors; remove that first")
     for name, layer in layers:
         if is_reparametrised(layer) and not _is_ours(layer):
-            raise ValueError(f"{name}: its weight is reparametrised by something else; remove that first")
+            raise ValueError(f"{name}: another parametrization computes its weight; remove that first")
         if not is_reparametrised(layer) and not isinstance(layer.weight, nn.Parameter):
             raise ValueError(
                 f"{name}: a hook computes its weight (torch.nn.utils.spectral_norm or weight_norm?); remove that first"
@@ -141,18 +141,18 @@ def _check_norms(model: nn.Module, norm: str, *, needed: bool) -> None:
     if norm in {"bn", "msn"} and not places and needed:
         others = sum(isinstance(module, LAYER_NORMS) for module in model.modules())
         hint = f"; exchange=('layer',) exchanges its {others} layer norms" if others and norm == "msn" else ""
-        raise ValueError(f"{type(model).__name__} has no batch norm to put {norm!r} in the place of{hint}")
+        raise ValueError(f"{type(model).__name__} has no batch norm that {norm!r} could replace{hint}")
     for name, module in places:
         if norm == "bn" and getattr(module, "channel_dim", 1) != 1:
-            raise ValueError(f"{name}: batch norm has its channels in dimension 1, and {module} elsewhere")
+            raise ValueError(f"{name}: expected channels in dimension 1, as batch norm has them, got {module}")
         if isinstance(module, BatchNorm) and (not module.track_running_stats or module.momentum is None):
             raise ValueError(f"{name}: expected a batch norm with running moments and a momentum, got {module}")
         if module.num_features == 0:
             raise ValueError(f"{name}: a lazy batch norm has no channels yet; run the model once first")
         if not (norm == "bn" and isinstance(module, BatchNorm)) and modules_behind(module) is None:
             raise ValueError(
-                f"{name}: {type(module).__name__} has a forward of its own, and what it does besides normalising would "
-                f"be lost. Put {_torch_class(module).__name__} there, and what it adds behind it as a module"
+                f"{name}: {type(module).__name__} has a forward of its own, and its work besides normalising would be "
+                f"lost. Use {_torch_class(module).__name__} instead, and do the other work in a module behind it"
             )
 
 

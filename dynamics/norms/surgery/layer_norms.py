@@ -23,13 +23,13 @@ def check_layer_norms(model: nn.Module, norm: str) -> None:
     """
     found = {name: module for name, module in model.named_modules() if isinstance(module, LAYER_NORMS)}
     if not found:
-        raise ValueError(f"{type(model).__name__} has no layer norm or RMS norm to put {norm!r} in the place of")
+        raise ValueError(f"{type(model).__name__} has no layer norm or RMS norm that {norm!r} could replace")
     if norm == "bn":
-        raise ValueError("batch norm has its channels in dimension 1: layer norms become none, sn or msn")
+        raise ValueError("layer norms become none, sn or msn, not bn: batch norm expects its channels in dimension 1")
     for name, module in found.items():
         if not computes_as(module, LAYER_NORMS):
             raise ValueError(
-                f"{name}: {type(module).__name__} has a forward of its own, and what it does would be lost"
+                f"{name}: {type(module).__name__} has a forward of its own, which would be lost: use a norm of torch"
             )
         if len(module.normalized_shape) > 1:
             raise ValueError(f"{name}: expected a norm over the last dimension alone, got {module}")

@@ -109,6 +109,10 @@ def _check(plan: Plan) -> None:
         raise ValueError(f"plan {plan.name}: seeds {plan.seeds!r}; expected whole numbers, each once.")
     for word in (plan.prefix, *plan.arms):
         if not _WORD.fullmatch(word):
-            raise ValueError(f"plan {plan.name}: {word!r} is no part of a run id; expected letters, digits, . _ and -.")
+            raise ValueError(
+                f"plan {plan.name}: {word!r} cannot be part of a run id; expected letters, digits, . _ and -."
+            )
     if own := sorted({"seed"} & ({*plan.base} | {key for arm in plan.arms.values() for key in arm})):
-        raise ValueError(f"plan {plan.name}: {', '.join(own)} is a setting of no arm; expected seeds = [...].")
+        raise ValueError(
+            f"plan {plan.name}: {', '.join(own)} cannot be set for an arm; expected seeds = [...] above the arms."
+        )

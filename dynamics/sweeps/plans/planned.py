@@ -28,14 +28,18 @@ def planned_configs(plans: Sequence[str], options: Mapping[str, Sequence[Any]]) 
     options = dict(options)
     seeds = options.pop("seed", ())
     if several := [name for name, values in options.items() if len(values) > 1]:
-        raise ValueError(f"--plan: {', '.join(several)} has several values; a plan takes them from its arms.")
+        raise ValueError(
+            f"--plan: {', '.join(several)} has several values; expected one. A plan takes several values from its arms."
+        )
     single = {name: values[0] for name, values in options.items()}
     found: dict[str, RunConfig] = {}
     for name in plans:
         plan = load_plan(name)
         for run, config in (replace(plan, seeds=seeds) if seeds else plan).runs(single).items():
             if found.setdefault(run, config) != config:
-                raise ValueError(f"plan {name}: run {run!r} has other settings in another plan; give it a prefix.")
+                raise ValueError(
+                    f"plan {name}: run {run!r} has other settings in another plan; give each plan a prefix of its own."
+                )
     return found
 
 

@@ -24,8 +24,8 @@ def as_optimizers(given: Any) -> list[Any]:
     for one in several:
         if not is_optimizer(one):
             raise ValueError(
-                f"optimizer: {type(one).__name__} is no optimizer: expected one with step() and param_groups, a list of"
-                " such, or None."
+                f"optimizer: {type(one).__name__} is not an optimizer: expected one with step() and param_groups, a"
+                " list of such, or None."
             )
     return several
 

@@ -46,7 +46,7 @@ class Opening:
         if self.run is not None:
             schema.check_run_id(self.run)
         elif self.how.resumes or self.how.overwrite:
-            raise ValueError("a run goes on, or is overwritten, under its name: give run=...")
+            raise ValueError("resume, resume_step and overwrite need the name of the run: give run=...")
         if self.tags is not None:
             checked_tags(self.tags)
         checked_step(self.how.resume_step)

@@ -26,7 +26,9 @@ def checked_state(state: Mapping[str, Any]) -> Mapping[str, Any]:
     fits = {"epoch": _is_epoch, "seconds": _is_time, "carried": _is_carried, "rows": _is_rows}
     wrong = [name for name, is_fit in fits.items() if name in state and not is_fit(state[name])]
     if wrong:
-        raise ValueError(f"probe state: no sense in {', '.join(wrong)}: expected what Probe.state_dict() returned.")
+        raise ValueError(
+            f"probe state has invalid values of {', '.join(wrong)}: expected what Probe.state_dict() returned."
+        )
     return state
 
 

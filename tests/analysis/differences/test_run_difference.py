@@ -118,7 +118,7 @@ def test_the_command_prints_where_they_part_and_exits_with_1(values, tmp_path):
     write_layers(tmp_path, "b", changed)
     parted = CliRunner().invoke(app, ["diff", "a", "b", "--store", str(tmp_path)])
     assert parted.exit_code == 1
-    assert parted.output.splitlines()[-1] == "they part at step 2: column0 of block1.conv"
+    assert parted.output.splitlines()[-1] == "first difference: step 2, column0 of block1.conv"
     shutil.copytree(tmp_path / "layers/run=a", tmp_path / "layers/run=c")
     alike = CliRunner().invoke(app, ["diff", "a", "c", "--store", str(tmp_path)])
     assert (alike.exit_code, alike.output) == (0, "a and c agree in every row\n")

@@ -16,7 +16,7 @@ STORES = ("transformer", "lone")
 # What a store has no columns for.
 REFUSED = {
     "lone": {
-        "learning_rates": "compares learning rates; all runs have 0.001",
+        "learning_rates": "compares learning rates, and all runs have 0.001",
         "coordinate_check": "needs width in the configuration of runs",
     },
     "transformer": {

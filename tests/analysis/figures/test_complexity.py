@@ -49,7 +49,7 @@ def test_a_network_that_is_no_chain_is_refused_with_the_reason_that_its_run_has(
         place = rows.schema.get_field_index(name)
         rows = rows.set_column(place, rows.schema.field(place), pa.nulls(len(rows), pa.float64()))
     pq.write_table(rows, part)
-    reason = "spectral_complexity: DenseNet is no chain of layers"
+    reason = "spectral_complexity: DenseNet is not a chain of layers"
     part = store / "runs" / "run=bn-s0" / "part-0.parquet"
     run = pq.read_table(part)
     config = json.loads(run["config"][0].as_py()) | {"not_measured": f"{reason}; lipschitz_bound: none"}

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.gallery.figure import figure, prepare
+from analysis.plotting.tick_labels import short_number
 
 
 def test_the_range_of_the_loss_and_the_recorded_columns(small_store: Path) -> None:
@@ -35,7 +36,7 @@ def test_each_measure_has_a_panel_with_a_line_a_norm(small_store: Path, read: An
 def test_the_message_names_the_median_smoothness_of_each_norm(small_store: Path) -> None:
     rows = pd.read_parquet(small_store / "steps" / "run=bn-s0").query("split == 'test'")
     words = " ".join(text.get_text() for text in figure("landscape", small_store).texts)
-    assert f"BN {rows['effective_smoothness'].median():.2g}; SN " in words
+    assert f"BN {short_number(rows['effective_smoothness'].median(), digits=3)}; SN " in words
 
 
 def test_measures_that_were_not_made_are_left_out_and_none_is_refused(

@@ -41,7 +41,7 @@ def test_there_is_a_line_a_norm_with_a_point_a_rate(store: Path, read: Any) -> N
 
 
 def test_one_learning_rate_is_nothing_to_compare(small_store: Path) -> None:
-    with pytest.raises(ValueError, match=r"compares learning rates; all runs have 0\.001"):
+    with pytest.raises(ValueError, match=r"compares learning rates, and all runs have 0\.001"):
         figure("learning_rates", small_store)
 
 

@@ -99,6 +99,18 @@ def test_numbers_are_those_of_the_store(known: Path) -> None:
     assert numbers("accuracy:c8-plateau:bn") == "not run"
 
 
+def test_a_plan_that_was_not_run_is_told_once_and_one_without_pairs_is_told(known: Path, tmp_path: Path) -> None:
+    numbers = tables.Numbers(known)
+    assert numbers("arms:c8-plateau").rstrip("\n") == "*not run: c8-plateau, 3 arms x 3 seeds*"
+    assert numbers("differences:c8-plateau") == ""
+    shutil.copytree(known, tmp_path / "store")
+    for folder in (tmp_path / "store").glob("*/run=vgg7-*"):
+        if not folder.name.startswith("run=vgg7-msn-s"):
+            shutil.rmtree(folder)
+    alone = tables.Numbers(tmp_path / "store")("differences:c1-forward-backward")
+    assert alone == "*no comparison yet: no pair of arms of c1-forward-backward shares a finished seed*"
+
+
 def test_the_coefficient_of_the_drift_is_recovered(known: Path) -> None:
     line = next(line for line in tables.Numbers(known)("between").splitlines() if line.startswith("| seen drift"))
     cells = [cell.strip() for cell in line.split("|")]

@@ -112,5 +112,5 @@ def test_too_few_arms_are_told(rng: np.random.Generator) -> None:
 
 def test_a_mediator_that_follows_from_the_others_is_told(rng: np.random.Generator) -> None:
     table = simulated(rng)
-    with pytest.raises(ValueError, match="of drift, twin one follows from the others"):
+    with pytest.raises(ValueError, match="one of drift, twin follows from the others"):
         between_arms(table.assign(twin=table["drift"]), outcome="accuracy", mediators=["drift", "twin"])

@@ -46,7 +46,7 @@ def test_nested_settings_get_dotted_names_and_clashes_a_prefix(tmp_path: Path) -
 def test_a_configuration_that_is_no_object_is_none_and_named(tmp_path: Path) -> None:
     write_run(tmp_path, "a", [1, 2])
     write_run(tmp_path, "b", {"norm": "bn"})
-    with pytest.warns(UserWarning, match="'config of run a' is left out: it is no JSON dict"):
+    with pytest.warns(UserWarning, match="'config of run a' is left out: it is not a JSON dict"):
         assert analysis.runs(tmp_path)["norm"].fillna("").tolist() == ["", "bn"]
 
 

@@ -137,7 +137,7 @@ def test_parts_of_other_runs_are_not_opened(make_store: Callable[..., Path]) -> 
     store = make_store(norms=["bn", "sn"], records=3)
     (store / "layers" / "run=sn-s0" / "part-0.parquet").write_bytes(b"no Parquet at all")
     assert set(analysis.layers(store, runs="bn-s0")["run"]) == {"bn-s0"}
-    with pytest.warns(UserWarning, match=r"run=sn-s0/part-0.parquet' is left out: it is no readable Parquet file"):
+    with pytest.warns(UserWarning, match=r"run=sn-s0/part-0.parquet' is left out: it is not a readable Parquet file"):
         assert set(analysis.layers(store)["run"]) == {"bn-s0"}
 
 

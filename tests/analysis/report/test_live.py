@@ -82,8 +82,8 @@ def test_every_column_is_there_and_no_line_before_it_is_asked_for(
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/etc/passwd", "nothing at"),
-        ("/../../x", "nothing at"),
+        ("/etc/passwd", "no page at"),
+        ("/../../x", "no page at"),
         ("/column?key=layers.nothing", "no column 'layers.nothing'"),
         ("/column", "key"),
         ("/distribution?table=runs&layer=x", "no distributions in table 'runs'"),

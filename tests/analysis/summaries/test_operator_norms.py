@@ -45,5 +45,5 @@ def test_a_network_of_matrices_needs_no_measurement() -> None:
 
 
 def test_convolutions_without_one_raise() -> None:
-    with pytest.raises(ValueError, match="the operator norm of the convolutions was not measured"):
+    with pytest.raises(ValueError, match="column operator_norm of table 'layers' is null for all convolutions"):
         with_operator_norms(table([[1.0]], [[NAN]], ["Conv2d"]))

@@ -124,7 +124,7 @@ def test_another_layout_is_told(stored: Any, message: str, tmp_path: Path) -> No
 
 def test_a_file_that_is_no_checkpoint_is_told(tmp_path: Path) -> None:
     (tmp_path / "file.t7").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="is no checkpoint that torch can read"):
+    with pytest.raises(ValueError, match=r"cannot be read: expected a file of torch\.save"):
         load_checkpoint(tmp_path / "file.t7")
     with pytest.raises(FileNotFoundError):
         load_checkpoint(tmp_path / "none.t7")

@@ -36,7 +36,7 @@ def test_batch_norms_scale_is_in_the_matrices_of_the_chain(seed: int) -> None:
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (build("densenet_bc", "msn", **DENSE), "DenseNetBC is no chain of layers"),
+        (build("densenet_bc", "msn", **DENSE), "DenseNetBC is not a chain of layers"),
         (build("cnn3", "ln", image_size=8), "'features.block1.norm', a GroupNorm, stands between its layers"),
         (build("cnn3", "released_msn", image_size=8), "a ReleasedMeanCentring, stands between"),
         (nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)), "'0', a BatchNorm1d, stands between its layers"),
@@ -58,7 +58,7 @@ def test_a_network_that_adds_is_no_chain() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x + self.layer(x)
 
-    with pytest.raises(ValueError, match=r"Residual is no chain of layers: 'x' is read 2 times"):
+    with pytest.raises(ValueError, match=r"Residual is not a chain of layers: 'x' is read 2 times"):
         chain_matrices(folded(Residual()))
 
 

@@ -199,5 +199,5 @@ def test_a_dense_net_is_as_deep_and_wide_as_asked(base: RunConfig, tiny_data: st
 
 
 def test_depth_of_a_network_with_fixed_layers_is_refused() -> None:
-    with pytest.raises(ValueError, match="depth: model 'vgg7' has fixed layers; densenet_bc has a choice"):
+    with pytest.raises(ValueError, match="depth: model 'vgg7' has a fixed size; leave them out"):
         model_options(RunConfig(model="vgg7", depth=40))

@@ -111,7 +111,7 @@ def test_a_network_without_a_bound_has_nulls_and_says_why_in_its_row(config: Run
     assert (rows["jacobian_norm"] > 0).all()
     stored = pd.read_parquet(tmp_path / "runs" / "run=run")
     why = json.loads(stored["config"].iloc[0])["not_measured"]
-    assert "spectral_complexity: CNN3 is no chain of layers: 'features.block1.norm', a GroupNorm" in why
+    assert "spectral_complexity: CNN3 is not a chain of layers: 'features.block1.norm', a GroupNorm" in why
     assert "lipschitz_bound: no bound known for 'features.block1.norm', a GroupNorm" in why
     assert stored_config(tmp_path, "run") == replace(config, norm="ln")
 

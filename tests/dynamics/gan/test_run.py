@@ -300,7 +300,7 @@ def test_what_cannot_be_resumed_is_named(run: Run) -> None:
     run(SMALL)
     with pytest.raises(ValueError, match=r"checkpoint .* is of a run with norm 'sn', not 'msn'"):
         run(replace(SMALL, norm="msn"), resume=True)
-    with pytest.raises(ValueError, match=r"checkpoint .* is at step 4: --steps 3 lies before it"):
+    with pytest.raises(ValueError, match=r"checkpoint .* is at step 4: expected --steps of at least that, got 3"):
         run(replace(SMALL, steps=3), resume=True)
 
 

@@ -41,7 +41,7 @@ def test_a_log_file_gets_a_line_for_each_thing_that_happens() -> None:
     lines = told(terminal=False).splitlines()
     assert lines[0] == "bn-s0 begins: 2 epochs, 8 steps"
     assert lines[1].startswith("bn-s0 epoch 1/2: test loss 1.2500, test accuracy 87.50%, ")
-    assert lines[2] == "bn-s0 diverged: its loss is no finite number at step 4; the run ends there"
+    assert lines[2] == "bn-s0 diverged: its loss is not finite at step 4; the run ends there"
     assert lines[3] == "sn-s0 goes on at step 4: 2 epochs, 8 steps"
     assert lines[4] == "sn-s0 failed: ValueError: no luck"
     assert len(lines) == 5

@@ -66,10 +66,10 @@ def test_options_go_before_a_plan(plan: str) -> None:
     ("change", "message"),
     [
         (("[arms.sn]", "[arm.sn]"), "unknown keys arm; expected title, prefix, seeds, base, arms"),
-        (("[arms.sn]", '[arms."s n"]'), "'s n' is no part of a run id"),
+        (("[arms.sn]", '[arms."s n"]'), "'s n' cannot be part of a run id"),
         (("seeds = [0, 1]", "seeds = [0, 0]"), r"seeds \[0, 0\]; expected whole numbers, each once"),
         (("seeds = [0, 1]", "seeds = 3"), "seeds is 3; expected a list"),
-        (("epochs = 1", "seed = 1"), r"seed is a setting of no arm; expected seeds = \[...\]"),
+        (("epochs = 1", "seed = 1"), r"seed cannot be set for an arm; expected seeds = \[...\]"),
         (("epochs = 1", "epochs = ]"), "plan .*two.toml: "),
         (("epochs = 1", f"epochs = {'[' * 50_000}"), "plan .*two.toml: maximum recursion depth"),
         (("epochs = 1", f"epochs = {'9' * 5_000}"), "plan .*two.toml: "),

@@ -53,7 +53,9 @@ def test_a_flipped_bit_anywhere_is_told(tmp_path: Path, seed: int) -> None:
     whole = place.read_bytes()
     for at in [0, len(whole) - 1, *(chance.randrange(len(whole)) for _ in range(50))]:
         place.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << chance.randrange(8))]) + whole[at + 1 :])
-        with pytest.raises(ValueError, match=r"meandrift.pt is no state of a probe \(.+\): remove it to begin a run"):
+        with pytest.raises(
+            ValueError, match=r"meandrift.pt is not the state of a probe \(.+\): remove it to begin a run"
+        ):
             read_state(place)
 
 
@@ -76,7 +78,7 @@ def test_bytes_that_are_no_state_are_told_and_run_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "meandrift.pt").write_bytes(HOSTILE[kind])
-    with pytest.raises(ValueError, match=r"meandrift.pt is no state of a probe \(.+\): remove it"):
+    with pytest.raises(ValueError, match=r"meandrift.pt is not the state of a probe \(.+\): remove it"):
         read_state(tmp_path / "meandrift.pt")
     assert not (tmp_path / "harmed").exists()
 
@@ -86,7 +88,7 @@ def test_bytes_that_are_no_state_are_told_and_run_nothing(
 )
 def test_a_foreign_state_is_told(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "meandrift.pt")
-    with pytest.raises(ValueError, match=r"meandrift.pt is no state of a probe"):
+    with pytest.raises(ValueError, match=r"meandrift.pt is not the state of a probe"):
         read_state(tmp_path / "meandrift.pt")
 
 

@@ -177,7 +177,7 @@ def test_an_unreadable_part_stops_compaction_and_is_named(tmp_path):
         write_part(tmp_path, number + 1, range(number, number + 1))
     parts_of(tmp_path)[1].write_bytes(b"garbage")
     before = parts_of(tmp_path)
-    with pytest.raises(OSError, match=rf"{schema.part_name(2, 2)} is no readable Parquet file"):
+    with pytest.raises(OSError, match=rf"{schema.part_name(2, 2)} is not a readable Parquet file"):
         compact(tmp_path)
     assert parts_of(tmp_path) == before
 

@@ -116,7 +116,7 @@ def test_a_damaged_part_is_left_out_by_name(store, tmp_path, caplog):
     part.write_bytes(content)
     export(open_store(store), tmp_path / "all.parquet", table="layers", kind="parquet")
     assert set(pq.read_table(tmp_path / "all.parquet")["run"].to_pylist()) == {"a"}
-    assert f"left out, from its damage on: {part} is no readable Parquet file" in caplog.text
+    assert f"left out, from its damage on: {part} is not a readable Parquet file" in caplog.text
 
 
 def test_an_export_that_fails_on_the_way_leaves_no_file(store, tmp_path, monkeypatch):

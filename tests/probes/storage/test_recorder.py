@@ -326,7 +326,10 @@ def test_a_forked_child_neither_writes_nor_keeps_the_run_alive(tmp_path):
         time.sleep(60)
         os._exit(0)
     try:
-        assert os.read(reading, 1000).decode() == "recorder of run 'a' is closed, or was made in another process"
+        assert (
+            os.read(reading, 1000).decode()
+            == "recorder of run 'a' is closed, or was made in another process: make a new one"
+        )
         die(recorder)
         Recorder(tmp_path, "a", resume_step=2).close()
     finally:

@@ -54,7 +54,7 @@ def test_a_truncated_part_is_named(store, size):
 def test_a_part_overwritten_with_garbage_is_named(store):
     bad = parts(store, "steps", "b")[2]
     bad.write_bytes(b"garbage" * 100)
-    assert "no readable Parquet file" in faults(store)[str(bad)]
+    assert "not a readable Parquet file" in faults(store)[str(bad)]
 
 
 def test_any_flipped_bit_in_the_data_is_found_by_its_checksum(store):
@@ -103,7 +103,7 @@ def test_a_segment_that_stands_in_two_parts_is_named(store):
 def test_a_parquet_file_that_is_no_part_is_named_because_readers_count_it(store):
     copy = store / "layers" / "run=a" / "copy.parquet"
     copy.write_bytes(parts(store, "layers")[0].read_bytes())
-    assert faults(store) == {str(copy): "is no part of ours, but readers count its rows"}
+    assert faults(store) == {str(copy): "is not a part that meandrift wrote, but readers count its rows"}
 
 
 def test_columns_of_another_type_or_missing_are_named(store):
@@ -135,8 +135,8 @@ def test_rows_without_a_step_are_named(store):
         (lambda path: path.unlink(), "is missing: the run has no row in `runs`"),
         (lambda path: path.write_bytes(b"x"), "cannot be read"),
         (lambda path: rewrite(path, lambda rows: pa.concat_tables([rows, rows])), "has 2 rows, expected one"),
-        (lambda path: rewrite(path, lambda rows: json_config(rows, "{oops")), "config is no JSON"),
-        (lambda path: rewrite(path, lambda rows: json_config(rows, "[1]")), "config is no JSON dict"),
+        (lambda path: rewrite(path, lambda rows: json_config(rows, "{oops")), "config is not JSON"),
+        (lambda path: rewrite(path, lambda rows: json_config(rows, "[1]")), "config is not a JSON dict"),
     ],
 )
 def test_what_is_wrong_with_a_runs_row_is_said(store, change, problem):

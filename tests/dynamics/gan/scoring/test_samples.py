@@ -50,7 +50,7 @@ def test_a_grid_keeps_images_upright_and_channels_last() -> None:
 
 @pytest.mark.parametrize("n", [0, 5])
 def test_images_that_do_not_fill_the_rows_are_refused(n: int) -> None:
-    with pytest.raises(ValueError, match=f"{n} images do not fill rows of 8"):
+    with pytest.raises(ValueError, match=f"{n} images do not fill rows of 8: expected a multiple of 8"):
         grid(torch.zeros(n, 1, 4, 4, dtype=torch.uint8))
 
 

@@ -135,12 +135,12 @@ def test_nothing_to_normalise_is_refused() -> None:
 
 
 def test_no_place_to_centre_is_refused() -> None:
-    with pytest.raises(ValueError, match="Linear has no batch norm to put 'msn' in the place of"):
+    with pytest.raises(ValueError, match="Linear has no batch norm that 'msn' could replace"):
         convert(nn.Linear(2, 2), "msn")
 
 
 def test_a_foreign_parametrization_is_refused() -> None:
-    with pytest.raises(ValueError, match="0: its weight is reparametrised by something else; remove that first"):
+    with pytest.raises(ValueError, match="0: another parametrization computes its weight; remove that first"):
         convert(nn.Sequential(parametrizations.weight_norm(nn.Linear(2, 2))), "sn")
 
 

@@ -193,8 +193,8 @@ class OwnForward(nn.LayerNorm):
     [
         ([nn.LayerNorm((5, WIDTH))], "msn", "1: expected a norm over the last dimension alone"),
         ([OwnForward(WIDTH)], "msn", "1: OwnForward has a forward of its own"),
-        ([nn.LayerNorm(WIDTH)], "bn", "batch norm has its channels in dimension 1"),
-        ([], "msn", "has no layer norm or RMS norm to put 'msn' in the place of"),
+        ([nn.LayerNorm(WIDTH)], "bn", "layer norms become none, sn or msn, not bn: batch norm"),
+        ([], "msn", "has no layer norm or RMS norm that 'msn' could replace"),
     ],
 )
 def test_what_cannot_be_exchanged_is_refused(norms: list[nn.Module], norm: str, message: str) -> None:
@@ -206,7 +206,9 @@ def test_what_cannot_be_exchanged_is_refused(norms: list[nn.Module], norm: str, 
 
 def test_a_centring_of_sequences_becomes_no_batch_norm() -> None:
     model = nn.Sequential(nn.Linear(WIDTH, WIDTH), MeanCentring(WIDTH, channel_dim=-1))
-    with pytest.raises(ValueError, match="1: batch norm has its channels in dimension 1, and MeanCentring"):
+    with pytest.raises(
+        ValueError, match="1: expected channels in dimension 1, as batch norm has them, got MeanCentring"
+    ):
         convert(model, "bn")
 
 
@@ -219,5 +221,5 @@ def test_an_unknown_exchange_is_refused(exchange: object) -> None:
 def test_a_foreign_parametrization_of_attention_is_refused() -> None:
     attention = nn.MultiheadAttention(4, 2)
     nn.utils.parametrizations.orthogonal(attention, "in_proj_weight")
-    with pytest.raises(ValueError, match="0: a tensor of it is reparametrised by something else"):
+    with pytest.raises(ValueError, match="0: another parametrization computes one of its tensors"):
         convert(nn.Sequential(attention), "sn")
