@@ -25,7 +25,7 @@ def number_array(values: np.ndarray, kind: pa.DataType, *, missing: np.ndarray |
         kind: What the array is to hold.
         missing: ``(n,)`` bool, where the array is null; None: nowhere.
     """
-    dtype = np.dtype(np.int64 if pa.types.is_timestamp(kind) else kind.to_pandas_dtype())
+    dtype = _dtype(kind)
     return _array(kind, len(values), [np.ascontiguousarray(values, dtype=dtype)], missing)
 
 
@@ -70,10 +70,16 @@ def _cell(column: pa.Field, value: Any) -> pa.Array:
         when = value if value.tzinfo else value.replace(tzinfo=UTC)
         return number_array(np.array([(when - _EPOCH) // timedelta(microseconds=1)]), column.type)
     if pa.types.is_integer(column.type) and isinstance(value, Integral) and not isinstance(value, bool):
-        limits = np.iinfo(column.type.to_pandas_dtype())
+        limits = np.iinfo(_dtype(column.type))
         if limits.min <= int(value) <= limits.max:
             return number_array(np.array([value]), column.type)
     raise TypeError(f"{column.name} is {value!r}, expected a value of type {column.type}")
+
+
+def _dtype(kind: pa.DataType) -> np.dtype:
+    """Return the NumPy type of a number's or a time stamp's; ``to_pandas_dtype`` would load pandas, with PyArrow 17."""
+    letter = "f" if pa.types.is_floating(kind) else "u" if pa.types.is_unsigned_integer(kind) else "i"
+    return np.dtype(f"{letter}{kind.bit_width // 8}")
 
 
 def _array(

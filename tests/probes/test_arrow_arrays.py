@@ -12,7 +12,7 @@ import pytest
 
 from probes.arrow_arrays import list_array, number_array, one_row, word_array
 
-TYPES = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64()]
+TYPES = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.float16(), pa.float32(), pa.float64()]
 
 
 @pytest.mark.parametrize("kind", TYPES, ids=str)

@@ -156,7 +156,7 @@ def at_start(
 def shuffled(batch: Callable[[int], Batch]) -> Callable[[int], Batch]:
     def with_random_labels(step: int) -> Batch:
         inputs, labels = batch(step)
-        return inputs, torch.randint_like(labels, 2, generator=None)
+        return inputs, torch.randint_like(labels, 2)
 
     return with_random_labels
 

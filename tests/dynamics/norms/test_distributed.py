@@ -145,4 +145,4 @@ def test_two_processes_agree_with_each_other_and_with_one(tmp_path: Path, text: 
     for process in ranks:
         output, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors
-        assert output == "agreed\n"
+        assert output.splitlines()[-1] == "agreed"  # some versions of gloo print their connections
