@@ -248,7 +248,7 @@ def _squares(gradients: Mapping[Parameter, Tensor]) -> dict[int, Tensor]:
 
 def _at_least_single(tensor: Tensor) -> Tensor:
     if tensor.layout == torch.sparse_coo:
-        tensor = tensor.coalesce().values()  # of the same length; torch 2.6 has no norm of a sparse tensor
+        tensor = tensor.coalesce().values()  # of the same length; not every norm of torch takes a sparse tensor
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 

@@ -97,12 +97,11 @@ def emulates_precision_casts() -> bool:
 
 @torch.compiler.assume_constant_result
 def is_exporting() -> bool:
-    """Return whether torch.export is under way. Without ``is_exporting`` (torch 2.6): False, and hooks are exported.
+    """Return whether torch.export is under way.
 
     Asked for when a graph is traced, and not by the tracer, which in torch 2.11 takes ``is_exporting`` for true always.
     """
-    exporting = getattr(torch.compiler, "is_exporting", None)
-    return exporting is not None and bool(exporting())
+    return bool(torch.compiler.is_exporting())
 
 
 def is_rewriting() -> bool:

@@ -20,6 +20,7 @@ from probes.ranks import Ranks
 
 SCRIPT = Path(__file__).with_name("rank_training.py")
 SHARDED = Path(__file__).with_name("sharded_training.py")
+STAGES_RUN = runpy.run_path(str(SHARDED))["stages_run"]()
 # How a model is trained on two ranks, and the run of one process that it has to equal.
 WAYS = {"ddp": "single", "fsdp": "single", "fsdp-normed": "single-normed", "fsdp-converted": "single-converted"}
 
@@ -231,6 +232,7 @@ def test_channels_of_shards_are_taken_for_the_same_channels(folder):
         )
 
 
+@pytest.mark.skipif(not STAGES_RUN, reason="torch 2.9 aborts in a pipeline over gloo")
 def test_each_stage_of_a_pipeline_records_its_own_layers_with_the_numbers_of_the_whole(folder):
     whole = rows(folder, "layers", "unsplit")
     for run, layers in (("stage-0", ["up"]), ("stage-1", ["down", "head"])):

@@ -59,9 +59,7 @@ def widened(tensor: Tensor) -> Tensor:
 
 def _without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
     device = tensor.device.type
-    # torch.compile before torch 2.7 cannot ask whether there is autocast.
-    available = device in {"cpu", "cuda"} or torch.amp.is_autocast_available(device)
-    return torch.autocast(device, enabled=False) if available else nullcontext()
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _unit(vector: Tensor) -> Tensor:
