@@ -48,7 +48,7 @@ SMALL = Size()
 STORES = {  # name: what grows, and the whole size
     "300 runs": ("runs", Size(runs=300, layers=8, records=100)),
     "2,000 layers": ("layers", Size(layers=2_000, records=100)),
-    "10,000 steps x 500 layers": ("records", Size(layers=500, records=10_000, every=1)),
+    "20,000 steps x 500 layers": ("records", Size(layers=500, records=20_000, every=1)),
     "10,000 runs": ("runs", Size(runs=10_000)),
     "100,000 files": ("parts", Size(runs=500, records=400, layers=1, parts=100)),
 }
