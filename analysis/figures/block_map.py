@@ -20,7 +20,7 @@ from analysis.summaries.naming.blocks import BLOCK, PART, repeated, with_blocks
 from analysis.summaries.transforms import MEAN, NAN_RUNS, last_value, over_runs
 from probes.schema import LAYER_INDEX
 
-_ROW, _MOST_PARTS = 0.12, 12  # inches a block; parts whose names stand under the cells
+_ROW, _MOST_PARTS = 0.12, 12  # inches per block; most parts whose names are written under the cells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class BlockMap(FigureSpec):
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the column over runs at each layer's last record, with ``block`` and ``part``.
 
-        Of a network without repeated blocks all layers.
+        A network without repeated blocks keeps all its layers.
         """
         last = last_value(over_runs(rows, column=self.column))
         in_blocks = repeated(last)

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def lasting(mask: np.ndarray, *, records: int) -> np.ndarray:
-    """Return where a mask holds as part of so many records in a row, same shape.
+    """Return where a mask holds as part of at least ``records`` records in a row, same shape.
 
     >>> lasting(np.array([[True], [False], [True], [True]]), records=2)[:, 0].tolist()
     [False, False, True, True]
@@ -21,7 +21,7 @@ def lasting(mask: np.ndarray, *, records: int) -> np.ndarray:
 
 
 def largest_before(values: np.ndarray) -> np.ndarray:
-    """Return the largest value of all earlier records, NaN passed over; NaN where there is none.
+    """Return the largest value of all earlier records, without NaN; NaN where there is no such value.
 
     >>> largest_before(np.array([1.0, 3.0, np.nan, 2.0])).tolist()
     [nan, 1.0, 3.0, 3.0]

@@ -115,7 +115,7 @@ class RunRecords:
         due = np.logical_and.reduce([self._due(name, matrix) for name, matrix in present.items()])
         if not due.any():
             return None
-        if due.all():  # most columns are measured at every record: no copies
+        if due.all():  # most columns are measured at every record: nothing is copied
             return Records(self._steps, present)
         return Records(self._steps[due], {name: matrix[due] for name, matrix in present.items()})
 
@@ -166,7 +166,7 @@ class RunRecords:
         return last
 
     def before_no_nonlinearity(self) -> np.ndarray:
-        """Return which layers the graph of a pass shows before no nonlinearity, ``(layers,)``; none without a graph."""
+        """Return which layers feed no nonlinearity in the graph of a pass, ``(layers,)``; none without a graph."""
         if (feeds := self.whole(FEEDS)) is None:
             return np.zeros(len(self.layers), dtype=bool)
         return np.fmax.reduce(feeds, axis=0) == 0

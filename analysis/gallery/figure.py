@@ -90,7 +90,7 @@ def numbers_of(
 ) -> Prepared:
     """Return the numbers of a figure whose options are set; arguments and errors as :func:`figure`.
 
-    ``shown`` says what was chosen, for the line below the picture.
+    ``shown`` names the chosen layers, for the line below the picture.
     """
     opened = Store.open(store)
     run_table = read_runs(opened, runs=runs)

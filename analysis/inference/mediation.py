@@ -29,7 +29,7 @@ def between_arms(table: pd.DataFrame, *, outcome: str, mediators: Sequence[str],
     Args:
         table: A row a run: ``arm``, ``seed``, the outcome and the mediators.
         outcome: Column of the accuracy.
-        mediators: Columns.
+        mediators: Columns of the mediators.
         level: Of the intervals.
 
     Raises:
@@ -74,8 +74,8 @@ def _fitted(outcome: pd.Series, mediators: pd.DataFrame, effects: pd.DataFrame, 
 
     Args:
         outcome: One value a row.
-        mediators: Their values, with mean 0 within each effect but the constant.
-        effects: Columns that are fitted beside them: a constant, or one an arm and seed.
+        mediators: Values of the mediators, with mean 0 within each effect except the constant.
+        effects: Columns that are fitted beside the mediators: a constant, or one column per arm and seed.
         level: Of the intervals.
     """
     freedom = len(outcome) - effects.shape[1] - mediators.shape[1]

@@ -47,7 +47,7 @@ class GanCurves(FigureSpec):
     """Columns of table ``steps`` over steps. A figure names its columns, their words and the function that draws.
 
     Attributes:
-        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        smooth: Number of records in the trailing mean; 1 smooths nothing.
         words: The columns, with their names in the figure.
         note: How to read the columns.
         ylabel: Quantity and unit.

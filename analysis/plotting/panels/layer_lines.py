@@ -24,7 +24,7 @@ class LayerLines(FigureSpec):
     """One column of each layer; one panel per norm, coloured by depth.
 
     Attributes:
-        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        smooth: Number of records in the trailing mean; 1 smooths nothing.
         log: Whether the column spans decades.
         cut: Whether a few outliers may lie outside the panel, marked at its edge.
         level: Value of the line of reference, or None.
