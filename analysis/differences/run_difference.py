@@ -29,7 +29,7 @@ TABLES = (schema.LAYERS, schema.PARAMETERS, schema.STEPS, schema.SPECTRA, schema
 _CLOCK = {"seconds"}  # wall-clock time: differs in every run
 _NAMED_BY = (schema.LAYER, schema.PARAMETER, schema.SPLIT)
 _ORDERED_BY = (schema.LAYER_INDEX, schema.PARAMETER_INDEX)
-_FACTS = {schema.RUN, schema.EPOCH, schema.LAYER_INDEX, schema.LAYER_TYPE, schema.PARAMETER_INDEX}  # no identity
+_FACTS = {schema.RUN, schema.EPOCH, schema.LAYER_INDEX, schema.LAYER_TYPE, schema.PARAMETER_INDEX}  # identify no row
 
 
 def diff(

@@ -13,7 +13,7 @@ from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from analysis.summaries.transforms import over_runs
 from probes.schema import LAYER, LAYER_INDEX, RUN, STEP, UNITS
 
-_LARGEST = {"attention_logit_max", "router_load"}  # of the units of a module; of other columns the mean
+_LARGEST = {"attention_logit_max", "router_load"}  # drawn as the largest over units; other columns as the mean
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,7 @@ class BlockMap(FigureSpec):
                 ax=axes,
                 norm=colors,
                 vmin=0,
-                vmax=1,  # the norm has the limits; without these, seaborn looks for them even where all is NaN
+                vmax=1,  # the norm sets the limits; without these, seaborn searches for limits even if all is NaN
                 cmap=colormap,
                 cbar=False,
                 xticklabels=[part or "layer" for part in parts] if few else False,

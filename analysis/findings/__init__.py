@@ -240,7 +240,7 @@ def _rows(run: RunRecords, thresholds: Thresholds | None) -> Iterator[dict[str, 
 
 
 def _ordered(trees: Sequence[Explained]) -> pd.DataFrame:
-    """Return a row a finding: the gravest trees first, of those the earliest, consequences below what explains them."""
+    """Return a row per finding: trees by gravity, then onset; consequences below the finding that explains them."""
     kinds = {kind: place for place, kind in enumerate(KINDS)}
     ordered = sorted(trees, key=lambda tree: (tree.gravity, tree.onset, kinds[tree.root[KIND]], tree.root[RUN]))
     rows: list[dict[str, object]] = []

@@ -20,7 +20,7 @@ _RECORDS = 2  # in a row; at the first record there is no gradient of an earlier
 _SHORTEST = 8  # records of the shortest rise that counts
 _DIP = 0.85  # share of the largest norm of a rise, below which the rise is over
 _JUMP = 1.2  # the first gradient that is not reset makes the norm grow by sqrt(2) to 2
-_BELOW, _ABOVE = 1.25, 2.0  # factors by which the growth may miss the two laws: the norm of one gradient is noisy
+_BELOW, _ABOVE = 1.25, 2.0  # factors by which the growth may deviate from both laws: the norm of one gradient is noisy
 _LAYERS_BELOW, _LAYERS_ABOVE, _OF_LAYERS = (
     1.6,
     2.5,

@@ -52,7 +52,7 @@ def _said_by_batch_norms(run: RunRecords) -> Iterator[Evidence]:
         return
     normalises = np.array([bool(_BATCH_NORM.fullmatch(kind)) for kind in run.types], dtype=bool)
     modes = records[_TRAINING]
-    others_train = (modes == 1).any(axis=1, keepdims=True)  # else it is the whole network, which is another finding
+    others_train = (modes == 1).any(axis=1, keepdims=True)  # else the whole network is in eval mode, another finding
     lasts = lasting((modes == 0) & normalises & others_train, records=_RECORDS)
     frozen = ~_trained_so_far(run, records.steps)
     for severity, where in ((WARNING, lasts & ~frozen), (NOTE, lasts & frozen)):

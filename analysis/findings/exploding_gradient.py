@@ -84,7 +84,7 @@ def _in_time(norms: np.ndarray, limits: Thresholds) -> tuple[np.ndarray, np.ndar
 
 
 def _by_depth(run: RunRecords, norms: np.ndarray, limits: Thresholds) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the first layers' gradients dwarf the last layers', and each layer's ratio to the last quarter."""
+    """Return where first layers' gradients far exceed the last layers', and each layer's ratio to the last quarter."""
     where, ratio = np.zeros(norms.shape, dtype=bool), np.full(norms.shape, np.nan)
     for places in run.networks():
         measured = places[(norms[:, places] > 0).any(axis=0)]

@@ -1,4 +1,4 @@
-"""Which layers take part in forward and backward: those that are run, have a gradient, are cut off from the loss."""
+"""The layers that take part in forward and backward: whether they run, have a gradient, are cut off from the loss."""
 
 from __future__ import annotations
 

@@ -58,5 +58,5 @@ def always_before(mask: np.ndarray) -> np.ndarray:
 
 
 def starting_with_zero(values: np.ndarray) -> np.ndarray:
-    """Return the layers whose first measured value is 0, ``(layers,)``: zero-initialised, where values are norms."""
+    """Return the layers whose first measured value is 0, ``(layers,)``: zero-initialised layers if values are norms."""
     return np.asarray(first_measured(values) == 0)

@@ -75,13 +75,13 @@ def _frozen(run: RunRecords, steps: np.ndarray, updates: np.ndarray) -> np.ndarr
 
 
 def _zero_weight_that_stays(run: RunRecords, steps: np.ndarray, updates: np.ndarray) -> np.ndarray:
-    """Return where a weight of zeros is not moved: 0 / 0 is NaN, and the step from 0 is infinite where it moves."""
+    """Return where a weight of zeros is not moved: its update ratio is 0 / 0, NaN; if moved, it would be infinite."""
     norms = run.at(_NORM, steps)
     return np.zeros(updates.shape, dtype=bool) if norms is None else np.isnan(updates) & (norms == 0)
 
 
 def _median(values: np.ndarray, *, where: np.ndarray) -> np.ndarray:
-    """Return the median over the layers of each record where a mask holds, ``(records, 1)``; NaN where nowhere."""
+    """Return the median of each record over the layers where a mask holds, ``(records, 1)``; NaN without any."""
     kept = np.ma.masked_where(~where, values)
     return np.ma.filled(np.ma.median(kept, axis=1), np.nan)[:, None]
 

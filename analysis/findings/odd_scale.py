@@ -1,4 +1,4 @@
-"""Finding "odd scale": the initial weight of a layer is many times larger than those of its kind."""
+"""Finding "odd scale": the initial weight of a layer is many times larger than those of other layers of its type."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ class RunRecords:
         return np.where(places >= 0, found[1][places], np.nan)
 
     def networks(self) -> list[np.ndarray]:
-        """Return the places of the layers of each network: of critic and generator where a GAN is observed, or all."""
+        """Return the indices of the layers of each network: critic, generator and rest of a GAN, else all layers."""
         first = np.array([name.partition(".")[0] for name in self.layers])
         named = [np.flatnonzero(first == name) for name in NETWORKS_OF_A_GAN if name in first]
         rest = np.flatnonzero(~np.isin(first, NETWORKS_OF_A_GAN))

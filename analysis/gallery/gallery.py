@@ -132,7 +132,7 @@ class _Task:
             return stem, save(ready, self.store, self.out, stem=stem, formats=self.formats), None
         except ValueError as reason:
             return stem, [], str(reason)
-        except (ArithmeticError, LookupError, TypeError, OSError) as fault:  # values that make no sense, in a store
+        except (ArithmeticError, LookupError, TypeError, OSError) as fault:  # a store may hold senseless values
             return stem, [], f"{type(fault).__name__}: {one_line(fault)}"
 
     def _naming(self, name: str) -> dict[str, Any]:

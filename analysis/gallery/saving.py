@@ -53,7 +53,7 @@ def save(prepared: Prepared, store: AnyStore, out: Path, *, stem: str, formats: 
 
 
 def laid_out(figure: Figure) -> Figure:
-    """Return a figure with its places found once for all formats; left to itself, each would draw it twice for that."""
+    """Return a figure that is laid out once for all formats; else each format would draw it twice for its layout."""
     engine = figure.get_layout_engine()
     if engine is not None:
         with house_style():

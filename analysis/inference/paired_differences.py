@@ -1,4 +1,4 @@
-"""Differences between two arms on equal seeds, with intervals, adjusted tests and the least detectable difference."""
+"""Differences between two arms on equal seeds: intervals, adjusted tests and the smallest detectable difference."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from probes.schema import LAYER, STEP
 
 FEW_NAMES = 16  # most layers whose names are all written beside the cells
 SPAN = 3.0  # ratio of the largest to the smallest value from which on a positive quantity has a logarithmic scale
-OWNED = 5.0  # ratio of the largest to the median magnitude from which on a signed quantity has one beyond the median
+OWNED = 5.0  # ratio of the largest to the median magnitude above which a signed scale is logarithmic beyond the median
 
 
 def color_scale(values: np.ndarray, *, signed: bool = False) -> tuple[Normalize, str | Colormap]:

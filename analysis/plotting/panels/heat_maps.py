@@ -40,8 +40,8 @@ def draw_heat_maps(
         figure: An empty figure.
         table: :func:`analysis.summaries.transforms.over_runs`, a row for each arm, layer and step.
         text: Title, note and axis labels; ``ylabel`` names the colours.
-        own_layers: Whether each arm has layers of its own, which stand in its rows by depth.
-        signed: Whether zero is the middle of the scale and colours follow the values in proportion.
+        own_layers: Whether each arm has layers of its own; its rows are then in depth order.
+        signed: Whether zero is the middle of the scale and the scale is linear.
     """
     arms = [arm[ARM] for arm in records(arms_of(table))]
     grid = panels(figure, len(arms), height=2.4)

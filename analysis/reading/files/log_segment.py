@@ -17,7 +17,7 @@ from probes.schema.log_segment import read_log
 
 
 def read_segment(path: Path, table: str) -> pa.Table | None:
-    """Return the rows of a segment under the schema of the log, in which words are strings.
+    """Return the rows of a segment under the schema of the log, in which texts are plain strings.
 
     A segment that is no log of this table, one that is too large, and damaged messages are left out with a warning.
 
@@ -26,7 +26,7 @@ def read_segment(path: Path, table: str) -> pa.Table | None:
 
     Raises:
         FileNotFoundError: The segment is gone: its rows are in a part.
-        NewerSchemaError: It was written under a later schema version.
+        NewerSchemaError: The segment was written under a later schema version.
     """
     try:
         content = _content(path)

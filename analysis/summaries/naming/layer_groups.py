@@ -1,4 +1,4 @@
-"""Groups of layers, ``{"encoder": "enc.*"}``, and the numbers of each group in the place of those of its layers."""
+"""Groups of layers, ``{"encoder": "enc.*"}``, and the numbers of each group instead of those of its layers."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def groups(
 
     Args:
         store: The store's folder or URL, or an open Store.
-        groups: By name of the group, what :func:`analysis.layers` takes as ``layers``: names, shell patterns,
-            positions. A layer may be in several groups, and in none.
+        groups: By name of the group, the layers as in :func:`analysis.layers`: names, shell patterns, positions. A
+            layer may be in several groups, or in none.
         columns: Measured columns; None takes all.
         runs: Run ids or shell patterns.
         steps: First and last step, both included.
@@ -62,7 +62,8 @@ def in_groups(rows: pd.DataFrame, groups: Groups, *, valid: Mapping[str, np.ndar
         rows: The rows; marks of :func:`analysis.reading.tables.load` say where a column was measured, and the groups
             have such marks too.
         groups: The layers of each group.
-        valid: By column, in which rows it was measured; a column without it and without marks was measured in all.
+        valid: By column, the rows in which it was measured. A column without an entry and without marks counts as
+            measured in all rows.
 
     Raises:
         ValueError: A pattern matches no layer, or there are no groups.
@@ -107,7 +108,7 @@ def aggregated(values: np.ndarray, codes: np.ndarray, count: int, *, how: str) -
 
     Args:
         values: Numbers.
-        codes: The group of each, 0 to ``count - 1``.
+        codes: The group of each value, 0 to ``count - 1``.
         count: Number of groups.
         how: ``mean``, ``sum``, ``max`` or ``length``.
     """
