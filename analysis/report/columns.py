@@ -1,4 +1,4 @@
-"""The columns that a report draws: eight of the layers by default, the numbers of the loop, and those of findings."""
+"""The columns that a report draws: eight of the layers by default, the numbers of the loop, columns of findings."""
 
 from __future__ import annotations
 

@@ -68,7 +68,10 @@ def report_data(store: AnyStore, *, runs: Patterns = None) -> dict[str, Any]:
 
 
 def summarised(store: Store, *, runs: Patterns = None, every: bool = False) -> Summary:
-    """Return runs, settings, findings and columns: all numeric ones if ``every``, else the defaults and findings'."""
+    """Return runs, settings, findings and columns.
+
+    If ``every``, the columns are all numeric columns, else the defaults and the columns of findings.
+    """
     table = read_runs(store, runs=runs)
     chosen = list(table[RUN])
     result = checked(store, runs=chosen)

@@ -73,7 +73,7 @@ def _paragraph(row: dict[str, Any], consequences: Sequence[dict[str, Any]]) -> s
 def counted(found: pd.DataFrame, notices: Sequence[Notice] = ()) -> str:
     """Return how many findings there are of each severity, ``1 grave, 0 warnings, 2 notes``, and of the notices.
 
-    Warnings of the probe are counted apart, and so are runs of which some kinds of findings were not checked.
+    Warnings of the probe are counted apart, and so are runs in which some kinds of findings were not checked.
     """
     counts = {severity: int((found[SEVERITY] == severity).sum()) for severity in SEVERITIES}
     grave, warnings, notes = counts.values()
@@ -89,7 +89,7 @@ def _plural(word: str, count: int) -> str:
 
 
 def as_notes(notices: Sequence[Notice]) -> str:
-    """Return notices as lines, one for all runs that share a text; none gives an empty text."""
+    """Return notices as lines, one line for all runs that share a text; no notices give an empty text."""
     runs_of: dict[tuple[str, str], list[str]] = {}
     for notice in notices:
         runs_of.setdefault((notice.source, notice.text), []).append(notice.run)

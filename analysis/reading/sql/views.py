@@ -91,7 +91,7 @@ def _of_log(connection: duckdb.DuckDBPyConnection, table: str, found: list[RunRo
 
 
 def _literal(path: str) -> str:
-    """Return a path in which DuckDB sees no pattern: ``runs*`` is one store, not all that begin so."""
+    """Return a path in which DuckDB sees no pattern: ``runs*`` is then one store, not all that match it."""
     return re.sub(r"[*?\[]", r"[\g<0>]", path)
 
 
