@@ -20,7 +20,7 @@ _FIRST, _FEWEST = 10, 30  # losses whose median is the start; fewest losses for 
 
 
 def loss_plateau(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
-    """Yield the steps up to which the median of ten losses never left that of the first ten by a share.
+    """Yield the steps up to which the median of ten losses never differed by a share from that of the first ten.
 
     The number is the fall so far, ``1 - median / first median``. It is not defined for losses that are not positive.
     """

@@ -18,7 +18,7 @@ from probes.schema import STEPS
 
 _COLUMN = "loss"
 _WINDOW, _FEWEST = 20, 8
-_TIMES_LARGEST = 3.0  # small losses have small ranges, so a jump must also be large beside the losses themselves
+_TIMES_LARGEST = 3.0  # small losses have small ranges, so a jump must also be large relative to the losses themselves
 
 
 def loss_spike(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:

@@ -34,7 +34,7 @@ class RunRecords:
     Attributes:
         run: The run's id.
         layers: The layers' names in forward order.
-        types: The class name of each layer's module; empty where the table has no such column.
+        types: The class name of each layer's module; empty if the table has no such column.
         units: The rows of table ``units``; empty where there are none.
     """
 

@@ -16,7 +16,7 @@ from analysis.summaries.layer_choice import is_normalisation
 from probes.schema import LAYERS
 
 _KIND, _COLUMN, _GRADIENT, _DEAD = "saturation", "saturated_fraction", "activation_grad_var", "dead_fraction"
-_INPUT, _BOUNDED = "input_rms", 2.0  # tanh and sigmoid give at most 1, and 1.4 behind a dropout of one half
+_INPUT, _BOUNDED = "input_rms", 2.0  # tanh and sigmoid give at most 1, or 1.4 after a dropout of one half
 _FLAT = 0.1  # share of the gradient behind the unit that is left before it; tanh leaves less than 0.01 at 3
 
 

@@ -25,8 +25,8 @@ def weight_drift(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers whose weight mean has drifted by a multiple of the weights' standard deviation.
 
     The number is that multiple. Three kinds of layers are left out: normalisation layers, whose scales are all equal at
-    first; weights that start without spread; and weights of few elements. The number of elements is ``|W|^2 / (var +
-    mean^2)``.
+    first; weights that start without spread; and weights of few elements. The number of elements is
+    ``|W|^2 / (var + mean^2)``.
     """
     if (records := run.take(_MEAN, _VARIANCE)) is None:
         return

@@ -135,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.OK, "text/html; charset=utf-8", content)
             else:
                 self._send_json(HTTPStatus.OK, self._asked(address.path, asked))
-        except Exception as error:  # the store may be anybody's; the page shows the error and asks again
+        except Exception as error:  # the store may be of anybody; the page shows the error and asks again
             self._send_json(HTTPStatus.NOT_FOUND, {"error": one_line(error)})
 
     def _asked(self, path: str, asked: dict[str, str]) -> dict[str, Any]:

@@ -60,8 +60,9 @@ def smoothed(table: pd.DataFrame, *columns: str, window: int) -> pd.DataFrame:
 def running_median(table: pd.DataFrame, *, column: str, window: int, by: Sequence[str]) -> pd.Series:
     """Return the median of each value and its neighbours within each group, same index as ``table``.
 
-    A window has ``window // 2`` records on either side, fewer at the ends; one with a value that is not finite gives
-    NaN. A median does not depend on whether values or their logarithms are taken, and a lone outlier does not move it.
+    A window has ``window // 2`` records on either side, and fewer at the ends. A window with a value that is not finite
+    gives NaN. A median does not depend on whether values or their logarithms are taken. A single outlier does not move
+    it.
 
     Args:
         table: Rows in step order within each group.

@@ -48,7 +48,7 @@ def as_log(row: dict[str, Any]) -> str:
 
 
 def as_paragraphs(found: pd.DataFrame) -> str:
-    """Return findings as paragraphs, in their order, with a line for each that follows; none gives an empty text."""
+    """Return findings as paragraphs, in their order, with a line for each consequence; none gives an empty text."""
     return "\n\n".join(_paragraph(row, consequences) for row, consequences in groups(records(found)))
 
 
@@ -105,9 +105,9 @@ def _of_runs(runs: Sequence[str]) -> str:
 
 
 def as_json_text(found: pd.DataFrame, notices: Sequence[Notice] = ()) -> str:
-    """Return findings as one JSON object: the counts by severity, and a list with a key a column; no number is null.
+    """Return findings as one JSON object: counts by severity, and a list with a key per column.
 
-    Notices are a second list.
+    NaN and infinity become null. Notices are a second list.
     """
     counts = {severity: int((found[SEVERITY] == severity).sum()) for severity in SEVERITIES}
     listed = [{key: _plain(value) for key, value in row.items()} for row in records(found)]

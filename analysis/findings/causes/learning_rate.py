@@ -34,7 +34,7 @@ def raised(onset: Onset) -> Sign | None:
 
 
 def too_large(onset: Onset) -> Sign | None:
-    """Report a learning rate that was raised, or of updates before that are a large part of the weights."""
+    """Report a learning rate that was raised, or earlier updates that are a large part of the weights."""
     rose = raised(onset)
     if rose is not None and rose.strength:
         return rose

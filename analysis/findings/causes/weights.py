@@ -16,7 +16,7 @@ _JUMPING = {"weight_l2_norm": "norm", "spectral_norm": "spectral norm", "effecti
 
 
 def _longest_update(onset: Onset) -> np.ndarray | None:
-    """Return a bound on the change since the record before, relative to the weight, if each step has the update known.
+    """Return a bound on the change since the record before, relative to the weight, as if each step had its update.
 
     The bound is infinite over several steps if the update is as long as the weight.
     """

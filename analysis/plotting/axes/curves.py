@@ -105,7 +105,7 @@ def _draw_band(axes: Axes, curve: Curve, *, log: bool) -> None:
     if curve.band is None or not np.nanmax(curve.band[1] - curve.band[0], initial=0.0) > 0:
         return
     lower, upper = curve.band
-    if log:  # as many decades below the line as above it: a lower edge that is negative cannot be drawn
+    if log:  # as many decades below the line as above it, because a negative edge cannot be drawn
         with np.errstate(divide="ignore", invalid="ignore"):
             lower = curve.y**2 / upper if curve.edges is None else lower
     if len(curve.x) == 1:

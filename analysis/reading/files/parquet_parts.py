@@ -86,7 +86,7 @@ def _packed(metadata: pq.FileMetaData) -> int:
 
 
 def joined_schema(fragments: dict[str, ds.Fragment], table: str) -> pa.Schema:
-    """Return the columns of all fragments, with ``run``; fragments that contradict the others leave the dict.
+    """Return the columns of all fragments, with ``run``, and remove fragments that contradict the others from the dict.
 
     A column that began to be recorded later is absent from earlier parts. A column that holds no numbers where numbers
     belong is left out with a warning.

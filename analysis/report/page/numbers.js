@@ -28,8 +28,8 @@ function written(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-// Exponential smoothing with weights by the distance of steps, because thinned records are not equally spaced. What is
-// not finite stays, and is no part of the mean.
+// Exponential smoothing with weights by the distance of steps, because thinned records are not equally spaced.
+// Values that are not finite stay as they are, and do not enter the mean.
 function smoothed(x, y, weight) {
   if (!weight || x.length < 3) return y;
   const usual = (x[x.length - 1] - x[0]) / (x.length - 1) || 1;
