@@ -67,7 +67,7 @@ class LiveFindings:
     def _keep(self, name: str, rows: pa.Table) -> None:
         wanted = {*columns_read(name), *(key.name for key in KEYS[name])}
         new = rows.select([field.name for field in rows.schema if is_recorded(field) and field.name in wanted])
-        if name == STEPS:  # a loss that was not logged is null, one that diverged is NaN: only the latter is a finding
+        if name == STEPS:  # a loss that was not logged is null; a loss that diverged is NaN, which is a finding
             new = new.filter(pc.is_valid(new[LOSS]))
         if new.num_rows:
             self._has_new = True

@@ -129,7 +129,7 @@ def findings(
 
 
 def runs(store: AnyStore, *, runs: Patterns = None) -> RunsTable:
-    """Return one row a run: status, last step, device, versions, and a column for each setting.
+    """Return one row per run: status, last step, device, versions, and a column for each setting.
 
     The columns are those of :func:`analysis.runs`. At a prompt and in a notebook, the table is shown with the settings
     in which the runs differ.

@@ -25,7 +25,7 @@ _ROW, _MOST_PARTS = 0.12, 12  # inches per block; most parts whose names are wri
 
 @dataclass(frozen=True, kw_only=True)
 class BlockMap(FigureSpec):
-    """Block by part, one panel an arm: rows are the blocks, columns the parts of a block that have the column.
+    """Block by part, one panel per arm: rows are the blocks, columns the parts of a block that have the column.
 
     Attributes:
         column: Any column of table ``layers``.

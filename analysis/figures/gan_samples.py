@@ -44,7 +44,7 @@ class GanSamples(FigureSpec):
         return last.sort_values([ARM_ORDER, RUN], ignore_index=True)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw the latest grid of each run that has one.
+        """Draw the latest grid of each run that has a grid.
 
         Raises:
             ValueError: The store has no grids of these runs.

@@ -97,7 +97,7 @@ class LayerMeans(FigureSpec):
         return rows.assign(**{PLACE: place})[place.notna()].astype({PLACE: "int64"})
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a row of panels for the weights, and one for the nonlinearity's input."""
+        """Draw a row of panels for the weights, and a row for the nonlinearity's input."""
         table = prepared.table.assign(band=self.deviations * prepared.table[DEVIATION])
         views = {words: table[table[TENSOR] == name] for name, words in _VIEWS.items() if (table[TENSOR] == name).any()}
         weights = table[table[TENSOR] == "weight"]

@@ -17,7 +17,7 @@ from probes.schema import LAYER_TYPE
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualMap(FigureSpec):
-    """Depth by step, one panel an arm: the rms of the input of each norm along the stream, first norm at the top.
+    """Depth by step, one panel per arm: the rms of the input of each norm along the stream, first norm at the top.
 
     Attributes:
         column: ``input_rms``, or another column of the norms.

@@ -1,6 +1,6 @@
 """Findings: what is wrong with a training, in which layer, since which step, with the likely cause and a remedy.
 
-One file a finding. To add one:
+One file per finding. To add a finding:
 
 1. Write a file named after its function, which takes the records of one run and the thresholds and yields evidence
    (:class:`analysis.findings.finding.Evidence`); compare across depth and with the past, never with the future.

@@ -1,4 +1,4 @@
-"""Finding "attention logits": the largest logit of a head outgrows what a softmax can use."""
+"""Finding "attention logits": the largest logit of a head becomes too large for a softmax."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ A finding explains another if three things hold:
 
 - **Its kind can lead to the other's.** Large updates make gradients explode; dead units leave the layers before them
   without gradient. :data:`LEADS_TO` holds these mechanisms.
-- **It began before.** Two findings of one record are compared by the place of their column in a training step: weight,
+- **It began before.** Two findings of one record are compared by the stage of their column in a training step: weight,
   activation, loss, gradient, update.
 - **It still held when the other began**, or a few records earlier.
 

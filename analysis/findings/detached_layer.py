@@ -20,9 +20,9 @@ _KIND, _COLUMN = "detached", "activation_grad_var"
 def detached_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
     """Yield the layers at whose output no gradient arrives, though an earlier layer of the network is trained.
 
-    The number is the count of layers with a gradient at the record. A frozen layer behind a trained one would pass the
-    gradient on. Layers that may be frozen on purpose are left to finding "no gradient": the first layers of a network,
-    and whole branches, such as a teacher or an encoder that is not fine-tuned.
+    The number is the count of layers with a gradient at the record. A frozen layer behind a trained layer would pass
+    the gradient on. Layers that may be frozen on purpose are left to finding "no gradient": the first layers of a
+    network, and whole branches, such as a teacher or an encoder that is not fine-tuned.
     """
     if (flow := gradient_flow(run)) is None:
         return

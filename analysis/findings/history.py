@@ -1,4 +1,4 @@
-"""Comparisons with the past along the first dimension of an array: no record is compared with a later one."""
+"""Comparisons with the past along the first dimension of an array: no record is compared with a later record."""
 
 from __future__ import annotations
 

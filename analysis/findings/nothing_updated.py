@@ -22,7 +22,7 @@ _ANNEALED = 0.01  # share of the largest learning rate below which a schedule is
 def nothing_updated(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
     """Yield the records at which no layer's weight is changed by the optimizer; the number is the learning rate.
 
-    Either each update is exactly 0, or no layer has a gradient and every weight stays what it was at the record before.
+    Either each update is exactly 0, or no layer has a gradient and every weight is the same as at the record before.
     """
     measured = run.take(_UPDATE, _GRADIENT)
     if measured is not None:

@@ -25,7 +25,8 @@ class Thresholds:
         saturated: Share of saturated entries of a layer.
         odd_scale: RMS-to-RMS norm of a weight at the first record, divided by the median of its type.
         rate_jump: Learning rate, divided by the largest so far.
-        replaced: Relative change of a weight's norm between two records, divided by what the updates between allow.
+        replaced: Relative change of a weight's norm between two records, divided by the change that the updates between
+            them allow.
         shrunk: L2 norm of a weight, divided by its norm five records before; a finding is below.
         rounded: |W' - W| / |W|, divided by the epsilon of the weight's type; a finding is below.
         drift: Drift of the weight mean, divided by the standard deviation of the weights.

@@ -159,7 +159,7 @@ def plot(
     steps: Steps = None,
     smooth: int = 1,
 ) -> Figure:
-    """Return a figure of a column of table ``layers``, one line a layer, or of table ``steps``, one line an arm.
+    """Return a figure of a column of table ``layers``, one line per layer, or of table ``steps``, one line per arm.
 
     All layers that have the column are drawn, normalisation layers too, in one panel per norm. The note below the title
     names the layers without the column. With more than eight layers, the lines are medians over thirds of the depth. A

@@ -52,8 +52,8 @@ def figure(
 
     Raises:
         FileNotFoundError: There is no such store.
-        ValueError: No such figure or option, or the store lacks what the figure needs: the message lists what is
-            missing and what the store has.
+        ValueError: No such figure or option, or the store lacks data that the figure needs: the message lists the
+            missing data and those of the store.
     """
     return prepare(name, store, runs=runs, steps=steps, paper=paper, names=names, groups=groups, **options).draw()
 

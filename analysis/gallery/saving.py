@@ -30,7 +30,7 @@ def check_formats(formats: Sequence[str]) -> list[str]:
     """Return the formats without repetition.
 
     Raises:
-        ValueError: A format is unknown, or none is given.
+        ValueError: A format is unknown, or there is no format.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:

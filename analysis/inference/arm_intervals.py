@@ -31,7 +31,7 @@ def mean_interval(values: pd.Series | np.ndarray, *, level: float = LEVEL) -> tu
 
 
 def arm_intervals(scores: pd.DataFrame, *, column: str = LAST, level: float = LEVEL) -> pd.DataFrame:
-    """Return a row an arm: ``arm``, ``runs``, ``diverged``, ``mean``, ``sd``, ``low`` and ``high``; best mean first.
+    """Return a row per arm: ``arm``, ``runs``, ``diverged``, ``mean``, ``sd``, ``low`` and ``high``; best mean first.
 
     Args:
         scores: Table of :func:`analysis.inference.run_scores.run_scores`.

@@ -1,4 +1,4 @@
-"""Possible mediators of a norm's effect on the accuracy, one number a run: drift, scale, rank and update angle."""
+"""Possible mediators of a norm's effect on the accuracy, one number per run: drift, scale, rank and update angle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLUMNS = ("activation_var", "effective_rank", "update_angle")
 
 
 def mediators(store: AnyStore, *, runs: Patterns = None, drift: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return a row a run: means over layers and over the records in the last third of its steps.
+    """Return a row per run: means over layers and over the records in the last third of its steps.
 
     - ``seen_drift``: drift of the channel means before the nonlinearities, on the probe batch in evaluation mode, in
       deviations, as in :func:`analysis.channel_drift`. The next layer has to adapt to it;

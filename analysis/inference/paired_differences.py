@@ -21,7 +21,7 @@ COLUMNS = ("arm", "against", "seeds", "difference", "low", "high", "p", "p_holm"
 def paired_differences(
     scores: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, column: str = LAST, level: float = LEVEL
 ) -> pd.DataFrame:
-    """Return a row a pair: the mean of ``arm - against`` over the seeds that both have.
+    """Return a row per pair: the mean of ``arm - against`` over the seeds that both have.
 
     Equal seeds share first weights, order and augmentation, so that the difference of a pair scatters less than the
     arms do. Columns: ``arm``, ``against``, ``seeds`` (pairs of runs), ``difference``, ``low``, ``high`` (t interval),

@@ -26,7 +26,7 @@ PLATEAU_SHARE = 1 / 3  # share of the steps at the end that are the plateau
 
 
 def run_scores(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
-    """Return a row a finished run: ``run``, ``arm``, ``seed``, ``diverged``, ``steps`` and its accuracies, 0 to 1.
+    """Return a row per finished run: ``run``, ``arm``, ``seed``, ``diverged``, ``steps`` and its accuracies, 0 to 1.
 
     An arm is the run's id without ``-sSEED`` at its end. The accuracies are those of the test images unless stated
     otherwise:

@@ -19,7 +19,7 @@ _STORED = {schema.RUN, *(column.name for column in schema.RUNS_COLUMNS)}
 
 
 def runs(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
-    """Return one row a run: status, last step, device, versions and each key of its configuration.
+    """Return one row per run: status, last step, device, versions and each key of its configuration.
 
     A nested configuration gives dotted columns (``optimizer.momentum``). A key that some runs lack is null there. A key
     named like one of the table's own columns becomes ``config_<key>``. A list becomes its JSON text, ``[0.9, 0.999]``,
@@ -39,7 +39,7 @@ def runs(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a run, with null in place of a text that is not the expected JSON."""
+    """Return one row per run, with null in place of a text that is not the expected JSON."""
     repeated = table[schema.RUN].duplicated()
     for run in table.loc[repeated, schema.RUN].unique():
         left_out(f"row of run {run}", "it is not the first of this run")

@@ -53,7 +53,7 @@ def layers(
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: The store has no such table, column, run or layer; the message lists what it has.
+        ValueError: The store has no such table, column, run or layer; the message lists those of the store.
     """
     return load(store, schema.LAYERS, columns=columns, runs=runs, layers=layers, steps=steps, measured=measured)
 

@@ -229,7 +229,10 @@ def _even_mean(low: np.ndarray, high: np.ndarray, power: int) -> np.ndarray:
 
 
 def _least_ratio(bin_: int, low: np.ndarray, high: np.ndarray, counts: np.ndarray) -> float:
-    """Return the least ``sum s^2 / (sum s)^2``: larger bins at their lower ends, smaller at their upper, one inside."""
+    """Return the smallest ``sum s^2 / (sum s)^2``.
+
+    Larger bins are at their lower ends, smaller bins at their upper ends, and one bin is inside its range.
+    """
     first, second = _sums(bin_, counts, larger=low, smaller=high)
     s = np.clip(second / first if first else high[bin_], low[bin_], high[bin_])
     return float((second + counts[bin_] * s**2) / (first + counts[bin_] * s) ** 2)

@@ -129,7 +129,7 @@ def over_runs(table: pd.DataFrame, *, column: str, by: Sequence[str] = (LAYER, S
     ``nan_runs`` the number of those that were not finite.
 
     Args:
-        table: One row a run and value of ``by``, with the columns of :func:`analysis.summaries.comparison_arms.arms`.
+        table: One row per run and value of ``by``, with the columns of :func:`analysis.summaries.comparison_arms.arms`.
         column: The measured column.
         by: Columns that the averages keep apart, besides the arm.
     """

@@ -26,7 +26,7 @@ from probes.schema import STEP, Column
 
 
 def column_text(title: str, column: Column, shown: str) -> PanelText:
-    """Return the words of a heat map whose colours are a column; ``shown`` says what part of it is drawn."""
+    """Return the words of a heat map whose colours are a column; ``shown`` names the part of it that is drawn."""
     note = f"{sentence(meaning(column))}, {shown}"
     return PanelText(f"{title}: {axis_label(column)}", note, axis_label(column), formula=mathtext(column))
 

@@ -19,7 +19,7 @@ from probes.schema.log_segment import read_log
 def read_segment(path: Path, table: str) -> pa.Table | None:
     """Return the rows of a segment under the schema of the log, in which texts are plain strings.
 
-    A segment that is no log of this table, one that is too large, and damaged messages are left out with a warning.
+    A segment that is no log of this table or that is too large is left out with a warning. So are damaged messages.
 
     Returns:
         The rows of all sound messages; None if there are none.

@@ -118,7 +118,7 @@ def _of_numbers(joined: pa.Schema, table: str) -> pa.Schema:
 
 
 def damage_of(path: str, filesystem: pafs.FileSystem | None) -> str | None:
-    """Return what is wrong with the content of a part; None if all of it can be read, or if it is gone."""
+    """Return the damage of the content of a part, in words; None if all of it can be read, or if the part is gone."""
     try:
         with pq.ParquetFile(path, filesystem=filesystem, page_checksum_verification=True) as part:
             for index in range(part.num_row_groups):

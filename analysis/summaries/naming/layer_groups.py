@@ -56,7 +56,7 @@ def groups(
 
 
 def in_groups(rows: pd.DataFrame, groups: Groups, *, valid: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:
-    """Return rows of table ``layers`` by groups, each group in the place of a layer; see :func:`groups`.
+    """Return rows of table ``layers`` by groups, each group like a layer; see :func:`groups`.
 
     Args:
         rows: The rows; marks of :func:`analysis.reading.tables.load` say where a column was measured, and the groups
@@ -104,7 +104,7 @@ def _one_group(rows: pd.DataFrame, valid: Mapping[str, np.ndarray]) -> pd.DataFr
 
 
 def aggregated(values: np.ndarray, codes: np.ndarray, count: int, *, how: str) -> np.ndarray:
-    """Return the aggregate of the values of each code, ``(count,)``; NaN where a code has none, or a NaN.
+    """Return the aggregate of the values of each code, ``(count,)``; NaN where a code has no value, or a NaN.
 
     Args:
         values: Numbers.
