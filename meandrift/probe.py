@@ -76,7 +76,7 @@ class Probe(probes.Probe):
         return findings(self._store, runs=self.run)
 
     def plot(self, column: str, *, live: bool = False, **options: Any) -> Figure | LivePlot:
-        """Return a figure of a column of table ``layers``, a line a layer, or of ``steps``: see :func:`analysis.plot`.
+        """Return a figure of a column of ``layers``, a line per layer, or of ``steps``: see :func:`analysis.plot`.
 
         The figure is empty if the probe is off.
 

@@ -56,7 +56,7 @@ def tensor_words(tensor: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftMap(FigureSpec):
-    """Signed drift of the mean since the first record, in deviations of the same tensor; layer by step, a panel a norm.
+    """Signed drift of the mean since the first record, in the tensor's deviations; layer by step, a panel per norm.
 
     All panels share one diverging scale. The drift does not change if a layer's values are multiplied by a factor.
 

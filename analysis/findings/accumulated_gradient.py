@@ -26,7 +26,7 @@ _LAYERS_BELOW, _LAYERS_ABOVE, _OF_LAYERS = (
     2.5,
     0.8,
 )  # the same factors for one layer; the share of layers that must keep to them
-_ACCELERATION = 1.6  # growth per step in the second half over that in the first, which explosions exceed
+_ACCELERATION = 1.6  # largest ratio of the growth per step in the second half to that in the first, for a sum
 _LEARNED = 0.9  # share of the loss at the beginning of the rise, below which gradients may grow because of learning
 
 
