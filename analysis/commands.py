@@ -23,7 +23,10 @@ Paper = Annotated[bool, typer.Option("--paper", help="Take the published layers,
 
 
 def _pairs(given: list[str] | None, expected: str) -> dict[str, str]:
-    """Return what stands before and behind the first "=" of each word; one that comes again adds to the first."""
+    """Return the text behind the first "=" of each word, by the text before it.
+
+    The values of a name that comes several times are joined by commas.
+    """
     pairs: dict[str, str] = {}
     for word in given or ():
         name, sign, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""A table as CSV, in which no text is a formula."""
+"""A table as CSV, in which spreadsheets read no text as a formula."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from probes.schema.printable import without_formula
 
 
 def as_csv(table: pd.DataFrame, **options: Any) -> str:
-    """Return a table as CSV. Spreadsheets run text that begins with ``=``; here an apostrophe stands before it.
+    """Return a table as CSV.
+
+    Spreadsheets run text that begins with ``=``. Such text gets an apostrophe before it.
 
     Args:
         table: Any table.
-        options: As of :meth:`pandas.DataFrame.to_csv`.
+        options: Passed on to :meth:`pandas.DataFrame.to_csv`.
     """
     safe = pd.DataFrame({place: _safe(table.iloc[:, place]) for place in range(table.shape[1])}, index=table.index)
     names = [without_formula(str(name)) for name in table.columns]

@@ -12,9 +12,9 @@ from analysis.reading.store import AnyStore, Store
 def query(store: AnyStore, sql: str) -> pd.DataFrame:
     """Return the answer of one SQL query.
 
-    The tables ``layers``, ``histograms``, ``spectra``, ``steps`` and ``runs`` are there under their names, each with
-    the column ``run``; a column that some runs lack is NULL for them. Only the parts, row groups and columns that the
-    query needs are read. In a folder, rows of a killed or live run that are still in its log are read too.
+    The tables ``layers``, ``histograms``, ``spectra``, ``steps`` and ``runs`` can be queried under their names, each
+    with the column ``run``. A column that some runs lack is NULL in their rows. Only the parts, row groups and columns
+    that the query needs are read. In a folder, rows of a killed or live run that are still in its log are read too.
 
     Nothing is written, and only the tables are read: the query reaches no other file and no network.
 
@@ -23,7 +23,7 @@ def query(store: AnyStore, sql: str) -> pd.DataFrame:
         sql: One SELECT (or FROM, WITH, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN) in DuckDB's SQL.
 
     Raises:
-        ValueError: The store has no rows, DuckDB is not installed, it refuses the query, or the query is no single
+        ValueError: The store has no rows, DuckDB is not installed, DuckDB refuses the query, or the query is no single
             SELECT.
         OSError: The store cannot be read.
     """

@@ -8,8 +8,8 @@
     md.figure("mean_drift", "runs")
 
 ``md.Probe`` is :class:`probes.Probe` with findings and figures of its run. The packages ``dynamics``, ``probes`` and
-``analysis`` are loaded from beside this one, so that files with these names in the working folder do not hide them.
-Names are looked up on first use: importing this module loads no torch.
+``analysis`` are loaded from the folder beside this package, so that files with these names in the working folder do not
+hide them. Names are looked up on first use: importing this module loads no torch.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ __all__ = [
 
 
 def _load(name: str) -> None:
-    """Load a package from beside this one, whatever stands first in ``sys.path``.
+    """Load a package from the folder beside this package, whatever the order of ``sys.path``.
 
     Raises:
         ImportError: Another module of that name is loaded already.

@@ -40,16 +40,17 @@ def coordinate_check(
 
     Under a parametrization whose learning rates transfer between widths, sizes do not depend on the width: the slope of
     ``log2 size`` over ``log2 width`` is 0. Under standard parametrization with Adam, the update of a hidden matrix
-    changes the activations by an amount that grows with the width, with a slope of up to 1 for each layer, and no
+    changes the activations by an amount that grows with the width, with a slope of up to 1 for each layer. Then no
     single learning rate suits all widths.
 
-    The probe records every step of every training, each a run ``{name}-w{width}-s{seed}`` of the store with settings
-    ``width``, ``seed`` and ``parametrization``; figure ``coordinate_check`` draws them. Step 0 is the network as it was
-    made. A layer whose output is zero there, such as a readout that starts from zero, has the slope NaN there.
+    The probe records every step of every training. Each training is a run ``{name}-w{width}-s{seed}`` of the store,
+    with settings ``width``, ``seed`` and ``parametrization``. Figure ``coordinate_check`` draws these runs. Step 0 is
+    the network before the first update. A layer whose output is zero at step 0, such as a readout that starts from
+    zero, has the slope NaN at this step.
 
     Args:
-        make_model: Returns a new network of a width. It is called once a width and seed, and the random numbers of
-            torch are seeded before.
+        make_model: Returns a new network of a width. It is called once per width and seed. The random numbers of torch
+            are seeded before each call.
         widths: Two or more widths, such as powers of two.
         make_optimizer: ``(model, width) -> optimizer``: the rates of layers may depend on the width.
         loss: ``model -> scalar``: the loss on a batch, from one forward. Use the same batch at each call.
@@ -86,7 +87,7 @@ def coordinate_check(
 
 
 def _check(widths: Sequence[int], steps: int, seeds: int) -> None:
-    """Refuse what gives no slope, before anything is trained."""
+    """Refuse arguments that give no slope, before anything is trained."""
     if len(set(widths)) < 2 or min(widths) < 1:
         raise ValueError(f"widths: expected two or more different widths above 0, such as (64, 128, 256), got {widths}")
     if len(set(widths)) < len(widths):
@@ -97,7 +98,7 @@ def _check(widths: Sequence[int], steps: int, seeds: int) -> None:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed torch's random numbers for the length of a block; those of the caller go on behind it."""
+    """Seed torch's random numbers inside a block; the caller's random numbers continue after it."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

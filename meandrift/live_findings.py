@@ -14,15 +14,15 @@ from analysis.reading.tables import records
 from analysis.terminal.findings_text import as_log
 from probes.schema import KEYS, LAYERS, RUN, STEP, STEPS, is_recorded
 
-SHARE = 0.02  # of the time that looking may take: it holds Python's lock, which the training needs too
-MOST_ROWS = 100_000  # of a table that are kept
+SHARE = 0.02  # share of the time that the search may take: it holds Python's lock, which the training needs too
+MOST_ROWS = 100_000  # rows of a table that are kept at most
 LOSS = "loss"
 
 
 class LiveFindings:
     """Keeps the rows that findings need and searches them when new rows come, in the thread of the observers.
 
-    Of a long run the first quarter and the last half of ``MOST_ROWS`` rows are kept: findings compare with the
+    Of a long run, the first ``MOST_ROWS / 4`` and the last ``MOST_ROWS / 2`` rows are kept: findings compare with the
     beginning and with the last few records.
     """
 
@@ -43,7 +43,7 @@ class LiveFindings:
         return type(self).__name__
 
     def __call__(self, tables: Mapping[str, pa.Table]) -> None:
-        """Take new rows, and look if it is time to."""
+        """Take new rows, and search them if enough time has passed."""
         for name in (LAYERS, STEPS):
             if name in tables:
                 self._keep(name, tables[name])
@@ -67,7 +67,7 @@ class LiveFindings:
     def _keep(self, name: str, rows: pa.Table) -> None:
         wanted = {*columns_read(name), *(key.name for key in KEYS[name])}
         new = rows.select([field.name for field in rows.schema if is_recorded(field) and field.name in wanted])
-        if name == STEPS:  # a loss that was not logged is null, one that diverged is NaN: only the latter is a finding
+        if name == STEPS:  # a loss that was not logged is null; a loss that diverged is NaN, which is a finding
             new = new.filter(pc.is_valid(new[LOSS]))
         if new.num_rows:
             self._has_new = True

@@ -11,14 +11,14 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHARE = 0.05  # of the time that drawing may take: it holds Python's lock, which the training needs too
+SHARE = 0.05  # share of the time that drawing may take: it holds Python's lock, which the training needs too
 
 
 class LivePlot:
     """An observer of a probe that draws its figure again when rows come, in the thread of the observers.
 
-    The figure stays in the cell that made it, also if the training runs in another cell. Drawing takes at most a
-    twentieth of the time, so that a figure that takes 0.3 s to draw is renewed every 6 s, and once more when the run is
+    The figure stays in the cell that made it, even if the training runs in another cell. Drawing takes at most a
+    twentieth of the time: a figure that takes 0.3 s to draw is renewed every 6 s. It is drawn once more when the run is
     closed.
 
     Attributes:
@@ -30,10 +30,10 @@ class LivePlot:
 
         Args:
             draw: Returns the figure of the run so far.
-            recorded: Returns whether there is something to draw. If not, the plot waits for the first record.
+            recorded: Whether there is something to draw. If not, the plot waits for the first record.
 
         Raises:
-            ValueError: This is no notebook, or the figure cannot be drawn.
+            ValueError: This process is not a notebook, or the figure cannot be drawn.
         """
         self._draw = draw
         show = _notebooks_display()
@@ -46,7 +46,7 @@ class LivePlot:
         return "live plot"
 
     def __call__(self, tables: Mapping[str, pa.Table]) -> None:  # noqa: ARG002 - an observer is given them
-        """Draw the figure again, if it is time to."""
+        """Draw the figure again, if enough time has passed."""
         if time.monotonic() >= self._next:
             self._renew()
 

@@ -1,6 +1,6 @@
 """The probe with findings and figures of its own run.
 
-pandas and matplotlib are imported when findings or figures are asked for.
+pandas and matplotlib are imported only when findings or figures are asked for.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Probe(probes.Probe):
             model: As for :class:`probes.Probe`.
             optimizer: The same.
             store: Folder or URL of the store.
-            warn: Say each grave finding once, about a second after the record at which it begins: to the logger
-                ``meandrift``, or to a function that takes the text, such as ``print``. Looking takes at most a
+            warn: Report each grave finding once, about a second after the record at which it begins: to the logger
+                ``meandrift``, or to a function that takes the text, such as ``print``. The search takes at most a
                 fiftieth of the time, in a thread of its own.
             observers: As for :class:`probes.Probe`.
             options: All other arguments of :class:`probes.Probe`.
@@ -76,13 +76,13 @@ class Probe(probes.Probe):
         return findings(self._store, runs=self.run)
 
     def plot(self, column: str, *, live: bool = False, **options: Any) -> Figure | LivePlot:
-        """Return a figure of a column of table ``layers``, a line a layer, or of ``steps``: see :func:`analysis.plot`.
+        """Return a figure of a column of ``layers``, a line per layer, or of ``steps``: see :func:`analysis.plot`.
 
         The figure is empty if the probe is off.
 
         Args:
             column: The column, such as ``"weight_mean"`` or ``"loss"``.
-            live: Draw it in this cell of a notebook, and again while the run goes on. The result is then a
+            live: Draw the figure in this cell of a notebook, and again while the run goes on. The result is then a
                 :class:`meandrift.live_plot.LivePlot`.
             options: ``layers``, ``steps``, ``smooth`` of :func:`analysis.plot`.
 
@@ -110,7 +110,7 @@ class Probe(probes.Probe):
         if self._live is not None:
             try:
                 self._live.look()
-            except Exception as failure:  # of findings: no reason to end a training
+            except Exception as failure:  # findings that fail must not end a training
                 log.warning("the findings of the last records are not known: %s: %s", type(failure).__name__, failure)
 
     def _live_findings(self, say: Callable[[str], object]) -> LiveFindings:
@@ -135,7 +135,7 @@ class Probe(probes.Probe):
 
 
 def _with_all_parameters() -> inspect.Signature:
-    """Return the signature of :class:`Probe` with the arguments that it hands on, for ``help()`` and notebooks."""
+    """Return the signature of :class:`Probe` with the arguments that it passes on, for ``help()`` and notebooks."""
     own = inspect.signature(Probe.__init__)
     parameters = {**inspect.signature(probes.Probe.__init__).parameters, **own.parameters}
     del parameters["options"]

@@ -29,10 +29,11 @@ class FindingsTable(pd.DataFrame):
     Columns and rows taken from it are a plain DataFrame or Series.
 
     Attributes:
-        notices: Warnings of the probe, and kinds of findings that the runs had too few records for; printed below.
+        notices: Warnings of the probe, and kinds of findings that the runs had too few records for. They are printed
+            below the findings.
     """
 
-    _metadata = ["notices"]  # noqa: RUF012 - pandas keeps attributes that stand here
+    _metadata = ["notices"]  # noqa: RUF012 - pandas keeps the attributes that are listed here
     notices: Sequence[_findings.Notice] = ()
 
     @property
@@ -128,7 +129,7 @@ def findings(
 
 
 def runs(store: AnyStore, *, runs: Patterns = None) -> RunsTable:
-    """Return one row a run: status, last step, device, versions, and a column for each setting.
+    """Return one row per run: status, last step, device, versions, and a column for each setting.
 
     The columns are those of :func:`analysis.runs`. At a prompt and in a notebook, the table is shown with the settings
     in which the runs differ.

@@ -17,9 +17,9 @@ Column: TypeAlias = pa.Array | pa.ChunkedArray
 def differing(first: Column, second: Column, *, rtol: float = 0.0) -> np.ndarray:
     """Return which cells of two columns of equal length differ, as booleans.
 
-    Numbers differ if ``|a - b| > rtol max(|a|, |b|)``: with 0, by a single bit, except that 0 equals -0. A null differs
-    from every number, NaN from every other number. Lists differ in length or in an element, in which nulls are equal to
-    zeros.
+    Numbers differ if ``|a - b| > rtol max(|a|, |b|)``. With ``rtol`` 0, a single bit makes them differ, except that 0
+    equals -0. A null differs from every number. NaN differs from every number except NaN. Lists differ if their lengths
+    or any of their elements differ. A null element equals a zero.
     """
     nulls = first.is_null().to_numpy(zero_copy_only=False), second.is_null().to_numpy(zero_copy_only=False)
     return (nulls[0] != nulls[1]) | (~nulls[0] & ~nulls[1] & _values_differ(first, second, rtol))

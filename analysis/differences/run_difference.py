@@ -24,12 +24,12 @@ TABLE, COLUMN, NAME, FIRST, SECOND, CHANGE, ROWS, OF = (
     "of",
 )
 RESULT = (schema.STEP, TABLE, NAME, COLUMN, FIRST, SECOND, CHANGE, ROWS, OF)
-ONLY_IN_ONE = "(row)"  # in the place of a column: the row stands in one of the two runs
+ONLY_IN_ONE = "(row)"  # instead of a column name: only one of the two runs has the row
 TABLES = (schema.LAYERS, schema.PARAMETERS, schema.STEPS, schema.SPECTRA, schema.HISTOGRAMS)
-_CLOCK = {"seconds"}  # of the wall: differs in every run
+_CLOCK = {"seconds"}  # wall-clock time: differs in every run
 _NAMED_BY = (schema.LAYER, schema.PARAMETER, schema.SPLIT)
 _ORDERED_BY = (schema.LAYER_INDEX, schema.PARAMETER_INDEX)
-_FACTS = {schema.RUN, schema.EPOCH, schema.LAYER_INDEX, schema.LAYER_TYPE, schema.PARAMETER_INDEX}  # no identity
+_FACTS = {schema.RUN, schema.EPOCH, schema.LAYER_INDEX, schema.LAYER_TYPE, schema.PARAMETER_INDEX}  # identify no row
 
 
 def diff(
@@ -43,18 +43,18 @@ def diff(
 ) -> pd.DataFrame:
     """Return where two runs differ first: one row for each column that differs, the earliest step first.
 
-    Rows are matched by step and layer (or parameter, or split), in whatever order they were recorded. Columns of the
-    result: ``step`` and ``name`` (the layer) of the first differing row, with ``table`` and ``column``; the values
-    ``first`` and ``second`` there, None where it was not measured; ``change``, ``|a - b| / max(|a|, |b|)``; ``rows``,
-    the number of rows that differ, and ``of``, the number of rows compared. A row that only one of the runs has is
-    listed as column ``(row)``. Wall-clock ``seconds`` are left out. Two equal runs give an empty table.
+    Rows are matched by step and layer (or parameter, or split), in whatever order they were recorded. Columns ``step``,
+    ``name`` (the layer), ``table`` and ``column`` of the result name the first cell that differs. ``first`` and
+    ``second`` are its values, None where it was not measured. ``change`` is ``|a - b| / max(|a|, |b|)``. ``rows`` is
+    the number of rows that differ, ``of`` the number of rows compared. A row that only one of the runs has is listed as
+    column ``(row)``. Wall-clock ``seconds`` are left out. Two equal runs give an empty table.
 
     Args:
         first: Id of a run.
-        second: Id of the other.
+        second: Id of the other run.
         store: Folder or URL of the store, or an open Store.
         second_store: Where the other run is, if it is in another store.
-        rtol: Relative difference up to which two numbers are equal; 0 finds a single bit.
+        rtol: Relative difference up to which two numbers count as equal; 0 finds a difference of one bit.
         tables: The tables to compare.
 
     Raises:
@@ -77,7 +77,7 @@ def diff(
 
 
 def _rows(store: Store, table: str, run: str) -> pa.Table:
-    """Return the rows of one run in the order of steps and layers; no rows where it has none in the table."""
+    """Return the rows of one run in the order of steps and layers; an empty table if the run has no rows."""
     if not store.rows(table, [run]):
         return schema.arrow_schema(table, ()).empty_table()
     rows = store.retrying(lambda: store.dataset(table, [run]).to_table()).combine_chunks()
@@ -100,7 +100,7 @@ def _differences(table: str, first: pa.Table, second: pa.Table, rtol: float) -> 
 
 
 def _index(rows: pa.Table, keys: list[str]) -> pd.MultiIndex:
-    """Return what tells the rows apart: the keys, and a count where some program has written a row twice."""
+    """Return an index that tells the rows apart: the keys, and a count for rows that a program has written twice."""
     frame = rows.select(keys).to_pandas()
     frame = frame.astype({name: str for name in keys if name != schema.STEP})
     return pd.MultiIndex.from_frame(frame.assign(count=frame.groupby(keys).cumcount()))
@@ -145,7 +145,7 @@ def _row(
 
 
 def _change(a: Any, b: Any) -> float:
-    """Return ``|a - b| / max(|a|, |b|)``; NaN where they are no two numbers."""
+    """Return ``|a - b| / max(|a|, |b|)``; NaN unless both are numbers."""
     if isinstance(a, bool) or not isinstance(a, (int, float)) or not isinstance(b, (int, float)):
         return float("nan")
     largest = max(abs(a), abs(b))

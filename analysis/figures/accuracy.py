@@ -19,20 +19,20 @@ from probes.schema import RUN, SPLIT, STEP, STEPS
 
 COLUMN = "accuracy"
 BEST, BEST_SPREAD = "best", "best_spread"
-MOST_RECORDS = 200  # a line
-MOST_NAMED = 6  # of more arms only the best of each norm is named
+MOST_RECORDS = 200  # per line
+MOST_NAMED = 6  # arms in the message; of more, only the best arm of each norm is named
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy(FigureSpec):
     """Accuracy over steps; one panel per split, one line per norm. The message names the best accuracy of each.
 
-    The best of an arm is the mean over its runs of each run's best record, which is not the best of their mean.
-    The accuracy of single batches is noisy. A split of more than 200 records is drawn as means of blocks of records;
-    the title of its panel gives their size.
+    The best accuracy of an arm is the mean of its runs' best records. It is not the best record of the runs' mean. The
+    accuracy of single batches is noisy. A split of more than 200 records is drawn as means of blocks of records; the
+    title of its panel gives the size of the blocks.
 
     Attributes:
-        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        smooth: Number of records in the trailing mean; 1 smooths nothing.
     """
 
     smooth: int = 1
@@ -76,7 +76,7 @@ class Accuracy(FigureSpec):
 def _best(rows: pd.DataFrame) -> pd.DataFrame:
     by_run = rows.groupby([ARM, RUN, SPLIT], observed=True)[COLUMN].max().reset_index()
     arms = by_run.groupby([ARM, SPLIT], observed=True)[COLUMN]
-    mean = arms.agg(lambda best: best.to_numpy().mean())  # a run that is NaN throughout has no best, nor has its arm
+    mean = arms.agg(lambda best: best.to_numpy().mean())  # a run with NaN alone has no best record, nor has its arm
     return pd.DataFrame({BEST: mean, BEST_SPREAD: arms.std(ddof=1).fillna(0.0)}).reset_index()
 
 

@@ -47,7 +47,7 @@ class AccuracyTime(FigureSpec):
         return table.assign(seconds=found.groupby([ARM_ORDER, ARM, NORM, STEP])[SECONDS].mean().to_numpy())
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw one panel, and the time a step took beside each norm."""
+        """Draw one panel, with the time per step of each arm in its corner."""
         table, columns = prepared.table, prepared.columns
         (axes,) = draw_by_quantity(
             figure,
@@ -65,7 +65,7 @@ class AccuracyTime(FigureSpec):
 
 
 def _paces(table: pd.DataFrame) -> list[str]:
-    """Return the time a step took in each arm that has made one, as a share of BN's where there is one BN arm."""
+    """Return the time per step of each arm that has made a step, with its share of BN's time if there is one BN arm."""
     last = table.sort_values(STEP).groupby([ARM_ORDER, ARM, NORM], observed=True).last().reset_index()
     last = last[(last[STEP] > 0) & (last[SECONDS] > 0)]
     pace = last[SECONDS] / last[STEP]

@@ -1,4 +1,4 @@
-"""The largest attention logit of every attention at every step, or the entropy."""
+"""The largest logit, or the entropy, of every attention module at every step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from analysis.summaries.transforms import over_runs
 from probes.schema import LAYER, LAYER_INDEX, RUN, STEP, UNITS
 
-_LARGEST = {"attention_logit_max", "router_load"}  # of the units of a module; of other columns the mean
+_LARGEST = {"attention_logit_max", "router_load"}  # drawn as the largest over units; other columns as the mean
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionMap(FigureSpec):
-    """Attention by step, one panel an arm; of the heads of an attention the largest logit, or the mean entropy.
+    """Attention module by step, one panel per arm: the largest logit, or the mean entropy, over the heads of a module.
 
     Attributes:
         column: ``attention_logit_max``, ``attention_entropy`` or any other column of table ``units``.
@@ -36,7 +36,7 @@ class AttentionMap(FigureSpec):
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the column over heads and runs, a row for each arm, module and step."""
         keys = [ARM_ORDER, ARM, NORM, RUN, STEP, LAYER, LAYER_INDEX]
-        # A NaN in one head is one of the module: pandas would pass over it.
+        # A NaN in one head makes the value of the module NaN; pandas alone would skip it.
         how = "max" if self.column in _LARGEST else "mean"
         groups = rows.groupby(keys, observed=True, sort=False)[self.column]
         of_modules = groups.agg(how).where(groups.count() == groups.size())

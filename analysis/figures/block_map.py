@@ -20,12 +20,12 @@ from analysis.summaries.naming.blocks import BLOCK, PART, repeated, with_blocks
 from analysis.summaries.transforms import MEAN, NAN_RUNS, last_value, over_runs
 from probes.schema import LAYER_INDEX
 
-_ROW, _MOST_PARTS = 0.12, 12  # inches a block; parts whose names stand under the cells
+_ROW, _MOST_PARTS = 0.12, 12  # inches per block; most parts whose names are written under the cells
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockMap(FigureSpec):
-    """Block by part, one panel an arm: rows are the blocks, columns the parts of a block that have the column.
+    """Block by part, one panel per arm: rows are the blocks, columns the parts of a block that have the column.
 
     Attributes:
         column: Any column of table ``layers``.
@@ -42,7 +42,7 @@ class BlockMap(FigureSpec):
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the column over runs at each layer's last record, with ``block`` and ``part``.
 
-        Of a network without repeated blocks all layers.
+        A network without repeated blocks keeps all its layers.
         """
         last = last_value(over_runs(rows, column=self.column))
         in_blocks = repeated(last)
@@ -65,7 +65,7 @@ class BlockMap(FigureSpec):
                 ax=axes,
                 norm=colors,
                 vmin=0,
-                vmax=1,  # the norm has the limits; without these, seaborn looks for them even where all is NaN
+                vmax=1,  # the norm sets the limits; without these, seaborn searches for limits even if all is NaN
                 cmap=colormap,
                 cbar=False,
                 xticklabels=[part or "layer" for part in parts] if few else False,

@@ -51,14 +51,14 @@ MOST_NAMED = 4  # arms in the message
 
 @dataclass(frozen=True, kw_only=True)
 class Channels(FigureSpec):
-    """One measure of what the nonlinearities see of the probe batch; one panel per norm, one line per layer.
+    """One measure of the nonlinearities' inputs on the probe batch; one panel per norm, one line per layer.
 
     Attributes:
         measure: Of :func:`analysis.channel_drift`: ``unlearned_drift``, ``seen_drift``, ``unlearned_mean``,
             ``running_gap``, ``dead_share`` or ``positive_share``.
-        since: Step from which drift counts: running statistics take some 50 steps to arrive. Runs with less than two
-            records from there on are drawn from their first, which the message says; of a lone record, which has no
-            drift yet, the means are drawn.
+        since: Step from which drift counts: running statistics take about 50 steps to settle. If fewer than two
+            recorded steps are left, runs are drawn from their first record, and the message says so. A single record
+            has no drift yet, so its means are drawn.
     """
 
     measure: str = UNLEARNED_DRIFT
@@ -67,12 +67,12 @@ class Channels(FigureSpec):
     title = "What each nonlinearity sees of a fixed batch"
     reads = CHANNELS
     columns = tuple(column.name for column in CHANNEL_COLUMNS)
-    keeps_unmeasured = True  # a layer without running statistics has none
+    keeps_unmeasured = True  # a layer without running statistics has no running mean
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the measure over runs, a row for each arm, layer and step; ``layer_index`` is the depth in the arm.
 
-        ``measure`` names what is in it.
+        Column ``measure`` names the measure that is shown.
 
         Raises:
             ValueError: No such measure, or no layer has it.
@@ -84,7 +84,7 @@ class Channels(FigureSpec):
         since = self.since if (steps >= self.since).sum() > 1 else int(steps[0])
         measure = UNLEARNED_MEAN if len(steps) == 1 and self.measure in _DRIFTS else self.measure
         if self.measure == RUNNING_GAP:
-            rows = rows[was_measured(rows, "running_mean")]  # not every layer keeps one
+            rows = rows[was_measured(rows, "running_mean")]  # not every layer keeps a running mean
         if rows.empty:
             raise ValueError(
                 f"figure {self.name!r}: no layer of these runs keeps a running mean; choose runs with bn or msn"

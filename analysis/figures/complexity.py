@@ -30,8 +30,8 @@ MOST_NAMED = 4  # arms in the message
 class Complexity(FigureSpec):
     """Spectral complexity, the bound of the test error that follows from it, and the test error; one line per norm.
 
-    Both are of the network with its norms folded, about its first weights. A network that is no chain of layers once
-    folded has neither, and is refused with the reason that its runs have recorded.
+    Complexity and bound are those of the network with its norms folded, relative to its first weights. A network that
+    is no chain of layers after folding has neither. It is refused with the reason that its runs have recorded.
     """
 
     name = "complexity"
@@ -41,7 +41,7 @@ class Complexity(FigureSpec):
     patterns = (COMPLEXITY, BOUND, "accuracy")
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the three over runs, a row for each arm, ``quantity`` and step; one that no run has is left out."""
+        """Return the quantities over runs, a row for each arm, ``quantity`` and step, without those that no run has."""
         if "accuracy" in rows:
             rows = rows.assign(**{ERROR: 1 - rows["accuracy"].astype("float64")})
         of = {COMPLEXITY: COMPLEXITY, BOUND: BOUND, ERROR: "accuracy"}
@@ -63,7 +63,7 @@ class Complexity(FigureSpec):
 
 
 def _ranking(table: pd.DataFrame) -> str:
-    """Return the arms from least to largest, by complexity and by test error, at the end."""
+    """Return the arms from the smallest to the largest, by complexity and by test error, at the end."""
     if len(arms_of(table)) > MOST_NAMED or len(arms_of(table)) < 2 or not end_together(table):
         return ""
     last = table[table[STEP] == table[STEP].max()]
@@ -75,7 +75,7 @@ def _ranking(table: pd.DataFrame) -> str:
 
 
 def _vacuous(table: pd.DataFrame) -> str:
-    """Return that the bound says nothing of the test error, which is at most 1, if that is so at every record."""
+    """Return a note if the bound exceeds 1, the largest possible test error, at every record; else an empty text."""
     bounds = table.loc[table[QUANTITY] == BOUND, MEAN]
     return (
         "The bound is above 1 throughout: it orders, it does not predict. "

@@ -1,4 +1,4 @@
-"""The coordinate check: sizes of activations or updates over the width, which are flat where rates transfer."""
+"""The coordinate check: sizes of activations or updates over the width; they are flat where learning rates transfer."""
 
 from __future__ import annotations
 

@@ -25,14 +25,15 @@ TENSOR, DRIFT, DEPTH = "tensor", "drift", "depth"
 _TITLES = {ACTIVATION: "before the nonlinearity", WEIGHT: "weights"}
 FEW_LAYERS = 16  # more are drawn as medians over tenths of the depth
 BINS = 10
-LAST_RECORDS = 3  # averaged: one record before a nonlinearity is one batch
+LAST_RECORDS = 3  # averaged, because a record of activations comes from one batch
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriftByDepth(FigureSpec):
     """Signed drift of the mean, in deviations of the same tensor, against depth; one line per norm, a band over seeds.
 
-    Left what the nonlinearities see, right the weights, at the last records that all runs have.
+    The left panel shows the inputs of the nonlinearities, the right panel the weights. Both show the last records that
+    all runs have.
     """
 
     name = "drift_by_depth"
@@ -66,7 +67,7 @@ class DriftByDepth(FigureSpec):
         keys = [ARM_ORDER, ARM, NORM, RUN, LAYER]
         groups = last.groupby(keys, observed=True)
         table = groups.agg({LAYER_INDEX: "min", STEP: "max"})
-        mean = groups[DRIFT].mean().where(groups[DRIFT].count() == groups.size())  # a NaN is none to pass over
+        mean = groups[DRIFT].mean().where(groups[DRIFT].count() == groups.size())  # a NaN is not skipped
         table.insert(0, DRIFT, mean)
         table = table.reset_index()
         rank = table.groupby(RUN, observed=True)[LAYER_INDEX].rank(method="dense") - 1
@@ -104,7 +105,7 @@ class DriftByDepth(FigureSpec):
 
 
 def _unbroken(rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the rows of one arm by stretches of depths at which no run is NaN: no line bridges a layer that is."""
+    """Return the rows of one arm, split at depths where a run is NaN, so that no line crosses such a layer."""
     finite = rows[DRIFT].map(np.isfinite).groupby(rows[DEPTH]).all()
     stretch = (~finite).cumsum()
     whole = rows[rows[DEPTH].map(finite)].astype({DRIFT: float})
@@ -135,7 +136,7 @@ def _layers(rows: pd.DataFrame, arm: str) -> int:
 
 def _draw_arms(axes: Axes, rows: pd.DataFrame, appearances: dict[str, Appearance]) -> None:
     few = rows.groupby(RUN, observed=True)[LAYER].nunique().max() <= FEW_LAYERS
-    if not few:  # neighbours of different kinds would make a zigzag
+    if not few:  # neighbouring layers of different kinds would draw a zigzag
         rows = rows.assign(**{DEPTH: (rows[DEPTH] * BINS).clip(upper=BINS - 1).astype(int) / BINS + 0.5 / BINS})
     for arm, (color, dashes, _) in appearances.items():
         for mine in _unbroken(rows[rows[ARM] == arm]):

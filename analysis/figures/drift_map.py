@@ -25,13 +25,13 @@ MOST_NAMED = 4  # arms in the message
 
 
 def drifting_rows(rows: pd.DataFrame, *, tensor: str, asked: Patterns, figure: str) -> pd.DataFrame:
-    """Return the rows of the layers that a drift is drawn of, with ``drift``, signed and in deviations.
+    """Return the rows of the layers whose drift is drawn, with column ``drift``, signed and in standard deviations.
 
     Args:
         rows: Table ``layers`` with ``<tensor>_mean`` and ``<tensor>_var``.
         tensor: ``activation``, before each nonlinearity, or ``weight``.
-        asked: Layers that were asked for; None chooses.
-        figure: Name for the message.
+        asked: Layers that the caller asked for; None lets the figure choose.
+        figure: Name of the figure, for the error message.
 
     Raises:
         ValueError: No such tensor.
@@ -56,12 +56,12 @@ def tensor_words(tensor: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftMap(FigureSpec):
-    """Signed drift of the mean since the first record, in deviations of the same tensor; layer by step, a panel a norm.
+    """Signed drift of the mean since the first record, in the tensor's deviations; layer by step, a panel per norm.
 
-    One diverging scale in all panels. It does not change if a layer's values are scaled.
+    All panels share one diverging scale. The drift does not change if a layer's values are multiplied by a factor.
 
     Attributes:
-        tensor: ``activation``, what each nonlinearity sees, or ``weight``.
+        tensor: ``activation``, the input of each nonlinearity, or ``weight``.
     """
 
     tensor: str = ACTIVATION

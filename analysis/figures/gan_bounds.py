@@ -1,4 +1,4 @@
-"""The bound of the critic's gradient during training, and a product that is often mistaken for one."""
+"""The bound of the critic's gradient during training, and a product that is often mistaken for a bound."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.plotting.panels.gan_curves import GRADIENT_UNIT, GanCurves, draw_s
 class GanBounds(GanCurves):
     """The critic's Lipschitz bound, the largest gradient found, and the product of sigma(W), which is no bound.
 
-    All three are on one scale, for they are compared.
+    All three share one scale, so that they can be compared.
     """
 
     name = "gan_bounds"

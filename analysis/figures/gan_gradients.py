@@ -12,7 +12,8 @@ from analysis.plotting.panels.gan_curves import GRADIENT_UNIT, GanCurves, draw_s
 class GanGradients(GanCurves):
     """The largest norm of the critic's gradient with respect to its input, on one scale; a line at 1.
 
-    A lower bound of the critic's Lipschitz constant, which the gradient penalty and spectral normalisation want at 1.
+    It is a lower bound of the critic's Lipschitz constant. The gradient penalty and spectral normalisation aim at a
+    constant of 1.
     """
 
     name = "gan_gradients"

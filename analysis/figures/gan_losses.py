@@ -12,10 +12,10 @@ from analysis.plotting.panels.gan_curves import GanCurves, draw_networks
 class GanLosses(GanCurves):
     """Losses over steps; one panel per norm, one line per network.
 
-    Losses of different kinds (Wasserstein, softplus) do not compare: each panel has its own scale.
+    Losses of different kinds (Wasserstein, softplus) cannot be compared, so each panel has its own scale.
 
     Attributes:
-        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        smooth: Number of records in the trailing mean; 1 smooths nothing.
     """
 
     smooth: int = 25

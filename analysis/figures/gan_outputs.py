@@ -13,7 +13,7 @@ class GanOutputs(GanCurves):
     """The critic's mean output over steps for real and for generated images; one panel per norm, each on its own scale.
 
     Attributes:
-        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        smooth: Number of records in the trailing mean; 1 smooths nothing.
     """
 
     smooth: int = 25

@@ -18,7 +18,7 @@ from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from probes.schema import RUN, STEP, STEPS
 from probes.schema.printable import one_line
 
-IMAGE_SIZE = 32  # pixels of one image in a grid, which has no gaps
+IMAGE_SIZE = 32  # pixels per side of one image; a grid has no gaps between images
 MOST_PIXELS = 1 << 24
 
 
@@ -27,8 +27,8 @@ class GanSamples(FigureSpec):
     """Sample grids at the last step of each run, one panel per run; real images are not among them.
 
     Attributes:
-        rows: Rows of images a panel.
-        across: Images a row.
+        rows: Rows of images per panel.
+        across: Images per row.
     """
 
     rows: int = 6
@@ -44,7 +44,7 @@ class GanSamples(FigureSpec):
         return last.sort_values([ARM_ORDER, RUN], ignore_index=True)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw the latest grid of each run that has one.
+        """Draw the latest grid of each run that has a grid.
 
         Raises:
             ValueError: The store has no grids of these runs.
@@ -69,10 +69,10 @@ def _latest(prepared: Prepared) -> pd.DataFrame:
 def read_grid(path: Path, *, rows: int, columns: int) -> np.ndarray:
     """Return the first rows and columns of a grid as RGB, ``(rows * 32, columns * 32, 3)``, floats in 0..1.
 
-    A grid with fewer is returned whole.
+    A grid with fewer rows or columns is returned as far as it goes.
 
     Raises:
-        ValueError: The file is no picture, or one that would fill the memory.
+        ValueError: The file is no picture, or the picture would fill the memory.
     """
     try:
         with Image.open(path) as grid:

@@ -66,7 +66,7 @@ class GanScores(FigureSpec):
 def _mark_real(axes: Axes, generated: pd.Series, real: float, *, log: bool) -> None:
     """Draw the score of real images as a line, or write it where the line would lie far below the curves.
 
-    Distances fall over decades: their scale is logarithmic, unless one is not positive.
+    Distances fall over decades: their scale is logarithmic, unless a distance is not positive.
     """
     log = log and bool((generated > 0).all())
     near = not log or real >= generated.min() / 10

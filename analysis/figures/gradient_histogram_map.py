@@ -100,7 +100,7 @@ def _name_decades(grid: list[Axes], top: int, octaves: int) -> None:
     decades = np.arange(int(np.ceil((top - octaves) * np.log10(2))), int(np.floor(top * np.log10(2))) + 1)
     places = decades / np.log10(2) - (top - octaves) + 0.5
     step = max(len(decades) // 2, 1)
-    # From the largest down, and none so small that its name would run into the zero.
+    # From the largest decade down, without decades so small that their names would overlap the zero.
     chosen = [(place, decade) for place, decade in zip(places, decades, strict=True) if place > octaves / 5][::-step]
     ticks = [-place for place, _ in chosen] + [0.0] + [place for place, _ in chosen]
     names = [f"−{power_of_ten(int(d))}" for _, d in chosen] + ["0"] + [power_of_ten(int(d)) for _, d in chosen]

@@ -26,19 +26,20 @@ from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER, LAYER_INDEX, STE
 
 FIRST, LATE = "first", "late"
 BOTH = "both"
-LATE_SHARE, MOST_POOLED = 0.2, 5  # late: the last records within this share of the training, at most so many
+LATE_SHARE, MOST_POOLED = 0.2, 5  # late: the last records within this share of the training, at most this many
 FROM, RECORDS, RMS = "from_step", "records", "rms"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientHistograms(FigureSpec):
-    """Density of the gradient's entries; a row a layer, at the first record left and late right, one line per norm.
+    """Density of the gradient's entries; one row per layer, first record left, late records right, one line per norm.
 
-    The runs of a norm are added up, and so are the late records: one record is one batch. All runs show the same steps.
+    The counts of a norm's runs are added up. The counts of the late records are added up too, because one record is one
+    batch. All runs show the same steps.
 
     Attributes:
         at: ``"both"``, ``"first"``, ``"late"`` or a recorded step.
-        bins: Number of equal bins the recorded exponent bins are shared out to, evenly within each.
+        bins: Number of equal bins. The count of each recorded exponent bin is spread evenly over its range.
         tensor: ``"gradient"``, ``"weight"`` or ``"activation"``.
         log: Whether the density axis is logarithmic, which shows the tails.
     """
@@ -58,8 +59,8 @@ class GradientHistograms(FigureSpec):
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return ``density`` between ``left`` and ``right`` for each arm, layer, step and bin.
 
-        ``step`` is the last of the ``records`` added up, ``from_step`` the first. ``rms`` is their root mean
-        square, ``share_zero`` and ``share_nonfinite`` are of all entries.
+        ``step`` is the last of the ``records`` added up, ``from_step`` the first. ``rms`` is the root mean square of
+        their entries. ``share_zero`` and ``share_nonfinite`` are shares of all entries.
 
         Raises:
             ValueError: No histogram of that tensor, none at that step, or no step that all runs have.
@@ -87,7 +88,7 @@ class GradientHistograms(FigureSpec):
         return [np.array([self.at])]
 
     def _densities(self, rows: pd.DataFrame) -> list[pd.DataFrame]:
-        """Return the densities at one column of panels, all arms of a layer on the same bins."""
+        """Return the densities for one column of panels, with the same bins for all arms of a layer."""
         parts = []
         for name in in_depth_order(rows):
             layer = rows[rows[LAYER] == name]
@@ -154,7 +155,7 @@ def _when(time: dict[str, int]) -> str:
 
 
 def _message(table: pd.DataFrame) -> str:
-    """Return how wide SN's and MSN's gradients are against BN's, in the median of the layers, first and late."""
+    """Return the width of SN's and MSN's gradients relative to BN's, as the median over the layers, first and late."""
     said = []
     widths = table.drop_duplicates([ARM, LAYER, STEP]).pivot_table(index=[STEP, LAYER], columns=NORM, values=RMS)
     if table.groupby(NORM, observed=True)[ARM].nunique().max() > 1 or "bn" not in widths:

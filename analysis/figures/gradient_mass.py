@@ -1,4 +1,4 @@
-"""How few of the gradient's entries hold most of its squared length: the curve, and the bytes to send."""
+"""The share of the gradient's entries that holds most of its squared length: the curve, and the bytes to send."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from probes.schema import HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER, LAYER_INDEX, RUN
 
 ENTRIES, LENGTH = "share_of_entries", "share_of_squared_length"
 POINTS = np.linspace(0.0, 1.0, 51)
-LAST_RECORDS = 5  # averaged: one record is one batch
+LAST_RECORDS = 5  # averaged, because one record is one batch
 FORMULA = (
     r"$f(k) = \sum_{i \leq k} g_{(i)}^2\,/\,\sum_i g_i^2$, by size;  the largest $k$ alone have cosine $\sqrt{f(k)}$"
 )
@@ -47,10 +47,11 @@ class GradientMass(FigureSpec):
     columns = tuple(column.name for column in HISTOGRAM_COLUMNS)
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the curve for each arm and layer, a row a point, with the numbers that it stands for beside it.
+        """Return the curve for each arm and layer, a row for each point, with the numbers of the layer beside it.
 
         ``share_of_entries`` of the largest entries hold ``share_of_squared_length``; ``share_of_entries_90``,
-        ``kurtosis`` and bytes as of :func:`analysis.summaries.gradient_concentration.gradient_concentration`.
+        ``kurtosis`` and the bytes are those of
+        :func:`analysis.summaries.gradient_concentration.gradient_concentration`.
 
         Raises:
             ValueError: No histogram of gradients, or no late step that all runs have.
@@ -65,7 +66,7 @@ class GradientMass(FigureSpec):
         long = long.assign(**{LENGTH: np.tile(POINTS, len(counts)), ENTRIES: np.concatenate(curves)})
         groups = long.groupby([*keys, LENGTH], observed=True)
         numbers = groups[[ENTRIES, *_NUMBERS]]
-        table = numbers.mean().where(numbers.count().eq(groups.size(), axis=0))  # mean(skipna=False) is of pandas 3
+        table = numbers.mean().where(numbers.count().eq(groups.size(), axis=0))  # mean(skipna=False) needs pandas 3
         table[LAYER_INDEX] = groups[LAYER_INDEX].min()
         return table.reset_index().assign(step=int(steps[-1]), records=len(steps))
 
@@ -118,7 +119,7 @@ def _message(table: pd.DataFrame) -> str:
         return ""
     layers = table.drop_duplicates([ARM, LAYER]).assign(bytes=lambda t: t["bytes_cosine_0.9"] / t["bytes_dense"])
     groups = layers.groupby(ARM, observed=True)[[SHARE, "bytes"]]
-    medians = groups.median().where(groups.count().eq(groups.size(), axis="index"))  # a NaN is none to pass over
+    medians = groups.median().where(groups.count().eq(groups.size(), axis="index"))  # a NaN is not skipped
     shares = ", ".join(f"{arm[ARM]} {_percent(medians.loc[arm[ARM], SHARE])}" for arm in arms)
     sent = ", ".join(_percent(medians.loc[arm[ARM], "bytes"]) for arm in arms)
     return f"90 % of the squared length lies in {shares} of the entries; for a cosine of 0.9 send {sent} of the bytes. "

@@ -23,12 +23,12 @@ COLUMN = "column"
 class GradientSparsity(FigureSpec):
     """Sparsity of the gradient that the optimizer uses; one panel per layer, one line per norm.
 
-    Under LeakyReLU no entry is exactly zero, short of underflow: where every record is 0, the share of entries that are
-    nearly zero is drawn in the place of empty panels, and the message says so.
+    Under LeakyReLU no entry is exactly zero, except by underflow. If every record is 0, the share of entries that are
+    nearly zero is drawn instead of empty panels, and the message says so.
 
     Attributes:
         column: ``grad_sparsity``, exact zeros, or ``grad_near_sparsity``, entries far below the typical magnitude.
-        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        smooth: Number of records in the trailing mean; 1 smooths nothing.
     """
 
     column: str = EXACT
@@ -44,7 +44,7 @@ class GradientSparsity(FigureSpec):
         return (self.column,)
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the sparsity over runs, a row for each arm, layer and step; ``column`` names what is in it."""
+        """Return the sparsity over runs, a row for each arm, layer and step; ``column`` names the column shown."""
         rows = readable(weight_layers(rows, self.layers), self.layers, most=6, all_up_to=FEW_LAYERS)
         near = was_measured(rows, NEAR)
         never = self.column == EXACT and near.any() and (rows[EXACT] == 0).all()

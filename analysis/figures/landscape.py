@@ -1,4 +1,4 @@
-"""The loss around the weights during training: its range and its gradient's along the gradient, and its curvature."""
+"""The loss around the weights during training: its range and gradient change along a step, and its curvature."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ MOST_NAMED = 4  # arms in the message
 
 @dataclass(frozen=True, kw_only=True)
 class Landscape(FigureSpec):
-    """Santurkar et al.'s measures of the loss landscape and of internal covariate shift; a panel each, one line a norm.
+    """Santurkar et al.'s measures of loss landscape and internal covariate shift; a panel per measure, a line per norm.
 
-    Smooth means small: the loss and its gradient change little along a gradient step. The range of the loss is its
-    largest minus its smallest value over eight step lengths.
+    Small values mean a smooth loss: the loss and its gradient change little along a gradient step. The range of the
+    loss is its largest minus its smallest value over eight step lengths.
     """
 
     name = "landscape"
@@ -52,7 +52,7 @@ class Landscape(FigureSpec):
     patterns = (f"{LOSS}_min", f"{CHANGE}_max", SMOOTHNESS, EIGENVALUE, SHIFT, COSINE)
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the measures over runs, a row for each arm, ``quantity`` and step; those not recorded are left out."""
+        """Return the recorded measures over runs, a row for each arm, ``quantity`` and step."""
         parts = []
         for name in _PANELS:
             columns = _COLUMNS.get(name, (name,))
@@ -76,7 +76,7 @@ class Landscape(FigureSpec):
 
 
 def _smoothness(table: pd.DataFrame) -> str:
-    """Return the median over the records of each arm's effective smoothness: single records jump."""
+    """Return the median over the records of each arm's effective smoothness, because single records vary widely."""
     measured = table[(table[QUANTITY] == SMOOTHNESS) & table[MEAN].notna()]
     arms = records(arms_of(measured))
     if not arms or len(arms) > MOST_NAMED:

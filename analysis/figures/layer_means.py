@@ -40,10 +40,10 @@ class LayerMeans(FigureSpec):
     the same relative depth.
 
     Attributes:
-        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        smooth: Number of records in the trailing mean; 1 smooths nothing.
         deviations: Half the height of the band, in standard deviations.
-        places: Layers by their number among 99 convolutions, scaled to the depth of the network; None: three, spread
-            over the depth.
+        places: Numbers of layers among 99 convolutions, scaled to the depth of the network; None takes three layers,
+            spread over the depth.
     """
 
     smooth: int = 1
@@ -76,7 +76,7 @@ class LayerMeans(FigureSpec):
         found = of_weights if tensor == "weight" else pre_activation_layers(measured)
         mean, deviation = f"{tensor}_mean", np.sqrt(found[f"{tensor}_var"].astype("float64"))
         found = smoothed(found.assign(**{DEVIATION: deviation}), mean, DEVIATION, window=self.smooth)
-        # Each arm has layers of its own before the nonlinearity: chosen within the arm, by relative depth.
+        # Each arm has its own layers before the nonlinearity, so they are chosen within the arm, by relative depth.
         chosen = [self._chosen(arm) for _, arm in found.groupby(ARM, observed=True)]
         shown = pd.concat(chosen, ignore_index=True)
         table = over_runs(shown, column=mean, by=(LAYER, PLACE, STEP))
@@ -97,7 +97,7 @@ class LayerMeans(FigureSpec):
         return rows.assign(**{PLACE: place})[place.notna()].astype({PLACE: "int64"})
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a row of panels for the weights, and one for the nonlinearity's input."""
+        """Draw a row of panels for the weights, and a row for the nonlinearity's input."""
         table = prepared.table.assign(band=self.deviations * prepared.table[DEVIATION])
         views = {words: table[table[TENSOR] == name] for name, words in _VIEWS.items() if (table[TENSOR] == name).any()}
         weights = table[table[TENSOR] == "weight"]

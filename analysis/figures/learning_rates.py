@@ -26,7 +26,7 @@ MOST_NAMED = 4  # arms in the message
 
 @dataclass(frozen=True, kw_only=True)
 class LearningRates(FigureSpec):
-    """Best accuracy of each run against its learning rate, one line per norm; the rates stand side by side.
+    """Best accuracy of each run against its learning rate, one line per norm; the rates are categories.
 
     Attributes:
         split: ``"test"`` or ``"train"``.
@@ -58,7 +58,7 @@ class LearningRates(FigureSpec):
         return over_runs(best, column=ACCURACY, by=(RATE,))
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw one panel, a line with error bars for each arm. Rates are categories: none between them was tried."""
+        """Draw one panel, a line with error bars for each arm. Rates are categories: no rate between them was tried."""
         table = prepared.table
         (axes,) = panels(figure, 1, height=1.8)
         rates = sorted(table[RATE].unique())

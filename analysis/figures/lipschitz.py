@@ -41,8 +41,8 @@ class Lipschitz(FigureSpec):
     """Upper bound, measured lower bound and the paper's product over training; one panel per norm, on one scale.
 
     The network's Lipschitz constant lies between the bounds. The product of the spectral norms of the unfolded matrices
-    is called the Lipschitz constant in the paper; it is no bound for a network with convolutions. A network without a
-    known upper bound has only the lower one.
+    is called the Lipschitz constant in the paper. It is no bound for a network with convolutions. A network without a
+    known upper bound has only the lower bound.
     """
 
     name = "lipschitz"
@@ -52,7 +52,7 @@ class Lipschitz(FigureSpec):
     patterns = (UPPER, PRODUCT, LOWER)
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the three over runs, a row for each arm, ``quantity`` and step; one that no run has is left out."""
+        """Return the quantities over runs, a row for each arm, ``quantity`` and step, without those that no run has."""
         parts = []
         for column in _LINES:
             measured = rows[was_measured(rows, column)]

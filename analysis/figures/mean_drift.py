@@ -23,10 +23,10 @@ MOST_NAMED = 4  # arms in the message
 
 @dataclass(frozen=True, kw_only=True)
 class MeanDrift(FigureSpec):
-    """Drift of the weight mean from its first record; one panel per layer, one line per norm, each its own scale.
+    """Drift of the weight mean from its first record; one line per norm, one panel per layer with a scale of its own.
 
     Attributes:
-        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        smooth: Number of records in the trailing mean; 1 smooths nothing.
         from_start: Whether the first recorded value is subtracted; the paper plots the mean itself.
     """
 

@@ -40,7 +40,7 @@ class NormsByLayer(FigureSpec):
     patterns = (OPERATOR, SPECTRAL)  # a network without convolutions has no operator norms of its own
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return both norms for each arm and layer, averaged over the finite runs; ``nan_runs`` are not finite.
+        """Return both norms for each arm and layer, averaged over the finite runs; ``nan_runs`` counts the other runs.
 
         Raises:
             ValueError: The runs have no step after the first in common.
@@ -81,7 +81,7 @@ class NormsByLayer(FigureSpec):
 
 
 def _message(table: pd.DataFrame) -> str:
-    """Return by how much the convolutions stretch beyond what their matrices say, in the layer where it is most."""
+    """Return the largest ratio of operator norm to spectral norm among the layers of each arm."""
     if (table[NAN_RUNS] > 0).any():
         return ""
     ratio = (table[OPERATOR] / table[SPECTRAL]).groupby(table[ARM], observed=True).max()
@@ -103,7 +103,7 @@ def _draw_arm(axes: Axes, rows: pd.DataFrame, names: list[str], color: ColorType
 
 
 def name_places(axes: Axes, names: list[str]) -> None:
-    """Name the layers below an axis of depth: all of a few, five of many."""
+    """Write layer names below an axis of depth: all names of up to eight layers, else five names."""
     printed = np.arange(len(names)) if len(names) <= 8 else np.linspace(0, len(names) - 1, 5).round().astype(int)
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_xticks(

@@ -17,7 +17,7 @@ from probes.schema import LAYER_TYPE
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualMap(FigureSpec):
-    """Depth by step, one panel an arm: the rms of the input of each norm along the stream, first norm at the top.
+    """Depth by step, one panel per arm: the rms of the input of each norm along the stream, first norm at the top.
 
     Attributes:
         column: ``input_rms``, or another column of the norms.
@@ -32,7 +32,7 @@ class ResidualMap(FigureSpec):
         return (self.column,)
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the column over runs, a row for each arm, norm and step; of all layers where none is a norm."""
+        """Return the column over runs, a row for each arm, norm and step; for all layers if none is a norm."""
         kinds = {kind for kind in map(str, rows[LAYER_TYPE].unique()) if is_normalisation(kind)}
         chosen = rows if self.layers is not None or not kinds else norms_of_the_stream(rows, is_norm=kinds)
         return over_runs(chosen, column=self.column)

@@ -9,7 +9,7 @@ from analysis.figures.attention_map import AttentionMap
 
 @dataclass(frozen=True, kw_only=True)
 class RouterMap(AttentionMap):
-    """Mixture of experts by step; as :class:`AttentionMap`.
+    """Mixture of experts by step, drawn as in :class:`AttentionMap`.
 
     Attributes:
         column: ``router_load``, of which the largest share is shown, or ``router_entropy``.

@@ -9,7 +9,7 @@ from analysis.figures.overview import Overview
 
 @dataclass(frozen=True, kw_only=True)
 class SingularValueMap(Overview):
-    """Layer by step heat map of the singular values; as :class:`Overview`.
+    """Heat map of the singular values, layer by step, drawn as in :class:`Overview`.
 
     Attributes:
         column: ``singular_value_mean``, ``spectral_norm``, ``stable_rank`` or any other column.

@@ -30,10 +30,10 @@ _KEYS = ((RUN, STEP), (LAYER,))
 class SingularValues(FigureSpec):
     """Singular values by layer: above, the largest of each kernel slice, as published; below, the mean of the matrix.
 
-    Convolutions alone where the network has any. A network without has the lower row alone.
+    Only convolutions are shown if the network has any. A network without convolutions has only the lower row.
 
     Attributes:
-        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        smooth: Number of records in the trailing mean; 1 smooths nothing.
     """
 
     smooth: int = 1
@@ -46,7 +46,7 @@ class SingularValues(FigureSpec):
     published_convolutions = (13, 44, 56, 67, 75)
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return both over runs, a row for each arm, layer, step and ``column``, with the ``place`` of the layer."""
+        """Return both columns over runs, a row for each arm, layer, step and ``column``, with the layer's ``place``."""
         chosen = rows if self.layers is not None else convolutions(rows)
         chosen = readable(chosen, self.layers, most=5, all_up_to=FEW_LAYERS)
         places = {name: place for place, name in enumerate(in_depth_order(chosen))}
@@ -60,7 +60,7 @@ class SingularValues(FigureSpec):
         return pd.concat(parts, ignore_index=True)
 
     def draw(self, figure: Figure, prepared: Prepared) -> None:
-        """Draw a row of panels for each of the two."""
+        """Draw a row of panels for each of the two columns."""
         table = prepared.table
         views = {words: table[table[COLUMN] == name] for name, words in _VIEWS.items() if (table[COLUMN] == name).any()}
         note = " ".join(
@@ -81,7 +81,7 @@ def _measured(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _message(name: str, table: pd.DataFrame) -> str:
-    """Return how far apart the layers of each arm are at the end: the largest over the least."""
+    """Return the ratio of the largest to the smallest layer of each arm at the end."""
     arms = [arm for _, arm in last_value(table).groupby([ARM_ORDER, ARM], observed=True)]
     if len(arms) > MOST_NAMED or table[LAYER].nunique() < 2 or not end_together(table):
         return ""

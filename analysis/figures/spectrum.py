@@ -30,7 +30,7 @@ VALUES, INDEX = "singular_values", "index"
 
 @dataclass(frozen=True, kw_only=True)
 class Spectrum(FigureSpec):
-    """Singular values in descending order, coloured by step; a row of panels a layer, a column a norm.
+    """Singular values in descending order, coloured by step; a row of panels per layer, a column per norm.
 
     Attributes:
         view: Which matrix of the layer, as recorded: ``"unfolded"``.

@@ -1,11 +1,11 @@
 """Findings: what is wrong with a training, in which layer, since which step, with the likely cause and a remedy.
 
-One file a finding. To add one:
+One file per finding. To add a finding:
 
 1. Write a file named after its function, which takes the records of one run and the thresholds and yields evidence
    (:class:`analysis.findings.finding.Evidence`); compare across depth and with the past, never with the future.
-2. Give it a level in :class:`analysis.findings.thresholds.Thresholds`, if there is one to choose.
-3. End the file with its ``FINDING``, and add that to ``_ALL`` here, the graver first.
+2. Give it a level in :class:`analysis.findings.thresholds.Thresholds`, if it has one.
+3. End the file with its ``FINDING``, and add that to ``_ALL`` here, graver findings first.
 4. If it can lead to other kinds, or follow from them, add it to a family of :mod:`analysis.findings.causality`.
 5. Add a fault that shows it to ``tests/analysis/findings/faults.py``, and its kind to ``docs/findings.md``.
 """
@@ -117,8 +117,9 @@ KINDS = tuple(FINDINGS)
 def findings(store: AnyStore, *, runs: Patterns = None, thresholds: Thresholds | None = None) -> pd.DataFrame:
     """Return all findings of a store, a row for each run, kind and severity.
 
-    A finding that explains others stands before them, whatever its severity; the gravest of such groups comes first,
-    and of equally grave ones that which began first. The first row is therefore the fault to look at.
+    A finding that explains others stands before them, whatever its severity. It forms a group with them. The group with
+    the gravest finding comes first. Of equally grave groups, the group that began first comes first. The first row is
+    therefore the fault to look at.
 
     Columns: ``run``, ``kind``, ``severity`` (grave, warning or note), ``layer`` (where it began; the first in forward
     order, empty if it is about no layer), ``layers`` (how many have it), ``from_step`` and ``to_step``, ``value`` (the
@@ -182,7 +183,7 @@ def findings_in(
     Args:
         layers: Table ``layers`` with any of the columns that findings need; may be empty.
         steps: Table ``steps``, the rows in which the loss was measured; may be empty.
-        units: Table ``units``: heads of attention; None without any.
+        units: Table ``units`` with the heads of attention; None if there are none.
         thresholds: As in :func:`findings`.
     """
     nothing = pd.DataFrame()
@@ -207,7 +208,7 @@ def _by_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _recorded(store: Store, runs: Sequence[str]) -> Iterator[RunRecords]:
     tables = [rows_by_run(store, table, columns=columns_read(table), runs=runs) for table in (LAYERS, STEPS, UNITS)]
     for (run, layers), (_, steps), (_, units) in zip(*tables, strict=True):
-        # A loss that was not measured is null, one that diverged is NaN: only the latter is a finding.
+        # A loss that was not measured is null. A loss that diverged is NaN, and only NaN is a finding.
         logged = steps.filter(steps["loss"].is_valid()) if "loss" in steps.column_names else steps
         yield RunRecords(run, layers.to_pandas(), logged.to_pandas(), units.to_pandas())
 
@@ -231,7 +232,7 @@ def _trees(run: RunRecords, thresholds: Thresholds | None) -> list[Explained]:
 
 def _rows(run: RunRecords, thresholds: Thresholds | None) -> Iterator[dict[str, object]]:
     limits = thresholds or Thresholds()
-    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinities are what is looked for
+    with np.errstate(invalid="ignore", over="ignore"):  # findings look for NaN and infinities
         for finding in _ALL:
             for evidence in finding.find(run, limits):
                 if (row := evidence.row(run, finding.kind)) is not None:
@@ -239,7 +240,7 @@ def _rows(run: RunRecords, thresholds: Thresholds | None) -> Iterator[dict[str, 
 
 
 def _ordered(trees: Sequence[Explained]) -> pd.DataFrame:
-    """Return a row a finding: the gravest trees first, of those the earliest, consequences below what explains them."""
+    """Return a row per finding: trees by gravity, then onset; consequences below the finding that explains them."""
     kinds = {kind: place for place, kind in enumerate(KINDS)}
     ordered = sorted(trees, key=lambda tree: (tree.gravity, tree.onset, kinds[tree.root[KIND]], tree.root[RUN]))
     rows: list[dict[str, object]] = []

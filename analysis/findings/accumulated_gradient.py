@@ -16,26 +16,26 @@ _KIND, _COLUMN, _LOSS = "accumulated gradient", "grad_l2_norm", "loss"
 _CARRIED = "grad_carried"
 _CAUSE = "gradients are not set to 0 between these steps: optimizer.zero_grad() is missing, or comes at the wrong place"
 _REMEDY = "call optimizer.zero_grad() before each backward(), or once in each accumulation of micro-batches"
-_RECORDS = 2  # in a row; at the first record no gradient of a step before can be there
-_SHORTEST = 8  # records of a rise
+_RECORDS = 2  # in a row; at the first record there is no gradient of an earlier step
+_SHORTEST = 8  # records of the shortest rise that counts
 _DIP = 0.85  # share of the largest norm of a rise, below which the rise is over
-_JUMP = 1.2  # the first summand that is not taken away shows as a growth of sqrt(2) to 2
-_BELOW, _ABOVE = 1.25, 2.0  # factors by which the growth may miss the two laws: the norm of one gradient is noisy
+_JUMP = 1.2  # the first gradient that is not reset makes the norm grow by sqrt(2) to 2
+_BELOW, _ABOVE = 1.25, 2.0  # factors by which the growth may deviate from both laws: the norm of one gradient is noisy
 _LAYERS_BELOW, _LAYERS_ABOVE, _OF_LAYERS = (
     1.6,
     2.5,
     0.8,
-)  # the same of a layer; the share of layers that must keep to it
-_ACCELERATION = 1.6  # growth per step in the second half over that in the first, which explosions exceed
+)  # the same factors for one layer; the share of layers that must keep to them
+_ACCELERATION = 1.6  # largest ratio of the growth per step in the second half to that in the first, for a sum
 _LEARNED = 0.9  # share of the loss at the beginning of the rise, below which gradients may grow because of learning
 
 
 def accumulated_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the records at which every layer still had a gradient before the first backward pass of the step.
 
-    A store without column ``grad_carried`` is searched for a gradient norm that rises like a sum; the number is then
-    the growth, else the gradient norm. Of several networks, one may keep its gradient on purpose: the critic's while
-    the generator is trained.
+    A store without column ``grad_carried`` is searched for a gradient norm that rises like a sum. The number is then
+    the growth, otherwise the gradient norm. If there are several networks, one of them may keep its gradient on
+    purpose, as the critic does while the generator is trained.
     """
     if run.whole(_CARRIED) is not None:
         yield from _carried_over(run)
@@ -67,8 +67,9 @@ def _rises(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the records of a rise of the gradient norm that has the shape of a sum; the number is the growth.
 
     Without ``zero_grad`` the gradient is the sum of the gradients of all steps so far. After n steps its norm is n
-    times that of one where all gradients agree, and sqrt(n) times where they are independent, in all layers at once.
-    Noise breaks other rises, explosions accelerate, and where the loss falls gradients may grow as well.
+    times the norm of one gradient if all gradients agree, and sqrt(n) times if they are independent. This holds in all
+    layers at once. Other rises look different: noise interrupts them, and explosions accelerate. Rises during which the
+    loss falls do not count, because gradients may grow then as well.
     """
     if (records := run.take(_COLUMN)) is None:
         return

@@ -1,4 +1,4 @@
-"""Finding "attention logits": the largest logit of a head outgrows what a softmax can use."""
+"""Finding "attention logits": the largest logit of a head becomes too large for a softmax."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYER, LAYER_INDEX, STEP, UNIT, UNITS
 
 _KIND, _COLUMN = "attention logits", "attention_logit_max"
-_GROWN, _IN_A_ROW = 4.0, 2  # times the first record's
+_GROWN, _IN_A_ROW = 4.0, 2  # times the logit of the first record; records
 
 
 def attention_growth(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
-    """Yield the attentions with a head whose largest logit is above a limit and four times its first, two in a row.
+    """Yield attentions with a head whose largest logit is above a limit and four times its first, two records in a row.
 
     At a logit 50 above the others a softmax gives all but 1e-21 to one key, and its gradient vanishes. The number is
-    the logit; infinity counts, NaN is told by ``NaN``. The message names the head.
+    the logit. Infinity counts; NaN is reported by the finding ``NaN``. The message names the head.
     """
     table = run.units
     if not {STEP, LAYER, UNIT, _COLUMN} <= set(table) or table[_COLUMN].isna().all():

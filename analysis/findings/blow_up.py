@@ -11,15 +11,16 @@ LOSS, _NORM = "loss", "weight_l2_norm"
 
 
 def blows_up_after(run: RunRecords, steps: np.ndarray, *, factor: float) -> np.ndarray:
-    """Return whether the network blows up after each record, up to and at the next one, ``(records, 1)``.
+    """Return whether the network blows up after each record, up to and at the next record, ``(records, 1)``.
 
-    A blow-up is a value of a weight, output, gradient or training loss that is not finite, a training loss that is a
-    multiple of that at the record, or a median weight norm that is. After the last record only the loss is known.
+    A blow-up is a value of a weight, output, gradient or training loss that is not finite. A training loss or a median
+    weight norm that is a multiple of its value at the record is a blow-up too. After the last record only the loss is
+    known.
 
     Args:
         run: The records of the run.
         steps: Steps of records.
-        factor: The multiple. Losses that are not positive have none.
+        factor: The multiple. It is not applied to losses that are not positive.
     """
     places = np.searchsorted(run.steps, steps)
     following = np.append(run.steps[1:], np.iinfo(np.int64).max)[places]

@@ -1,10 +1,10 @@
-"""Causality: which finding of a run explains which others, so that the first one told is the fault and no symptom.
+"""Causality: which finding of a run explains which others, so that the fault is reported first, not a symptom.
 
 A finding explains another if three things hold:
 
 - **Its kind can lead to the other's.** Large updates make gradients explode; dead units leave the layers before them
   without gradient. :data:`LEADS_TO` holds these mechanisms.
-- **It began before.** Two findings of one record are compared by the place of their column in a training step: weight,
+- **It began before.** Two findings of one record are compared by the stage of their column in a training step: weight,
   activation, loss, gradient, update.
 - **It still held when the other began**, or a few records earlier.
 
@@ -34,10 +34,10 @@ from analysis.findings.finding import (
 from analysis.findings.run_records import RunRecords
 from probes.schema import LAYER, RUN
 
-_REACH = 5  # records that a cause may be over when its consequence begins
+_REACH = 5  # most records between the end of a cause and the beginning of its consequence
 _WEIGHT, _OUTPUT, _LOSS, _GRADIENT, _UPDATE = range(5)  # in the order of a training step
 _STAGES = 5
-_STAGE_OF = (  # of columns, by the beginning of their names; weights are all others
+_STAGE_OF = (  # stages of columns, by the prefixes of their names; all other columns are of weights
     (("grad_", "activation_grad_"), _GRADIENT),
     (("activation_", "dead_", "saturated_", "training"), _OUTPUT),
     (("update_",), _UPDATE),
@@ -72,20 +72,20 @@ LEADS_TO: dict[str, frozenset[str]] = {
     **dict.fromkeys((*_BLOCKED, *_STARVED), frozenset(_STARVED)),
     "replaced weight": _OF_GROWN | _OF_SHRUNK | frozenset(_SHRUNK),
     "rounded updates": frozenset({"small update", "plateau"}),
-    "drift": frozenset({*_BLOCKED, "spectral explosion"}),  # slow, and no cause of a sudden end
+    "drift": frozenset({*_BLOCKED, "spectral explosion"}),  # slow, so it causes no sudden failure
     "NaN": frozenset({*_OF_GROWN, *_OF_SHRUNK}),
 }
-"""The kinds that a kind can lead to; one that is not here leads to no other. Every kind can lead to itself."""
+"""The kinds that a kind can lead to. A kind without an entry leads to no other kind. Every kind can lead to itself."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """A finding that nothing explains, and those that it explains.
+    """A finding that no other finding explains, and the findings that it explains.
 
     Attributes:
         root: The row of :meth:`analysis.findings.finding.Evidence.row`.
         onset: Record and place in the step at which it began, as one number.
-        consequences: Rows, by onset.
+        consequences: Rows of the findings that it explains, ordered by onset.
     """
 
     root: dict[str, Any]
@@ -93,7 +93,7 @@ class Explained:
     consequences: list[dict[str, Any]] = field(default_factory=list)
 
     def follow(self) -> list[dict[str, Any]]:
-        """Return the rows of the consequences, each with the root for its cause."""
+        """Return the rows of the consequences, each with the root as its cause."""
         root = self.root
         where = f" in layer {root[LAYER]}" if root[LAYER] else ""
         cause = f"it follows from the finding {root[KIND]}{where}, which begins at step {root[FROM_STEP]:,}"
@@ -102,7 +102,7 @@ class Explained:
 
     @property
     def gravity(self) -> int:
-        """Place in ``SEVERITIES`` of the gravest finding of the group."""
+        """Index in ``SEVERITIES`` of the gravest finding of the group."""
         return min(SEVERITIES.index(row[SEVERITY]) for row in (self.root, *self.consequences))
 
 
@@ -129,18 +129,18 @@ def explained(rows: Sequence[dict[str, Any]], run: RunRecords) -> list[Explained
 
 
 def _order(row: dict[str, Any], run: RunRecords) -> tuple[float, int, int, int]:
-    """Order by onset, and between two records by step; then the graver, then forward order, then the run as a whole."""
+    """Return the key to sort findings by: onset, step, severity, forward order; findings of the whole run come last."""
     return _onset(row, run), row[FROM_STEP], SEVERITIES.index(row[SEVERITY]), _depth(row[LAYER], run)
 
 
 def _depth(layer: str, run: RunRecords) -> int:
-    """Return the place of a layer in forward order, or of the first layer inside a module that holds some."""
+    """Return the index of a layer in forward order; for a module with layers inside, the index of the first of them."""
     inside = [place for place, name in enumerate(run.layers) if layer and f"{name}.".startswith(f"{layer}.")]
     return min(inside, default=len(run.layers))
 
 
 def _explains(cause: dict[str, Any], row: dict[str, Any], run: RunRecords) -> bool:
-    """Return whether a finding explains one that is not before it in the order of onsets."""
+    """Return whether a finding explains another finding that does not stand before it in the order of onsets."""
     if row[KIND] != cause[KIND] and row[KIND] not in LEADS_TO.get(cause[KIND], ()):
         return False
     begins = _record(row[FROM_STEP], run)
@@ -155,18 +155,18 @@ def _onset(row: dict[str, Any], run: RunRecords) -> float:
 
 
 def _record(step: int, run: RunRecords) -> int:
-    """Return the place of the record of a step, or of the next one."""
+    """Return the index of the record of a step, or of the next record."""
     return int(np.searchsorted(run.steps, step))
 
 
 def _stage(row: dict[str, Any], run: RunRecords) -> float:
-    """Return the place in a training step of the number that a finding was read from."""
+    """Return the stage of a training step at which the number of a finding is measured."""
     kind, column = row[KIND], row[COLUMN]
-    if kind == "plateau":  # no event: it is there from the start, whatever comes later
+    if kind == "plateau":  # no event: a plateau is there from the start, whatever comes later
         return _STAGES - 0.5
-    if kind == "weight collapse":  # made by the update of the record before, which is as large as the weight
+    if kind == "weight collapse":  # caused by the update of the record before, which is as large as the weight
         return _UPDATE - _STAGES - 0.5
-    if column == "grad_nonfinite" and not _outputs_at(row[FROM_STEP], run):  # they may have been the first
+    if column == "grad_nonfinite" and not _outputs_at(row[FROM_STEP], run):  # the outputs may have been NaN first
         return _OUTPUT
     return next((stage for prefixes, stage in _STAGE_OF if column.startswith(prefixes)), _WEIGHT)
 
@@ -177,7 +177,7 @@ def _outputs_at(step: int, run: RunRecords) -> bool:
 
 
 def groups(rows: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Return rows of the table of findings, in its order, as findings and those that follow from each.
+    """Return rows of the table of findings as pairs, in its order: a finding, and the findings that follow from it.
 
     A row whose explanation is not among the rows stands by itself.
     """

@@ -16,18 +16,18 @@ from analysis.findings.thresholds import Thresholds
 from probes.schema import FEEDS, LAYERS
 
 _KIND, _COLUMN, _SPARSITY, _NORM = "dead units", "dead_fraction", "grad_sparsity", "weight_l2_norm"
-_RECORDS = 2  # in a row: of a small batch all entries of a channel may be negative by chance
+_RECORDS = 2  # in a row: in a small batch all entries of a channel may be negative by chance
 _HALF = 0.5  # share of the dead channels that must show in the gradient
 
 
 def dead_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers with at least a share of dead channels; the number is the share.
 
-    A channel is dead where no entry of the batch is above 0. Where a ReLU follows, the weights of a dead channel have a
-    gradient of exactly 0; a layer without such zeros is followed by something else and left out. So are layers that the
-    graph shows before no nonlinearity, because such zeros also come from dead units in front of a layer; a network's
-    outputs, because a logit may be negative for every input; and weights of zeros, whose channels are 0 without a ReLU.
-    A layer that is dead as a whole is grave.
+    A channel is dead if no entry of the batch is above 0. If a ReLU follows, the weights of a dead channel have a
+    gradient of exactly 0. A layer without such zeros is followed by something else and is left out. Three further kinds
+    of layers are left out. Layers that the graph shows before no nonlinearity may get such zeros from dead units in
+    front of them. In a network's outputs, a logit may be negative for every input. Channels of weights of zeros are 0
+    without a ReLU. A layer that is dead as a whole is grave.
     """
     if (records := run.take(_COLUMN)) is None:
         return

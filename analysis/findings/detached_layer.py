@@ -20,9 +20,9 @@ _KIND, _COLUMN = "detached", "activation_grad_var"
 def detached_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
     """Yield the layers at whose output no gradient arrives, though an earlier layer of the network is trained.
 
-    The number is the count of layers with a gradient at the record. A frozen layer behind a trained one would pass the
-    gradient on. Left to finding "no gradient" are those that may be frozen on purpose: the first layers of a network,
-    and whole branches, such as a teacher or an encoder that is not fine-tuned.
+    The number is the count of layers with a gradient at the record. A frozen layer behind a trained layer would pass
+    the gradient on. Layers that may be frozen on purpose are left to finding "no gradient": the first layers of a
+    network, and whole branches, such as a teacher or an encoder that is not fine-tuned.
     """
     if (flow := gradient_flow(run)) is None:
         return
@@ -43,9 +43,9 @@ def detached_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  
 
 
 def surely_detached(run: RunRecords, flow: Flow, where: np.ndarray) -> np.ndarray:
-    """Return where silent layers are cut off and cannot be frozen ones: behind a trained layer, in a trained branch.
+    """Return where silent layers are cut off and cannot be frozen: they follow a trained layer in a trained branch.
 
-    An embedding reads whole numbers, through which no gradient could pass either way.
+    Embeddings are left out, because no gradient could pass through the whole numbers that they read.
     """
     _, cut, _ = decided(flow, where)
     trained = np.logical_or.accumulate(flow.gradient & flow.arrives, axis=0)

@@ -23,8 +23,8 @@ _FIRST, _IN_A_ROW = 5, 3
 def diverging_loss(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the steps at which the training loss is a multiple of the largest of the first five, three in a row.
 
-    Of the three some may be NaN or infinite. The number is the multiple. Losses that are not positive at first,
-    such as a critic's, have no such measure.
+    Some of the three may be NaN or infinite. The number is the multiple. Losses that are not positive at first, such as
+    a critic's, have no multiple.
     """
     logged = run.logged(_COLUMN)
     if logged is None or len(logged[0]) <= _FIRST or not (logged[1][:_FIRST] > 0).all():

@@ -21,7 +21,7 @@ _BATCH_NORM = re.compile(r"(Sync|Lazy)?BatchNorm[123]?d?")
 _RECORDS = 2
 _SEEN = 5  # records with gradients and without a single activation
 _SHIFTED, _WIDER = 0.1, 1.2  # beyond any rounding in bfloat16
-_NARROWER = 0.7  # a batch of one's own leaves less only in constant channels, and where its variance is near epsilon
+_NARROWER = 0.7  # its own batch leaves less variance only in constant channels, and if its variance is near epsilon
 _FAR_FROM_EPSILON = 1e-3
 
 _WHOLE = "weights are trained while the whole network is in eval mode"
@@ -32,11 +32,11 @@ _WHOLE_REMEDY = "call model.train() before the loop, and after each evaluation"
 def eval_mode(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
     """Yield batch norms in eval mode, and networks that are in eval mode as a whole while their weights are trained.
 
-    Where the store has no modes, a network with gradients and without a single activation is in eval mode. So is a
-    batch norm that cannot have been normalised by its own batch. In train mode the output has the mean of the shifts,
-    ``mean(beta)``, and the variance ``mean(gamma^2) + var(beta)``, less where channels are constant. The number is then
-    the distance from that mean in standard deviations. A batch norm whose weight has no gradient is frozen on purpose:
-    a note.
+    If the store has no modes, a network with gradients and without a single activation counts as in eval mode. So does
+    a batch norm whose output cannot have been normalised by its own batch. In train mode the output has the mean of the
+    shifts, ``mean(beta)``, and the variance ``mean(gamma^2) + var(beta)``, less where channels are constant. The number
+    is then the distance from that mean in standard deviations. A batch norm whose weight has no gradient is frozen on
+    purpose, so the finding is a note.
     """
     if run.whole(_TRAINING) is None:
         yield from _batch_norms(run)
@@ -52,7 +52,7 @@ def _said_by_batch_norms(run: RunRecords) -> Iterator[Evidence]:
         return
     normalises = np.array([bool(_BATCH_NORM.fullmatch(kind)) for kind in run.types], dtype=bool)
     modes = records[_TRAINING]
-    others_train = (modes == 1).any(axis=1, keepdims=True)  # else it is the whole network, which is another finding
+    others_train = (modes == 1).any(axis=1, keepdims=True)  # else the whole network is in eval mode, another finding
     lasts = lasting((modes == 0) & normalises & others_train, records=_RECORDS)
     frozen = ~_trained_so_far(run, records.steps)
     for severity, where in ((WARNING, lasts & ~frozen), (NOTE, lasts & frozen)):
@@ -80,7 +80,7 @@ def _batch_norms(run: RunRecords) -> Iterator[Evidence]:
         distance = np.abs(records[_MEAN] - records[_SHIFT]) / np.sqrt(widest)
         ratio = records[_VARIANCE] / widest
         given = np.zeros(ratio.shape, dtype=bool)
-        given[:, 1:] = records[_VARIANCE][:, :-1] > _FAR_FROM_EPSILON  # of the layer before
+        given[:, 1:] = records[_VARIANCE][:, :-1] > _FAR_FROM_EPSILON  # variance of the layer before
         other = normalises & ((distance > _SHIFTED) | (ratio > _WIDER) | ((ratio < _NARROWER) & given))
     lasts = lasting(other, records=_RECORDS)
     frozen = ~_trained_so_far(run, records.steps)

@@ -19,7 +19,7 @@ from probes.schema import LAYERS
 _KIND, _COLUMN = "exploding", "grad_l2_norm"
 _PAST = 3  # records that are enough to compare with
 _FIRST = 5
-_FEWEST_LAYERS = 8  # that have a first and a last quarter
+_FEWEST_LAYERS = 8  # fewest layers whose first and last quarters are compared
 _REMEDY = "clip gradients by norm, lower the learning rate, warm it up, or normalise layers"
 
 
@@ -27,9 +27,9 @@ def exploding_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence
     """Yield the layers whose gradient norm explodes; the number is the factor.
 
     During training the network's largest gradient norm is compared with the largest of all earlier records, and with
-    its median over the first five: a layer that starts with a gradient of 0, as behind zero-initialised weights, is no
-    explosion. Layers are then those that grew by the factor themselves. By depth the first quarter of the layers is
-    compared with the last at the same record.
+    its median over the first five. The network is compared, because a layer that starts with a gradient of 0, as behind
+    zero-initialised weights, is no explosion. The layers found are then those that grew by the factor themselves. By
+    depth the first quarter of the layers is compared with the last quarter at the same record.
     """
     if (records := run.take(_COLUMN)) is None:
         return
@@ -77,14 +77,14 @@ def _in_time(norms: np.ndarray, limits: Thresholds) -> tuple[np.ndarray, np.ndar
             reference, of_layers, seen = np.fmax(reference, value), np.fmax(of_layers, norms[record]), seen + 1
     with np.errstate(divide="ignore", invalid="ignore"):
         growth = norms / before
-    # Of a slow growth no layer need stand out against its last records: then the network's largest one is named.
+    # If the growth is slow, no layer need stand out against its earlier records. Then the largest layer is named.
     itself = exploded[:, None] & np.isfinite(growth) & (growth > limits.exploded)
     largest_layer = exploded[:, None] & (norms == largest[:, None])
     return np.where(itself.any(axis=1, keepdims=True), itself, largest_layer), growth
 
 
 def _by_depth(run: RunRecords, norms: np.ndarray, limits: Thresholds) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the first layers' gradients dwarf the last layers', and each layer's ratio to the last quarter."""
+    """Return where first layers' gradients far exceed the last layers', and each layer's ratio to the last quarter."""
     where, ratio = np.zeros(norms.shape, dtype=bool), np.full(norms.shape, np.nan)
     for places in run.networks():
         measured = places[(norms[:, places] > 0).any(axis=0)]

@@ -55,19 +55,19 @@ class Evidence:
     """The records and layers of one run at which a finding holds, with its message, cause and remedy.
 
     Attributes:
-        where: Whether it holds, ``(records, layers)``; all False is no finding. Later records must not change earlier
-            entries.
+        where: Whether the finding holds, ``(records, layers)``; all False is no finding. Later records must not change
+            earlier entries.
         steps: The step of each record, ``(records,)``.
         layers: The layers in forward order, or ``WHOLE_RUN``.
         values: The number that was compared, ``(records, layers)``.
-        limit: The level that it was compared with.
-        column: The column it was read from.
+        limit: The level that the number was compared with.
+        column: The column that the number was read from.
         severity: ``"grave"``: the training is broken. ``"warning"``: probably not intended. ``"note"``: may be
             intended.
         message: One line, with ``{value}`` for the number of the first layer at the first step, and ``{limit}``.
         cause: The likely cause; or possible causes, which are weighed by the tables.
         remedy: The remedy to try if no possible cause has a number that speaks for it, or the only remedy.
-        named: The place of the layer to name; None takes the first in forward order at the first record.
+        named: The index of the layer to name; None takes the first layer in forward order at the first record.
     """
 
     where: np.ndarray
@@ -83,7 +83,7 @@ class Evidence:
     named: int | None = None
 
     def row(self, run: RunRecords, kind: str) -> dict[str, Any] | None:
-        """Return the row of the table of findings, or None if it holds nowhere."""
+        """Return the row of the table of findings, or None if the finding holds nowhere."""
         records = np.flatnonzero(self.where.any(axis=1))
         if not records.size:
             return None
@@ -122,12 +122,12 @@ class Finding:
 
     Attributes:
         kind: The word in column ``kind``.
-        reads: The columns it needs, by table.
-        find: Takes the records of one run and the thresholds, returns the evidence. Pure. A run without the columns
-            gives none. It compares across depth and with the past, never with the future: rows that come later may
-            lengthen a finding, and neither take it back nor move its first step.
-        fewest: The records that it needs before it can hold, of the first column in ``reads``; of table ``steps`` they
-            are logged numbers. A run with fewer is unchecked.
+        reads: The columns that the finding needs, by table.
+        find: The function that takes the records of one run and the thresholds, and returns the evidence. It is pure. A
+            run without the columns gives no evidence. It compares across depth and with the past, never with the
+            future: later rows may lengthen a finding, but neither remove it nor move its first step.
+        fewest: The number of records that the finding needs of the first column in ``reads``. In table ``steps``,
+            logged numbers are counted. A run with fewer records is not checked.
     """
 
     kind: str
@@ -137,5 +137,5 @@ class Finding:
 
 
 def as_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return rows of :meth:`Evidence.row` as the table of findings; no rows give an empty one."""
+    """Return rows of :meth:`Evidence.row` as the table of findings; no rows give an empty table."""
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_TYPES)

@@ -14,7 +14,7 @@ _KIND, _COLUMN = "frozen", "grad_l2_norm"
 
 
 def frozen_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
-    """Yield the layers whose weight is frozen: it says so, or has no gradient though one arrives at the output.
+    """Yield the layers whose weight is frozen: it requires no gradient, or has none though one arrives at the output.
 
     A layer that was never trained is a note: fine-tuning and LoRA freeze on purpose. The number is the count of layers
     with a gradient at the record.

@@ -1,4 +1,4 @@
-"""Which layers take part in forward and backward: those that are run, have a gradient, are cut off from the loss."""
+"""The layers that take part in forward and backward: whether they run, have a gradient, are cut off from the loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analysis.findings.run_records import RunRecords
 WEIGHT, GRADIENT, ACTIVATION, ARRIVING = "weight_mean", "grad_nonfinite", "activation_nonfinite", "activation_grad_var"
 REQUIRES_GRAD, GROUP = "requires_grad", "optimizer_group"
 READS = (WEIGHT, "grad_l2_norm", GRADIENT, "activation_mean", ACTIVATION, ARRIVING, REQUIRES_GRAD, GROUP)
-IN_A_ROW, _BEFORE = 3, 5  # records: of the silence, and of what was there at every record before it
+IN_A_ROW, _BEFORE = 3, 5  # records without a gradient or output, and records with one before them
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Flow:
         silent: Whether the layer has a weight and no gradient, though it was run.
         unused: Whether the layer has a weight and neither gradient nor activation.
         asked: At which records it is known whether a gradient arrives at outputs, ``(records, 1)``.
-        arrives: Whether one does.
+        arrives: Whether a gradient arrives at the output.
         frozen: Whether the weight is known to require no gradient; False everywhere in stores without
             ``requires_grad``.
         meant: Whether the weight is trained on purpose: it requires a gradient, and an optimizer holds it.
@@ -90,10 +90,10 @@ def _measured(run: RunRecords, count: str, value: str) -> np.ndarray | None:
 
 
 def _owners(run: RunRecords, outputs: np.ndarray) -> np.ndarray:
-    """Return for each layer the place of the module that it is a part of, if that has outputs and it has none itself.
+    """Return for each layer the index of its parent module, if the parent has outputs and the layer has none itself.
 
-    A second weight of a module is a row without outputs, ``lstm.weight_hh_l0``, and attention runs the weights of its
-    ``out_proj`` itself. Every other layer is its own owner.
+    A second weight of a module, such as ``lstm.weight_hh_l0``, is a row without outputs. Attention applies the weights
+    of its ``out_proj`` itself. Every other layer is its own owner.
     """
     places = {name: place for place, name in enumerate(run.layers)}
     with_outputs = ever(outputs)
@@ -106,13 +106,13 @@ def _owners(run: RunRecords, outputs: np.ndarray) -> np.ndarray:
 
 
 def from_start(mask: np.ndarray, *, records: int = IN_A_ROW) -> np.ndarray:
-    """Return where a mask has held at every record so far, of layers in which it held at the first few in a row."""
+    """Return where a mask has held at every record so far, for layers in which it held at the first few records."""
     holds = mask & always_before(mask)
     return holds & holds[:records].all(axis=0) & (len(mask) >= records)
 
 
 def later(mask: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Return where a mask holds, a few records in a row, from a record on before which another held at every one."""
+    """Return where a mask holds, a few records in a row, if another mask held at every record before them."""
     lasts = lasting(mask, records=IN_A_ROW)
     starts = lasts & always_before(before) & (count_before(before) >= _BEFORE)
     carried = np.zeros_like(lasts)
@@ -125,8 +125,8 @@ def decided(flow: Flow, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     """Split records without a gradient by layer: the weight is frozen, no gradient arrives at the output, or unknown.
 
     A weight is frozen if it requires no gradient at the first of these records, or if a gradient arrives at its output
-    at the first record that shows it. A run that never records gradients at outputs is the last case. Until such a
-    record has come, a layer is in none of the three.
+    at the first record that shows it. If the run never records gradients at outputs, the case is unknown. A layer is in
+    none of the three cases until such a record has come.
     """
     layers = np.arange(where.shape[1])
     says_so = flow.frozen[where.argmax(axis=0), layers]

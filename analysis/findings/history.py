@@ -1,4 +1,4 @@
-"""Comparisons with the past along the first dimension of an array: no record is compared with a later one."""
+"""Comparisons with the past along the first dimension of an array: no record is compared with a later record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def lasting(mask: np.ndarray, *, records: int) -> np.ndarray:
-    """Return where a mask holds as part of so many records in a row, same shape.
+    """Return where a mask holds as part of at least ``records`` records in a row, same shape.
 
     >>> lasting(np.array([[True], [False], [True], [True]]), records=2)[:, 0].tolist()
     [False, False, True, True]
@@ -21,7 +21,7 @@ def lasting(mask: np.ndarray, *, records: int) -> np.ndarray:
 
 
 def largest_before(values: np.ndarray) -> np.ndarray:
-    """Return the largest value of all earlier records, NaN passed over; NaN where there is none.
+    """Return the largest value of all earlier records, without NaN; NaN where there is no such value.
 
     >>> largest_before(np.array([1.0, 3.0, np.nan, 2.0])).tolist()
     [nan, 1.0, 3.0, 3.0]
@@ -58,5 +58,5 @@ def always_before(mask: np.ndarray) -> np.ndarray:
 
 
 def starting_with_zero(values: np.ndarray) -> np.ndarray:
-    """Return the layers whose first measured value is 0, ``(layers,)``: zero-initialised, where values are norms."""
+    """Return the layers whose first measured value is 0, ``(layers,)``: zero-initialised layers if values are norms."""
     return np.asarray(first_measured(values) == 0)

@@ -23,7 +23,8 @@ def large_update(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers with large updates at records where the median over layers is large too.
 
     The number is the layer's ``|W' - W| / |W|``. Two records in a row are needed. One is enough if its median update is
-    longer than the weight and the network blows up before the next record, because sparse records show no second one.
+    longer than the weight and the network blows up before the next record, because sparse records show no second large
+    update.
     """
     if (found := typical_updates(run)) is None:
         return

@@ -16,14 +16,14 @@ from probes.schema import LAYERS
 _KIND, _UPDATE, _GRADIENT, _NORM = "no update", "update_ratio", "grad_l2_norm", "weight_l2_norm"
 _GROUP, _EPSILON, _REQUIRES = "optimizer_group", "weight_epsilon", "requires_grad"
 _RECORDS = 2
-_MOVES = 1e-6  # update ratio of the other layers that no rounding in float32 takes to 0
-_COMPARABLE = 1e-4  # share in the median gradient of the other layers above which an update of 0 is no rounding either
+_MOVES = 1e-6  # update ratio of the other layers that float32 does not round to 0
+_COMPARABLE = 1e-4  # share in the median gradient of the other layers above which an update of 0 is no rounding error
 
 
 def layer_not_updated(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
     """Yield the layers whose update is exactly 0 while others move; the number is the layer's gradient norm.
 
-    A weight that requires no gradient is frozen on purpose, also where it holds one of an earlier training.
+    A weight that requires no gradient is frozen on purpose, even if it holds a gradient of an earlier training.
     """
     if (records := run.take(_UPDATE, _GRADIENT)) is None:
         return
@@ -69,19 +69,19 @@ def _cause(run: RunRecords, where: np.ndarray) -> str:
 
 
 def _frozen(run: RunRecords, steps: np.ndarray, updates: np.ndarray) -> np.ndarray:
-    """Return where a weight requires no gradient; nowhere where the store does not say."""
+    """Return where a weight requires no gradient; nowhere if the store has no such column."""
     required = run.at(_REQUIRES, steps)
     return np.zeros(updates.shape, dtype=bool) if required is None else required == 0
 
 
 def _zero_weight_that_stays(run: RunRecords, steps: np.ndarray, updates: np.ndarray) -> np.ndarray:
-    """Return where a weight of zeros is not moved: 0 / 0 is NaN, and the step from 0 is infinite where it moves."""
+    """Return where a weight of zeros is not moved: its update ratio is 0 / 0, NaN; if moved, it would be infinite."""
     norms = run.at(_NORM, steps)
     return np.zeros(updates.shape, dtype=bool) if norms is None else np.isnan(updates) & (norms == 0)
 
 
 def _median(values: np.ndarray, *, where: np.ndarray) -> np.ndarray:
-    """Return the median over the layers of each record where a mask holds, ``(records, 1)``; NaN where nowhere."""
+    """Return the median of each record over the layers where a mask holds, ``(records, 1)``; NaN without any."""
     kept = np.ma.masked_where(~where, values)
     return np.ma.filled(np.ma.median(kept, axis=1), np.nan)[:, None]
 

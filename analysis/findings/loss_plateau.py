@@ -16,13 +16,13 @@ from analysis.findings.thresholds import Thresholds
 from probes.schema import STEPS
 
 _COLUMN = "loss"
-_FIRST, _FEWEST = 10, 30  # losses whose median is the start; losses before which nothing is said
+_FIRST, _FEWEST = 10, 30  # losses whose median is the start; fewest losses for a finding
 
 
 def loss_plateau(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
-    """Yield the steps up to which the median of ten losses never fell below that of the first ten by a share.
+    """Yield the steps up to which the median of ten losses never differed by a share from that of the first ten.
 
-    The number is the fall so far, ``1 - median / first median``. Losses that are not positive have none.
+    The number is the fall so far, ``1 - median / first median``. It is not defined for losses that are not positive.
     """
     logged = run.logged(_COLUMN)
     if logged is None or len(logged[0]) < _FEWEST or not (logged[1][:_FIRST] > 0).all():

@@ -18,11 +18,11 @@ from probes.schema import STEPS
 
 _COLUMN = "loss"
 _WINDOW, _FEWEST = 20, 8
-_TIMES_LARGEST = 3.0  # small losses have small ranges: a jump must be one in the loss's own size too
+_TIMES_LARGEST = 3.0  # small losses have small ranges, so a jump must also be large relative to the losses themselves
 
 
 def loss_spike(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
-    """Yield the steps whose loss stands above the 20 before by a multiple of their range.
+    """Yield the steps whose loss is above the median of the 20 losses before by a multiple of their range.
 
     The number is that multiple, ``(loss - median) / (largest - smallest)``.
     """

@@ -1,4 +1,4 @@
-"""Finding "no gradient": a layer is run and has no gradient: frozen, or cut off from the loss."""
+"""Finding "no gradient": a layer is run and has no gradient, because it is frozen or cut off from the loss."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _DETACHED = "its output is detached from the loss (detach, no_grad, item, numpy)
 def no_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
     """Yield the layers without a gradient that may be frozen or detached on purpose.
 
-    These are the first layers of a network, whole branches, and all layers where the gradients that arrive at outputs
-    are not recorded; not those whose weight says that it is frozen. The number is the count of layers with a gradient
-    at the record. Never trained is a note, unless an optimizer holds the weight.
+    These are the first layers of a network, whole branches, and all layers if the gradients that arrive at outputs are
+    not recorded. Layers whose weight is recorded as frozen are left out. The number is the count of layers with a
+    gradient at the record. A layer that was never trained is a note, unless an optimizer holds its weight.
     """
     if (flow := gradient_flow(run)) is None:
         return
@@ -56,7 +56,7 @@ def no_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # n
 
 
 def _nearest_to_the_loss(run: RunRecords, where: np.ndarray) -> str:
-    """Return the layer behind which it is cut off, in words; nothing where only one layer is without a gradient."""
+    """Return which layer without a gradient is nearest to the loss, in words; empty if there is only one such layer."""
     if not where.any():
         return ""
     hit = np.flatnonzero(where[where.any(axis=1).argmax()])

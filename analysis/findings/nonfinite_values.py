@@ -1,4 +1,4 @@
-"""Finding "NaN": NaN or infinite entries of a weight, activation or gradient, or such a loss."""
+"""Finding "NaN": NaN or infinite entries of a weight, activation or gradient, or a NaN or infinite loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS, STEPS
 
 _KIND, _LOSS = "NaN", "loss"
-_CAUSES = {  # in the order of a step: a weight with a NaN makes the activation NaN, and this the gradient
+_CAUSES = {  # in the order of a step: a NaN in the weight makes the activation NaN, which makes the gradient NaN
     "weight_nonfinite": ("weight", OF_WEIGHTS),
     "activation_nonfinite": ("activation", OF_OUTPUTS),
     "grad_nonfinite": ("gradient", OF_GRADIENTS),
@@ -25,10 +25,10 @@ _REMEDY = (
 
 
 def nonfinite_values(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
-    """Yield the layers with NaN or infinite entries, and the loss if it is such a number in any split.
+    """Yield the layers with NaN or infinite entries, and the loss if it is NaN or infinite in any split.
 
-    The number is that of entries, or the loss. Of several tensors the one that had them first is named, and of those of
-    one step the one that is computed first.
+    The number is the count of such entries, or the loss. If several tensors have such entries, the tensor that had them
+    first is named. If they had them at the same step, the tensor that is computed first is named.
     """
     matrices = {column: m for column in _CAUSES if (m := run.whole(column)) is not None}
     broken = {column: matrix > 0 for column, matrix in matrices.items()}
@@ -55,7 +55,7 @@ def nonfinite_values(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
 def _entries(run: RunRecords, where: np.ndarray, counts: np.ndarray, column: str, hit: np.ndarray) -> Evidence:
     tensor, cause = _CAUSES[column]
     text = f"{{value:.0f}} entries of the {tensor} are NaN or infinite"
-    if column == "grad_nonfinite":  # the backward pass runs from the output: the origin is the last layer with any
+    if column == "grad_nonfinite":  # the backward pass runs from the output: the origin is the last such layer
         nearest = run.layers[hit[-1]].replace("{", "{{").replace("}", "}}")
         text += f"; of the layers with such a gradient, {nearest} is nearest to the loss"
     return Evidence(where, run.steps, run.layers, counts, 0.0, column, GRAVE, text, cause, _REMEDY, int(hit[0]))

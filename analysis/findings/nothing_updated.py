@@ -15,14 +15,14 @@ from probes.schema import LAYERS, STEPS
 _KIND, _RATE = "no training", "lr"
 _UPDATE, _GRADIENT = "update_ratio", "grad_l2_norm"
 _MEAN, _RAW_MEAN = "weight_mean", "raw_weight_mean"
-_RECORDS = 3  # in a row: a warm-up may start at 0, a schedule may end there
-_ANNEALED = 0.01  # share of the largest learning rate below which a schedule had come near its end
+_RECORDS = 3  # in a row: a warm-up may start at 0, a schedule may end at 0
+_ANNEALED = 0.01  # share of the largest learning rate below which a schedule is near its end
 
 
 def nothing_updated(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
     """Yield the records at which no layer's weight is changed by the optimizer; the number is the learning rate.
 
-    Either each update is exactly 0, or no layer has a gradient and every weight stays what it was at the record before.
+    Either each update is exactly 0, or no layer has a gradient and every weight is the same as at the record before.
     """
     measured = run.take(_UPDATE, _GRADIENT)
     if measured is not None:
@@ -76,7 +76,7 @@ def _evidence(
 
 
 def _carried_on(begins: np.ndarray, lasts: np.ndarray) -> np.ndarray:
-    """Return the records of each stretch of ``lasts`` whose first record, or one before it, begins it."""
+    """Return the records of the stretches of ``lasts`` whose first record is marked in ``begins``."""
     carried = np.zeros_like(lasts)
     for record in range(len(lasts)):
         starts = lasts[record] and not (record and lasts[record - 1])

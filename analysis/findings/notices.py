@@ -24,7 +24,7 @@ _NAMED = 3  # kinds that the text names
 
 @dataclass(frozen=True)
 class Notice:
-    """A warning of the probe of one run, or the list of the kinds of findings that it was not checked for.
+    """A warning of the probe of one run, or the list of the kinds of findings that the run was not checked for.
 
     Attributes:
         run: The run's id.
@@ -70,7 +70,7 @@ def warned(runs: pd.DataFrame) -> Iterator[Notice]:
     """Yield the warnings and the failures of the probe of each run, one notice for failures with the same reason.
 
     Notes that the probe took without a warning are left out. Stores of version 0.1.0 mark no warnings: there only
-    failures are told.
+    failures are reported.
 
     Args:
         runs: Rows of table ``runs``.
@@ -110,7 +110,7 @@ def _measured(run: RunRecords, table: str, column: str) -> int | None:
 
 
 def _advice(run: RunRecords, table: str, count: int) -> str:
-    """Return the way to more records: a run that has one at every step already must be longer."""
+    """Return advice on how to get more records: a run with a record at every step must be longer."""
     logged = run.logged("loss") if table == STEPS else None
     steps = run.steps if logged is None else logged[0]
     at_every_step = 1 < count == len(steps) and steps[-1] - steps[0] == count - 1

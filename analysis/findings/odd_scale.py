@@ -1,4 +1,4 @@
-"""Finding "odd scale": the initial weight of a layer is many times larger than those of its kind."""
+"""Finding "odd scale": the initial weight of a layer is many times larger than those of other layers of its type."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS
 
 _KIND, _COLUMN = "odd scale", "weight_rms_norm"
-_PEERS = 4  # layers of the same type that a layer is compared with, at least
-_FEW = 4  # at most one in so many layers is odd; more are two sorts of layers
+_PEERS = 4  # fewest layers of the same type that a layer is compared with
+_FEW = 4  # at most one in so many layers of a type is odd; if more are, the type has two sorts of layers
 
 
 def odd_scale(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:

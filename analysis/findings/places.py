@@ -12,7 +12,7 @@ def place(layer: str, affected: Sequence[str]) -> str:
 
     Args:
         layer: The layer that the finding names, which comes first; empty for a finding of the whole run.
-        affected: All its layers.
+        affected: All layers of the finding.
 
     Returns:
         The words; empty for a finding of the whole run.

@@ -17,15 +17,16 @@ from probes.schema import LAYERS
 
 _KIND, _COLUMN = "rank collapse", "effective_rank"
 _LARGEST, _MEAN, _NORM = "spectral_norm", "singular_value_mean", "weight_l2_norm"
-_ENOUGH = 4.0  # directions that a matrix must have had, or have room for
+_ENOUGH = 4.0  # fewest directions that a matrix must have had, or have room for
 _ONE = 1.001
 
 
 def rank_collapse(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers whose effective rank is a small part of its largest so far, and those that start with rank 1.
 
-    The number is the effective rank. A matrix of r singular values and rank 1 has ``spectral norm / mean = r``, so that
-    its room is known. A weight that starts at 0 grows from rank 1 and is left out.
+    The number is the effective rank. In a matrix of r singular values and rank 1, the spectral norm is r times the mean
+    singular value, so that the largest possible rank is known. A weight that starts at 0 grows from rank 1 and is left
+    out.
     """
     if (records := run.take(_COLUMN)) is None:
         return

@@ -1,4 +1,4 @@
-"""Finding "rate jump": the learning rate is raised beyond all it was before, and the loss rises with it."""
+"""Finding "rate jump": the learning rate is raised beyond all earlier rates, and the loss rises with it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _BEFORE, _AFTER, _WITHIN = 20, 5, 20  # logged numbers: before the jump, after i
 def rate_jump(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the steps from a jump of the learning rate to the last higher loss; the number is the jump.
 
-    A jump is a rate that is a multiple of the largest rate so far: a schedule that multiplies where it should divide. A
-    warm-up takes many small steps, and a warm restart goes back to a rate that was there before. The loss is higher
-    when the median of five losses is above the largest of the 20 before the jump, or is NaN.
+    A jump is a rate that is a multiple of the largest rate so far, as of a schedule that multiplies where it should
+    divide. A warm-up takes many small steps. A warm restart goes back to an earlier rate. The loss is higher when the
+    median of five losses is above the largest of the 20 before the jump, or is NaN.
     """
     logged, rates = run.logged(_LOSS), run.logged(_RATE)
     if logged is None or rates is None:

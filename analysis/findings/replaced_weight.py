@@ -12,18 +12,18 @@ from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS, STEPS
 
 _KIND, _NORM, _UPDATE, _RAW, _LOSS = "replaced weight", "weight_l2_norm", "update_ratio", "raw_weight_var", "loss"
-_LEAST = 0.1  # relative change of the norm: rounding and small steps of a coarse type stay below
-_LOSSES = 5  # logged ones before and after that are compared
+_LEAST = 0.1  # smallest relative change of the norm: rounding and small steps of a coarse type stay below
+_LOSSES = 5  # logged losses before and after the jump that are compared
 
 
 def replaced_weight(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
-    """Yield the layers whose norm jumps from one record to the next; the number is the jump over what updates allow.
+    """Yield the layers whose norm jumps between two records; the number is the jump over the change that updates allow.
 
-    The jump is the relative change of the norm. Over ``k`` steps of at most ``u`` updates allow ``(1 + u)^k - 1``. Here
-    ``u`` is the ``update_ratio`` of the record before; over several steps, in which the rate may rise, the larger one
-    of both records. A reparametrised weight is left out, because its norm may change without an update. The finding is
-    a warning where the loss is higher behind the jump. Otherwise it is a note, because weights that are averaged or
-    clipped on purpose are replaced too.
+    The jump is the relative change of the norm. Over ``k`` steps of at most ``u`` updates allow ``(1 + u)^k - 1``. For
+    one step, ``u`` is the ``update_ratio`` of the record before. Over several steps the rate may rise, so ``u`` is the
+    larger ratio of both records. A reparametrised weight is left out, because its norm may change without an update.
+    The finding is a warning if the loss is higher after the jump. Otherwise it is a note, because weights that are
+    averaged or clipped on purpose are replaced too.
     """
     if (records := run.take(_NORM, _UPDATE)) is None:
         return
@@ -58,7 +58,7 @@ def replaced_weight(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
 
 
 def _loss_rose(run: RunRecords, first: int, last: int) -> bool:
-    """Return whether the median loss behind a step is above the last ones before it, or not finite."""
+    """Return whether the median loss after a jump is above the last losses before it, or not finite."""
     if (logged := run.logged(_LOSS)) is None:
         return False
     steps, losses = logged

@@ -19,8 +19,8 @@ def rounded_updates(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers in float16 or bfloat16 whose update is far below the distance of neighbouring numbers.
 
     The number is ``|W' - W| / |W|`` divided by the type's epsilon. An entry moves only if its own step is at least half
-    of the distance to its neighbour, about epsilon times the entry; where the whole update is a thirtieth of that,
-    nearly all entries stay. The median over layers must be as small, five records in a row.
+    of the distance to the neighbouring number. That distance is about epsilon times the entry. If the whole update is a
+    thirtieth of it, nearly all entries stay. The median over layers must be as small, five records in a row.
     """
     if (found := typical_updates(run)) is None:
         return

@@ -34,7 +34,7 @@ class RunRecords:
     Attributes:
         run: The run's id.
         layers: The layers' names in forward order.
-        types: The class name of each layer's module; empty where the table has no such column.
+        types: The class name of each layer's module; empty if the table has no such column.
         units: The rows of table ``units``; empty where there are none.
     """
 
@@ -115,7 +115,7 @@ class RunRecords:
         due = np.logical_and.reduce([self._due(name, matrix) for name, matrix in present.items()])
         if not due.any():
             return None
-        if due.all():  # most columns are measured at every record: no copies
+        if due.all():  # most columns are measured at every record: nothing is copied
             return Records(self._steps, present)
         return Records(self._steps[due], {name: matrix[due] for name, matrix in present.items()})
 
@@ -153,7 +153,7 @@ class RunRecords:
         return np.where(places >= 0, found[1][places], np.nan)
 
     def networks(self) -> list[np.ndarray]:
-        """Return the places of the layers of each network: of critic and generator where a GAN is observed, or all."""
+        """Return the indices of the layers of each network: critic, generator and rest of a GAN, else all layers."""
         first = np.array([name.partition(".")[0] for name in self.layers])
         named = [np.flatnonzero(first == name) for name in NETWORKS_OF_A_GAN if name in first]
         rest = np.flatnonzero(~np.isin(first, NETWORKS_OF_A_GAN))
@@ -166,7 +166,7 @@ class RunRecords:
         return last
 
     def before_no_nonlinearity(self) -> np.ndarray:
-        """Return which layers the graph of a pass shows before no nonlinearity, ``(layers,)``; none without a graph."""
+        """Return which layers feed no nonlinearity in the graph of a pass, ``(layers,)``; none without a graph."""
         if (feeds := self.whole(FEEDS)) is None:
             return np.zeros(len(self.layers), dtype=bool)
         return np.fmax.reduce(feeds, axis=0) == 0

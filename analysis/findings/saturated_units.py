@@ -16,17 +16,17 @@ from analysis.summaries.layer_choice import is_normalisation
 from probes.schema import LAYERS
 
 _KIND, _COLUMN, _GRADIENT, _DEAD = "saturation", "saturated_fraction", "activation_grad_var", "dead_fraction"
-_INPUT, _BOUNDED = "input_rms", 2.0  # tanh and sigmoid give at most 1, and 1.4 behind a dropout of one half
-_FLAT = 0.1  # of the gradient behind the unit is left before it; tanh has less than 0.01 at 3
+_INPUT, _BOUNDED = "input_rms", 2.0  # tanh and sigmoid give at most 1, or 1.4 after a dropout of one half
+_FLAT = 0.1  # share of the gradient behind the unit that is left before it; tanh leaves less than 0.01 at 3
 
 
 def saturated_units(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers of which a share of entries is beyond 3 in magnitude and that pass little gradient back.
 
-    The number is the share. Large outputs alone are no fault before a ReLU: the gradient that arrives at the layer must
-    also be a small part of that at the next layer with a weight. Dead layers and layers before a normalisation, whose
-    outputs no tanh sees, are left out. So are layers whose outputs reach the next one larger than a tanh or a sigmoid
-    gives, as behind a ReLU: the root mean square of the next layer's input was above 2 when it was recorded last.
+    The number is the share. Large outputs alone are no fault before a ReLU. The gradient that arrives at the layer must
+    also be a small part of the gradient at the next layer with a weight. Dead layers and layers before a normalisation,
+    whose outputs no tanh sees, are left out. Layers are also left out if the root mean square of the next layer's input
+    was above 2 when it was recorded last. A tanh or a sigmoid gives no values as large, but a ReLU may.
     """
     if (records := run.take(_COLUMN, _GRADIENT)) is None:
         return
@@ -61,7 +61,7 @@ def _passed_on(run: RunRecords, steps: np.ndarray) -> np.ndarray:
 
 
 def _of_next(run: RunRecords, values: np.ndarray) -> np.ndarray:
-    """Return each layer's value at the next layer that has one and is no normalisation; NaN for the last."""
+    """Return for each layer the value of the next layer that has a value and is no normalisation; NaN for the last."""
     following = np.full(values.shape, np.nan)
     for places in run.networks():
         coming = np.full(len(values), np.nan)

@@ -16,7 +16,7 @@ from probes.schema import LAYERS
 
 _KIND, _COLUMN = "spectral explosion", "spectral_norm"
 _FAR = 4.0  # times the threshold: a warning; over a long training a spectral norm may well grow tenfold
-_AMONG_LAYERS = 2.0  # times the median layer at the start: a small initial weight may grow to what others have
+_AMONG_LAYERS = 2.0  # times the median layer at the start: a small initial weight may grow to the size of others
 
 
 def spectral_explosion(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:

@@ -24,7 +24,7 @@ def in_silent_subtree(layers: Sequence[str], silent: np.ndarray) -> np.ndarray:
 def beside_chosen(layers: Sequence[str], active: np.ndarray) -> np.ndarray:
     """Return the layers of modules in which some layers run at some records only, ``(layers,)``.
 
-    The module is that of the last numbered part of the name: ``experts`` of ``experts.0.up``.
+    The module's name is the part of a layer's name before its last number: ``experts`` of ``experts.0.up``.
 
     Args:
         layers: The layers' names.

@@ -25,8 +25,9 @@ class Thresholds:
         saturated: Share of saturated entries of a layer.
         odd_scale: RMS-to-RMS norm of a weight at the first record, divided by the median of its type.
         rate_jump: Learning rate, divided by the largest so far.
-        replaced: Relative change of a weight's norm between two records, divided by what the updates between allow.
-        shrunk: L2 norm of a weight, divided by that five records before; a finding is below.
+        replaced: Relative change of a weight's norm between two records, divided by the change that the updates between
+            them allow.
+        shrunk: L2 norm of a weight, divided by its norm five records before; a finding is below.
         rounded: |W' - W| / |W|, divided by the epsilon of the weight's type; a finding is below.
         drift: Drift of the weight mean, divided by the standard deviation of the weights.
         overflow: Root mean square of a layer's output; float16 ends at 65504.
@@ -51,7 +52,7 @@ class Thresholds:
     saturated: float = 0.8
     odd_scale: float = 20.0
     rate_jump: float = 3.0
-    replaced: float = 8.0  # an optimizer that steps several times a step of the run moves its weights further
+    replaced: float = 8.0  # an optimizer that steps several times per step of the run moves its weights further
     shrunk: float = 0.3
     rounded: float = 1 / 30
     drift: float = 0.5
@@ -64,10 +65,11 @@ class Thresholds:
 
     @classmethod
     def parse(cls, settings: Sequence[str]) -> Thresholds:
-        """Return the defaults with settings like ``"dead=0.5"`` in their place.
+        """Return the thresholds with settings like ``"dead=0.5"``; the others keep their defaults.
 
         Raises:
-            ValueError: A setting is no ``name=number``, or there is no such threshold; the message lists them all.
+            ValueError: A setting is no ``name=number``, or there is no such threshold; the message lists all
+                thresholds.
         """
         levels: dict[str, float] = {}
         for setting in settings:

@@ -15,15 +15,15 @@ from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS
 
 _KIND, _COLUMN = "unused", "activation_mean"
-_RECORDS = 5  # that decide from the start
+_RECORDS = 5  # records that decide whether a layer is unused from the start
 
 
 def unused_layer(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:  # noqa: ARG001
     """Yield the layers with a weight that have neither activation nor gradient in any training pass.
 
     The number is the count of layers that were run at the record. A whole branch is a note: a teacher or target network
-    runs without gradients, which the probe does not count as training. So are layers among siblings of which some are
-    run at some records only, such as experts that are chosen by a gate.
+    runs without gradients, which the probe does not count as training. Layers are a note too if some of their siblings
+    are run at some records only, such as experts that a gate chooses.
     """
     if (flow := gradient_flow(run)) is None:
         return

@@ -14,7 +14,7 @@ COARSE = 1e-4  # epsilon of float16 is 0.001, of bfloat16 0.008, of float32 1e-7
 def typical_updates(run: RunRecords) -> tuple[Records, np.ndarray] | None:
     """Return the records of the update sizes and the median over layers at each, ``(records, 1)``; None without any.
 
-    Layers whose weight starts at 0 are left out: their first steps are infinite or large beside what they have become.
+    Layers whose weight starts at 0 are left out: their first updates are infinite, or large relative to the weight.
     """
     if (records := run.take(UPDATE)) is None:
         return None

@@ -21,9 +21,9 @@ _LEARNED = 0.5  # share of the first loss below which small gradients are conver
 def vanishing_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers whose gradient vanishes; the number is the share in the network's largest gradient norm.
 
-    A gradient vanishes by depth where a layer and all before it have a tiny share in the largest gradient norm of the
-    same record. It fades where its share falls far below its own largest so far, or where the largest norm itself
-    falls and the loss does not. Shares, and not norms, are compared: in a training that converges all gradients fall.
+    A gradient vanishes by depth if a layer and all layers before it have a tiny share in the largest gradient norm of
+    the same record. It fades if its share falls far below its largest share so far, or if the largest norm itself falls
+    and the loss does not. Shares, and not norms, are compared: in a training that converges all gradients fall.
     """
     if (records := run.take(_COLUMN)) is None:
         return
@@ -47,7 +47,7 @@ def vanishing_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence
 
 
 def _shares(run: RunRecords, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return each layer's share in its network's largest norm, and the largest share of it and all before it."""
+    """Return each layer's share in its network's largest norm, and the largest share of the layer and all before it."""
     share, reached = np.full(norms.shape, np.nan), np.full(norms.shape, np.nan)
     for places in run.networks():
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -18,10 +18,10 @@ _RECENT = 5  # records
 
 
 def weight_collapse(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
-    """Yield the layers whose weight has a small part of its largest norm so far, or of its norm five records before.
+    """Yield the layers whose weight norm is a small part of its largest so far, or of the norm five records before.
 
-    The number is that part. A weight that decays away within a few records settles where the gradient holds against
-    the decay, which may be above a hundredth of its largest norm.
+    The number is that part. A weight that decays within a few records settles at the norm at which gradient and decay
+    balance. This norm may be above a hundredth of its largest norm.
     """
     if (records := run.take(_COLUMN)) is None:
         return

@@ -18,14 +18,15 @@ from probes.schema import LAYERS
 
 _KIND, _MEAN, _VARIANCE, _NORM = "drift", "weight_mean", "weight_var", "weight_l2_norm"
 _FAR = 4.0  # times the threshold: a warning
-_FEWEST = 64  # elements: the mean of few is large beside their spread by chance
+_FEWEST = 64  # elements: the mean of fewer may by chance be large relative to their spread
 
 
 def weight_drift(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers whose weight mean has drifted by a multiple of the weights' standard deviation.
 
-    The number is that multiple. Normalisation layers, whose scales are all equal at first, and weights that start
-    without spread are left out, and weights of few elements: there are ``|W|^2 / (var + mean^2)``.
+    The number is that multiple. Three kinds of layers are left out: normalisation layers, whose scales are all equal at
+    first; weights that start without spread; and weights of few elements. The number of elements is
+    ``|W|^2 / (var + mean^2)``.
     """
     if (records := run.take(_MEAN, _VARIANCE)) is None:
         return

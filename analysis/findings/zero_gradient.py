@@ -15,15 +15,15 @@ from analysis.findings.thresholds import Thresholds
 from probes.schema import LAYERS, STEPS
 
 _KIND, _COLUMN, _LOSS = "zero gradient", "grad_l2_norm", "loss"
-_RECORDS = 3  # in a row: behind a weight of zeros the gradient is 0 at the first step alone
-_SOLVED = 1e-6  # of the first loss: a hinge loss at 0 has no gradient
+_RECORDS = 3  # in a row: behind a weight of zeros the gradient is 0 at the first step only
+_SOLVED = 1e-6  # share of the first loss up to which the loss counts as 0: a hinge loss at 0 has no gradient
 
 
 def zero_gradient(run: RunRecords, limits: Thresholds) -> Iterator[Evidence]:
     """Yield the layers whose gradient is exactly 0; the number is the network's largest gradient norm at the record.
 
-    It is grave where every layer has such a gradient and the loss is not 0. A gradient that is 0 because it has
-    vanished, below what float32 holds, is a finding of another kind.
+    The finding is grave if every layer has such a gradient and the loss is not 0. A gradient that has vanished below
+    the range of float32 is a finding of another kind.
     """
     if (records := run.take(_COLUMN)) is None:
         return

@@ -1,4 +1,4 @@
-"""A figure of any one column, one line a layer or one of the network, and one of the histograms of the weights."""
+"""A figure of any single column, with a line for each layer or for the network, and a figure of weight histograms."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from probes.schema import (
     UNITS,
 )
 
-_NAMED = 4  # layers that are left out
+_NAMED = 4  # layers without the column that the note names
 _DECADES = 100.0  # largest over smallest value from which on the axis is logarithmic
 
 
@@ -70,8 +70,8 @@ class ColumnLines(LayerLines):
     def draw(self, figure: Figure, prepared: Prepared) -> None:
         """Draw one panel per norm, on a logarithmic axis where the values span decades.
 
-        Of many layers, normalisation layers are drawn apart from the others, because their numbers have another
-        magnitude.
+        If there are many layers, normalisation layers are drawn apart from the others, because their numbers have
+        another magnitude.
         """
         column, table = prepared.columns[self.column], prepared.table
         note = with_smoothing(meaning(column), self.smooth) + self._left_out(prepared)
@@ -97,7 +97,7 @@ class StepLines(FigureSpec):
 
     Attributes:
         column: Any column of table ``steps``.
-        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        smooth: Number of records in the trailing mean; 1 smooths nothing.
     """
 
     column: str
@@ -128,7 +128,7 @@ class StepLines(FigureSpec):
 
 
 def _kinds_in_thirds(table: pd.DataFrame) -> dict[str, list[str]] | None:
-    """Return the thirds of the layers that normalise and of those that do not; None where each layer has its line."""
+    """Return the thirds of the layers that normalise and of those that do not; None if each layer has its own line."""
     names = in_depth_order(table)
     if len(names) <= FEW_LAYERS:
         return None
@@ -159,11 +159,11 @@ def plot(
     steps: Steps = None,
     smooth: int = 1,
 ) -> Figure:
-    """Return a figure of a column of table ``layers``, one line a layer, or of table ``steps``, one line an arm.
+    """Return a figure of a column of table ``layers``, one line per layer, or of table ``steps``, one line per arm.
 
-    All layers that have the column are drawn, normalisation layers too, in one panel per norm; the note below the title
-    names those without it. Of more than eight layers the lines are medians over thirds of the depth. A column of
-    ``steps``, such as ``"loss"``, ``"accuracy"``, ``"lr"`` or ``"grad_norm"``, has one panel per split.
+    All layers that have the column are drawn, normalisation layers too, in one panel per norm. The note below the title
+    names the layers without the column. With more than eight layers, the lines are medians over thirds of the depth. A
+    column of ``steps``, such as ``"loss"``, ``"accuracy"``, ``"lr"`` or ``"grad_norm"``, has one panel per split.
 
     Args:
         column: The column, such as ``"weight_mean"`` or ``"loss"``.
@@ -171,7 +171,7 @@ def plot(
         runs: Run ids or shell patterns; None draws all runs.
         layers: Layer names or shell patterns; None draws all that have the column. Not for a column of ``steps``.
         steps: First and last step, both included.
-        smooth: Number of records a trailing mean takes.
+        smooth: Number of records in the trailing mean.
 
     Raises:
         FileNotFoundError: There is no such store.

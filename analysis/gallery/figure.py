@@ -45,15 +45,15 @@ def figure(
         store: The store's folder or URL, or an open Store.
         runs: Run ids or shell patterns; None draws all runs.
         steps: First and last step, both included.
-        paper: Whether to take the published layers, smoothing and band; options override them.
+        paper: Whether to take the published layers, smoothing and band; ``options`` override them.
         names: Names for layers in the figure, by the name that they have in the store.
         groups: Layers that are shown together, by the name of the group: see :func:`analysis.groups`.
         options: The figure's own options, such as ``layers`` or ``smooth``; see ``analysis.FIGURES[name]``.
 
     Raises:
         FileNotFoundError: There is no such store.
-        ValueError: No such figure or option, or the store lacks what the figure needs: the message lists what is
-            missing and what the store has.
+        ValueError: No such figure or option, or the store lacks data that the figure needs: the message lists the
+            missing data and those of the store.
     """
     return prepare(name, store, runs=runs, steps=steps, paper=paper, names=names, groups=groups, **options).draw()
 
@@ -90,7 +90,7 @@ def numbers_of(
 ) -> Prepared:
     """Return the numbers of a figure whose options are set; arguments and errors as :func:`figure`.
 
-    ``shown`` says what was chosen, for the line below the picture.
+    ``shown`` names the chosen layers, for the line below the picture.
     """
     opened = Store.open(store)
     run_table = read_runs(opened, runs=runs)
@@ -184,7 +184,7 @@ def _read(
 
 
 def _why(runs: pd.DataFrame, columns: Sequence[str]) -> str:
-    """Return why runs have no such column, where they have recorded a reason."""
+    """Return the recorded reasons why runs have no such column, in words; empty without any."""
     told = "; ".join(dict.fromkeys(runs["not_measured"].dropna().astype(str))) if "not_measured" in runs else ""
     reasons = [reason for reason in told.split("; ") if reason.partition(":")[0] in columns]
     return f" ({'; '.join(dict.fromkeys(reasons))})" if reasons else ""

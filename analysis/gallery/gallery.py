@@ -26,7 +26,7 @@ from probes import schema
 from probes.schema.printable import one_line
 
 _LONGEST_WORD = 40  # letters of a setting in a file name, before its digest
-FEW = 4  # figures that are drawn sooner than a second process has started
+FEW = 4  # fewer figures are drawn before a second process has started
 _Part = tuple[str, str, list[str]]  # figure, file stem, runs
 _Drawn = tuple[str, list[Path], str | None]  # file stem, files written, why it could not be drawn
 
@@ -38,7 +38,7 @@ class Gallery:
     Attributes:
         written: Files by figure.
         refused: The reason for each figure that could not be drawn, by its name. Figures of GANs that were not asked
-            for are not in it if the store has no GAN.
+            for are left out if the store has no GAN.
     """
 
     written: dict[str, list[Path]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def write_figures(
 ) -> Gallery:
     """Write every figure that a store's columns allow, with its provenance, into a folder.
 
-    Networks and data sets whose layers do not compare have a file each (``mean_drift.vgg7.png``).
+    Networks and data sets whose layers cannot be compared have a file each (``mean_drift.vgg7.png``).
 
     Args:
         store: The store's folder or URL, or an open Store.
@@ -72,14 +72,14 @@ def write_figures(
         runs: Run ids or shell patterns.
         layers: Layer names, patterns or depth positions, for the figures that show layers.
         steps: First and last step, both included.
-        formats: Of png, pdf and svg.
+        formats: Some of png, pdf and svg.
         paper: Whether to take the published layers, smoothing and bands.
         names: Names for layers in the figures, by the name that they have in the store.
         groups: Layers that are shown together, by the name of the group, in the figures of single numbers a layer.
-        options: Further options, given to the figures that have them.
-        progress: Called with each file stem once it is done with.
-        workers: Processes to draw in, this one among them; with more than one, a script must keep its own work under
-            ``__main__``.
+        options: Further options, passed to the figures that have them.
+        progress: Called with each file stem once its figure is written or refused.
+        workers: Number of processes that draw, this process included. With more than one, a script must keep its own
+            work under ``__main__``.
 
     Raises:
         FileNotFoundError: There is no such store.
@@ -104,7 +104,7 @@ def write_figures(
 
 
 def _without_foreign(gallery: Gallery) -> Gallery:
-    """Remove the refusals of GAN figures where none could be drawn, as in any other training."""
+    """Remove the refusals of GAN figures if none could be drawn, as in a training without a GAN."""
     gans = {stem for stem in (*gallery.written, *gallery.refused) if FIGURES[stem.partition(".")[0]].of_gans}
     if gans & set(gallery.written):
         return gallery
@@ -132,7 +132,7 @@ class _Task:
             return stem, save(ready, self.store, self.out, stem=stem, formats=self.formats), None
         except ValueError as reason:
             return stem, [], str(reason)
-        except (ArithmeticError, LookupError, TypeError, OSError) as fault:  # values that make no sense, in a store
+        except (ArithmeticError, LookupError, TypeError, OSError) as fault:  # a store may hold senseless values
             return stem, [], f"{type(fault).__name__}: {one_line(fault)}"
 
     def _naming(self, name: str) -> dict[str, Any]:
@@ -144,10 +144,11 @@ def _each(task: _Task, parts: list[_Part], workers: int) -> Iterator[_Drawn]:
     if workers <= 1 or len(parts) < FEW:
         yield from map(task, parts)
         return
-    # Not forked: the caller may have threads, of torch or of Arrow, which a fork would cut short.
+    # Processes are not forked: the caller may have threads of torch or Arrow, which do not survive a fork.
     pool = ProcessPoolExecutor(min(workers, len(parts)) - 1, mp_context=get_context("spawn"))
     try:
-        # The other processes begin with the last figures, once they have started; this one draws the first meanwhile.
+        # The other processes begin with the last figures once they have started. This process draws the first
+        # meanwhile.
         futures = [pool.submit(_in_worker, task, part) for part in reversed(parts)]
         for part, future in zip(parts, reversed(futures), strict=True):
             if future.cancel():
@@ -155,21 +156,21 @@ def _each(task: _Task, parts: list[_Part], workers: int) -> Iterator[_Drawn]:
                 continue
             drawn, caught = future.result()
             for warning in caught:
-                warnings.warn(warning, stacklevel=2)  # in this process the caller's filters hold
+                warnings.warn(warning, stacklevel=2)  # the caller's warning filters hold in this process
             yield drawn
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _in_worker(task: _Task, part: _Part) -> tuple[_Drawn, list[Warning]]:
-    """Return a drawn figure and the warnings that came meanwhile."""
+    """Return a drawn figure and the warnings raised while it was drawn."""
     with warnings.catch_warnings(record=True) as caught:
         drawn = task(part)
     return drawn, [entry.message for entry in caught if isinstance(entry.message, Warning)]
 
 
 def _parts(name: str, runs: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    """Return file stems with run ids: one, unless networks or data sets differ and the figure compares layers."""
+    """Return file stems with run ids: one stem, unless networks or data sets differ and the figure compares layers."""
     varying = [key for key in ("model", "data") if key in runs and runs[key].nunique(dropna=False) > 1]
     if FIGURES[name].across_models or not varying:
         return [(name, list(runs[schema.RUN]))]
@@ -182,19 +183,19 @@ def _parts(name: str, runs: pd.DataFrame) -> list[tuple[str, list[str]]]:
 
 
 def _setting(value: Any) -> str:
-    """Return a setting as text; empty for a run without it, such as a training of one's own."""
+    """Return a setting as text; empty for a run without the setting, such as a user's own training."""
     return "" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
 
 
 def _distinct(stems: list[str]) -> list[str]:
-    """Return the stems, with a number behind each that is there before."""
+    """Return the stems, with a number behind each repeated stem."""
     return [
         stem if stems[:i].count(stem) == 0 else f"{stem}-{stems[:i].count(stem) + 1}" for i, stem in enumerate(stems)
     ]
 
 
 def _file_words(values: Iterable[str]) -> dict[str, str]:
-    """Return a word for a file name for each value: no separator, not long, and another for each."""
+    """Return a word for file names for each value: short, without separators, and different from the other words."""
     found: dict[str, str] = {}
     for value in dict.fromkeys(values):
         word = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in value)

@@ -25,8 +25,8 @@ _PACKAGES = ("meandrift", "matplotlib", "numpy", "pandas", "pyarrow")
 def provenance(prepared: Prepared, store: AnyStore) -> dict[str, Any]:
     """Return which store, runs, steps, columns, options and versions a figure comes from.
 
-    ``config_hash`` is the SHA-256 of the runs' configurations, ``table_hash`` that of the prepared table as
-    :func:`table_text`: the same store gives the same hash on any machine.
+    ``config_hash`` is the SHA-256 of the runs' configurations. ``table_hash`` is the SHA-256 of the prepared table as
+    :func:`table_text`. The same store gives the same hash on any machine.
     """
     spec, table = prepared.spec, prepared.table
     return {
@@ -62,7 +62,7 @@ def _steps(table: pd.DataFrame) -> dict[str, int]:
 
 
 def config_hash(runs: pd.DataFrame) -> str:
-    """Return the SHA-256 of the runs' configurations, whatever their order; machine and time play no part."""
+    """Return the SHA-256 of the runs' configurations, which depends neither on their order nor on machine or time."""
     stored = {column.name for column in schema.RUNS_COLUMNS}
     settings = runs.drop(columns=[name for name in runs.columns if name in stored])
     rows = sorted(json.dumps(_plain(row), sort_keys=True, default=str) for row in records(settings))

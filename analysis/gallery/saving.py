@@ -30,7 +30,7 @@ def check_formats(formats: Sequence[str]) -> list[str]:
     """Return the formats without repetition.
 
     Raises:
-        ValueError: A format is unknown, or none is given.
+        ValueError: A format is unknown, or there is no format.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
@@ -53,7 +53,7 @@ def save(prepared: Prepared, store: AnyStore, out: Path, *, stem: str, formats: 
 
 
 def laid_out(figure: Figure) -> Figure:
-    """Return a figure with its places found once for all formats; left to itself, each would draw it twice for that."""
+    """Return a figure that is laid out once for all formats; else each format would draw it twice for its layout."""
     engine = figure.get_layout_engine()
     if engine is not None:
         with house_style():

@@ -16,10 +16,10 @@ LEVEL = 0.95
 def mean_interval(values: pd.Series | np.ndarray, *, level: float = LEVEL) -> tuple[float, float, float]:
     """Return the mean of independent values and its t interval: ``mean -+ t s / sqrt(n)``, s with ``n - 1``.
 
-    One value gives NaN as the interval, and equal values one of length 0. NaN among the values gives NaN.
+    One value gives NaN as the interval. Equal values give an interval of length 0. NaN among the values gives NaN.
 
     Args:
-        values: One value a seed.
+        values: One value per seed.
         level: Share of such intervals that hold the true mean, if the values are normal.
     """
     found = np.asarray(values, dtype="float64")
@@ -31,12 +31,12 @@ def mean_interval(values: pd.Series | np.ndarray, *, level: float = LEVEL) -> tu
 
 
 def arm_intervals(scores: pd.DataFrame, *, column: str = LAST, level: float = LEVEL) -> pd.DataFrame:
-    """Return a row an arm: ``arm``, ``runs``, ``diverged``, ``mean``, ``sd``, ``low`` and ``high``; best mean first.
+    """Return a row per arm: ``arm``, ``runs``, ``diverged``, ``mean``, ``sd``, ``low`` and ``high``; best mean first.
 
     Args:
-        scores: :func:`analysis.inference.run_scores.run_scores`.
+        scores: Table of :func:`analysis.inference.run_scores.run_scores`.
         column: The score.
-        level: As of :func:`mean_interval`.
+        level: As in :func:`mean_interval`.
     """
     rows = []
     for arm, of_arm in scores.groupby(ARM, sort=False):

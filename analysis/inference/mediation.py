@@ -27,9 +27,9 @@ def between_arms(table: pd.DataFrame, *, outcome: str, mediators: Sequence[str],
     mediators that are correlated with it.
 
     Args:
-        table: A row a run: ``arm``, ``seed``, the outcome and the mediators.
+        table: One row per run: ``arm``, ``seed``, the outcome and the mediators.
         outcome: Column of the accuracy.
-        mediators: Columns.
+        mediators: Columns of the mediators.
         level: Of the intervals.
 
     Raises:
@@ -44,8 +44,8 @@ def between_arms(table: pd.DataFrame, *, outcome: str, mediators: Sequence[str],
 def within_arms(table: pd.DataFrame, *, outcome: str, mediators: Sequence[str], level: float = LEVEL) -> pd.DataFrame:
     """Return the regression over the runs, with the effect of each arm and of each seed taken out.
 
-    The columns are those of :func:`between_arms`. The regression answers whether, of two runs of the same arm, the one
-    with more drift, for example, is less accurate. Differences between arms do not enter it. It uses the scatter
+    The columns are those of :func:`between_arms`. The regression answers whether a run with more drift, for example, is
+    less accurate than another run of the same arm. Differences between arms do not enter it. It uses the scatter
     between seeds alone, so its intervals are wide. Coefficients are for one standard deviation of a mediator after the
     effects of arms and seeds are taken out.
     """
@@ -74,8 +74,8 @@ def _fitted(outcome: pd.Series, mediators: pd.DataFrame, effects: pd.DataFrame, 
 
     Args:
         outcome: One value a row.
-        mediators: Their values, with mean 0 within each effect but the constant.
-        effects: Columns that are fitted beside them: a constant, or one an arm and seed.
+        mediators: Values of the mediators, with mean 0 within each effect except the constant.
+        effects: Columns that are fitted beside the mediators: a constant, or one column per arm and seed.
         level: Of the intervals.
     """
     freedom = len(outcome) - effects.shape[1] - mediators.shape[1]

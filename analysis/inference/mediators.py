@@ -1,4 +1,4 @@
-"""Possible mediators of a norm's effect on the accuracy, one number a run: drift, scale, rank and update angle."""
+"""Possible mediators of a norm's effect on the accuracy, one number per run: drift, scale, rank and update angle."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from probes.schema import LAYER_INDEX, LAYER_TYPE, RUN, STEP
 SCALE, RANK, ANGLE = "log_scale", "log_effective_rank", "log_update_angle"
 MEDIATORS = (SEEN_DRIFT, UNLEARNED_DRIFT, SCALE, RANK, ANGLE)
 LATE_SHARE = 1 / 3
-SETTLED = 50  # steps after which running statistics have arrived
+SETTLED = 50  # steps after which running statistics have settled
 _COLUMNS = ("activation_var", "effective_rank", "update_angle")
 
 
 def mediators(store: AnyStore, *, runs: Patterns = None, drift: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return a row a run: means over layers and over the records in the last third of its steps.
+    """Return a row per run: means over layers and over the records in the last third of its steps.
 
     - ``seen_drift``: drift of the channel means before the nonlinearities, on the probe batch in evaluation mode, in
       deviations, as in :func:`analysis.channel_drift`. The next layer has to adapt to it;
@@ -31,8 +31,9 @@ def mediators(store: AnyStore, *, runs: Patterns = None, drift: pd.DataFrame | N
       mean; in evaluation mode its running mean must do so;
     - ``log_scale``: natural logarithm of the standard deviation before the nonlinearity, of the layer's norm if it has
       one, else of the layer; the last layer, whose output is the network's, is left out;
-    - ``log_effective_rank``: of the layers with a weight matrix but the last, where it was measured;
-    - ``log_update_angle``: of the same layers.
+    - ``log_effective_rank``: natural logarithm of the effective rank of the layers with a weight matrix except the
+      last, where it was measured;
+    - ``log_update_angle``: natural logarithm of the update angle of the same layers.
 
     Both drifts count from the first record at or after step 50, when running statistics have reached those of the data.
     That record itself, where drift is 0, is left out. ``activation_drift`` is not used: behind a norm or a centring in
@@ -43,7 +44,7 @@ def mediators(store: AnyStore, *, runs: Patterns = None, drift: pd.DataFrame | N
     Args:
         store: The store.
         runs: Run ids or shell patterns.
-        drift: ``channel_drift(channels(store), since=50)``, where it was kept in place of table ``channels``.
+        drift: ``channel_drift(channels(store), since=50)``, if it was kept instead of table ``channels``.
 
     Raises:
         FileNotFoundError: There is no such store.
@@ -79,7 +80,7 @@ def _is_late(table: pd.DataFrame, lengths: pd.Series) -> pd.Series:
 
 
 def _late_drift(drift: pd.DataFrame, lengths: pd.Series) -> pd.DataFrame:
-    """Return the drift of each layer at the late records but the one that it counts from, at which none has moved."""
+    """Return the drift of each layer at the late records except the record that drift counts from, where it is 0."""
     settled = drift[drift[RUN].isin(lengths.index) & (drift[STEP] >= SETTLED)]
     moved = settled[[SEEN_DRIFT, UNLEARNED_DRIFT]].ne(0).any(axis="columns")
     at_step = moved.groupby([settled[RUN], settled[STEP]]).transform("any")
@@ -95,5 +96,5 @@ def _measured(table: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _by_run(values: pd.Series, runs: pd.Series) -> pd.Series:
-    """Return the mean of each run, NaN if a value is."""
+    """Return the mean of each run; NaN if a value is NaN."""
     return values.groupby(runs.loc[values.index]).agg(lambda each: each.to_numpy().mean())

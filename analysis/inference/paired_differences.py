@@ -1,4 +1,4 @@
-"""Differences between two arms on equal seeds, with intervals, adjusted tests and the least detectable difference."""
+"""Differences between two arms on equal seeds: intervals, adjusted tests and the smallest detectable difference."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ COLUMNS = ("arm", "against", "seeds", "difference", "low", "high", "p", "p_holm"
 def paired_differences(
     scores: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, column: str = LAST, level: float = LEVEL
 ) -> pd.DataFrame:
-    """Return a row a pair: the mean of ``arm - against`` over the seeds that both have.
+    """Return a row per pair: the mean of ``arm - against`` over the seeds that both have.
 
     Equal seeds share first weights, order and augmentation, so that the difference of a pair scatters less than the
     arms do. Columns: ``arm``, ``against``, ``seeds`` (pairs of runs), ``difference``, ``low``, ``high`` (t interval),
     ``p`` (paired t test, two-sided), ``p_holm`` (adjusted for all pairs of the table, Holm 1979) and ``detectable``
-    (:func:`detectable_difference`). Less than two common seeds and a score of NaN give NaN; equal differences
-    p = 0, or NaN if all are 0.
+    (:func:`detectable_difference`). Fewer than two common seeds give NaN. A score of NaN gives NaN too. Equal
+    differences give p = 0, or NaN if all are 0.
 
     Args:
-        scores: :func:`analysis.inference.run_scores.run_scores`.
-        pairs: Names of arms: those of the first column against those of the second.
+        scores: Table of :func:`analysis.inference.run_scores.run_scores`.
+        pairs: Pairs of arms by name: the first is compared against the second.
         column: The score.
-        level: As of :func:`~analysis.inference.arm_intervals.mean_interval`.
+        level: As in :func:`~analysis.inference.arm_intervals.mean_interval`.
 
     Raises:
         ValueError: An arm is not there; the message lists the valid names.
@@ -42,7 +42,7 @@ def paired_differences(
     if missing := [arm for pair in pairs for arm in pair if arm not in values]:
         raise ValueError(f"no arm {', '.join(missing)}: there are {', '.join(values.columns)}.")
     seeds = {arm: set(rows[SEED]) for arm, rows in scores.groupby(ARM)}
-    both = {pair: sorted(seeds[pair[0]] & seeds[pair[1]]) for pair in pairs}  # a score of NaN is one, and told
+    both = {pair: sorted(seeds[pair[0]] & seeds[pair[1]]) for pair in pairs}  # a score of NaN is kept
     rows = [_row(arm, against, values.loc[both[arm, against], [arm, against]], level) for arm, against in pairs]
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
     tested = table["p"].notna()
@@ -76,7 +76,7 @@ def _p(differences: np.ndarray) -> float:
 
 
 def detectable_difference(sd: float, *, seeds: int, power: float = POWER, alpha: float = 1 - LEVEL) -> float:
-    """Return the least true difference that a paired t test finds with probability ``power``.
+    """Return the smallest true difference that a paired t test finds with probability ``power``.
 
     It has the unit of ``sd``, the standard deviation of the differences. ``sd`` is an estimate from few seeds, so the
     result is an order of magnitude. It tells "no effect" from "too few seeds to see it". NaN below two seeds and where
@@ -85,8 +85,8 @@ def detectable_difference(sd: float, *, seeds: int, power: float = POWER, alpha:
     Args:
         sd: Standard deviation of the differences.
         seeds: Pairs of runs.
-        power: Probability of finding it.
-        alpha: Probability of finding one where there is none.
+        power: Probability of finding the difference.
+        alpha: Probability of finding a difference where there is none.
     """
     if seeds < 2 or math.isnan(sd):
         return math.nan

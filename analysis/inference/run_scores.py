@@ -22,13 +22,14 @@ EQUAL, PLATEAU, LAST, BEST, TRAIN = (
     "best_accuracy",
     "train_accuracy",
 )
-PLATEAU_SHARE = 1 / 3  # of the steps, the last of which are the plateau
+PLATEAU_SHARE = 1 / 3  # share of the steps at the end that are the plateau
 
 
 def run_scores(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
-    """Return a row a finished run: ``run``, ``arm``, ``seed``, ``diverged``, ``steps`` and its accuracies, 0 to 1.
+    """Return a row per finished run: ``run``, ``arm``, ``seed``, ``diverged``, ``steps`` and its accuracies, 0 to 1.
 
-    An arm is the run's id without ``-sSEED`` at its end. The accuracies, of the test images unless it says otherwise:
+    An arm is the run's id without ``-sSEED`` at its end. The accuracies are those of the test images unless stated
+    otherwise:
 
     - ``equal_steps_accuracy``: of the last test that every run has reached. A diverged run does not count here: it ends
       early and keeps its last accuracy;
@@ -45,7 +46,7 @@ def run_scores(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: There is no such store.
-        ValueError: No run matches, or none is finished and has been tested.
+        ValueError: No run matches, or no run is finished and has been tested.
     """
     opened = Store.open(store)
     rows = load(opened, schema.RUNS, runs=runs)
@@ -65,13 +66,13 @@ def run_scores(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
 
 
 def of_prefix(scores: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    """Return the rows of the arms of a plan's prefix, named without it."""
+    """Return the rows of the arms whose names begin with a plan's prefix, and remove the prefix from the names."""
     chosen = scores[scores[ARM].str.startswith(f"{prefix}-")]
     return chosen.assign(**{ARM: chosen[ARM].str.removeprefix(f"{prefix}-")}).reset_index(drop=True)
 
 
 def _tested(steps: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of tests with an accuracy; one of NaN is one."""
+    """Return the rows of tests with a measured accuracy, which may be NaN."""
     return steps[(steps["split"] == "test") & was_measured(steps, "accuracy")]
 
 

@@ -23,8 +23,8 @@ def print_or_write(
         rendered: Returns the page from the text of the template and a store.
         template: The file of the template.
         page: The file to write.
-        store: The store without ``--store``.
-        description: The help.
+        store: The store if there is no ``--store``.
+        description: The help text of the command.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=store)

@@ -26,7 +26,7 @@ def accuracy_table(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
 
     For each learning rate the best record of each run is averaged over the runs; the rate with the highest average is
     reported, as the paper does. ``std`` is over runs, ddof=1, NaN for one run. ``published`` is NaN where the paper
-    trained no such network on that data; its networks saw the full data sets for far more epochs.
+    trained no such network on that data. The paper's networks saw the full data sets for far more epochs.
 
     Raises:
         FileNotFoundError: There is no such store.

@@ -14,7 +14,7 @@ from probes.schema import RUN, SPLIT, STEP, STEPS
 
 DATA, NORM, EXTRACTOR, REAL = "data", "norm", "extractor", "real"
 MEASURES = {"is": "inception_score", "fid": "frechet_distance", "kid": "kernel_distance"}
-# What the paper's numbers are of. Scores on other features are other quantities.
+# Data set and extractor of the paper's numbers. Scores on other features are other quantities.
 PUBLISHED_DATA, PUBLISHED_EXTRACTOR = "cifar10", "inception"
 _DEVIATION = "_std"
 
@@ -22,9 +22,10 @@ _DEVIATION = "_std"
 def score_table(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     """Return Table II: the last scores of each data set, norm and extractor, averaged over runs.
 
-    Scores stand in table ``steps`` as ``is_<extractor>``, ``fid_<extractor>`` and ``kid_<extractor>``, with
-    ``_std`` the deviation over draws; split ``test`` is generated images, split ``real`` real ones, here the norm
-    ``real``. The differences to the paper are given for Inception features of CIFAR-10 alone.
+    Scores stand in table ``steps`` as ``is_<extractor>``, ``fid_<extractor>`` and ``kid_<extractor>``, and with
+    ``_std`` as the deviation over draws. Split ``test`` has the scores of generated images. Split ``real`` has those of
+    real images, which are the norm ``real`` here. The differences to the paper are given only for Inception features of
+    CIFAR-10.
 
     Raises:
         FileNotFoundError: There is no such store.
@@ -38,7 +39,7 @@ def score_table(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
     long = with_settings(with_settings(long, opened, [NORM]), opened, [DATA], optional=True)
     long[NORM] = long[NORM].mask(long[SPLIT] == REAL, REAL)
     keys = [DATA, NORM, EXTRACTOR]
-    # A NaN of one run is the mean's: a diverged generator is not averaged away.
+    # A NaN of one run makes the mean NaN: a diverged generator is not averaged away.
     means = long.groupby([*keys, "column"], dropna=False)["value"].agg(lambda values: values.mean(skipna=False))
     wide = means.unstack("column")
     order = [name + end for name in MEASURES.values() for end in ("", _DEVIATION) if name + end in wide]

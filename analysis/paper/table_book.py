@@ -21,7 +21,7 @@ class TableBook:
     Attributes:
         texts: The tables in the first format asked for.
         written: Files written.
-        refused: The reason, by table that could not be made.
+        refused: The reasons, by the table that could not be made.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ def write_tables(
         store: The store's folder or URL, or an open Store.
         only: Names of tables; None makes all.
         runs: Run ids or shell patterns.
-        formats: Of md, tex and csv.
+        formats: Some of md, tex and csv.
         out: Folder for the files; None writes none.
 
     Raises:
@@ -62,7 +62,7 @@ def write_tables(
         except ValueError as reason:
             book.refused[name] = str(reason)
             continue
-        except (ArithmeticError, LookupError, TypeError) as fault:  # values that make no sense, in a store
+        except (ArithmeticError, LookupError, TypeError) as fault:  # a store may hold values that make no sense
             book.refused[name] = f"{type(fault).__name__}: {one_line(fault)}"
             continue
         caption = f"{NUMBERS[name]}: {CAPTIONS[name]}"

@@ -20,7 +20,7 @@ def to_markdown(table: pd.DataFrame, *, caption: str) -> str:
 
 
 def _in_markdown(cell: str) -> str:
-    """Return a cell that ends no row and is no HTML."""
+    """Return a cell in which HTML and ``|``, which ends a cell, are escaped."""
     return escape(printable(cell), quote=False).replace("|", "\\|")
 
 
@@ -78,7 +78,7 @@ def _cell(value: object, *, percent: bool, sign: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a text in which LaTeX sees no command."""
+    """Return a text in which the special characters of LaTeX are escaped."""
     return "".join(_LATEX.get(letter, letter) for letter in printable(text))
 
 

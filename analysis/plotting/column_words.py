@@ -10,7 +10,7 @@ _WORDS = {
     "l2": "L2",
     "lr": "learning rate",
 }
-# For people: what the schema says in the words of a program. Formulas are mathtext.
+# The schema's definitions, in words for the readers of a figure. Formulas are mathtext.
 _MEANINGS = {
     "accuracy": ("share of right answers", ""),
     "loss": ("mean cross-entropy", ""),
@@ -60,7 +60,7 @@ def in_words(name: str) -> str:
 
 
 def axis_label(column: Column) -> str:
-    """Return a column's name and unit for an axis; a pure number has none."""
+    """Return a column's name and unit for an axis; a pure number has no unit."""
     unit = "" if column.unit in ("", "1") else f" [{column.unit}]"
     return in_words(column.name) + unit
 

@@ -33,17 +33,20 @@ class FigureSpec(ABC):
         layers: Layer names, shell patterns or depth positions. None lets the figure choose a readable number.
         name: The figure's name on the command line and of its files.
         title: Title of the figure.
-        reads: The store's table it reads.
-        columns: The columns it reads; rows in which one was not measured are dropped, unless ``keeps_unmeasured``.
+        reads: The table of the store that the figure reads.
+        columns: The columns that the figure reads; rows in which one of them was not measured are dropped, unless
+            ``keeps_unmeasured``.
         patterns: Shell patterns of further columns, of which the store must have one; a row may lack any of them.
         keeps_unmeasured: Whether rows stay in which one of ``columns`` was not measured.
         paper: Number of the published figure, ``"Fig. 4"``; empty if the paper has none.
         published: Options that give the published figure.
-        published_convolutions: Published layers, by their place among the convolutions counted from 0.
-        settings: Settings of the runs that are an axis of the figure: columns of the rows, and no part of the arm.
+        published_convolutions: Published layers, by their index among the convolutions, counted from 0.
+        settings: Settings of the runs that are an axis of the figure. They are columns of the rows and do not
+            distinguish arms.
         across_models: Whether runs of different networks may stand in one figure.
-        before_nonlinearity: Whether it shows layers before a nonlinearity: rows carry ``feeds_nonlinearity``.
-        of_gans: Whether only GAN trainings have its columns.
+        before_nonlinearity: Whether the figure shows layers before a nonlinearity; rows then have
+            ``feeds_nonlinearity``.
+        of_gans: Whether only GAN trainings have the columns of the figure.
     """
 
     layers: Patterns = None
@@ -67,10 +70,11 @@ class FigureSpec(ABC):
 
     @abstractmethod
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the table that is drawn. Pure.
+        """Return the table that is drawn. The method is pure.
 
         Args:
-            rows: The table it reads, in recorded order; each row carries its run's ``arm``, ``norm`` and ``arm_order``.
+            rows: The table that the figure reads, in recorded order; each row has its run's ``arm``, ``norm`` and
+                ``arm_order``.
 
         Raises:
             ValueError: There is nothing to draw; the message names the missing data.
@@ -88,10 +92,10 @@ class Prepared:
     Attributes:
         spec: The figure and its options.
         table: The table that is drawn.
-        columns: Unit, formula and reference of the columns it was made from, as the store describes them.
-        runs: :func:`analysis.runs` of the runs in it.
-        of_layers: Number of layers that a readable choice was made from.
-        shown: Published layers that it shows, in words.
+        columns: Unit, formula and reference of the columns that the table was made from, as the store describes them.
+        runs: Rows of :func:`analysis.runs` for the runs in the figure.
+        of_layers: Number of layers that the shown layers were chosen from.
+        shown: Published layers that the figure shows, in words.
         store: The store, for a figure that shows files beside the tables.
         naming: The ``names`` and ``groups`` of layers that were asked for.
     """

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 class NotebookFigure(Figure):
-    """A figure that is a picture where it is the value of a notebook's cell."""
+    """A figure that a notebook shows as a picture if it is the value of a cell."""
 
     def _repr_png_(self) -> bytes:
         picture = io.BytesIO()

@@ -18,9 +18,9 @@ from analysis.plotting.style import GREY, INK, Appearance
 from analysis.plotting.tick_labels import scientific
 
 _MARGIN = 0.08  # inches, left of the text
-_TITLE, _NOTE, _SETTING, _FORMULA, _LEGEND = 0.25, 0.175, 0.175, 0.26, 0.21  # inches a row
+_TITLE, _NOTE, _SETTING, _FORMULA, _LEGEND = 0.25, 0.175, 0.175, 0.26, 0.21  # inches per row
 _BELOW = 0.45  # inches of ticks and label under the panels
-_NOTE_WIDTH, _SETTING_WIDTH = 98, 124  # letters a line
+_NOTE_WIDTH, _SETTING_WIDTH = 98, 124  # letters per line
 _SETTING_MARK = "setting"  # names the empty row that write_setting fills
 
 
@@ -84,7 +84,7 @@ def write_title(
         write(line, _NOTE, 8, color=INK)
     write("", _SETTING, 7, color=GREY, gid=_SETTING_MARK)
     if formula:
-        write(formula, _FORMULA, 8, color=GREY, parse_math=True)  # the style takes every other text as it is
+        write(formula, _FORMULA, 8, color=GREY, parse_math=True)  # the style parses no other text as mathtext
     for row in rows:
         _draw_legend(figure, row, left + 0.02 / width, 1 - (top + 0.02) / height)
         top += _LEGEND
@@ -133,12 +133,12 @@ def color_bar(
     figure: Figure, colors: ScalarMappable, grid: Sequence[Axes], label: str, *, extend: str = "neither"
 ) -> None:
     """Add a slim colour bar right of all panels, as tall as they are."""
-    tall = 13 * figure.get_size_inches()[1]  # more than the panels are: the layout cuts it to them
+    tall = 13 * figure.get_size_inches()[1]  # taller than the panels; the layout cuts it to their height
     bar = figure.colorbar(colors, ax=list(grid), aspect=max(30.0, tall), pad=0.015, fraction=0.04, extend=extend)
     bar.set_label(label, fontsize=7.5)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=6.5, length=2)
-    if isinstance(colors.norm, SymLogNorm):  # linear up to its threshold, where a logarithmic axis would crowd
+    if isinstance(colors.norm, SymLogNorm):  # linear up to its threshold, where logarithmic ticks would crowd
         ends, threshold = float(colors.norm.vmax or 1.0), float(colors.norm.linthresh)
         marks = [-ends, -threshold, 0.0, threshold, ends]
         bar.set_ticks(marks, labels=[scientific(float(f"{mark:.0e}")) for mark in marks])

@@ -50,7 +50,7 @@ def layer_arm_panels(
     sharex: bool = True,
     sharey: bool = True,
 ) -> dict[tuple[str, str], Axes]:
-    """Return a named panel for each layer and arm; a column an arm, or a column a layer where the arms are many."""
+    """Return a named panel for each layer and arm; a column per arm, or a column per layer if the arms are many."""
     if len(arms) <= MOST_COLUMNS:
         places, columns = [(layer, arm) for layer in layers for arm in arms], len(arms)
     else:
@@ -62,9 +62,12 @@ def layer_arm_panels(
 
 
 def name_panel(axes: Axes, name: str, *, arm: str = "") -> None:
-    """Write a panel's title. A layer's name too long loses its beginning: its end is specific. Words go on two lines.
+    """Write a panel's title.
 
-    An arm stands before the name, or on a line of its own where both do not fit.
+    A layer name that is too long loses its beginning, because its end is specific. Words that are too long for one line
+    go on two lines.
+
+    An arm stands before the name, or on a line of its own if both do not fit.
 
     >>> shortened("features.denseblock2.denselayer12.conv1", 20)
     '…denselayer12.conv1'
@@ -72,7 +75,7 @@ def name_panel(axes: Axes, name: str, *, arm: str = "") -> None:
     spec = axes.get_subplotspec()
     across = spec.get_gridspec().ncols if spec is not None else 1
     room = (WIDTH - 0.9) / across
-    most, most_small = int(room / 0.082), int(room / 0.064)  # inches a bold letter of 8.5 points, and of 6.6
+    most, most_small = int(room / 0.082), int(room / 0.064)  # inches per bold letter of 8.5 and 6.6 points
     together = f"{arm}: {name}" if arm else name
     if arm and len(together) > most:
         size = SMALL if len(arm) > most else None
@@ -86,7 +89,7 @@ def name_panel(axes: Axes, name: str, *, arm: str = "") -> None:
 
 
 def _on_two_lines(words: str, most: int) -> str:
-    """Return words on at most two lines. An arm too long for them loses its end: it begins with its norm."""
+    """Return words on at most two lines. An arm too long for them loses its end, because it begins with its norm."""
     lines = textwrap.wrap(words, most) or [""]
     return "\n".join(lines if len(lines) <= 2 else [lines[0], f"{lines[1][: most - 1]}…"])
 

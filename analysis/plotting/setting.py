@@ -15,13 +15,13 @@ _DATA = {
     "svhn": "SVHN",
 }
 _DEFINITIONS = {"paper": "", "released": "norms of the authors' scripts"}
-MOST_VALUES = 3  # of a setting in which runs differ
+MOST_VALUES = 3  # most values that are listed of a setting in which runs differ
 
 
 def setting_line(runs: pd.DataFrame) -> str:
     """Return the settings of runs: ``"VGG-7 · CIFAR-10 · rate 0.001 · batch 64 · 10 epochs · 1 seed"``.
 
-    A setting that a run does not name is left out. Of one in which runs differ, the values stand side by side.
+    A setting that a run does not name is left out. If runs differ in a setting, its values stand side by side.
 
     Args:
         runs: :func:`analysis.runs` of the runs in the figure.
@@ -41,7 +41,7 @@ def setting_line(runs: pd.DataFrame) -> str:
 
 
 def seed_count(runs: pd.DataFrame) -> str:
-    """Return how many runs an arm has, which differ in nothing but the seed: ``"3 seeds"``, ``"1 to 3 seeds"``."""
+    """Return the number of runs of an arm, which differ only in the seed: ``"3 seeds"``, ``"1 to 3 seeds"``."""
     counts = arms(runs)[ARM].value_counts() if len(runs) else pd.Series([0])
     fewest, most = int(counts.min()), int(counts.max())
     word = "seed" if "seed" in runs else "run"

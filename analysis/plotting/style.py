@@ -139,13 +139,13 @@ _SETTINGS: Any = {
     "pdf.fonttype": 42,  # embed TrueType outlines: text stays text, journals accept it
     "ps.fonttype": 42,
     "svg.fonttype": "none",  # text as text
-    "svg.hashsalt": "meandrift",  # the same file twice
+    "svg.hashsalt": "meandrift",  # the same figure gives the same file
     "path.simplify": True,
 }
 
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw in the house style inside the block. Afterwards matplotlib has its settings of before."""
+    """Draw in the house style inside the block. Afterwards matplotlib has its earlier settings again."""
     with mpl.rc_context(_SETTINGS):
         yield

@@ -58,7 +58,7 @@ def in_digits(value: float) -> str:
 
 
 class Decades(LogFormatterSciNotation):
-    """Labels of a logarithmic axis; which ticks have one is matplotlib's choice."""
+    """Labels of a logarithmic axis; matplotlib chooses which ticks have a label."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         """Return the label of a tick, empty where matplotlib would leave it out."""
@@ -66,7 +66,7 @@ class Decades(LogFormatterSciNotation):
 
 
 class Plain(ScalarFormatter):
-    """Labels of a linear axis, a common power of ten beside them."""
+    """Labels of a linear axis, with a common power of ten beside them."""
 
     def get_offset(self) -> str:
         """Return the common factor of the labels, such as ``×10⁻³``."""
@@ -93,7 +93,7 @@ def _write_decades(axis: Axis) -> None:
     powers = np.floor(np.log10(high)) - np.ceil(np.log10(low)) + 1
     if powers >= 2 and not (digits and decades < 2.2):
         axis.set_major_formatter(Decades())
-        axis.set_minor_locator(NullLocator())  # ticks that the style does not show cost as much as others
+        axis.set_minor_locator(NullLocator())  # hidden ticks take as long to draw as visible ticks
         return
     write = in_digits if digits else scientific
     axis.set_minor_locator(LogLocator(subs=_parts(decades)))

@@ -33,7 +33,7 @@ def names_in_order(dataset: ds.Dataset) -> list[str]:
 
 
 def by_depth(rows: pa.Table, name: str) -> list[str]:
-    """Return the layers (or parameters) by their mean place in the runs, and by name where two share it."""
+    """Return the layers (or parameters) ordered by their mean index in the runs, and by name if the means are equal."""
     pairs = rows.select([name, INDEX[name]]).unify_dictionaries()
     means = pairs.group_by(name).aggregate([(INDEX[name], "mean")]).to_pydict()
     named = zip(means[name], means[f"{INDEX[name]}_mean"], strict=True)

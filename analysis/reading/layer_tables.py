@@ -12,13 +12,13 @@ def top_layers(layers: pd.DataFrame, column: str, *, most: int = 10, smallest: b
     """Return the layers of each run with the largest last values of a column, the largest first.
 
     Columns: ``run``, ``layer``, ``layer_index``, ``step`` of the last record at which it was measured, and the column.
-    Rows in which it is null or NaN are ignored.
+    Rows in which the column is null or NaN are ignored.
 
     Args:
         layers: :func:`analysis.layers`, or any rows of it.
-        column: A column of it.
+        column: A column of ``layers``.
         most: Number of layers of each run.
-        smallest: Take the smallest values instead of the largest.
+        smallest: Whether to take the smallest values instead of the largest.
 
     Raises:
         ValueError: There is no such column.

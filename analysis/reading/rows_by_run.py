@@ -1,4 +1,4 @@
-"""The rows of a table run by run, as Arrow has them: null is not NaN there.
+"""The rows of a table run by run, as Arrow tables, in which null and NaN differ.
 
 Small runs are read many at a time, because opening a file costs more than reading its rows. Large runs are read one by
 one, because a store may be larger than memory.
@@ -18,28 +18,28 @@ from analysis.reading.store import Store
 from analysis.reading.table_dataset import FRUGALLY
 from probes import schema
 
-BATCH_BYTES = 1 << 25  # of files, which are compressed
+BATCH_BYTES = 1 << 25  # of compressed files
 
 
 def rows_by_run(
     store: Store, table: str, *, columns: Sequence[str], runs: Sequence[str], batch_bytes: int = BATCH_BYTES
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Yield each run and its rows of a table: the keys, and those of the columns that the run recorded.
+    """Yield each run and its rows of a table: the keys, and those of ``columns`` that the run recorded.
 
-    A run without rows in the table gives an empty one.
+    A run without rows in the table gives an empty table.
 
     Args:
         store: The store.
         table: The table.
         columns: Columns to read.
         runs: Ids of runs; they are yielded in this order.
-        batch_bytes: About as many bytes of files are read at once.
+        batch_bytes: Approximate number of bytes of files that are read at once.
 
     Raises:
         FileNotFoundError: There is no such folder.
         ValueError: There is no such run.
     """
-    store.rows(table, list(runs))  # listed once, and not anew for each batch
+    store.rows(table, list(runs))  # listed once, not again for each batch
     for batch in _batches(store, table, runs, batch_bytes):
         found = store.retrying(lambda batch=batch: _read(store, table, columns, batch))  # type: ignore[misc]
         for run in batch:
@@ -61,7 +61,7 @@ def _batches(store: Store, table: str, runs: Sequence[str], most: int) -> Iterat
 
 
 def _size(rows: RunRows, *, local: bool) -> int:
-    """Return the bytes of a run's rows; those in an object store count as a whole batch."""
+    """Return the bytes of a run's rows; rows in an object store count as a whole batch."""
     if not local:
         return BATCH_BYTES
     return sum(segment.rows.nbytes for segment in rows.segments) + sum(
@@ -116,7 +116,7 @@ def _recorded_names(stored: pa.Schema) -> set[str]:
 def _own(rows: pa.Table, keys: Sequence[str], recorded: set[str]) -> pa.Table:
     """Return the rows of one run without the columns that only other runs of the batch have.
 
-    A column that the run recorded stays though all of it is null: that nothing could be measured says something too.
+    A column that the run recorded stays even if all of it is null: it shows that nothing could be measured.
     """
     names = rows.column_names
     kept = {*keys, *recorded}

@@ -19,12 +19,12 @@ _STORED = {schema.RUN, *(column.name for column in schema.RUNS_COLUMNS)}
 
 
 def runs(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
-    """Return one row a run: status, last step, device, versions and each key of its configuration.
+    """Return one row per run: status, last step, device, versions and each key of its configuration.
 
     A nested configuration gives dotted columns (``optimizer.momentum``). A key that some runs lack is null there. A key
-    named like one of the table's own columns becomes ``config_<key>``. A list is its JSON text, ``[0.9, 0.999]``, which
-    can be grouped by and compared. A run without a row in table ``runs`` has nulls.
-    A text of a run's row that is not JSON is null, with a warning that names the run.
+    named like one of the table's own columns becomes ``config_<key>``. A list becomes its JSON text, ``[0.9, 0.999]``,
+    which can be compared and used to group rows. A run without a row in table ``runs`` has nulls. A text of a run's row
+    that is not JSON is null, with a warning that names the run.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -39,7 +39,7 @@ def runs(store: AnyStore, *, runs: Patterns = None) -> pd.DataFrame:
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a run, with null in place of a text that is not the JSON it should be."""
+    """Return one row per run, with null in place of a text that is not the expected JSON."""
     repeated = table[schema.RUN].duplicated()
     for run in table.loc[repeated, schema.RUN].unique():
         left_out(f"row of run {run}", "it is not the first of this run")
@@ -87,7 +87,7 @@ def with_settings(
 
     Args:
         table: Any table with a column ``run``.
-        store: Where the runs are.
+        store: The store of the runs.
         settings: Keys of the configuration, such as ``norm`` or ``learning_rate``.
         optional: Whether a setting that no run has becomes a column of nulls.
 
@@ -104,7 +104,7 @@ def with_settings(
 
 
 def config_of(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the flat configuration of one stored run; empty if none was given."""
+    """Return the flat configuration of one stored run; empty if it has none."""
     text = row.get("config")
     if not isinstance(text, str) or not text:
         return {}
@@ -122,7 +122,7 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _hashable(value: Any) -> Any:
-    """Return a list as its JSON text, and the words for numbers that JSON lacks as these numbers."""
+    """Return a list as its JSON text, and a word for a number that JSON lacks, such as NaN, as this number."""
     if isinstance(value, list):
         return json.dumps(value, ensure_ascii=False)
     return schema.NONFINITE.get(value, value) if isinstance(value, str) else value

@@ -16,7 +16,7 @@ _GRID = re.compile(r"step-[0-9]{1,18}\.png")
 
 
 def sample_grids(store: AnyStore) -> pd.DataFrame:
-    """Return one row a grid: ``run``, ``step``, ``path``; runs and steps ascending.
+    """Return one row per grid: ``run``, ``step``, ``path``; runs and steps ascending.
 
     Raises:
         ValueError: The store has no grids, or is not on this machine.

@@ -10,12 +10,12 @@ Patterns = str | int | Sequence[str | int] | None
 
 
 def matching(patterns: Patterns, names: Sequence[str], *, what: str) -> list[str]:
-    """Return the names that a pattern means, in the order of ``names``.
+    """Return the names that patterns or positions select, in the order of ``names``.
 
     Args:
         patterns: A shell pattern (``"block1.*"``), several of them (a list, or one string with commas), positions
             counted from 0 (``[0, -1]`` is the first and the last), or None for all.
-        names: What there is to choose from, in its natural order (depth for layers).
+        names: The names to choose from, in their natural order (depth for layers).
         what: The kind of name, for the error message: ``"run"`` or ``"layer"``.
 
     Raises:
@@ -47,7 +47,7 @@ def as_list(patterns: str | int | Sequence[str | int]) -> list[str | int]:
 def _meant_by(pattern: str | int, names: Sequence[str]) -> list[str]:
     if isinstance(pattern, int):
         return [names[pattern]] if -len(names) <= pattern < len(names) else []
-    if not _WILDCARDS.intersection(pattern):  # a name: runs are read one by one, and there may be many
+    if not _WILDCARDS.intersection(pattern):  # a plain name needs no search; there may be many runs
         return [pattern] if pattern in names else []
     return [name for name in names if fnmatchcase(name, pattern)]
 

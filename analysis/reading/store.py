@@ -33,7 +33,7 @@ class Store:
     recorded later, open the store anew.
 
     Attributes:
-        location: The folder or URL, as it was given.
+        location: The folder or URL, as it was passed.
         folder: The folder, or None for a store that is not on this machine.
     """
 
@@ -124,13 +124,13 @@ class Store:
             runs: Run ids or patterns; the parts and logs of other runs are not listed.
 
         Raises:
-            FileNotFoundError: There is no such path, or a part went while it was looked for.
+            FileNotFoundError: There is no such path, or a part vanished during the search.
             ValueError: There is no such table, or no run of the store matches.
         """
         key = table, tuple(self._chosen(table, runs))
         if key not in self._rows:
             listed = self._listed_with(*key)
-            if listed is not None:  # once for many runs, and not anew for each
+            if listed is not None:  # listed once for many runs, not again for each
                 found = [rows for rows in listed if rows.run in key[1]]
             elif self.folder is not None:
                 found = recorded_rows.find_rows(self.folder, *key)
@@ -141,7 +141,7 @@ class Store:
         return self._rows[key]
 
     def _listed_with(self, table: str, runs: tuple[str, ...]) -> list[RunRows] | None:
-        """Return what was listed of a table for these runs and others; None if nothing was."""
+        """Return the rows of a table that were already listed for these runs and others; None if there are none."""
         covering = (rows for (name, those), rows in self._rows.items() if name == table and {*runs} <= {*those})
         return next(covering, None)
 
@@ -151,7 +151,7 @@ class Store:
         Rows come run by run, in the order in which they were recorded.
 
         Raises:
-            FileNotFoundError: There is no such store, or a part went while it was opened.
+            FileNotFoundError: There is no such store, or a part vanished while it was opened.
             ValueError: There are no rows; the message lists the tables of the store.
         """
         found = self.rows(table, runs)
@@ -168,14 +168,14 @@ class Store:
     def retrying(
         self, read: Callable[[], _Found], *, vanished: tuple[type[Exception], ...] = (FileNotFoundError,)
     ) -> _Found:
-        """Return what ``read`` returns; read again without damaged parts, or after another listing where one vanished.
+        """Return the result of ``read``; read again without damaged parts, or list again if a part vanished.
 
         A run that is flushed or closed replaces small parts by larger ones between the listing and the reading. A part
-        whose damage shows as it is read is left out with a warning.
+        whose damage shows while it is read is left out with a warning.
 
         Args:
             read: Reads from this store.
-            vanished: Errors that tell of a part that is no longer there.
+            vanished: Errors that mean that a part is no longer there.
         """
         for attempt in range(_ATTEMPTS):
             try:
@@ -202,7 +202,7 @@ class Store:
         return bool(listed & self._damaged)
 
     def vanished_part(self) -> str | None:
-        """Return a part that was listed and is not there any more, or None; looked for in folders only."""
+        """Return a listed part that is no longer there, or None; only stores in folders are checked."""
         if self.folder is None:
             return None
         listed = (part for found in self._rows.values() for rows in found for part in rows.parts)
@@ -237,10 +237,10 @@ class Store:
         if table not in self._sets:
             self._sets[table] = frozenset(there)
         if isinstance(runs, str) and runs in self._sets[table]:
-            return [runs]  # as findings ask, run by run: no look at all the others each time
+            return [runs]  # findings ask run by run, so the other runs are not searched each time
         with suppress(ValueError):
             return matching(runs, there, what="run")
-        # A run of the store need not have rows in every table; only one that is in none is a mistake.
+        # A run of the store need not have rows in every table; only a run that is in no table is a mistake.
         known = self.run_ids(runs)
         return [run for run in there if run in known]
 
@@ -266,4 +266,4 @@ class Store:
 
 
 AnyStore = str | os.PathLike[str] | Store
-"""A store as readers take it: its folder, its URL, or a Store that is open."""
+"""A store as readers accept it: its folder, its URL, or an open Store."""

@@ -27,17 +27,17 @@ FRUGALLY: dict[str, Any] = {
 def united(found: Sequence[RunRows], table: str, filesystem: pafs.FileSystem | None = None) -> ds.Dataset | None:
     """Return rows of a table, with the column ``run`` and every column that a part or a log of the runs has.
 
-    Rows come run by run, in the order in which they were recorded. Those of the log are in memory, and as they would be
-    in a part: words are dictionary-encoded, absent columns null. Parts and segments that cannot be read are left out
-    with a warning; None if nothing else is there.
+    Rows come run by run, in the order in which they were recorded. Rows of the log are in memory and have the form of a
+    part: texts are dictionary-encoded, and absent columns are null. Parts and segments that cannot be read are left out
+    with a warning. The result is None if nothing else is there.
 
     Args:
-        found: Where the rows stand; at least one run.
+        found: The parts and segments with the rows of at least one run.
         table: The table.
-        filesystem: Where the parts are; None is this machine.
+        filesystem: The file system of the parts; None is that of this machine.
 
     Raises:
-        FileNotFoundError: A part went while it was opened.
+        FileNotFoundError: A part vanished while it was opened.
         NewerSchemaError: A part was written under a later schema version.
     """
     fragments = fragments_of([part for rows in found for part in rows.parts], table, filesystem)
@@ -71,7 +71,7 @@ def _fitted(rows: pa.Table, whole: pa.Schema) -> pa.Table:
 def _together(
     found: Sequence[RunRows], fragments: Mapping[str, ds.Fragment], logged: Mapping[Path, pa.Table], whole: pa.Schema
 ) -> ds.Dataset:
-    """Return parts and logs in the order of runs; neighbouring parts make one dataset, for there may be many."""
+    """Return parts and logs in the order of runs; neighbouring parts make one dataset, because there may be many."""
     pieces: list[ds.Dataset] = []
     pending: list[ds.Fragment] = []
     for rows in found:

@@ -1,8 +1,8 @@
 """The tables of a store as DataFrames: the chosen columns, runs, layers and steps.
 
 The choice is pushed down to the Parquet files: other runs are not opened, other columns are not decoded, other row
-groups are skipped. Rows come run by run in step order, in table ``steps`` also by split, and else as recorded. Rows in
-the log of a killed or live run are among them.
+groups are skipped. Rows come run by run, in step order. In table ``steps`` they are then ordered by split. Otherwise
+rows keep the recorded order. Rows in the log of a killed or live run are included.
 
 A value that was not measured is null in the store; a measured NaN is NaN. pandas shows both as NaN. ``measured``
 keeps the rows in which the named columns were measured; ``mark`` of :func:`load` tells the two apart.
@@ -45,15 +45,15 @@ def layers(
 
     Args:
         store: The store's folder or URL, or an open Store.
-        columns: Measured columns to read; the keys come with them. None reads all.
+        columns: Measured columns to read; the keys are always read. None reads all.
         runs: Run ids or shell patterns; None reads all runs.
         layers: Layer names, shell patterns, or positions in depth order; None reads all layers.
-        steps: First and last step, both included; None on either side leaves it open.
-        measured: Keep the rows in which each of these columns was measured (not null; a measured NaN stays).
+        steps: First and last step, both included; None on either side leaves that side open.
+        measured: Columns; only rows in which each of them was measured are kept (not null; a measured NaN stays).
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: The store has no such table, column, run or layer; the message lists what it has.
+        ValueError: The store has no such table, column, run or layer; the message lists those of the store.
     """
     return load(store, schema.LAYERS, columns=columns, runs=runs, layers=layers, steps=steps, measured=measured)
 
@@ -161,8 +161,8 @@ def load(
 ) -> pd.DataFrame:
     """Return one table of a store; arguments and errors as :func:`layers`.
 
-    With ``mark`` each of the columns read has a column of truth values, ``mark_of`` its name: whether it was measured
-    in the row. :func:`analysis.summaries.subsets.was_measured` reads it.
+    With ``mark``, each column that is read has a boolean column beside it, named by :func:`mark_of`. It says whether
+    the column was measured in the row. :func:`analysis.summaries.subsets.was_measured` reads it.
     """
     opened = Store.open(store)
 
@@ -188,7 +188,7 @@ def fields(store: AnyStore, table: str, *, runs: Patterns = None) -> dict[str, C
 
 
 def fields_if_any(store: AnyStore, table: str, *, runs: Patterns = None) -> dict[str, Column]:
-    """Return :func:`fields`, or nothing where none of the runs has rows in the table.
+    """Return :func:`fields`, or an empty dictionary if none of the runs has rows in the table.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -226,7 +226,7 @@ def _read(
 
 
 def mark_of(column: str) -> str:
-    """Return the name of the column that says where a column was measured; stored columns have no space in theirs."""
+    """Return the name of the column that says where a column was measured; no stored column has a space in its name."""
     return f"measured {column}"
 
 
@@ -236,7 +236,7 @@ def _marked(frame: pd.DataFrame, rows: pa.Table, *, keys: Sequence[str]) -> pd.D
 
 
 def _with_keys(rows: pa.Table, table: str) -> pa.Table:
-    """Return the rows that have a step, a layer and whatever else tells them apart."""
+    """Return the rows that have a step, a layer and every other key that identifies a row."""
     names = key_names(table)
     lacking = [name for name in names if name in rows.column_names and rows[name].null_count]
     if not lacking:

@@ -1,4 +1,4 @@
-"""The lines of all runs of a store, a block a column, as the page reads them."""
+"""The lines of all runs of a store, one block per column, as the page reads them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from analysis.summaries.nonlinearities.layers_before import guessed, recorded
 from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE, LAYERS, RUN, STEPS
 
 _LEAST_POINTS = 12
-_SLACK = 1.5  # NaN and the steps of findings come on top
-EXACT_POINTS = 400_000  # a page of more holds rounded values
+_SLACK = 1.5  # times the budget, because NaN and the steps of findings are added
+EXACT_POINTS = 400_000  # a page with more points holds rounded values
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is read of a store for its lines.
+    """The lines that are read from a store.
 
     Attributes:
         runs: The runs, in the order of the page.
         columns: The columns.
-        runs_of: By key, the runs whose lines of a column are read, where these are not all.
-        kept_steps: Steps at which a run's points stay whatever the thinning.
-        budget: About as many points in all.
-        most: Most points of a line.
-        bytes: Most deflated bytes in all; a page holds four characters for three of them.
+        runs_of: By the key of a column, the runs whose lines are read; a column without an entry has the lines of all
+            runs.
+        kept_steps: By run, the steps whose points are never thinned out.
+        budget: Approximate number of points in all.
+        most: Largest number of points per line.
+        bytes: Largest number of deflated bytes in all; a page holds four characters for three bytes.
     """
 
     runs: Sequence[str]
@@ -50,13 +51,13 @@ class Blocks:
     """The lines of all runs.
 
     Attributes:
-        names: Of each run, the layers in forward order and the splits, by table.
-        types: Of each run, the type of each layer.
+        names: By run and table, the layers in forward order or the splits.
+        types: By run, the type of each layer.
         columns: The deflated lines of each column, by its key: counts (uint32), deltas of the steps (float64), values
-            (float32). A line a run and name of its table, runs first.
-        most: About as many points a line has.
+            (float32). There is one line for each run and each name of its table, run by run.
+        most: Approximate number of points per line.
         thinned: Whether a line has fewer points than were recorded.
-        exact: Whether values are as they were recorded.
+        exact: Whether values are as they were recorded, not rounded.
     """
 
     names: dict[str, dict[str, list[str]]]
@@ -68,7 +69,7 @@ class Blocks:
 
 
 def blocks(store: Store, wanted: Wanted) -> Blocks:
-    """Read the lines of a store, run by run, and return them a block a column."""
+    """Read the lines of a store, run by run, and return one block per column."""
     reading = _Reading(store, wanted)
     layers = len(reading.first_layers())
     of_all = sum(column.key not in wanted.runs_of for column in wanted.columns if column.table == LAYERS)
@@ -141,9 +142,9 @@ class _Reading:
         return found
 
     def _before_nonlinearities(self, run: str, arranged: RunTable) -> set[str] | None:
-        """Return the layers before a nonlinearity, guessed where the run does not say; None if there are none."""
+        """Return the layers before a nonlinearity, guessed if the run has no such record; None if there are none."""
         if run not in self._known:
-            network = tuple(arranged.names), tuple(arranged.types)  # most runs of a store share one
+            network = tuple(arranged.names), tuple(arranged.types)  # most runs of a store share one network
             if network not in self._guessed:
                 rows = pd.DataFrame({LAYER: arranged.names, LAYER_TYPE: arranged.types}).assign(**{RUN: run})
                 rows[LAYER_INDEX] = range(len(rows))

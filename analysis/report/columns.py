@@ -1,4 +1,4 @@
-"""The columns that a report draws: eight of the layers by default, the numbers of the loop, and those of findings."""
+"""The columns that a report draws: eight of the layers by default, the numbers of the loop, columns of findings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class ChartColumn:
     """A column with a chart of its own.
 
     Attributes:
-        table: The table it is in.
+        table: The table of the column.
         name: The column.
         title: The chart's title.
         log: Whether its axis is logarithmic at first.
         from_start: Whether the first recorded value is subtracted at first.
-        before_nonlinearity: Whether it has lines of the layers before a nonlinearity alone.
+        before_nonlinearity: Whether only layers before a nonlinearity have lines.
     """
 
     table: str
@@ -34,7 +34,7 @@ class ChartColumn:
 
     @property
     def key(self) -> str:
-        """What tells it from columns of other tables."""
+        """The table and the name, which together identify the column."""
         return f"{self.table}.{self.name}"
 
 
@@ -64,7 +64,7 @@ _LOG_ENDINGS = ("_var", "_l2_norm", "_ratio", "_angle", "_noise", "_noise_trace"
 
 
 def chart_columns(present: dict[str, dict[str, Column]], also: set[str], *, every: bool) -> list[ChartColumn]:
-    """Return the columns to draw: the loss, then those of layers, then the other ones of the network.
+    """Return the columns to draw: the loss, then those of layers, then the other columns of the network.
 
     Args:
         present: The measured columns of each table, by name.

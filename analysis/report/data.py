@@ -41,7 +41,7 @@ from probes.schema import HISTOGRAMS, LAYER, LAYERS, RUN, SPECTRA, STEPS
 
 @dataclass(frozen=True)
 class Summary:
-    """What a page says of a store before any line is read.
+    """The content of a page before any line is read.
 
     Attributes:
         page: Runs, settings, findings and columns, ready for JSON.
@@ -55,7 +55,7 @@ class Summary:
 
 
 def report_data(store: AnyStore, *, runs: Patterns = None) -> dict[str, Any]:
-    """Return all that the page needs, ready for JSON; the same from the same store.
+    """Return all data of the page, ready for JSON; the same store gives the same data.
 
     Raises:
         FileNotFoundError: There is no such store.
@@ -68,7 +68,10 @@ def report_data(store: AnyStore, *, runs: Patterns = None) -> dict[str, Any]:
 
 
 def summarised(store: Store, *, runs: Patterns = None, every: bool = False) -> Summary:
-    """Return runs, settings, findings and columns: all numeric ones if ``every``, else the defaults and findings'."""
+    """Return runs, settings, findings and columns.
+
+    If ``every``, the columns are all numeric columns, else the defaults and the columns of findings.
+    """
     table = read_runs(store, runs=runs)
     chosen = list(table[RUN])
     result = checked(store, runs=chosen)
@@ -90,7 +93,7 @@ def summarised(store: Store, *, runs: Patterns = None, every: bool = False) -> S
 
 
 def lines_of(summary: Summary, columns: Sequence[ChartColumn], **limits: int) -> Wanted:
-    """Return the lines of some columns that are read. A column that only findings need has the lines of their runs."""
+    """Return which lines are read for some columns. A column that only findings need has the lines of their runs."""
     found = summary.page["findings"]
     runs_of = {
         column.key: {finding["run"] for finding in found if finding["column"] == column.name}
@@ -124,9 +127,9 @@ def _all_distributions(store: Store, summary: Summary) -> dict[str, Any]:
 
 
 def settings_table(runs: pd.DataFrame) -> dict[str, Any]:
-    """Return the settings by whether runs differ in them: ``same`` as pairs, ``different`` with a value a run.
+    """Return the settings in which runs agree (``same``, pairs) or differ (``different``, with a value per run).
 
-    The device is one of them.
+    The device counts as a setting.
     """
     stored = {RUN, *(column.name for column in schema.RUNS_COLUMNS)} - {"device"}
     texts = {name: [_text(value) for value in runs[name]] for name in runs.columns if name not in stored}

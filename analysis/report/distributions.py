@@ -1,4 +1,4 @@
-"""Histograms and spectra for the page's step slider: of each layer the density by run and step, on common bins."""
+"""Histograms and spectra for the page's step slider: for each layer the density by run and step, on common bins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from probes.schema import HISTOGRAMS, LAYER, RUN, SPECTRA, STEP, TENSOR, VIEW, b
 
 BINS = 61
 MOST_RANKS = 64
-_SHARE = 0.995  # of the finite elements, which the bins of a layer cover
+_SHARE = 0.995  # share of the finite elements that the bins of a layer cover
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Extent:
     """How much of the histograms and spectra a page holds.
 
     Attributes:
-        runs: Most runs.
-        layers: Most layers, spread over the depth; those of findings come first.
-        steps: Most steps of a layer, the first and the last among them.
+        runs: Largest number of runs.
+        layers: Largest number of layers, spread over the depth; layers of findings come first.
+        steps: Largest number of steps per layer, the first and the last among them.
     """
 
     runs: int = 20
@@ -40,14 +40,14 @@ class Extent:
 def distributions(
     store: Store, table: str, runs: Sequence[str], *, first: Sequence[str] = (), extent: Extent | None = None
 ) -> list[dict[str, Any]]:
-    """Return the distributions of a table, an item a layer and tensor (or view); none if none were recorded.
+    """Return the distributions of a table, one item per layer and tensor (or view); empty if none were recorded.
 
     Args:
         store: The store.
         table: ``"histograms"``: densities over values. ``"spectra"``: singular values over their rank.
         runs: The runs.
         first: Layers that are taken before others.
-        extent: How much is taken; None takes what an offline page holds.
+        extent: How much is taken; None takes as much as an offline page holds.
     """
     extent = extent or Extent()
     chosen = list(runs)[: extent.runs]
@@ -56,7 +56,7 @@ def distributions(
     names = layer_names(store, table=table, runs=chosen)
     wanted = [name for name in dict.fromkeys(first) if name in names][: extent.layers // 2]
     wanted += spread_over([name for name in names if name not in wanted], most=extent.layers - len(wanted))
-    # By place: a name may hold what a pattern would take for a wildcard.
+    # Layers are chosen by position: a name may contain characters that are wildcards in a pattern.
     rows = load(store, table, runs=chosen, layers=[place for place, name in enumerate(names) if name in wanted])
     kind = TENSOR if table == HISTOGRAMS else VIEW
     describe = _densities if table == HISTOGRAMS else _singular_values

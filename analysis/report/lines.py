@@ -1,4 +1,4 @@
-"""The lines of one run: of each column a line a layer (or a split), thinned to what a chart needs."""
+"""The lines of one run: for each column one line per layer (or split), thinned to what a chart needs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Lines:
     """The lines of a column in one run.
 
     Attributes:
-        counts: Points of each line, ``(lines,)``.
-        steps: Their steps, one line after the other, ascending within a line, ``(points,)``.
-        values: ``(points,)``, float64; NaN is a measured NaN.
+        counts: Number of points of each line, ``(lines,)``.
+        steps: The steps of the points, one line after the other, ascending within a line, ``(points,)``.
+        values: The values of the points, ``(points,)``, float64; NaN is a measured NaN.
     """
 
     counts: np.ndarray
@@ -33,7 +33,7 @@ class RunTable:
 
     Attributes:
         names: The layers in forward order, or the splits.
-        types: The class name of each layer's module; of splits, empty words.
+        types: The class name of each layer's module; empty for splits.
         steps: The step of each record, ascending.
     """
 
@@ -41,11 +41,12 @@ class RunTable:
         """Arrange rows of table ``layers`` or ``steps``.
 
         Args:
-            rows: With the table's keys, in any order. Of rows with the same keys the last that measured counts.
-            always: Steps at which all points stay, whatever the thinning.
+            rows: Rows with the table's keys, in any order. If rows have the same keys, the last row that measured the
+                column counts.
+            always: Steps whose points are never thinned out.
         """
         by = LAYER if LAYER in rows.column_names else SPLIT
-        if rows[by].null_count or rows[STEP].null_count:  # of no layer, or at no step: in no line
+        if rows[by].null_count or rows[STEP].null_count:  # rows without layer or step are in no line
             rows = rows.filter(pc.and_(rows[by].is_valid(), rows[STEP].is_valid()))
         self._rows = rows
         word = _without_dictionary(rows[by])
@@ -72,7 +73,7 @@ class RunTable:
         values, measured = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
         if column in self._rows.column_names:
             stored = self._rows[column]
-            valid = stored.is_valid().to_numpy()  # of two rows of a step, the one that measured it counts
+            valid = stored.is_valid().to_numpy()  # of two rows of a step, the row that measured it counts
             where = self._records_of[valid], self._columns_of[valid]
             values[where] = stored.drop_null().cast(pa.float64(), safe=False).to_numpy()
             measured[where] = True

@@ -1,4 +1,4 @@
-"""The report as a page that refreshes while trainings write: a server on this machine alone.
+"""The report as a page that refreshes while trainings write: a server for this machine only.
 
 It answers on 127.0.0.1 only, and only requests whose host is 127.0.0.1 or localhost, so that a foreign page cannot
 reach it under another name (DNS rebinding). No request changes the store.
@@ -25,13 +25,13 @@ from analysis.report.report import page
 from probes.schema.printable import one_line
 
 HOST = "127.0.0.1"
-_POINTS, _MOST_POINTS = 2_000_000, 2_000  # of one column, and of one line
+_POINTS, _MOST_POINTS = 2_000_000, 2_000  # most points of one column, and of one line
 _BYTES = 50_000_000
 _EXTENT = Extent(runs=50, layers=1, steps=200)
 
 
 class LiveReport:
-    """The answers of the server, computed anew once the store has changed.
+    """The answers of the server, which are computed again after the store has changed.
 
     Attributes:
         location: The store's folder or URL.
@@ -103,7 +103,7 @@ class LiveReport:
 
 
 def live_server(store: str, *, runs: Patterns = None, port: int = 0) -> ThreadingHTTPServer:
-    """Return a server of the live report, not yet serving; port 0 is any that is free.
+    """Return a server of the live report that does not serve yet; port 0 takes any free port.
 
     Raises:
         FileNotFoundError: There is no such store.
@@ -135,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.OK, "text/html; charset=utf-8", content)
             else:
                 self._send_json(HTTPStatus.OK, self._asked(address.path, asked))
-        except Exception as error:  # of a store of anybody's; the page says it and asks again
+        except Exception as error:  # the store may be of anybody; the page shows the error and asks again
             self._send_json(HTTPStatus.NOT_FOUND, {"error": one_line(error)})
 
     def _asked(self, path: str, asked: dict[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Numbers as text in a page: bytes of like place side by side, deflated, in base64."""
+"""Numbers as text in a page: bytes of equal significance side by side, deflated, in base64."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-LEAST_BITS, MOST_BITS = 8, 23  # of a float32's mantissa
+LEAST_BITS, MOST_BITS = 8, 23  # fewest and most bits of a float32's mantissa
 
 
 def packed(*arrays: np.ndarray) -> str:
@@ -18,8 +18,8 @@ def packed(*arrays: np.ndarray) -> str:
 def deflated(*arrays: np.ndarray) -> bytes:
     """Return the little-endian bytes of arrays, one after the other, as a zlib stream.
 
-    Of each array the first bytes of all numbers come first, then the second ones, and so on: signs and exponents repeat
-    and take little space.
+    For each array the first bytes of all numbers come first, then the second bytes, and so on. Signs and exponents then
+    repeat and take little space.
     """
     return zlib.compress(b"".join(_byte_planes(array) for array in arrays), level=9)
 

@@ -33,7 +33,7 @@ SCRIPTS = (
 
 
 def write_report(store: AnyStore, out: str | Path, *, runs: Patterns = None) -> Path:
-    """Write the report on a store. Of a run in progress it shows the rows recorded so far.
+    """Write the report on a store. For a run in progress it shows the rows recorded so far.
 
     Raises:
         FileNotFoundError: There is no such store.
@@ -44,7 +44,7 @@ def write_report(store: AnyStore, out: str | Path, *, runs: Patterns = None) -> 
 
 
 def page(data: dict[str, Any]) -> str:
-    """Return the page: the data as JSON inside, the scripts and the style too."""
+    """Return the page, with the data as JSON, the scripts and the style inside it."""
     folder = files("analysis.report") / "page"
     counted = f"{len(data['runs'])} {'run' if len(data['runs']) == 1 else 'runs'}"
     parts = {

@@ -8,21 +8,22 @@ FEWEST_POINTS = 50
 
 
 def points_a_line(lines: int, *, budget: int, most: int) -> int:
-    """Return how many points each of so many lines may have; at least ``FEWEST_POINTS``, at most ``most``."""
+    """Return how many points each of ``lines`` lines may have; at least ``FEWEST_POINTS``, at most ``most``."""
     return min(most, max(FEWEST_POINTS, budget // max(lines, 1)))
 
 
 def kept_records(values: np.ndarray, measured: np.ndarray, *, most: int, always: np.ndarray) -> np.ndarray:
-    """Return the points that stay of each column of a matrix, same shape, bool.
+    """Return which points of each column of a matrix are kept, same shape, bool.
 
-    Of up to ``most`` records all stay. More are cut into stretches of equal length. Of each stretch the smallest and
-    the largest value stay, and the first and the last that is not finite; so do the first and the last record.
+    Up to ``most`` records are all kept. More records are cut into stretches of equal length. In each stretch the
+    smallest and the largest value are kept, and the first and the last value that is not finite. The first and the last
+    record of a line are kept too.
 
     Args:
         values: ``(records, lines)``.
-        measured: Whether there is a value, same shape; where there is none nothing stays.
-        most: About as many points a line, without those that are not finite and those of ``always``.
-        always: Whether all that was measured at a record stays, ``(records,)``.
+        measured: Whether there is a value, same shape; a point without a value is not kept.
+        most: Approximate number of points per line, not counting those that are not finite and those of ``always``.
+        always: Whether all points measured at a record are kept, ``(records,)``.
     """
     due = np.flatnonzero(measured.any(axis=1))
     if len(due) <= most:
@@ -39,7 +40,7 @@ def kept_records(values: np.ndarray, measured: np.ndarray, *, most: int, always:
         kept[stretch[least[stretch].argmin(axis=0)], columns] = True
         kept[stretch[greatest[stretch].argmax(axis=0)], columns] = True
         if any_broken:
-            # Where none is, the first record of the stretch is taken: only what is broken is let through.
+            # For a line without such a value, argmax gives the first record. The mask `broken` removes it.
             hit = broken[stretch]
             ends = (stretch[hit.argmax(axis=0)], stretch[len(stretch) - 1 - hit[::-1].argmax(axis=0)])
             for end in ends:

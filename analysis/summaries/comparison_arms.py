@@ -17,22 +17,22 @@ from analysis.summaries.norm_names import NORM_ORDER, norm_label
 from probes import schema
 
 ARM, NORM, ARM_ORDER = "arm", "norm", "arm_order"
-# Settings of how or where a run was made, not of the computation.
+# Settings that say how or where a run was made, and that do not change the computation.
 NOT_COMPARED = {
     *("seed", "run", "store", "device", "config_device", "data_dir", "every", "include", "exclude"),
     *("probe_images", "bracket_every", "landscape_every", "not_measured"),
     *("records", "save_means", "commit"),
 }
 
-_TOLD_SINGLY = 2  # settings that only some runs have
+_TOLD_SINGLY = 2  # most settings that only some runs have and that are named singly
 
 
 def arms(runs: pd.DataFrame) -> pd.DataFrame:
     """Return one row per run: the arm it belongs to, the arm's norm, and the arm's place in the order of drawing.
 
     An arm is named by its norm ("MSN"). Settings that differ between arms of one norm follow: "MSN, learning rate 0.1".
-    Of three and more settings that other runs lack, only the number follows. Without a norm the differing settings, or
-    else the run id, are the name.
+    If other runs lack three or more of these settings, only the number of them follows. Without a norm, the differing
+    settings are the name, or else the run id.
 
     Args:
         runs: :func:`analysis.runs`: ``run`` and one column per setting.

@@ -19,7 +19,7 @@ class Histogram:
 
     Attributes:
         edges: ``(bins + 1,)``, ascending; see :func:`probes.schema.bin_edges`.
-        counts: ``(bins,)``.
+        counts: Number of elements in each bin, ``(bins,)``.
         n: All elements, finite or not.
         n_zero: Elements exactly zero; they are in ``counts`` too.
         n_nonfinite: NaN and infinite elements, in no bin.
@@ -58,9 +58,9 @@ def pooled(rows: pd.DataFrame) -> Histogram:
 def histogram_density(rows: pd.DataFrame, edges: np.ndarray) -> np.ndarray:
     """Return the probability density of recorded elements in bins of your own.
 
-    ``density[i] = (elements between edges[i] and edges[i+1]) / (all elements * width)``, the elements of a recorded bin
-    spread evenly over it. All elements, also those beyond the edges and the NaN ones, are in the denominator, so the
-    integral is the share that lies between the edges.
+    ``density[i] = (elements between edges[i] and edges[i+1]) / (all elements * width)``, where the elements of a
+    recorded bin are spread evenly over it. All elements are in the denominator, also NaN and those beyond the edges.
+    The integral is therefore the share of the elements between the edges.
 
     Args:
         rows: Rows of :func:`analysis.histograms` of one tensor; they are added up.
@@ -101,7 +101,7 @@ def density(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
         raise ValueError(f"edges must ascend and be at least 2, got {edges!r}")
     below = np.concatenate([[0], np.cumsum(histogram.counts)])
-    # Interpolating the cumulative count shares each recorded bin out evenly.
+    # Interpolating the cumulative count spreads the elements of each recorded bin evenly over it.
     inside = np.diff(np.interp(edges, histogram.edges, below))
     return np.asarray(inside / ((histogram.n or np.nan) * np.diff(edges)))
 
@@ -115,7 +115,7 @@ def root_mean_square(histogram: Histogram) -> float:
 
 
 def central_range(rows: pd.DataFrame, *, share: float) -> float:
-    """Return the least bin edge r such that each row has at least ``share`` of its finite elements in [-r, r].
+    """Return the smallest bin edge r such that each row has at least ``share`` of its finite elements in [-r, r].
 
     A row without a finite element is ignored; the result is 1 if no row has one.
     """
@@ -123,7 +123,7 @@ def central_range(rows: pd.DataFrame, *, share: float) -> float:
 
 
 def half_width(histogram: Histogram, share: float) -> float:
-    """Return the least bin edge r such that ``share`` of the finite elements are in [-r, r]; 0 without any."""
+    """Return the smallest bin edge r such that ``share`` of the finite elements are in [-r, r]; 0 without any."""
     total = histogram.counts.sum()
     if not total:
         return 0.0
@@ -139,12 +139,12 @@ def shares_by_octave(rows: pd.DataFrame, *, by: list[str], octaves: int) -> pd.D
     Columns beside ``by``: ``octave`` from ``-octaves`` to ``octaves``, ``share``, ``share_nonfinite`` of the group, and
     ``top``, the exponent of the smallest power of two that no element of the whole table exceeds. Octave ``k > 0``
     holds the values from ``2**(top - octaves + k - 1)`` to twice that, octave ``-k`` their negatives, octave 0 all
-    that is smaller. NaN elements are in no octave.
+    smaller values. NaN elements are in no octave.
 
     Args:
         rows: Rows of :func:`analysis.histograms`.
         by: Columns of the groups; the rows of a group are added up.
-        octaves: Number of octaves told apart below the largest element.
+        octaves: Number of octaves that are distinguished below the largest element.
     """
     groups = [(keys, pooled(group)) for keys, group in rows.groupby(by, observed=True, sort=True)]
     top = max((_top_exponent(histogram) for _, histogram in groups), default=0)

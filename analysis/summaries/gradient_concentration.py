@@ -1,10 +1,11 @@
 """Concentration of a tensor's squared length in few entries, from recorded histograms, with its error.
 
-The largest k of n entries hold the share ``f(k) = sum of their squares / sum of all squares``. Sent alone, as index and
-value, they make a vector whose cosine with the whole is ``sqrt(f(k))``.
+The largest k of n entries hold the share ``f(k) = sum of their squares / sum of all squares``. If only they are sent,
+as index and value, they make a vector whose cosine with the whole is ``sqrt(f(k))``.
 
-A histogram tells the bin of an entry, not its place in the bin. Each result therefore has three numbers: the least and
-the largest value of any tensor with this histogram, and the value for entries that are spread evenly over their bins.
+A histogram gives the bin of an entry, not its place in the bin. Each result therefore has three numbers: the smallest
+and the largest value of any tensor with this histogram, and the value for entries that are spread evenly over their
+bins.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class Interval:
     """A number that a histogram determines only within bounds.
 
     Attributes:
-        low: The least value that a tensor with this histogram has.
+        low: The smallest value that a tensor with this histogram can have.
         value: The value if entries are spread evenly over their bins.
-        high: The largest value.
+        high: The largest value that such a tensor can have.
     """
 
     low: float
@@ -50,9 +51,9 @@ class Magnitudes:
 
     Attributes:
         low: Lower edge of each bin, ``(bins,)``.
-        high: Upper edge.
-        counts: Entries in it, above 0.
-        n: All entries.
+        high: Upper edge of each bin, ``(bins,)``.
+        counts: Number of entries in each bin, above 0, ``(bins,)``.
+        n: Number of all entries.
     """
 
     low: np.ndarray
@@ -66,18 +67,18 @@ def gradient_concentration(rows: pd.DataFrame, *, tensor: str = "gradient") -> p
 
     Columns, each with ``_low`` and ``_high`` beside it:
 
-    - ``share_of_entries_90``: least share of the entries that holds 90 % of the squared length, 0 to 1;
+    - ``share_of_entries_90``: smallest share of the entries that holds 90 % of the squared length, 0 to 1;
     - ``kurtosis``: ``n sum x^4 / (sum x^2)^2``, about zero: 1 if all entries have the same size, 3 for a normal
       distribution about zero, n if only one entry is not 0;
-    - ``bytes_cosine_0.9`` and ``bytes_cosine_0.99``: bytes of the largest entries, 8 an entry for index and value, that
-      make this cosine with the whole.
+    - ``bytes_cosine_0.9`` and ``bytes_cosine_0.99``: bytes of the largest entries, 8 per entry for index and value,
+      that make this cosine with the whole.
 
     ``bytes_dense`` is 4 bytes an entry. The numbers are NaN for a tensor with a NaN or infinite entry, without entries,
-    or of zeros alone.
+    or with zeros only.
 
     Args:
         rows: Rows of :func:`analysis.histograms`.
-        tensor: Whose rows are taken.
+        tensor: The tensor whose rows are taken.
 
     Raises:
         ValueError: A column is missing, or no row is of that tensor.
@@ -98,10 +99,10 @@ def mass_curve(row: pd.DataFrame, shares: np.ndarray) -> np.ndarray:
 
     Args:
         row: One row of :func:`analysis.histograms`.
-        shares: Of the squared length, from 0 to 1.
+        shares: Shares of the squared length, from 0 to 1.
 
     Returns:
-        As many numbers; NaN where the tensor has a NaN or infinite entry, no entry, or zeros alone.
+        One number per share; NaN if the tensor has a NaN or infinite entry, no entry, or zeros only.
     """
     histogram = pooled(row)
     magnitudes = magnitudes_of(histogram)
@@ -113,15 +114,16 @@ def mass_curve(row: pd.DataFrame, shares: np.ndarray) -> np.ndarray:
 def entries_for_share(magnitudes: Magnitudes, share: float) -> Interval:
     """Return how many of the largest entries hold a share of the squared length.
 
-    The bounds are whole numbers and sharp: some tensor meets each. The value between them is not rounded.
+    The bounds are whole numbers and sharp: some tensor attains each. The value between them is not rounded.
 
     Args:
         magnitudes: Without zeros, one bin or more.
         share: Above 0, at most 1.
     """
     low, high, counts = magnitudes.low**2, magnitudes.high**2, magnitudes.counts
-    # Fewest where those sent lie at the upper ends of their bins and the rest at the lower. Most at the reverse; but of
-    # one bin those sent are not smaller than the rest: at worst they are equal.
+    # The number is smallest if the entries sent lie at the upper ends of their bins and the rest at the lower ends. It
+    # is largest in the reverse case. Within one bin, the entries sent are never smaller than the rest: at worst all are
+    # equal.
     fewest = _entries(counts, sent=high, kept=low, share=share, within=[(high, low)])
     most = _entries(counts, sent=low, kept=high, share=share, within=[(low, low), (high, high)])
     least, largest = float(np.ceil(fewest - 1e-9)), float(np.ceil(most - 1e-9))
@@ -129,7 +131,7 @@ def entries_for_share(magnitudes: Magnitudes, share: float) -> Interval:
 
 
 def kurtosis(magnitudes: Magnitudes) -> Interval:
-    """Return ``n sum x^4 / (sum x^2)^2``, sharp bounds beside it.
+    """Return ``n sum x^4 / (sum x^2)^2``, with sharp bounds.
 
     Args:
         magnitudes: One bin or more; zeros count in n.
@@ -137,7 +139,8 @@ def kurtosis(magnitudes: Magnitudes) -> Interval:
     low, high, counts, n = magnitudes.low, magnitudes.high, magnitudes.counts, magnitudes.n
     squares, fourths = (_even_mean(low, high, power) for power in (2, 4))
     value = n * float(counts @ fourths) / float(counts @ squares) ** 2
-    # The ratio grows with a square above sum s^2 / sum s, and falls with one below: all bins but one are clear.
+    # The ratio grows with a square s above sum s^2 / sum s and falls with a square below it. So the ends are known for
+    # all bins but one.
     least = n * min(_least_ratio(bin_, low**2, high**2, counts) for bin_ in range(len(counts)))
     largest = n * max(_largest_ratio(bin_, low**2, high**2, counts) for bin_ in range(len(counts)))
     return Interval(least, min(max(value, least), largest), largest)
@@ -183,14 +186,14 @@ def _entries(
     share: float,
     within: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> float:
-    """Return how many of the largest entries hold a share, whichever of ``within`` holds; largest bin first.
+    """Return how many of the largest entries hold a share in the worst case of ``within``; largest bin first.
 
     Args:
         counts: Entries of each bin.
         sent: Square of an entry of a bin that is sent whole.
         kept: Square of an entry of a bin that is kept whole.
-        share: Of the sum of squares.
-        within: Squares of the entries sent and kept of the one bin that is sent in part: one or more cases.
+        share: Share of the sum of squares.
+        within: Squares of the entries sent and kept in the one bin that is sent in part, for one or more cases.
     """
     above = np.concatenate([[0.0], np.cumsum(counts * sent)[:-1]])
     below = np.concatenate([np.cumsum((counts * kept)[::-1])[::-1][1:], [0.0]])
@@ -226,7 +229,10 @@ def _even_mean(low: np.ndarray, high: np.ndarray, power: int) -> np.ndarray:
 
 
 def _least_ratio(bin_: int, low: np.ndarray, high: np.ndarray, counts: np.ndarray) -> float:
-    """Return the least ``sum s^2 / (sum s)^2``: larger bins at their lower ends, smaller at their upper, one inside."""
+    """Return the smallest ``sum s^2 / (sum s)^2``.
+
+    Larger bins are at their lower ends, smaller bins at their upper ends, and one bin is inside its range.
+    """
     first, second = _sums(bin_, counts, larger=low, smaller=high)
     s = np.clip(second / first if first else high[bin_], low[bin_], high[bin_])
     return float((second + counts[bin_] * s**2) / (first + counts[bin_] * s) ** 2)
@@ -244,7 +250,7 @@ def _largest_ratio(bin_: int, low: np.ndarray, high: np.ndarray, counts: np.ndar
 
 
 def _sums(bin_: int, counts: np.ndarray, *, larger: np.ndarray, smaller: np.ndarray) -> tuple[float, float]:
-    """Return the sums of squares and of fourth powers over all bins but one, those before it the larger ones."""
+    """Return the sums of squares and of fourth powers over all bins but one; the bins before it are the larger ones."""
     squares = np.concatenate([larger[:bin_], smaller[bin_ + 1 :]])
     others = np.delete(counts, bin_)
     return float(others @ squares), float(others @ squares**2)

@@ -10,8 +10,8 @@ import pandas as pd
 from analysis.reading.selection import Patterns, spread_over
 from probes.schema import LAYER, LAYER_INDEX, LAYER_TYPE
 
-CONVOLUTIONS = 99  # of the paper's DenseNet-BC-100, whose layers it shows by number
-FEW_LAYERS = 8  # a network with no more is shown whole
+CONVOLUTIONS = 99  # of the paper's DenseNet-BC-100; the paper shows its layers by number
+FEW_LAYERS = 8  # a network with no more layers is shown whole
 NETWORKS_OF_A_GAN = ("critic", "discriminator", "generator")
 _NORMALISATION = re.compile(r"norm|cent(er|r)", re.IGNORECASE)
 
@@ -38,7 +38,7 @@ def weight_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
     """
     if asked is not None:
         return table
-    # By the few distinct types: a test of every row would cost more than all else here.
+    # Only the few distinct types are tested: a test of every row would cost more than the rest of this function.
     normalising = [name for name in table[LAYER_TYPE].unique() if is_normalisation(str(name))]
     kept = table[~table[LAYER_TYPE].isin(normalising)]
     return kept if len(kept) else table
@@ -47,7 +47,7 @@ def weight_layers(table: pd.DataFrame, asked: Patterns) -> pd.DataFrame:
 def readable(table: pd.DataFrame, asked: Patterns, *, most: int, all_up_to: int = 0) -> pd.DataFrame:
     """Return the rows of at most ``most`` layers, evenly spaced in depth.
 
-    All rows where layers were asked for by name, or there are no more than ``all_up_to``.
+    All rows are returned if layers were asked for by name, or if there are no more than ``all_up_to`` layers.
     """
     names = in_depth_order(table)
     if asked is not None or len(names) <= all_up_to:
@@ -56,7 +56,7 @@ def readable(table: pd.DataFrame, asked: Patterns, *, most: int, all_up_to: int 
 
 
 def convolutions(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the convolutions; of all layers with a weight matrix in a network that has none."""
+    """Return the rows of the convolutions; without any, the rows of all layers with a weight matrix."""
     kinds = [name for name in table[LAYER_TYPE].unique() if str(name).startswith("Conv")]
     found = table[table[LAYER_TYPE].isin(kinds)]
     return found if len(found) else weight_layers(table, None)
@@ -65,8 +65,7 @@ def convolutions(table: pd.DataFrame) -> pd.DataFrame:
 def published_layers(layers: Sequence[str], published: Sequence[int]) -> list[str]:
     """Return the layers at the same relative depth as the published layers.
 
-    In DenseNet-BC-100 they are the published layers. A network with another number of convolutions has those of the
-    same relative depth; one with a few has all.
+    In DenseNet-BC-100 they are the published layers themselves. A network with a few layers has all of them.
 
     >>> published_layers(["a", "b", "c"], [44])
     ['a', 'b', 'c']

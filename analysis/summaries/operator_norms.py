@@ -12,7 +12,7 @@ SPECTRAL, OPERATOR = "spectral_norm", "operator_norm"
 
 
 def with_operator_norms(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the steps at which operator norms were measured, with one in every row.
+    """Return the rows of the steps at which operator norms were measured, with an operator norm in every row.
 
     A layer that is no convolution multiplies by its matrix: its operator norm is the spectral norm. Steps at which a
     spectral norm is not finite are kept too: there the network has no bound.

@@ -15,8 +15,8 @@ def scaled_drift(table: pd.DataFrame, *, tensor: str = "activation") -> pd.Serie
     """Return ``(mean - mean at the first record) / standard deviation`` of a tensor, signed; same index as ``table``.
 
     The deviation is that of the same record. The measure does not change if all values are scaled by one factor, which
-    makes it comparable over layers, norms and networks. It is 0 at the first record of each run and layer; NaN where a
-    value is, and where a constant tensor has not moved; infinite where one has.
+    makes it comparable over layers, norms and networks. It is 0 at the first record of each run and layer. It is NaN
+    where a value is NaN, and where a constant tensor has not moved. It is infinite where a constant tensor has moved.
 
     Args:
         table: Rows of :func:`analysis.layers` in which ``<tensor>_mean`` and ``<tensor>_var`` were measured.
@@ -32,11 +32,11 @@ def scaled_drift(table: pd.DataFrame, *, tensor: str = "activation") -> pd.Serie
 def drift_speed(table: pd.DataFrame, *, tensor: str = "activation") -> pd.Series:
     """Return ``|mean - mean at the record before| / (steps between * standard deviation)``; same index as ``table``.
 
-    The unit is deviations a step. It is NaN at the first record of each run and layer, and where a value is NaN.
-    Movement back and forth between two records is not seen, so compare only speeds of the same schedule.
+    The unit is standard deviations per step. It is NaN at the first record of each run and layer, and where a value is
+    NaN. Movement back and forth between two records is not seen, so compare only speeds of the same schedule.
 
     Args:
-        table: As of :func:`scaled_drift`.
+        table: As in :func:`scaled_drift`.
         tensor: ``activation`` or ``weight``.
 
     Raises:
@@ -54,7 +54,7 @@ def with_scaled_drift(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with ``<tensor>_scaled_drift`` and ``<tensor>_drift_speed`` for each tensor that it has.
 
     Raises:
-        ValueError: It has neither activations nor weights, or lacks a key.
+        ValueError: The table has neither activations nor weights, or lacks a key.
     """
     found = [tensor for tensor in TENSORS if f"{tensor}_mean" in table]
     if not found:

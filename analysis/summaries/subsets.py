@@ -19,7 +19,7 @@ def having(rows: pd.DataFrame, column: str, value: str, *, what: str) -> pd.Data
         what: Content of such rows, for the message: ``"accuracy on split"``.
 
     Raises:
-        ValueError: There is none; the message lists the valid names.
+        ValueError: There is no such row; the message lists the valid names.
     """
     found = rows[rows[column] == value]
     if found.empty:
@@ -31,7 +31,7 @@ def having(rows: pd.DataFrame, column: str, value: str, *, what: str) -> pd.Data
 def was_measured(rows: pd.DataFrame, *columns: str) -> pd.Series:
     """Return the rows in which each of the columns was measured, a measured NaN included.
 
-    False in all rows for a missing column.
+    A missing column gives False in all rows.
 
     A null and a NaN look alike in pandas: the rows must come from :func:`analysis.reading.tables.load` with ``mark``.
     Without marks a NaN counts as not measured.
@@ -49,14 +49,14 @@ def without_marks(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def common_steps(rows: pd.DataFrame, *, what: str) -> np.ndarray:
-    """Return the steps at which every run has a row, ascending: records of different steps do not compare.
+    """Return the steps at which every run has a row, ascending: records of different steps cannot be compared.
 
     Args:
         rows: A table with ``run`` and ``step``.
-        what: What the rows hold, for the message: ``"operator norms"``.
+        what: Content of the rows, for the message: ``"operator norms"``.
 
     Raises:
-        ValueError: There is none, or the first record of a run that has others is the only one.
+        ValueError: There is no such step, or it is only the first record although there are later records.
     """
     steps = {str(run): set(of_run[STEP]) for run, of_run in rows.groupby(RUN, observed=True)}
     common = np.sort(np.array(list(set.intersection(*steps.values())) if steps else [], dtype="int64"))

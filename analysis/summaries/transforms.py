@@ -11,7 +11,7 @@ from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM
 from probes.schema import EPOCH, LAYER, LAYER_INDEX, RUN, STEP
 
 MEAN, SPREAD, SURVIVORS, RUNS, NAN_RUNS = "mean", "spread", "survivors", "runs", "nan_runs"
-RAW = "raw"  # mean over runs of what was recorded, beside a mean of what was smoothed
+RAW = "raw"  # mean over runs of the recorded values, beside a mean of the smoothed values
 
 
 def drift(table: pd.DataFrame, *, column: str = "weight_mean") -> pd.Series:
@@ -32,7 +32,8 @@ def drift(table: pd.DataFrame, *, column: str = "weight_mean") -> pd.Series:
 def smooth(table: pd.DataFrame, *, column: str, window: int, by: Sequence[str]) -> pd.Series:
     """Return the mean of each value and the ``window - 1`` records before it, within each group.
 
-    A window with a NaN in it gives NaN. The first records average what there is. ``window=1`` changes nothing.
+    A window with a NaN in it gives NaN. At the first records the mean is over the records so far. ``window=1`` changes
+    nothing.
 
     Args:
         table: Rows in step order within each group.
@@ -59,8 +60,9 @@ def smoothed(table: pd.DataFrame, *columns: str, window: int) -> pd.DataFrame:
 def running_median(table: pd.DataFrame, *, column: str, window: int, by: Sequence[str]) -> pd.Series:
     """Return the median of each value and its neighbours within each group, same index as ``table``.
 
-    A window has ``window // 2`` records on either side, fewer at the ends; one with a value that is not finite gives
-    NaN. A median does not depend on whether values or their logarithms are taken, and a lone outlier does not move it.
+    A window has ``window // 2`` records on either side, and fewer at the ends. A window with a value that is not finite
+    gives NaN. A median does not depend on whether values or their logarithms are taken. A single outlier does not move
+    it.
 
     Args:
         table: Rows in step order within each group.
@@ -80,15 +82,16 @@ def running_median(table: pd.DataFrame, *, column: str, window: int, by: Sequenc
 def _centred_median(values: pd.Series, *, window: int) -> pd.Series:
     numbers = values.astype("float64")
     broken = pd.Series(~np.isfinite(numbers), numbers.index).astype("float64")
-    medians = numbers.rolling(window, center=True, min_periods=1).median()  # passes over what is not finite
+    medians = numbers.rolling(window, center=True, min_periods=1).median()  # skips values that are not finite
     return medians.mask(broken.rolling(window, center=True, min_periods=1).max() > 0)
 
 
 def block_means(table: pd.DataFrame, *, column: str, by: Sequence[str], most: int) -> tuple[pd.DataFrame, int]:
     """Return a long series as means of equal blocks of records, and the number of records in a block.
 
-    The longest series gets at most ``most`` blocks, the others blocks of the same size; the last one may be shorter. A
-    block stands at its last step; one with a NaN in it is NaN. Series short enough are returned as they are, with 1.
+    The longest series gets at most ``most`` blocks. The other series get blocks of the same size. The last block of a
+    series may be shorter. A block has the step of its last record. A block with a NaN in it is NaN. If no series has
+    more than ``most`` records, the table is returned as it is, with 1.
 
     Args:
         table: Rows with a column ``step``.
@@ -110,7 +113,7 @@ def block_means(table: pd.DataFrame, *, column: str, by: Sequence[str], most: in
 
 
 def _trailing_mean(values: pd.Series, *, window: int) -> np.ndarray:
-    # A running sum, as rolling() does it, would carry a NaN or a rounding error on; each window is summed afresh.
+    # A running sum, as in rolling(), would carry a NaN or a rounding error on, so each window is summed by itself.
     numbers = values.to_numpy("float64")
     padded = np.concatenate([np.zeros(window - 1), numbers])
     sums = np.lib.stride_tricks.sliding_window_view(padded, window).sum(axis=1)
@@ -120,14 +123,15 @@ def _trailing_mean(values: pd.Series, *, window: int) -> np.ndarray:
 def over_runs(table: pd.DataFrame, *, column: str, by: Sequence[str] = (LAYER, STEP)) -> pd.DataFrame:
     """Return mean and spread over the runs of each arm, a row for each arm and each value of ``by``.
 
-    Columns beside the keys: ``mean`` over all runs of the arm that recorded there (NaN as soon as one of them is not
-    finite: divergence is a finding), ``spread`` the standard deviation over them (ddof=1; 0 for one run), ``survivors``
-    the mean over the finite ones, ``runs`` how many recorded there, ``nan_runs`` how many of those were not finite.
+    Columns beside the keys: ``mean`` is the mean over all runs of the arm that recorded there. It is NaN if one of them
+    is not finite, because divergence is a finding. ``spread`` is the standard deviation over these runs (ddof=1; 0 for
+    one run). ``survivors`` is the mean over the finite runs. ``runs`` is the number of runs that recorded there,
+    ``nan_runs`` the number of those that were not finite.
 
     Args:
-        table: One row a run and value of ``by``, with the columns of :func:`analysis.summaries.comparison_arms.arms`.
+        table: One row per run and value of ``by``, with the columns of :func:`analysis.summaries.comparison_arms.arms`.
         column: The measured column.
-        by: What the averages keep apart, besides the arm.
+        by: Columns that the averages keep apart, besides the arm.
     """
     require(table, [RUN, ARM, *by, column])
     keys = [ARM_ORDER, ARM, NORM, *by]
@@ -155,9 +159,9 @@ def over_runs(table: pd.DataFrame, *, column: str, by: Sequence[str] = (LAYER, S
 def compare(table: pd.DataFrame, *, by: str = "norm") -> pd.DataFrame:
     """Return each column at the end of training, averaged over layers and runs: a row for each value of ``by``.
 
-    The last record of each run and layer counts once; ``runs`` is the number of runs. Values that are NaN there, not
-    measured at that record or diverged, are left out of the mean:
-    :func:`analysis.findings.findings` names the runs that diverged.
+    The last record of each run and layer counts once; ``runs`` is the number of runs. Values that are NaN in this
+    record are left out of the mean, whether they were not measured or diverged. :func:`analysis.findings.findings`
+    names the runs that diverged.
 
     Args:
         table: :func:`analysis.layers` with the setting to compare: ``analysis.with_settings(table, store, ["norm"])``.
@@ -184,7 +188,7 @@ def last_value(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def end_together(table: pd.DataFrame) -> bool:
-    """Tell whether all arms have their last record at the same step: only then their ends compare."""
+    """Tell whether all arms have their last record at the same step: only then their ends can be compared."""
     return table.groupby(ARM, observed=True)[STEP].max().nunique() <= 1
 
 
@@ -192,7 +196,7 @@ def require(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raise if a table lacks one of the columns.
 
     Raises:
-        ValueError: Names the missing columns and those that are there.
+        ValueError: A column is missing; the message lists the missing columns and the existing ones.
     """
     missing = [column for column in dict.fromkeys(columns) if column not in table]
     if missing:

@@ -48,7 +48,7 @@ def as_log(row: dict[str, Any]) -> str:
 
 
 def as_paragraphs(found: pd.DataFrame) -> str:
-    """Return findings as paragraphs, in their order, with a line for each that follows; none gives an empty text."""
+    """Return findings as paragraphs, in their order, with a line for each consequence; none gives an empty text."""
     return "\n\n".join(_paragraph(row, consequences) for row, consequences in groups(records(found)))
 
 
@@ -73,7 +73,7 @@ def _paragraph(row: dict[str, Any], consequences: Sequence[dict[str, Any]]) -> s
 def counted(found: pd.DataFrame, notices: Sequence[Notice] = ()) -> str:
     """Return how many findings there are of each severity, ``1 grave, 0 warnings, 2 notes``, and of the notices.
 
-    Warnings of the probe are counted apart, and so are runs of which some kinds of findings were not checked.
+    Warnings of the probe are counted apart, and so are runs in which some kinds of findings were not checked.
     """
     counts = {severity: int((found[SEVERITY] == severity).sum()) for severity in SEVERITIES}
     grave, warnings, notes = counts.values()
@@ -89,7 +89,7 @@ def _plural(word: str, count: int) -> str:
 
 
 def as_notes(notices: Sequence[Notice]) -> str:
-    """Return notices as lines, one for all runs that share a text; none gives an empty text."""
+    """Return notices as lines, one line for all runs that share a text; no notices give an empty text."""
     runs_of: dict[tuple[str, str], list[str]] = {}
     for notice in notices:
         runs_of.setdefault((notice.source, notice.text), []).append(notice.run)
@@ -105,9 +105,9 @@ def _of_runs(runs: Sequence[str]) -> str:
 
 
 def as_json_text(found: pd.DataFrame, notices: Sequence[Notice] = ()) -> str:
-    """Return findings as one JSON object: the counts by severity, and a list with a key a column; no number is null.
+    """Return findings as one JSON object: counts by severity, and a list with a key per column.
 
-    Notices are a second list.
+    NaN and infinity become null. Notices are a second list.
     """
     counts = {severity: int((found[SEVERITY] == severity).sum()) for severity in SEVERITIES}
     listed = [{key: _plain(value) for key, value in row.items()} for row in records(found)]

@@ -11,10 +11,10 @@ BROKEN = "×"
 
 
 def sparkline(values: Sequence[float] | np.ndarray, *, width: int) -> str:
-    """Return at most ``width`` letters whose heights follow the values, from the least to the largest.
+    """Return at most ``width`` letters whose heights follow the values, from the smallest to the largest.
 
-    More values than letters: each letter is the mean of its share. A share with a NaN or infinite value is ``×``. Equal
-    values stand in the middle; no value gives no letter.
+    If there are more values than letters, each letter is the mean of its share of the values. A share with a NaN or
+    infinite value is ``×``. Equal values have letters of middle height. No values give an empty text.
 
     >>> sparkline([0, 1, 2, 3, float("nan"), 7], width=6)
     '▁▂▃▄×█'

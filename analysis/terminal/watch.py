@@ -91,7 +91,7 @@ def _progress(store: Store, run: pd.Series, *, width: int) -> RenderableType:
 
 
 def _logged(store: Store, run: str, column: str) -> pd.DataFrame:
-    """Return the rows in which a number was logged: a NaN is one, a null is none."""
+    """Return the rows in which a number was logged: a NaN counts as logged, a null does not."""
     return load(store, STEPS, columns=[column], runs=run, measured=[column])
 
 
@@ -158,9 +158,9 @@ def default_column(store: AnyStore, *, run: str | None = None) -> str:
 def watch(
     draw: Callable[[], RenderableType], *, console: Console, every: float, stop: Callable[[], bool] = lambda: False
 ) -> None:
-    """Show what ``draw`` returns, every few seconds, until stopped or interrupted.
+    """Show the display that ``draw`` returns, every few seconds, until stopped or interrupted.
 
-    It waits for a store that is still empty.
+    The display waits if the store is still empty.
 
     Raises:
         FileNotFoundError: There is no such store.

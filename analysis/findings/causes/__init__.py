@@ -1,7 +1,7 @@
 """Causes of findings, each weighed by the numbers that the tables hold for or against it.
 
-A cause is a few words, a remedy, and a function that looks at the records where a finding begins. To add one, write the
-function beside those of its subject here, and name the cause in the file of the finding.
+A cause has a text, a remedy, and a function that looks at the records where a finding begins. To add a cause, write its
+function in the file of its subject in this folder, and name the cause in the file of the finding.
 """
 
 from __future__ import annotations
@@ -27,4 +27,4 @@ READS = {
     ),
     STEPS: ("loss", "lr"),
 }
-"""The columns that causes are weighed by. What a store lacks speaks neither for a cause nor against it."""
+"""The columns that causes are weighed by. A column that a store lacks speaks neither for a cause nor against it."""

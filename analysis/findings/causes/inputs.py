@@ -6,13 +6,13 @@ import numpy as np
 
 from analysis.findings.causes.weighing import AGAINST, CLEAR, LIKELY, WEAK, Cause, Onset, Sign, share
 
-_GREW, _AS_BEFORE = 10.0, 3.0  # times the usual
-_HUGE = 100.0  # root mean square of the first outputs, where nothing came before
-_STILL = 0.05  # update ratio
+_GREW, _AS_BEFORE = 10.0, 3.0  # times the usual size
+_HUGE = 100.0  # root mean square of the first outputs, if there is no earlier record
+_STILL = 0.05  # update ratio up to which a weight counts as unchanged
 
 
 def _first_outputs(onset: Onset) -> tuple[int, float, float] | None:
-    """Return the first layer with outputs, their root mean square, and the growth over records before (NaN: none)."""
+    """Return the first layer with outputs, their root mean square, and the growth over records before (else NaN)."""
     mean, variance = onset.now("activation_mean"), onset.now("activation_var")
     if mean is None or variance is None:
         return None
@@ -25,7 +25,7 @@ def _first_outputs(onset: Onset) -> tuple[int, float, float] | None:
 
 
 def _weight_growth(onset: Onset, layer: int) -> float:
-    """Return the largest growth of a weight of a layer; a recurrent one has several."""
+    """Return the largest growth of a weight of a layer; a recurrent layer has several weights."""
     now, usual = onset.now("weight_l2_norm"), onset.usual("weight_l2_norm")
     if now is None or usual is None:
         return 1.0
@@ -35,7 +35,7 @@ def _weight_growth(onset: Onset, layer: int) -> float:
 
 
 def large_inputs(onset: Onset) -> Sign | None:
-    """Tell of a first layer whose outputs grew while its weight did not; without a record of the step nothing."""
+    """Report a first layer whose outputs grew while its weight did not; None without a record of the step."""
     if not onset.recorded or (first := _first_outputs(onset)) is None:
         return None
     layer, size, growth = first
@@ -49,7 +49,7 @@ def large_inputs(onset: Onset) -> Sign | None:
 
 
 def other_targets(onset: Onset) -> Sign | None:
-    """Tell of a loss that changed although neither inputs nor weights did; without a record of the step nothing."""
+    """Report a loss that changed although neither inputs nor weights did; None without a record of the step."""
     if not onset.recorded:
         return None
     first, updates = _first_outputs(onset), onset.previous("update_ratio")
@@ -63,7 +63,7 @@ def other_targets(onset: Onset) -> Sign | None:
 
 
 def off_centre(onset: Onset) -> Sign | None:
-    """Tell of a layer whose inputs, the outputs of the layer before, have a mean far from 0."""
+    """Report a layer whose inputs, the outputs of the layer before, have a mean far from 0."""
     mean, variance = onset.now("activation_mean"), onset.now("activation_var")
     if mean is None or variance is None or not onset.layer:
         return None
@@ -77,7 +77,7 @@ def off_centre(onset: Onset) -> Sign | None:
 
 
 def moves_without_learning(onset: Onset) -> Sign | None:
-    """Tell of weights that move as usual while the loss does not."""
+    """Report weights that change as usual while the loss does not."""
     updates = onset.now("update_ratio")
     if updates is None or not np.isfinite(updates).any():
         return None

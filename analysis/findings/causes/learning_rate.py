@@ -19,7 +19,7 @@ def rate_at(onset: Onset) -> float:
 
 
 def raised(onset: Onset) -> Sign | None:
-    """Tell of a learning rate that was raised within a few records before."""
+    """Report a learning rate that was raised within a few records before."""
     if (logged := onset.run.logged("lr")) is None or np.isnan(logged[1]).all():
         return None
     begins = onset.run.steps[max(onset.record - _RECENT, 0)] if len(onset.run.steps) else 0
@@ -34,7 +34,7 @@ def raised(onset: Onset) -> Sign | None:
 
 
 def too_large(onset: Onset) -> Sign | None:
-    """Tell of a learning rate that was raised, or of updates before that are a large part of the weights."""
+    """Report a learning rate that was raised, or earlier updates that are a large part of the weights."""
     rose = raised(onset)
     if rose is not None and rose.strength:
         return rose
@@ -61,7 +61,7 @@ def _sizes_before(onset: Onset) -> list[tuple[np.ndarray, str]]:
 
 
 def large_at_once(onset: Onset) -> Sign | None:
-    """Tell of the rate of an update that is itself too large, unless the gradient has grown."""
+    """Report the learning rate of an update that is too large, unless the gradient has grown."""
     rose = raised(onset)
     if rose is not None and rose.strength:
         return rose
@@ -73,7 +73,7 @@ def large_at_once(onset: Onset) -> Sign | None:
 
 
 def gradients_grew(onset: Onset) -> Sign | None:
-    """Tell of gradients that are a multiple of those before."""
+    """Report gradients that are a multiple of those before."""
     now, usual = onset.now("grad_l2_norm"), onset.usual("grad_l2_norm")
     if now is None or usual is None:
         return None
@@ -82,7 +82,7 @@ def gradients_grew(onset: Onset) -> Sign | None:
 
 
 def too_small(onset: Onset) -> Sign | None:
-    """Tell of a learning rate with which weights hardly move."""
+    """Report a learning rate with which weights hardly move."""
     sizes = onset.now("update_ratio")
     if sizes is None or not np.isfinite(sizes).any():
         return None

@@ -21,14 +21,14 @@ def _update_before(onset: Onset) -> float | None:
 
 
 def by_update(onset: Onset) -> Sign | None:
-    """Tell of an update that was large or not finite itself."""
+    """Report an update that was large or not finite."""
     if (size := _update_before(onset)) is None:
         return None
     return AGAINST if size < 1 else Sign(CLEAR, f"the update before was {size:.3g} times the weight")
 
 
 def not_by_update(onset: Onset) -> Sign | None:
-    """Tell of an update that was small, so that the entries come from something else."""
+    """Report an update that was small, so that something else made the entries not finite."""
     if (size := _update_before(onset)) is None:
         return None
     return Sign(CLEAR, f"the update before was finite, {size:.1g} of the weight") if size < 1 else AGAINST
@@ -40,7 +40,7 @@ def _outputs_before(onset: Onset) -> tuple[int, ...] | None:
 
 
 def in_the_input(onset: Onset) -> Sign | None:
-    """Tell of a first layer with such outputs and a finite weight."""
+    """Report a first layer whose outputs are not finite although its weight is."""
     if (before := _outputs_before(onset)) is None or onset.layer is None:
         return None
     if before:
@@ -51,7 +51,7 @@ def in_the_input(onset: Onset) -> Sign | None:
 
 
 def in_the_layer(onset: Onset) -> Sign | None:
-    """Tell of layers before whose outputs are finite."""
+    """Report that the outputs of the layers before this layer are finite."""
     if (before := _outputs_before(onset)) is None:
         return None
     return Sign(LIKELY, f"the outputs of {onset.name(before[-1])} before it are finite") if before else AGAINST
@@ -64,14 +64,14 @@ def _loss_at(onset: Onset) -> float | None:
 
 
 def of_the_loss(onset: Onset) -> Sign | None:
-    """Tell of a loss that is not finite itself."""
+    """Report a loss that is not finite."""
     if (loss := _loss_at(onset)) is None:
         return None
     return AGAINST if np.isfinite(loss) else Sign(CLEAR, f"the loss of this step is {loss:g}")
 
 
 def of_the_backward_pass(onset: Onset) -> Sign | None:
-    """Tell of a finite loss."""
+    """Report a finite loss."""
     if (loss := _loss_at(onset)) is None:
         return None
     return Sign(CLEAR, f"the loss of this step is finite, {loss:.3g}") if np.isfinite(loss) else AGAINST
@@ -85,7 +85,7 @@ def _layers_with_nonfinite_outputs(onset: Onset) -> tuple[int, int] | None:
 
 
 def of_the_targets(onset: Onset) -> Sign | None:
-    """Tell of outputs that are finite in all layers."""
+    """Report outputs that are finite in all layers."""
     if (found := _layers_with_nonfinite_outputs(onset)) is None:
         return None
     return (
@@ -96,14 +96,14 @@ def of_the_targets(onset: Onset) -> Sign | None:
 
 
 def of_the_outputs(onset: Onset) -> Sign | None:
-    """Tell of layers whose outputs are not finite."""
+    """Report layers whose outputs are not finite."""
     if (found := _layers_with_nonfinite_outputs(onset)) is None:
         return None
     return Sign(CLEAR, f"{found[0]} of {found[1]} layers have outputs with NaN or infinities") if found[0] else AGAINST
 
 
 def of_a_divergence(onset: Onset) -> Sign | None:
-    """Tell of a training loss that rose by a multiple in the last few steps before, above all earlier losses."""
+    """Report a training loss that rose by a multiple in the last few steps before, above all earlier losses."""
     logged = onset.run.logged("loss")
     before = np.zeros(0) if logged is None else logged[1][(logged[0] < onset.step) & np.isfinite(logged[1])]
     if len(before) < 2:

@@ -9,10 +9,10 @@ import numpy as np
 from analysis.findings.causes.weighing import AGAINST, CLEAR, DECISIVE, LIKELY, Cause, Onset, Sign
 
 _RECURRENT = re.compile(r"RNN|LSTM|GRU")
-_ALIKE = 3.0  # ratio of growth factors that count as one
+_ALIKE = 3.0  # largest ratio of growth factors that count as equal
 _SCALED = 10.0
 _DEEP = 8
-_SHRINKS = 0.7  # of the gradient norm from a layer to the one before
+_SHRINKS = 0.7  # ratio of the gradient norm of a layer to that of the layer after it
 _FLAT, _NOT_FLAT = 0.3, 0.05
 _FAR = 10.0
 _TINY = 1e-4
@@ -20,7 +20,7 @@ _SHUT = 0.01  # root mean square of the outputs of a recurrent layer; open gates
 
 
 def scaled_loss(onset: Onset) -> Sign | None:
-    """Tell of a loss and gradients of all layers that grew by about the same factor."""
+    """Report a loss and gradients of all layers that grew by about the same factor."""
     logged = onset.run.logged("loss")
     now, usual = onset.now("grad_l2_norm"), onset.usual("grad_l2_norm")
     if logged is None or now is None or usual is None:
@@ -45,7 +45,7 @@ def scaled_loss(onset: Onset) -> Sign | None:
 
 
 def _outputs_grew(onset: Onset) -> bool:
-    """Return whether the network's outputs grew too, so that the loss is no other function of them."""
+    """Return whether the network's outputs grew too, which explains a larger loss of the same loss function."""
     now, usual = onset.now("activation_var"), onset.usual("activation_var")
     if now is None or usual is None:
         return False
@@ -54,7 +54,7 @@ def _outputs_grew(onset: Onset) -> bool:
 
 
 def tiny_gradients(onset: Onset) -> Sign | None:
-    """Tell of gradients that are small everywhere, as those of a loss that is scaled down."""
+    """Report gradients that are small in all layers, as under a loss that is scaled down."""
     if (norms := onset.now("grad_l2_norm")) is None:
         return None
     largest = float(np.nanmax(norms))
@@ -62,7 +62,7 @@ def tiny_gradients(onset: Onset) -> Sign | None:
 
 
 def recurrence(onset: Onset) -> Sign | None:
-    """Tell of recurrent weights that amplify; a network without any has none."""
+    """Report recurrent weights that amplify; a network without recurrent weights is evidence against this cause."""
     recurrent = np.array(
         [
             bool(_RECURRENT.search(kind)) or "weight_hh" in name
@@ -81,7 +81,7 @@ def recurrence(onset: Onset) -> Sign | None:
 
 
 def dead(onset: Onset) -> Sign | None:
-    """Tell of a layer all of whose channels are dead."""
+    """Report a layer whose channels are all dead."""
     if (share := onset.now("dead_fraction")) is None:
         return None
     norms = onset.now("weight_l2_norm")
@@ -91,7 +91,7 @@ def dead(onset: Onset) -> Sign | None:
 
 
 def one_index(onset: Onset) -> Sign | None:
-    """Tell of an embedding whose outputs are all alike, as those of a batch of one index."""
+    """Report an embedding whose outputs are all alike, as for a batch of one index."""
     if onset.layer is None:
         return None
     if "Embedding" not in onset.run.types[onset.layer]:
@@ -104,7 +104,7 @@ def one_index(onset: Onset) -> Sign | None:
 
 
 def constant_outputs(onset: Onset) -> Sign | None:
-    """Tell of a layer, not the first, whose outputs do not depend on the input though its weight is not 0."""
+    """Report a layer, not the first, whose outputs do not depend on the input though its weight is not 0."""
     variance, norms = onset.now("activation_var"), onset.now("weight_l2_norm")
     if variance is None or norms is None:
         return None
@@ -120,7 +120,7 @@ def constant_outputs(onset: Onset) -> Sign | None:
 
 
 def _same_for_all_inputs(onset: Onset, variance: np.ndarray) -> np.ndarray:
-    """Return where the outputs vary no more than a bias does, of layers that the records know a bias of."""
+    """Return at which layers the outputs vary no more than the bias, or not at all where no bias is recorded."""
     spread = onset.now("bias_var")
     if spread is None:
         return variance == 0
@@ -128,7 +128,7 @@ def _same_for_all_inputs(onset: Onset, variance: np.ndarray) -> np.ndarray:
 
 
 def saturated(onset: Onset) -> Sign | None:
-    """Tell of outputs that lie where sigmoid and tanh are flat."""
+    """Report outputs that lie where sigmoid and tanh are flat."""
     if (share := onset.now("saturated_fraction")) is None:
         return None
     layer = int(np.nan_to_num(share).argmax())
@@ -142,7 +142,7 @@ def saturated(onset: Onset) -> Sign | None:
 
 
 def shut_gates(onset: Onset) -> Sign | None:
-    """Tell of a recurrent layer whose outputs stay near 0: its gates let hardly anything into its state."""
+    """Report a recurrent layer whose outputs stay near 0: its gates let hardly anything into its state."""
     mean, variance = onset.now("activation_mean"), onset.now("activation_var")
     if mean is None or variance is None:
         return None
@@ -155,7 +155,7 @@ def shut_gates(onset: Onset) -> Sign | None:
 
 
 def depth(onset: Onset) -> Sign | None:
-    """Tell of a gradient that shrinks from layer to layer on its way back."""
+    """Report a gradient that shrinks from layer to layer on its way back."""
     if (norms := onset.now("grad_l2_norm")) is None:
         return None
     found = norms[norms > 0]
@@ -168,7 +168,7 @@ def depth(onset: Onset) -> Sign | None:
 
 
 def far_outputs(onset: Onset) -> Sign | None:
-    """Tell of outputs of the network that are far from 0, where sigmoid and softmax are flat."""
+    """Report outputs of the network that are far from 0, where sigmoid and softmax are flat."""
     mean, variance = onset.now("activation_mean"), onset.now("activation_var")
     if mean is None or variance is None:
         return None
@@ -178,7 +178,7 @@ def far_outputs(onset: Onset) -> Sign | None:
 
 
 def negative_bias(onset: Onset) -> Sign | None:
-    """Tell of a bias that holds the outputs of the layer below 0."""
+    """Report a bias that holds the outputs of the layer below 0."""
     bias, mean = onset.now("bias_mean"), onset.now("activation_mean")
     if bias is None or mean is None or onset.layer is None or np.isnan(bias[onset.layer]):
         return None

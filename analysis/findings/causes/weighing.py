@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.findings.run_records import RunRecords
 
-_MOST = 2  # causes that are told
+_MOST = 2  # causes that are named
 DECISIVE, CLEAR, LIKELY, WEAK = 4.0, 3.0, 2.0, 1.0  # a decisive number leaves no room for other causes
 
 
@@ -42,8 +42,8 @@ class Onset:
 
     Attributes:
         run: The records of the run.
-        step: Its first step.
-        layer: The place of the layer that is named; None for one of the whole run.
+        step: The first step of the finding.
+        layer: The index of the layer that the finding names; None for a finding of the whole run.
     """
 
     run: RunRecords
@@ -52,12 +52,12 @@ class Onset:
 
     @property
     def record(self) -> int:
-        """The place of the last record at or before the step; -1 if there is none."""
+        """The index of the last record at or before the step; -1 if there is none."""
         return int(np.searchsorted(self.run.steps, self.step, side="right")) - 1
 
     @property
     def recorded(self) -> bool:
-        """Whether there is a record of the step itself; else the last one is of an earlier step."""
+        """Whether there is a record of the step itself; else the last record is of an earlier step."""
         return self.record >= 0 and int(self.run.steps[self.record]) == self.step
 
     def now(self, column: str) -> np.ndarray | None:
@@ -93,8 +93,8 @@ class Cause:
 
     Attributes:
         text: The cause, a noun phrase.
-        remedy: What to try, if it is this one.
-        sign: Returns the evidence of the tables; None if they have no number for this cause.
+        remedy: What to try if this is the cause.
+        sign: Returns the evidence of the tables; None if the tables have no number for this cause.
     """
 
     text: str

@@ -7,8 +7,8 @@ import numpy as np
 from analysis.findings.causes.weighing import AGAINST, CLEAR, WEAK, Cause, Onset, Sign
 
 _JUMP = 3.0  # factor from one record to the next
-_ALIKE = 1.5  # ratio of the largest to the smallest logarithm of factors that count as one
-_SHIFT = 10.0  # times its usual size and 1: a bias that was set
+_ALIKE = 1.5  # largest ratio of the largest to the smallest logarithm of factors that count as equal
+_SHIFT = 10.0  # times the bias before, and at least 1: a bias that was set
 _LARGE = 4.0  # times the median layer's spectral norm
 _HELD = 2.0
 _FAR_DOWN = 0.7  # of the norm at the record before
@@ -16,9 +16,9 @@ _JUMPING = {"weight_l2_norm": "norm", "spectral_norm": "spectral norm", "effecti
 
 
 def _longest_update(onset: Onset) -> np.ndarray | None:
-    """Return a bound on the change from the record before, relative to the weight: its update at each step since.
+    """Return a bound on the change since the record before, relative to the weight, as if each step had its update.
 
-    Updates as long as the weight bound nothing: over several steps they may grow without limit.
+    The bound is infinite over several steps if the update is as long as the weight.
     """
     updates, record = onset.previous("update_ratio"), onset.record
     if updates is None:
@@ -28,7 +28,7 @@ def _longest_update(onset: Onset) -> np.ndarray | None:
 
 
 def set_elsewhere(onset: Onset) -> Sign | None:
-    """Tell of a norm, a rank or a mean bias that jumps from one record to the next by more than the update between."""
+    """Report a norm, a rank or a mean bias that jumps from one record to the next by more than the update between."""
     found = [_jump(onset, column, words) for column, words in _JUMPING.items()]
     known = [sign for sign in (*found, _shifted_bias(onset)) if sign is not None]
     return max(known, key=lambda sign: sign.strength) if known else None
@@ -61,7 +61,7 @@ def _shifted_bias(onset: Onset) -> Sign | None:
 
 
 def decayed(onset: Onset) -> Sign | None:
-    """Tell of weights that shrink by the same factor: in all layers, or far in those of one group of the optimizer."""
+    """Report weights that shrink by the same factor: in all layers, or by far in the layers of one optimizer group."""
     now, before = onset.now("weight_l2_norm"), onset.previous("weight_l2_norm")
     if now is None or before is None:
         return None
@@ -80,7 +80,7 @@ def decayed(onset: Onset) -> Sign | None:
 
 
 def zeros(onset: Onset) -> Sign | None:
-    """Tell of weights that are exactly 0."""
+    """Report weights that are exactly 0."""
     if (norms := onset.now("weight_l2_norm")) is None:
         return None
     zero = np.flatnonzero(norms == 0)
@@ -88,7 +88,7 @@ def zeros(onset: Onset) -> Sign | None:
 
 
 def large(onset: Onset) -> Sign | None:
-    """Tell of a layer whose spectral norm stands out among layers."""
+    """Report a layer whose spectral norm stands out among layers."""
     norms = onset.now("spectral_norm")
     if norms is None or onset.layer is None or np.isnan(norms[onset.layer]):
         return None
@@ -99,7 +99,7 @@ def large(onset: Onset) -> Sign | None:
 
 
 def growing(onset: Onset) -> Sign | None:
-    """Tell of weights that have grown for many records."""
+    """Report weights that have grown for many records."""
     norms = onset.run.whole("spectral_norm")
     if norms is None or onset.layer is None or onset.record < 1:
         return None

@@ -15,22 +15,22 @@ from analysis.plotting.style import ALARM, PALE
 from analysis.summaries.transforms import MEAN, NAN_RUNS
 from probes.schema import LAYER, STEP
 
-FEW_NAMES = 16  # of layers that all stand beside the cells
-SPAN = 3.0  # ratio of the largest to the least value from which on a positive quantity has a logarithmic scale
-OWNED = 5.0  # ratio of the largest to the median magnitude from which on a signed quantity has one beyond the median
+FEW_NAMES = 16  # most layers whose names are all written beside the cells
+SPAN = 3.0  # ratio of the largest to the smallest value from which on a positive quantity has a logarithmic scale
+OWNED = 5.0  # ratio of the largest to the median magnitude above which a signed scale is logarithmic beyond the median
 
 
 def color_scale(values: np.ndarray, *, signed: bool = False) -> tuple[Normalize, str | Colormap]:
     """Return the colour scale of values, such that no single layer determines it.
 
-    A quantity with both signs has two hues around zero, one width on both sides, and beyond its median magnitude a
-    logarithmic scale where its largest is more than five times that. A positive quantity that spans more than a factor
-    of three has a logarithmic scale. Half a per cent at either end lies beyond the scale.
+    A quantity with both signs has two hues around zero and the same width on both sides. Beyond its median magnitude
+    the scale is logarithmic if the largest magnitude is more than five times the median. A positive quantity that spans
+    more than a factor of three has a logarithmic scale. Half a per cent at either end lies beyond the scale.
 
     Args:
-        values: Of all panels.
-        signed: Whether zero is the middle whatever the signs, and colours follow the values in proportion; one per cent
-            of them lies beyond the scale.
+        values: Values of all panels.
+        signed: Whether zero is the middle for any signs, and the scale is linear; one per cent of the values lies
+            beyond it.
     """
     finite = values[np.isfinite(values)].astype("float64")
     if signed:
@@ -77,8 +77,8 @@ def draw_cells(
         axes: The panel.
         rows: :func:`analysis.summaries.transforms.over_runs` of the arm, a row for each layer and step.
         names: The layers, from input to output.
-        colors: Of :func:`color_scale`.
-        colormap: Of :func:`color_scale`.
+        colors: Scale from :func:`color_scale`.
+        colormap: Colours from :func:`color_scale`.
     """
     values = rows.pivot(index=LAYER, columns=STEP, values=MEAN).reindex(names)
     broken = rows.pivot(index=LAYER, columns=STEP, values=NAN_RUNS).reindex(names).gt(0).to_numpy()
@@ -97,7 +97,7 @@ def draw_cells(
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Write the layers' names beside the rows of cells: all of a few, seven of many."""
+    """Write layer names beside the rows of cells: all names of a few layers, seven names of many layers."""
     last = len(names) - 1
     printed = np.arange(len(names)) if len(names) <= FEW_NAMES else np.linspace(0, last, 7).round().astype(int)
     axes.set_yticks(printed, labels=[names[int(place)] for place in printed])

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 
 def write_in_corner(axes: Axes, lines: Sequence[str]) -> None:
-    """Write lines into the lower right corner, readable over whatever is drawn there."""
+    """Write lines into the lower right corner, on a background that keeps them readable."""
     axes.annotate(
         "\n".join(lines),
         (0.985, 0.04),

@@ -12,7 +12,7 @@ from matplotlib.typing import ColorType
 
 from analysis.plotting.style import Dashes
 
-FEW = 8  # curves whose lone points are large enough to show their markers
+FEW = 8  # most curves whose single points are large enough to show their markers
 HALF_WIDTH_OF_ONE_STEP = 1.0  # half the axis of a store with a single step, in steps
 LINES, RAW_LINES = "lines", "raw lines"  # names the drawn lines among a panel's collections
 _SOLID: Dashes = (0, ())
@@ -25,15 +25,15 @@ class Curve:
     Attributes:
         x: Abscissae, ascending.
         y: Ordinates; not finite where there is nothing to draw.
-        color: Of line, band and markers.
+        color: Colour of line, band and markers.
         dashes: Line style.
-        width: In points.
-        marker: Of points without a neighbour.
+        width: Line width in points.
+        marker: Marker of points without a neighbour.
         half_band: Half-height of the band around the line, or None.
         edges: Lower and upper edge of a band that is not symmetric, or None.
         outlined: Whether the band has lines at its edges, so that overlapping bands can be told apart.
-        survivors: Drawn thin and dotted where ``y`` is not finite but this is.
-        raw: Drawn thin and pale below the line: what was recorded, where ``y`` was smoothed.
+        survivors: Ordinates that are drawn thin and dotted where ``y`` is not finite.
+        raw: Recorded ordinates, drawn thin and pale below the line if ``y`` was smoothed.
     """
 
     x: np.ndarray
@@ -67,8 +67,8 @@ def stretches(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
 def draw_curves(axes: Axes, curves: Sequence[Curve], *, log: bool = False) -> None:
     """Draw curves with their bands into a panel.
 
-    Points without a neighbour (a run of one step, a lone value between gaps) become dots, so that they are seen. If all
-    curves have only one step, the dots stand side by side.
+    Points without a neighbour (a run of one step, a single value between gaps) become dots, so that they are seen. If
+    all curves have only one step, the dots stand side by side.
     """
     curves = _side_by_side(curves)
     for curve in curves:
@@ -105,7 +105,7 @@ def _draw_band(axes: Axes, curve: Curve, *, log: bool) -> None:
     if curve.band is None or not np.nanmax(curve.band[1] - curve.band[0], initial=0.0) > 0:
         return
     lower, upper = curve.band
-    if log:  # as far below the line as above it, in decades: the difference may be negative, which has no place here
+    if log:  # as many decades below the line as above it, because a negative edge cannot be drawn
         with np.errstate(divide="ignore", invalid="ignore"):
             lower = curve.y**2 / upper if curve.edges is None else lower
     if len(curve.x) == 1:

@@ -14,9 +14,9 @@ from analysis.plotting.style import GREY
 def robust_limits(values: np.ndarray, *, log: bool = False, cut: bool = True) -> tuple[float, float] | None:
     """Return axis limits that a few outliers do not stretch; None without a finite value.
 
-    The limits hold every value, unless the whole range is more than six times that between the 2nd and the 98th
-    percentile: then they hold that range and half of it more on the side that is cut. On a logarithmic axis
-    all of this is meant in decades and only positive values count. Without ``cut`` the limits hold every value.
+    The limits hold every value, unless the whole range is more than six times the range between the 2nd and the 98th
+    percentile. Then they hold this inner range and half of it more on the side that is cut. On a logarithmic axis all
+    ranges are in decades, and only positive values count. Without ``cut`` the limits hold every value.
     """
     usable = values[np.isfinite(values) & ((values > 0) if log else True)].astype("float64")
     if not usable.size:
@@ -84,7 +84,7 @@ def set_limits(axes: Axes, limits: tuple[float, float] | None, curves: Sequence[
 
 
 def _show_whole_width(axes: Axes, curves: Sequence[Curve], limits: tuple[float, float]) -> None:
-    """Let lines that run along the foot of the panel be drawn over it, not cut in half by it."""
+    """Draw lines that run along the foot of the panel over the axis, which would cut them in half."""
     if not any(_above(c.y, limits).any() for c in curves):
         for lines in axes.collections:
             if lines.get_gid() == LINES:

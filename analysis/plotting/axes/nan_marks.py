@@ -12,14 +12,14 @@ from analysis.plotting.axes.curves import Curve, stretches
 from analysis.plotting.style import ALARM
 from analysis.summaries.transforms import NAN_RUNS, RUNS
 
-_POINTS = 6.5  # of the note
+_POINTS = 6.5  # font size of the note
 
 
 def mark_nan(axes: Axes, table: pd.DataFrame, note: str, *, x: str, curves: Sequence[Curve] = ()) -> None:
     """Hatch each stretch of records with NaN or infinite values, and write a note beside the first.
 
     Args:
-        axes: The panel, its limits set.
+        axes: The panel, with its limits set.
         table: The rows of the panel, with ``nan_runs``; nothing is drawn if that is 0 everywhere.
         note: The note, such as ``"NaN in 1 of 10 runs"``.
         x: Column of the abscissa.
@@ -44,7 +44,7 @@ def _write_beside(axes: Axes, x: float, note: str, curves: Sequence[Curve]) -> N
     height = 1.4 * _POINTS * len(lines) / 72 / (axes.bbox.height / axes.figure.dpi)
     boxes = {
         (left, down): (place - width if left else place, (1.0 - height) * (1.0 - down))
-        for down in (0.0, 1.0, 0.25, 0.5, 0.75)  # the first of equals: rather at an edge
+        for down in (0.0, 1.0, 0.25, 0.5, 0.75)  # of equal places the first is taken, so edges come first
         for left in (True, False)
     }
     inside = {corner: at for corner, at in boxes.items() if at[0] >= 0 and at[0] + width <= 1} or boxes
@@ -93,7 +93,7 @@ def mark_nan_share(axes: Axes, lines: Sequence[str]) -> None:
 
 
 def runs_with_nan(table: pd.DataFrame) -> str:
-    """Return how many of how many runs were not finite somewhere, for :func:`mark_nan`."""
+    """Return the number of runs that were not finite somewhere, with the number of all runs, for :func:`mark_nan`."""
     worst, runs = table.sort_values(NAN_RUNS)[[NAN_RUNS, RUNS]].iloc[-1]
     of = f" in\n{worst} of {runs} runs" if runs > 1 else ""
     return f"NaN{of}"

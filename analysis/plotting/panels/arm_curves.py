@@ -13,7 +13,7 @@ from analysis.summaries.comparison_arms import ARM, ARM_ORDER, NORM, arms_of
 from analysis.summaries.transforms import MEAN, NAN_RUNS, RUNS, SPREAD, SURVIVORS
 from probes.schema import STEP
 
-MANY_RECORDS = 150  # a noisy line of more is drawn thinner
+MANY_RECORDS = 150  # a line of more records is noisy and is drawn thinner
 EXTRA_WIDTH = 0.7  # points by which the lowest of several lines is wider than the topmost
 
 
@@ -36,7 +36,7 @@ def arm_curves(table: pd.DataFrame, appearances: dict[str, Appearance], *, x: st
     """Return the curves of the arms that a panel's table has, in drawing order."""
     by_arm = dict(list(table.groupby(ARM, observed=True)))
     drawn = [(by_arm[arm], appearance) for arm, appearance in appearances.items() if arm in by_arm]
-    # Each line is thinner than the one below it, so that none hides another where they coincide.
+    # Each line is thinner than the line below it, so that no line hides another where they coincide.
     extra = [EXTRA_WIDTH * (len(drawn) - 1 - place) / max(len(drawn) - 1, 1) for place in range(len(drawn))]
     return [
         replace(curve, width=curve.width + more)

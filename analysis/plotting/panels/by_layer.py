@@ -20,7 +20,8 @@ def draw_by_layer(figure: Figure, table: pd.DataFrame, text: PanelText, *, share
         figure: An empty figure.
         table: :func:`analysis.summaries.transforms.over_runs`, a row for each arm, layer and step.
         text: Title, note, axis labels and line of reference.
-        sharey: Whether all layers have one scale; else each has its own, as one layer may dwarf the others.
+        sharey: Whether all layers have one scale; else each has its own, because one layer may be far larger than the
+            others.
     """
     appearances = arm_appearances(table)
     tables = {name: table[table[LAYER] == name] for name in in_depth_order(table)}

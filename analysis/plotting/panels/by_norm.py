@@ -39,7 +39,8 @@ def draw_by_norm(
         text: Title, note, axis labels and line of reference.
         log: Whether the quantity spans decades.
         cut: Whether a few outliers may lie outside the limits, marked at the edge.
-        groups: Layers of which one line is the median, where there are many, by name; None takes the thirds of all.
+        groups: Layers whose median is one line, by the name of the line, used if there are many layers; None takes
+            thirds of all layers.
     """
     names = in_depth_order(table)
     few = len(names) <= FEW_LAYERS
@@ -100,7 +101,7 @@ def layer_curves(rows: pd.DataFrame, appearances: dict[str, Appearance]) -> list
 
 
 def third_curves(rows: pd.DataFrame, appearances: dict[str, Appearance], groups: dict[str, list[str]]) -> list[Curve]:
-    """Return one curve per third of the depth: the median over its layers, NaN where one of them is not finite."""
+    """Return one curve per third of the depth: the median over its layers, NaN where a layer is not finite."""
     curves = []
     for name, appearance in appearances.items():
         values = rows[rows[LAYER].isin(groups[name])].groupby(STEP)
@@ -126,7 +127,7 @@ def third_curves(rows: pd.DataFrame, appearances: dict[str, Appearance], groups:
 
 
 def mark_broken(grid: list[Axes], curves: dict[str, list[Curve]], table: pd.DataFrame) -> None:
-    """Mark in each arm's panel the steps at which a layer was not finite, and in how many layers."""
+    """Mark in each arm's panel the steps at which a layer was not finite, and write the number of such layers."""
     for axes, (arm, drawn) in zip(grid, curves.items(), strict=True):
         mine = table[table[ARM] == arm]
         layers = f"{mine.loc[mine[NAN_RUNS] > 0, LAYER].nunique()} of {mine[LAYER].nunique()} layers"

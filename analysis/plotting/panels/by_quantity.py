@@ -29,12 +29,13 @@ def draw_by_quantity(
 
     Args:
         figure: An empty figure.
-        tables: :func:`analysis.summaries.transforms.over_runs` by panel title; an arm has one appearance in all.
+        tables: :func:`analysis.summaries.transforms.over_runs` by panel title; an arm has one appearance in all of
+            them.
         text: Title, note, axis labels and line of reference.
         log: Whether the quantity spans decades.
         sharey: Whether the panels have the same limits, for quantities of one unit.
         x: Column of the abscissa.
-        height: Of a row of panels, in inches.
+        height: Height of a row of panels, in inches.
 
     Returns:
         The panels, in the order of ``tables``.

@@ -1,4 +1,4 @@
-"""A row of panels a quantity, a panel an arm, one line per layer: two views of the same layers, one below the other."""
+"""One row of panels per quantity, one panel per arm, one line per layer: views of the same layers below each other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from analysis.summaries.comparison_arms import ARM, arms_of
 from analysis.summaries.transforms import MEAN, SPREAD, SURVIVORS
 from probes.schema import STEP
 
-PLACE = "place"  # of a layer among those shown, from 0
+PLACE = "place"  # index of a layer among the layers shown, from 0
 
 
 def draw_by_view(

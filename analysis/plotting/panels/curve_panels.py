@@ -35,7 +35,7 @@ def draw_panels(
     Args:
         figure: An empty figure.
         curves: The curves by panel title.
-        height: Of a row of panels, in inches.
+        height: Height of a row of panels, in inches.
         log: Whether the quantity spans decades.
         level: Value of the line of reference, or None. A line at 0 marks a quantity with both signs. Without it the
             limits of values that are never negative do not go below 0.
@@ -95,7 +95,7 @@ def set_steps(grid: Sequence[Axes], table: pd.DataFrame, *, x: str = STEP) -> No
 
 
 def _room(axes: Axes, last: float) -> int:
-    """Return how many numbers up to ``last`` have room side by side under a panel, six at the most."""
+    """Return how many numbers up to ``last`` fit side by side under a panel, at most six."""
     spec = axes.get_subplotspec()
     across = spec.get_gridspec().ncols if spec is not None else 1
     letters = len(f"{last:.0f}")

@@ -23,7 +23,7 @@ from analysis.summaries.transforms import over_runs, smooth
 from probes.schema import RUN, STEP, STEPS
 
 QUANTITY = "quantity"
-GRADIENT_UNIT = "[output / pixel value]"  # of the critic's gradient by its input, and of the bounds of it
+GRADIENT_UNIT = "[output / pixel value]"  # of the critic's gradient by its input, and of bounds on this gradient
 
 
 def by_quantity(rows: pd.DataFrame, columns: Sequence[str], *, window: int = 1) -> pd.DataFrame:
@@ -47,7 +47,7 @@ class GanCurves(FigureSpec):
     """Columns of table ``steps`` over steps. A figure names its columns, their words and the function that draws.
 
     Attributes:
-        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        smooth: Number of records in the trailing mean; 1 smooths nothing.
         words: The columns, with their names in the figure.
         note: How to read the columns.
         ylabel: Quantity and unit.
@@ -122,7 +122,7 @@ def draw_networks(figure: Figure, table: pd.DataFrame, lines: Mapping[str, str],
     }
     grid = draw_panels(figure, curves, height=2.4, sharex=False, sharey=False)
     for axes, mine in zip(grid, tables.values(), strict=True):
-        set_steps([axes], mine)  # trainings of different lengths: none stands in an empty panel
+        set_steps([axes], mine)  # each panel has its own range: no short training stands in a half-empty panel
     for axes, (arm, mine) in zip(grid, tables.items(), strict=True):
         mark_nan(axes, mine, whose_nan(mine), x=STEP, curves=curves[arm])
     legend = legend_entries(

@@ -26,7 +26,7 @@ from probes.schema import STEP, Column
 
 
 def column_text(title: str, column: Column, shown: str) -> PanelText:
-    """Return the words of a heat map whose colours are a column; ``shown`` says what part of it is drawn."""
+    """Return the words of a heat map whose colours are a column; ``shown`` names the part of it that is drawn."""
     note = f"{sentence(meaning(column))}, {shown}"
     return PanelText(f"{title}: {axis_label(column)}", note, axis_label(column), formula=mathtext(column))
 
@@ -40,8 +40,8 @@ def draw_heat_maps(
         figure: An empty figure.
         table: :func:`analysis.summaries.transforms.over_runs`, a row for each arm, layer and step.
         text: Title, note and axis labels; ``ylabel`` names the colours.
-        own_layers: Whether each arm has layers of its own, which stand in its rows by depth.
-        signed: Whether zero is the middle of the scale and colours follow the values in proportion.
+        own_layers: Whether each arm has layers of its own; its rows are then in depth order.
+        signed: Whether zero is the middle of the scale and the scale is linear.
     """
     arms = [arm[ARM] for arm in records(arms_of(table))]
     grid = panels(figure, len(arms), height=2.4)

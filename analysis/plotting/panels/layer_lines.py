@@ -24,12 +24,12 @@ class LayerLines(FigureSpec):
     """One column of each layer; one panel per norm, coloured by depth.
 
     Attributes:
-        smooth: Number of records a trailing mean takes; 1 smooths nothing.
+        smooth: Number of records in the trailing mean; 1 smooths nothing.
         log: Whether the column spans decades.
         cut: Whether a few outliers may lie outside the panel, marked at its edge.
         level: Value of the line of reference, or None.
         level_note: Meaning of the line of reference.
-        own_layers: Whether each arm has layers of its own, which the lines name by their depth.
+        own_layers: Whether each arm has layers of its own; the lines are then named by depth.
     """
 
     smooth: int = 1
@@ -49,7 +49,7 @@ class LayerLines(FigureSpec):
         return over_runs(smoothed(self.choose_layers(rows), column, window=self.smooth), column=column)
 
     def note(self, words: str, table: pd.DataFrame) -> str:
-        """Return what the lines are, in words."""
+        """Return a description of the lines, in words."""
         del table
         return with_smoothing(f"{sentence(words)}{self.level_note}", self.smooth)
 
@@ -73,14 +73,14 @@ class BatchLines(LayerLines):
     not the training.
 
     Attributes:
-        median: Window of the running median, an odd number of records. None: an eighth of the records, at most nine, or
-            one record if ``smooth`` is given.
+        median: Window of the running median, an odd number of records. None takes an eighth of the records, at most
+            nine, or one record if ``smooth`` is given.
     """
 
     median: int | None = None
 
     def prepare(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the median over runs, a row for each arm, layer and step; ``raw`` is what was recorded."""
+        """Return the median over runs, a row for each arm, layer and step; ``raw`` is the recorded value."""
         (column,) = self.needed()
         chosen = smoothed(self.choose_layers(rows), column, window=self.smooth)
         table, window = over_runs(chosen, column=column), self._window(chosen)
@@ -98,7 +98,7 @@ class BatchLines(LayerLines):
         return max(1, min(MOST_IN_MEDIAN, records // 8) | 1 if records >= 16 else 1)
 
     def note(self, words: str, table: pd.DataFrame) -> str:
-        """Return the words, and how many batches stand behind the line."""
+        """Return the words, and the number of batches that each point of the line comes from."""
         if "window" not in table:
             return f"{super().note(words, table)}; each record is one batch"
         window = int(table["window"].iloc[0])
@@ -108,5 +108,5 @@ class BatchLines(LayerLines):
 
 
 def by_depth(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the depth of each layer in the place of its name: "layer 1" is the first of every arm."""
+    """Return a table with the depth of each layer instead of its name: "layer 1" is the first of every arm."""
     return table.assign(**{LAYER: [f"layer {place + 1}" for place in table[LAYER_INDEX]]})

@@ -1,4 +1,4 @@
-"""Tell whether a store has changed since it was last looked at."""
+"""A fingerprint of a store's files, which tells whether the store has changed since it was last read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from probes import schema
 
 
 def fingerprint(store: str | os.PathLike[str]) -> str:
-    """Return a word that changes when rows are recorded, joined or removed: a hash of names, sizes and times of files.
+    """Return a word that changes when rows are recorded, joined or removed: a hash of file names, sizes and times.
 
     Raises:
         ValueError: The URL has a scheme that neither pyarrow nor an installed fsspec knows.
@@ -39,7 +39,7 @@ def _below(folder: Path) -> Iterator[str]:
                     about = entry.stat(follow_symlinks=False)
                     yield f"{entry.path} {about.st_size} {about.st_mtime_ns}"
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return  # gone since it was listed, or not ours to read
+        return  # gone since it was listed, or not readable for this user
 
 
 def _remote_files(filesystem: pafs.FileSystem, root: str) -> Iterator[str]:

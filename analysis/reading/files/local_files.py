@@ -23,7 +23,7 @@ def left_out(path: str | Path, why: str) -> None:
     """Warn that a file or folder is not read."""
     warnings.warn(
         printable(f"{str(path)!r} is left out: {why}"), stacklevel=2
-    )  # one line of code, so each is shown once
+    )  # all warnings come from this line, so Python shows each once
 
 
 def existing_store(store: str | Path) -> Path:
@@ -58,7 +58,7 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def run_folders(parent: Path, *, prefix: str = RUN_PREFIX) -> dict[str, Path]:
-    """Return the folders of runs in a folder by run id, sorted. Links and names that are no run's are left out."""
+    """Return the run folders in a folder by run id, sorted. Links and folders not named after a run are left out."""
     found = {}
     for entry in entries(parent):
         if not entry.name.startswith(prefix):
@@ -100,11 +100,11 @@ def regular_files(folder: Path, wanted: Callable[[str], object]) -> list[Path]:
 def parts_of(store: Path, table: str, run: str) -> list[Path]:
     """Return a run's finished Parquet parts in a table, sorted; files still being written are left out."""
     folder = store / table
-    if folder.is_symlink():  # `run_folders` has said so
+    if folder.is_symlink():  # `run_folders` has warned of it
         return []
     return regular_files(folder / schema.run_folder(run), is_part)
 
 
 def is_part(name: str) -> bool:
-    """Tell whether a file's name is that of a finished part, as all readers of Parquet folders see it."""
+    """Tell whether a file's name is that of a finished part, by the rule of all readers of Parquet folders."""
     return name.endswith(".parquet") and not name.startswith(("_", "."))

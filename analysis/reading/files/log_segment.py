@@ -17,16 +17,16 @@ from probes.schema.log_segment import read_log
 
 
 def read_segment(path: Path, table: str) -> pa.Table | None:
-    """Return the rows of a segment under the schema of the log, in which words are strings.
+    """Return the rows of a segment under the schema of the log, in which texts are plain strings.
 
-    A segment that is no log of this table, one that is too large, and damaged messages are left out with a warning.
+    A segment that is no log of this table or that is too large is left out with a warning. So are damaged messages.
 
     Returns:
         The rows of all sound messages; None if there are none.
 
     Raises:
         FileNotFoundError: The segment is gone: its rows are in a part.
-        NewerSchemaError: It was written under a later schema version.
+        NewerSchemaError: The segment was written under a later schema version.
     """
     try:
         content = _content(path)

@@ -20,7 +20,7 @@ from probes import schema
 from probes.schema.part_checks import DECLARED, is_measured, reading_problem, size_problem
 from probes.schema.printable import one_line
 
-# What Arrow raises on bytes that make no sense; `OSError` too, but for a file that is gone.
+# Errors that Arrow raises on damaged bytes. `OSError` is one of them, except for a file that is gone.
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, MemoryError)
 _Columns = tuple[tuple[str, str, bool], ...]
 _BY_RUN = ds.partitioning(pa.schema([(schema.RUN, pa.string())]), flavor="hive")
@@ -35,7 +35,7 @@ def fragments_of(files: Sequence[str], table: str, filesystem: pafs.FileSystem |
     """
     if not files:
         return {}
-    # Only what stands below the table is a partition: the store may lie in a folder named lr=0.5, or run=3.
+    # Only folders below the table are partitions: the store itself may lie in a folder named lr=0.5 or run=3.
     base = files[0].replace(os.sep, "/").rsplit("/", 2)[0]
     opened = ds.dataset(
         list(files),
@@ -63,7 +63,7 @@ def _is_readable(
         key = _columns(stored)
         if key not in verdicts:
             verdicts[key] = reading_problem(table, stored)
-        # The size of a file at a URL costs a question to the server: there the footer's own word is taken.
+        # The size of a file at a URL costs a request to the server, so there the size in the footer is taken.
         size = Path(path).stat().st_size if filesystem is None else _packed(fragment.metadata)
         problem = verdicts[key] or size_problem(fragment.metadata, size)
     except (FileNotFoundError, schema.NewerSchemaError):
@@ -76,7 +76,7 @@ def _is_readable(
 
 
 def _columns(stored: pa.Schema) -> _Columns:
-    """Return names, types and what was recorded; a schema itself has no hash in older pyarrow."""
+    """Return each column's name, type and whether it was recorded; older pyarrow cannot hash a schema itself."""
     return tuple((column.name, str(column.type), schema.is_recorded(column)) for column in stored)
 
 
@@ -86,7 +86,7 @@ def _packed(metadata: pq.FileMetaData) -> int:
 
 
 def joined_schema(fragments: dict[str, ds.Fragment], table: str) -> pa.Schema:
-    """Return the columns of all fragments, with ``run``; those that contradict the others are taken out of the dict.
+    """Return the columns of all fragments, with ``run``, and remove fragments that contradict the others from the dict.
 
     A column that began to be recorded later is absent from earlier parts. A column that holds no numbers where numbers
     belong is left out with a warning.
@@ -118,7 +118,7 @@ def _of_numbers(joined: pa.Schema, table: str) -> pa.Schema:
 
 
 def damage_of(path: str, filesystem: pafs.FileSystem | None) -> str | None:
-    """Return what is wrong with the content of a part; None if all of it can be read, or if it is gone."""
+    """Return the damage of the content of a part, in words; None if all of it can be read, or if the part is gone."""
     try:
         with pq.ParquetFile(path, filesystem=filesystem, page_checksum_verification=True) as part:
             for index in range(part.num_row_groups):

@@ -3,7 +3,7 @@
 A writer first renames a part into place and then deletes the segments whose rows the part holds. The name of the part
 names those segments. Readers therefore read segments first and list parts second. A segment deleted in between is in a
 listed part. A segment that is also in a part is skipped. So no row is missed, and no row comes twice. The one exception
-is a run that is resumed from an earlier step between the two: rows that it supersedes may still be shown.
+is a run that is resumed from an earlier step between the two reads: rows that it supersedes may still be shown.
 
 Nothing is written. The log of a killed or live run stays as it is.
 """
@@ -29,7 +29,7 @@ class Segment:
     Attributes:
         path: Its path.
         number: Its number, which a part that holds its rows has in its name.
-        rows: Its rows with the column ``run``, words as strings.
+        rows: Its rows with the column ``run``, texts as plain strings.
     """
 
     path: Path
@@ -61,7 +61,7 @@ def find_rows(root: Path, table: str, runs: Sequence[str]) -> list[RunRows]:
     """Return the parts and segments of a table, for each of the runs that has rows.
 
     Raises:
-        FileNotFoundError: A part went while it was looked for.
+        FileNotFoundError: A part vanished during the search.
     """
     logs = _writers(root)
     segments = {run: _segments(logs[run], table, run) for run in runs if run in logs}
@@ -91,7 +91,7 @@ def fitting(segments: Iterable[Segment], stored: pa.Schema) -> tuple[list[Segmen
 def _writers(root: Path) -> dict[str, Path]:
     try:
         return run_folders(root / schema.WRITERS, prefix="")
-    except PermissionError as error:  # the log is its writer's own; the parts are for all
+    except PermissionError as error:  # only the writer may read its log; all may read the parts
         left_out(root / schema.WRITERS, str(error))
         return {}
 
@@ -104,7 +104,7 @@ def _segments(folder: Path, table: str, run: str) -> list[Segment]:
     found = []
     for path in regular_files(folder, lambda name: schema.segment_number(name, table) is not None):
         number = schema.segment_number(path.name, table)
-        with suppress(FileNotFoundError):  # in a part since it was listed
+        with suppress(FileNotFoundError):  # its rows have moved to a part since it was listed
             rows = read_segment(path, table)
             if rows is not None and number is not None:
                 named = rows.append_column(schema.RUN, pa.repeat(pa.scalar(run), rows.num_rows))

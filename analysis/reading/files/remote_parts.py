@@ -29,7 +29,7 @@ def filesystem_of(location: str) -> tuple[pafs.FileSystem | None, str]:
 
 
 def parts_by_run(filesystem: pafs.FileSystem, folder: str) -> dict[str, list[str]]:
-    """Return the finished parts in the folder of a table, by run id, sorted. Folders that are no run's are left out."""
+    """Return the finished parts in a table's folder, by run id, sorted. Folders not named after a run are left out."""
     found: dict[str, list[str]] = {}
     for info in filesystem.get_file_info(pafs.FileSelector(folder, recursive=True, allow_not_found=True)):
         if info.is_file and is_part(info.base_name):

@@ -9,13 +9,13 @@ from probes.schema import RUN, SPLIT, STEP
 
 
 def row_order(rows: pd.DataFrame, *, by_split: bool = False) -> np.ndarray | None:
-    """Return the places of rows in the order of runs, steps and, if asked for, splits; None if they are in it.
+    """Return row numbers in the order of runs, steps and, if asked for, splits; None if rows are in this order.
 
-    Numbers of one split may be recorded after later steps of another, as those of a validation. Runs keep the order in
-    which they come first, splits are taken by name, and rows that share all of these stay as they were recorded.
+    Numbers of one split, such as a validation, may be recorded after later steps of another split. Runs keep the order
+    of their first rows. Splits are ordered by name. Rows with the same run, step and split keep the recorded order.
 
     Args:
-        rows: Rows of a table, with a new index from 0. Those of a table without runs or steps have no order.
+        rows: Rows of a table, with a new index from 0. A table without runs or steps gives None.
         by_split: Whether the split counts.
     """
     if not {RUN, STEP} <= set(rows):

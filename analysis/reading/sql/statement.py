@@ -1,4 +1,4 @@
-"""The check that a query is one statement that only reads, by DuckDB's own parser."""
+"""The check that a query is one statement that only reads, made with DuckDB's own parser."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE
 def one_select(sql: str) -> duckdb.Statement:
     """Return the single statement of a query that only reads. Nothing is executed.
 
-    ``SELECT``, ``FROM``, ``WITH``, ``VALUES``, ``DESCRIBE``, ``SUMMARIZE``, ``SHOW`` and ``EXPLAIN`` of one of them.
+    It may be ``SELECT``, ``FROM``, ``WITH``, ``VALUES``, ``DESCRIBE``, ``SUMMARIZE``, ``SHOW``, or ``EXPLAIN`` of one
+    of them.
 
     Raises:
-        ValueError: It is another statement, contains one, or is no SQL. A common table expression may write a file,
-            and ``EXPLAIN ANALYZE`` executes the statement it explains.
+        ValueError: The query is another statement, contains another statement, or is no SQL. A common table expression
+            may write a file, and ``EXPLAIN ANALYZE`` executes the statement it explains.
     """
     import duckdb
 
-    # A connection of its own without access to files: DuckDB 1 opens what IMPORT DATABASE names as it parses it.
+    # The parser gets a connection without access to files: DuckDB 1 opens the files of IMPORT DATABASE while parsing.
     with duckdb.connect(config={"enable_external_access": "false"}) as parser:
         try:
             return _checked(parser, sql)

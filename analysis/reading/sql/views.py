@@ -16,21 +16,22 @@ from probes import schema
 if TYPE_CHECKING:
     import duckdb
 
-_LOGGED = "logged"  # DuckDB's schema for rows that are in no part yet
-_PART = "path of the part"  # a column of DuckDB's; no column of a store has such a name
+_LOGGED = "logged"  # the schema in DuckDB for rows that are in no part yet
+_PART = "path of the part"  # a column that DuckDB adds; no column of a store has this name
 _RUN_OF_PART = r"[/\\]run=([^/\\]*)[/\\][^/\\]*$"
 
 
 def make_views(connection: duckdb.DuckDBPyConnection, store: Store, sql: str) -> list[str]:
-    """Make a view of each table that a query needs, and return the names of all there are.
+    """Make a view of each table that a query needs, and return the names of all tables of the store.
 
     Args:
-        connection: A fresh connection. Without access to files it still reaches the parts of these tables.
+        connection: A fresh connection. It still reaches the parts of these tables after its access to files is switched
+            off.
         store: The store.
         sql: The query.
 
     Raises:
-        FileNotFoundError: A part went while it was opened.
+        FileNotFoundError: A part vanished while it was opened.
         ValueError: The store has no rows.
     """
     present = store.tables() if store.exists() else []
@@ -63,13 +64,14 @@ def _make_local_views(connection: duckdb.DuckDBPyConnection, store: Store, table
 
 
 def _needed(tables: list[str], sql: str) -> list[str]:
-    """Return the tables that a query names, or all if it names none, as SHOW TABLES: a view opens all its files."""
+    """Return the tables that a query names, or all if it names none (SHOW TABLES): other views would open files."""
     return [table for table in tables if re.search(rf"\b{table}\b", sql, re.IGNORECASE)] or tables
 
 
 def _of_parts(paths: list[str], columns: set[frozenset[str]]) -> str:
-    # Uniting columns by name makes DuckDB open every file, ten times slower than pyarrow's check whether they differ.
-    own = ", run" if any(schema.RUN in names for names in columns) else ""  # of a file that no probe has written
+    # Uniting columns by name makes DuckDB open every file, which takes ten times as long as pyarrow's check whether
+    # columns differ.
+    own = ", run" if any(schema.RUN in names for names in columns) else ""  # if a file was not written by a probe
     # DuckDB would take each k=v in a path for a partition, also the folder lr=0.5 that the store lies in.
     return (
         f'SELECT * EXCLUDE ("{_PART}"{own}), regexp_extract("{_PART}", {_quoted(_RUN_OF_PART)}, 1) AS run '
@@ -79,7 +81,7 @@ def _of_parts(paths: list[str], columns: set[frozenset[str]]) -> str:
 
 
 def _of_log(connection: duckdb.DuckDBPyConnection, table: str, found: list[RunRows]) -> str:
-    """Copy the rows of a table's logs into DuckDB, so that nothing of the log's is open while the query runs."""
+    """Copy the rows of a table's logs into DuckDB, so that no file of the log is open while the query runs."""
     kept, _ = fitting([segment for rows in found for segment in rows.segments], pa.schema([]))
     logged = pa.concat_tables([segment.rows for segment in kept], promote_options="permissive")
     connection.register(_LOGGED, logged)
@@ -89,7 +91,7 @@ def _of_log(connection: duckdb.DuckDBPyConnection, table: str, found: list[RunRo
 
 
 def _literal(path: str) -> str:
-    """Return a path in which DuckDB sees no pattern: ``runs*`` is one store, not all that begin so."""
+    """Return a path in which DuckDB sees no pattern: ``runs*`` is then one store, not all that match it."""
     return re.sub(r"[*?\[]", r"[\g<0>]", path)
 
 

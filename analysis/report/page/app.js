@@ -1,4 +1,4 @@
-// The page: its head, the choice of lines, the charts, and what happens on paper and when the store grows.
+// The page: its head, the choice of lines, the charts, printing, and updates when the store grows.
 
 const charts = new Map(); // column -> its chart
 let controls = {};
@@ -67,7 +67,7 @@ function ensureChart(column) {
   charts.set(column.key, new LineChart(document.getElementById("charts"), column));
 }
 
-// At first the defaults and, in a file, all that it holds.
+// At first the page shows default columns and columns of findings. A page in a file shows all its columns.
 function showCharts() {
   const asked = new Set(data.findings.map(({ column }) => column));
   for (const column of data.columns) if (column.byDefault || !data.live || asked.has(column.name)) ensureChart(column);
@@ -83,7 +83,7 @@ function showSettings() {
   else add(place, "p", "none", { class: "note" });
 }
 
-// The run of the first finding and its layer; else the first run and the first layer.
+// Choose run and layer of the first finding that has a layer; else the first run and the first layer.
 function chooseFirst() {
   const worst = data.findings.find(({ layer }) => layer) ?? data.findings[0];
   if (!data.runs.some(({ id }) => id === state.run)) state.run = worst?.run ?? data.runs[0]?.id ?? "";
@@ -104,7 +104,7 @@ function makeTheme() {
   document.getElementById("theme").addEventListener("click", () => { useTheme(isDark() ? "light" : "dark"); syncControls(); changed(); });
 }
 
-// On paper everything is shown and light: closed parts are opened, charts get the width of the paper.
+// On paper everything is shown in the light theme: closed parts are opened, and charts get the width of the paper.
 function makePrint() {
   let before = { theme: "light", closed: [] };
   const redraw = () => { for (const part of parts) if (!part.dirty) part.draw(); };
@@ -168,7 +168,7 @@ async function start() {
   window.layerTree = makeLayers(document.getElementById("layers"));
   controls = makeControls();
   if (data.live) await firstNames();
-  else for (const column of data.columns) load(column); // inflated beside, while the page is built
+  else for (const column of data.columns) load(column); // decompressed while the page is built
   chooseFirst();
   showCharts();
   syncControls();

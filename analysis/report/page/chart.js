@@ -7,7 +7,7 @@ function css(name) {
 }
 
 class Panel {
-  // csv: returns {head, rows} of all that is drawn. sizes: height on the screen, and {width, height} on paper.
+  // csv: returns {head, rows} of the drawn numbers. height: on the screen. paper: {width, height} on paper.
   constructor(place, { title, note = "", pandas = "", height = 260, paper = { width: 340, height: 220 }, csv }) {
     this.title = title;
     this.paper = paper;
@@ -43,13 +43,13 @@ class Panel {
       this.instance.getZr().on("mousemove", ({ offsetX, offsetY }) => { this.pointer = [offsetX, offsetY]; });
       this.instance.getZr().on("dblclick", () => this.unzoom());
       new ResizeObserver(() => this.fit()).observe(this.plot);
-      // Drag zooms at once, without a tool to be taken first; a finger scrolls the page.
+      // A mouse zooms by dragging, without choosing a tool first. A finger scrolls the page.
       if (matchMedia("(pointer: fine)").matches) this.plot.addEventListener("pointerenter", () => this.takeZoom());
     }
     return this.instance;
   }
 
-  // Redraws only where the size is another: an observer reports once for nothing.
+  // Redraws only if the size has changed: an observer also reports once without a change.
   fit() {
     if (this.onPaper || !this.instance || !this.plot.clientWidth) return;
     const { clientWidth, clientHeight } = this.plot;
@@ -82,7 +82,7 @@ class Panel {
     return this.chart.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: css("--paper"), excludeComponents: ["toolbox"] });
   }
 
-  // Before paper and after it.
+  // Called before and after printing.
   toPaper(on) {
     this.onPaper = on;
     this.plot.style.height = `${on ? this.paper.height : this.height}px`;
@@ -90,7 +90,7 @@ class Panel {
     this.instance?.resize(on ? this.paper : { width: "auto", height: "auto" });
   }
 
-  // One canvas in place of the chart's several, of which a browser may print the last alone; drawn at once.
+  // Draws one canvas at once, in place of the chart's several: of these a browser may print only the last.
   flatten() {
     this.print?.remove();
     if (!this.instance) return;
@@ -100,12 +100,12 @@ class Panel {
   }
 }
 
-// Drag zooms both axes; double click shows all again. The tools themselves stay out of sight.
+// Dragging zooms both axes. A double click shows everything again. The tools themselves are not visible.
 const DRAG_TO_ZOOM = { itemSize: 0, right: -50, feature: { dataZoom: { xAxisIndex: "all", yAxisIndex: "all", filterMode: "none", brushStyle: { color: "rgba(90,140,220,0.25)" } } } };
 
 const MOST_TOLD = 14;
 
-// The values of all lines at the step under the pointer, those nearest to the pointer if there are many.
+// The values of all lines at the step under the pointer, or of the lines nearest to the pointer if there are many.
 function tipOf(panel, lines, head) {
   return (params) => {
     const first = Array.isArray(params) ? params[0] : params;

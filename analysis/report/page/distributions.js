@@ -1,4 +1,4 @@
-// Histograms and spectra of one layer: a line a run, at the step of a slider.
+// Histograms and spectra of one layer: one line per run, at the step of a slider.
 
 class Distributions extends Panel {
   constructor(place, table, { title, note, xlabel, ylabel, logX, logY }) {
@@ -24,7 +24,7 @@ class Distributions extends Panel {
     this.items = names.length ? await distribution(this.table, this.layerSelect.value) : [];
   }
 
-  // The step stays where it was, or is the last one at first.
+  // The slider keeps its step. At first it is at the last step.
   draw() {
     fillSelect(this.kindSelect, this.items.map(({ kind }) => [kind, kind]));
     const item = this.items.find(({ kind }) => kind === this.kindSelect.value) ?? this.items[0];
@@ -61,7 +61,7 @@ class Distributions extends Panel {
     this.remark.textContent = told.join("; ");
   }
 
-  // A run's last record at or before the step; -1 if it has none.
+  // Index of a run's last record at or before the step; -1 if it has none.
   at(item, run, step) {
     let found = -1;
     item.runs.forEach((name, i) => { if (name === run && item.steps[i] <= step) found = i; });

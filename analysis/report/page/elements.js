@@ -1,4 +1,4 @@
-// Elements of the page. All text goes in as text: a store may come from somebody else.
+// Elements of the page. All text is inserted as text, never as HTML: a store may come from somebody else.
 
 function add(parent, kind, text = "", attributes = {}) {
   const element = parent.appendChild(document.createElement(kind));
@@ -22,7 +22,7 @@ function addCheck(parent, text, on, changed, attributes = {}) {
   return box;
 }
 
-// choices: [value, text]. The chosen value stays if it is still among them.
+// choices: [value, text]. The chosen value stays if it is still among the choices.
 function fillSelect(select, choices, chosen = select.value) {
   select.replaceChildren();
   for (const [value, text] of choices) add(select, "option", text, { value });

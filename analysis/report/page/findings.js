@@ -4,7 +4,7 @@ function told(severity) {
   return data.findings.filter((finding) => finding.severity === severity);
 }
 
-// The findings that nothing explains, each with those that follow from it.
+// The findings that no other finding explains, each with the findings that follow from it.
 function groupedFindings() {
   const found = [];
   for (const finding of data.findings) {
@@ -23,12 +23,12 @@ function gravest(group) {
   return ["grave", "warning", "note"].find((severity) => group && [group.first, ...group.rest].some((finding) => finding.severity === severity)) ?? "none";
 }
 
-// Where the findings of a run begin, notes left out.
+// The findings of a run that no other finding explains, without notes.
 function firstFindings(run) {
   return groupedFindings().filter((group) => group.first.run === run && !isNote(group)).map(({ first }) => first);
 }
 
-// Findings of one kind, read from one column in many runs, are one entry, the first of them in full.
+// Findings of one kind, read from one column in many runs, are one entry. Only the first of them is shown in full.
 function byKind(found) {
   const kinds = new Map();
   for (const group of found) {
@@ -43,7 +43,7 @@ function stepsOf({ from, to }) {
   return from === to ? `step ${from.toLocaleString("en")}` : `steps ${from.toLocaleString("en")} to ${to.toLocaleString("en")}`;
 }
 
-// How much is wrong, where it began, and how much follows from that.
+// The number of findings, the first fault, and the number of findings that follow from it.
 function message() {
   const counts = [["grave", "grave finding"], ["warning", "warning"], ["note", "note"]].map(([severity, word]) => [told(severity).length, word]).filter(([count]) => count);
   const unchecked = new Set(data.notices.flatMap(({ kinds }) => kinds)).size;
@@ -68,7 +68,7 @@ function showFindings(place) {
   add(title, "h2", "What happened");
   if (data.findings.length) addButton(title, "CSV", saveFindings, { title: "download the findings" });
   const severity = gravest(groupedFindings()[0]);
-  const fine = severity === "none" || severity === "note";  // green is for a run of which everything was checked
+  const fine = severity === "none" || severity === "note";  // green means that everything was checked
   add(place, "p", message(), { class: `message ${fine && data.notices.length ? "partly" : severity}` });
   showNotices(place);
   if (!data.findings.length) {
@@ -136,7 +136,7 @@ function showFinding(item, finding) {
   add(item, "p", `Likely cause: ${finding.cause}. Try: ${finding.remedy}.`, { class: "why" });
 }
 
-// The chart of the column it was read from, with the run and the layers that have it.
+// Shows the chart of the column that a finding was read from, with the run and the layers of the finding.
 function showInChart(finding) {
   const column = data.columns.find(({ name, table }) => name === finding.column && (table === "layers" || !finding.layer)) ?? data.columns.find(({ name }) => name === finding.column);
   takeFinding(finding);

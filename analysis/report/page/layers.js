@@ -1,4 +1,4 @@
-// The tree of layers, in forward order, with search; what is not ticked is not drawn.
+// The tree of layers, in forward order, with search; layers that are not ticked are not drawn.
 
 function makeLayers(place) {
   const bar = add(place, "div", "", { class: "bar" });
@@ -19,7 +19,7 @@ function tickLayers(names, on) {
   changed();
 }
 
-const DEEPEST = 50; // modules inside each other: the tree is drawn by recursion
+const DEEPEST = 50; // most modules inside each other: the tree is drawn by recursion
 
 function asTree(names) {
   const root = { children: new Map(), below: [] };

@@ -1,4 +1,4 @@
-// Charts of lines over steps: a line a layer of one run, coloured by depth, or a line a run at one layer.
+// Charts of lines over steps: one line per layer of one run, coloured by depth, or one line per run at one layer.
 
 function linesOf(column) {
   const all = decoded.get(column.key) ?? new Map();
@@ -35,7 +35,7 @@ function firstFinite(y) {
   return y.find(Number.isFinite) ?? 0;
 }
 
-// What is drawn of a line: less its first value, smoothed.
+// The drawn values of a line: minus its first value if `fromStart`, and smoothed.
 function transformed(line, { fromStart }) {
   const start = fromStart ? firstFinite(line.y) : 0;
   return smoothed(line.x, start ? line.y.map((v) => v - start) : line.y, state.smoothing);
@@ -61,7 +61,7 @@ function markedFindings(column, lines) {
 
 const SEVERITY_COLORS = { grave: "--alarm", warning: "--caution", note: "--quiet" };
 
-// Findings that begin at one step share a mark, the gravest first: their labels would lie on each other.
+// Findings that begin at one step share a mark, the gravest first, because their labels would overlap.
 function byStep(found) {
   const steps = new Map();
   for (const severity of Object.keys(SEVERITY_COLORS)) {
@@ -120,7 +120,7 @@ function asSeries(line, y, choice, marks, marked = []) {
   };
 }
 
-// A finite value between two that are not would be no line at all.
+// Whether a finite value has no finite neighbour: without a symbol it would not be visible.
 function isIsolated(y) {
   return y.some((v, i) => Number.isFinite(v) && !(Number.isFinite(y[i - 1]) || Number.isFinite(y[i + 1])));
 }

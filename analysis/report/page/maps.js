@@ -1,4 +1,4 @@
-// The heat map of a column over layers and steps, and small multiples: a little chart for each layer.
+// The heat map of a column over layers and steps, and small multiples: a small chart for each layer.
 
 const MOST_CELLS = 120; // along the steps
 
@@ -23,7 +23,7 @@ class ColumnPanel extends Panel {
   }
 }
 
-// The value of a line at a step: recorded there, or between two that were; NaN next to a NaN, null beyond its ends.
+// A line's value at a step: recorded there, or interpolated between records; NaN next to a NaN, null beyond its ends.
 function valueAt({ x, y }, step, log) {
   const at = lastAtMost(x, step);
   if (at < 0 || (at === x.length - 1 && x[at] !== step)) return null;
@@ -34,7 +34,7 @@ function valueAt({ x, y }, step, log) {
   return a !== y[at] ? 10 ** between : between;
 }
 
-// The steps of a heat map's cells: all that were kept, or as many as fit, evenly spaced.
+// The steps of a heat map's cells: all steps of the lines, or as many as fit, evenly spaced.
 function cellSteps(lines) {
   const all = [...new Set(lines.flatMap(({ x }) => Array.from(x)))].sort((a, b) => a - b);
   if (all.length <= MOST_CELLS) return all;
@@ -98,14 +98,14 @@ class HeatMap extends ColumnPanel {
   }
 }
 
-// Layers from the top; those where findings of the run begin have the colour of the gravest, which is the first one.
+// Layer names from the top. A layer where findings of the run begin has the colour of the first, the gravest finding.
 function markedNames(names, lines) {
   const begun = new Map(firstFindings(state.run).toReversed().map(({ layer, severity }) => [layer, css(SEVERITY_COLORS[severity])]));
   const color = (_, place) => begun.get(lines[place]?.layer) ?? css("--ink");
   return { ...names, inverse: true, axisLabel: { ...names.axisLabel, color } };
 }
 
-// The end of a name says most: the beginning is that of its module.
+// The end of a name is specific. Its beginning is the name of the module.
 function endOf(name, letters) {
   return name.length <= letters ? name : `…${name.slice(1 - Math.floor(letters))}`;
 }
@@ -116,7 +116,7 @@ function category(names) {
 
 const MOST_MULTIPLES = 12;
 
-// At most some of the layers, in forward order: up to half of them have findings, the others are spread over the depth.
+// At most `most` layers, in forward order: up to half of them have findings, the others are spread over the depth.
 function someLayers(names, most) {
   if (names.length <= most) return names;
   const begun = data.findings.filter(({ severity }) => severity !== "note");
@@ -175,7 +175,7 @@ class SmallMultiples extends ColumnPanel {
   }
 }
 
-// The same axis for all charts; whole decades on a logarithmic one.
+// The same axis for all charts; whole decades on a logarithmic axis.
 function sameBounds(arrays, log, zero = null) {
   const [low, high] = extentOf(arrays, log);
   if (!(high > low) || zero !== null) return {};

@@ -1,4 +1,4 @@
-// Numbers: as they are packed, as they are written, smoothed, and as colours.
+// Numbers: unpacked, written as text, smoothed, and as colours.
 
 async function inflated(text) {
   const letters = atob(text);
@@ -8,7 +8,7 @@ async function inflated(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// The first bytes of all numbers stand first, then the second ones, and so on.
+// The first bytes of all numbers come first, then the second bytes, and so on.
 function fromPlanes(bytes, offset, count, Kind) {
   const size = Kind.BYTES_PER_ELEMENT;
   const out = new Uint8Array(count * size);
@@ -28,8 +28,8 @@ function written(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-// Exponential smoothing that weighs by the distance of steps: thinned records do not stand at equal distances.
-// What is not finite stays, and is no part of the mean.
+// Exponential smoothing with weights by the distance of steps, because thinned records are not equally spaced.
+// Values that are not finite stay as they are, and do not enter the mean.
 function smoothed(x, y, weight) {
   if (!weight || x.length < 3) return y;
   const usual = (x[x.length - 1] - x[0]) / (x.length - 1) || 1;
@@ -55,7 +55,7 @@ function viridis(share, most = 1) {
   return `rgb(${channels.join(",")})`;
 }
 
-// The palest quarter of viridis fades on white, the darkest on black.
+// The palest part of viridis is hard to see on white, the darkest part on black.
 function depthColor(share) {
   return isDark() ? viridis(0.3 + 0.7 * share) : viridis(share, 0.85);
 }
@@ -64,7 +64,7 @@ function isDark() {
   return document.documentElement.dataset.theme === "dark";
 }
 
-// The place of the last number of an ascending array that is at most the given one; -1 if there is none.
+// The index of the last number of an ascending array that is at most `value`; -1 if there is none.
 function lastAtMost(ascending, value) {
   let [low, high] = [0, ascending.length];
   while (low < high) {

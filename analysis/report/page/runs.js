@@ -1,4 +1,4 @@
-// The table of runs: search, comparison with settings, sorting, groups; what is not ticked is not drawn.
+// The table of runs: search, comparison with settings, sorting, groups; runs that are not ticked are not drawn.
 
 let sorting = { column: "", down: false };
 

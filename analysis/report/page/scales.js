@@ -22,7 +22,8 @@ function axis(kind, name, { log = false, values = [], zero = null, extra = {} } 
   };
 }
 
-// The height at which zeros are drawn on a logarithmic axis, a tenth of it below the smallest value; null without zeros.
+// The height at which zeros are drawn on a logarithmic axis, about a tenth of the axis below the smallest value; null
+// without zeros.
 function zeroRow(arrays, log) {
   if (!log || !arrays.some((array) => array.some((value) => value === 0))) return null;
   const [low, high] = extentOf(arrays, true);
@@ -41,7 +42,7 @@ function zeroMark(zero) {
 
 const WIDEST_TICKS = 7;
 
-// Of less than two decades the powers of ten alone are no scale: 1, 2, 5, or equal distances below half a decade.
+// On less than two decades, powers of ten are too few ticks: take 1, 2, 5, or below a factor of 4 equal distances.
 function logScale(arrays, zero) {
   let [low, high] = extentOf(arrays, true);
   if (!Number.isFinite(low)) {
@@ -57,7 +58,7 @@ function logScale(arrays, zero) {
   return { bounds, ticks: zero === null ? ticks : [zero, ...ticks] };
 }
 
-// Powers of ten, at most so many that their names do not touch.
+// Powers of ten, so few that their labels do not touch.
 function powerTicks({ min, max }) {
   const [first, last] = [Math.ceil(Math.log10(min)), Math.floor(Math.log10(max))];
   const every = Math.max(1, Math.ceil((last - first + 1) / WIDEST_TICKS));
@@ -81,7 +82,7 @@ function evenTicks({ min, max }) {
   return Array.from({ length: Math.floor(max / step) - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-// The extent of all that is finite (and positive, if on a logarithmic axis).
+// The extent of all finite values (only of positive values on a logarithmic axis).
 function extentOf(arrays, log) {
   let [low, high] = [Infinity, -Infinity];
   for (const array of arrays) for (const v of array) if (Number.isFinite(v) && (!log || v > 0)) [low, high] = [Math.min(low, v), Math.max(high, v)];

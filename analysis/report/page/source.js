@@ -1,20 +1,20 @@
-// The data: inside the page, or asked of the server that serves it (`data.live`).
+// The data: inside the page, or requested from the server of the page (`data.live`).
 
 let data = JSON.parse(document.getElementById("data").textContent);
 let loaded = new Map(); // column -> promise of its lines
-let decoded = new Map(); // column -> its lines, once they are there
+let decoded = new Map(); // column -> its lines, once they are loaded
 let distributed = new Map(); // table and layer -> promise of its distributions
 
 // The lines of a column: a map of runs to maps of layers (or splits) to {x, y}.
 function load(column) {
   if (!loaded.has(column.key)) {
-    const cache = decoded; // a refresh takes new ones
+    const cache = decoded; // a refresh replaces the cache
     const lines = fetched(column).then((found) => {
       cache.set(column.key, found);
       return found;
     });
     loaded.set(column.key, lines);
-    lines.catch(() => loaded.delete(column.key)); // asked again at the next drawing
+    lines.catch(() => loaded.delete(column.key)); // requested again at the next drawing
   }
   return loaded.get(column.key);
 }
@@ -63,7 +63,7 @@ function layersOf(run) {
   return data.names?.lists[data.names.of.layers[place]] ?? [];
 }
 
-// The type of a layer's module in a run; if the run lacks the layer, in the first that has it.
+// The type of a layer's module in a run; if the run lacks the layer, in the first run that has it.
 function typeOf(layer, run) {
   const { lists, types, of } = data.names;
   const own = of.layers[data.runs.findIndex(({ id }) => id === run)];
@@ -111,7 +111,7 @@ function layersWith(table) {
   return data.live ? data.distributed[table] : [...new Set(data[table].map(({ layer }) => layer))];
 }
 
-// Asks whether the store has changed, and tells when new data are there. A slow store is asked less often.
+// Asks whether the store has changed, and calls `refreshed` when there are new data. A slow store is asked less often.
 async function follow(refreshed) {
   let wait = 2000;
   try {

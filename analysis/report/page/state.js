@@ -1,7 +1,7 @@
-// What the reader has chosen, and the parts of the page that are drawn anew when the choice changes.
+// The choices of the reader, and the parts of the page that are drawn again when a choice changes.
 
 const state = {
-  view: "layers", // a line a layer of one run, or "runs": a line a run at one layer
+  view: "layers", // one line per layer of one run, or "runs": one line per run at one layer
   run: "",
   layer: "",
   hiddenRuns: new Set(),
@@ -20,7 +20,7 @@ const seen = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) for (const part of parts) if (part.element === target) part.visible = isIntersecting;
 }, { rootMargin: "300px" });
 
-// prepare: waits for the data. draw: draws at once from the data that are there.
+// prepare: waits for the data. draw: draws at once from the loaded data.
 function addPart(element, { prepare = async () => {}, draw }) {
   const part = { element, prepare, draw, dirty: true, visible: false };
   parts.push(part);
@@ -39,7 +39,7 @@ function changed(only = parts) {
   work();
 }
 
-// One part after the other, those in view first, so that the page answers in between.
+// Draws one part after the other, visible parts first, so that the page answers in between.
 async function work() {
   if (working) return;
   working = true;
@@ -94,7 +94,7 @@ const COMPARISONS = {
   ">=": (a, b) => a >= b,
 };
 
-// Words that a run must hold, and comparisons such as norm=sn or learning_rate>0.01.
+// Words that a run must contain, and comparisons such as norm=sn or learning_rate>0.01.
 function runMatches(run, search) {
   const fields = [["run", run.id], ["status", run.status], ["step", String(run.lastStep ?? "")], ...settingsOf(run), ...data.settings.same];
   const text = [run.id, run.arm, run.status, ...settingsOf(run).flat()].join(" ").toLowerCase();

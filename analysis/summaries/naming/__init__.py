@@ -1,1 +1,1 @@
-"""Names of one's own: layers renamed, and layers taken together as groups."""
+"""Names that a user chooses: layers renamed, and layers taken together as groups."""

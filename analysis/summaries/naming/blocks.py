@@ -13,9 +13,10 @@ _NUMBERED = re.compile(r"((?:[^.]+\.)*?)(\d+)(?:\.(.+))?$")
 
 
 def block_and_part(layer: str) -> tuple[str, str]:
-    """Return the block that a layer is in, up to the first number in its name, and its name there.
+    """Return the block of a layer, its name up to the first number in it, and the rest of the name.
 
-    A layer in no block is a part of the block named ``""``; one that is itself a member of a list is part ``""``.
+    A layer in no block is a part of the block named ``""``; a layer that is itself a member of a list is part ``""`` of
+    its block.
 
     >>> block_and_part("transformer.h.3.attn.c_proj"), block_and_part("lm_head"), block_and_part("blocks.0")
     (('transformer.h.3', 'attn.c_proj'), ('', 'lm_head'), ('blocks.0', ''))
@@ -33,9 +34,9 @@ def with_blocks(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def repeated(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of layers in blocks that repeat: of those lists of blocks that have the most layers.
+    """Return the rows of layers in blocks that repeat: of the list of blocks that has the most layers.
 
-    A network without repeated blocks has none.
+    A network without repeated blocks gives no rows.
     """
     rows = with_blocks(table)
     rows = rows[rows[BLOCK] != ""]
@@ -50,10 +51,10 @@ def repeated(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def norms_of_the_stream(table: pd.DataFrame, *, is_norm: set[str]) -> pd.DataFrame:
-    """Return the rows of norms that are given the residual stream: those that are a block's own parts, and the last.
+    """Return the rows of norms whose input is the residual stream: norms that are a block's own parts, or in no block.
 
-    Norms inside a part, such as those of queries and keys, have another input. A block whose norms are all inside parts
-    keeps them.
+    Norms inside a part, such as those of queries and keys, have another input. If all norms are inside parts, all are
+    returned.
 
     Args:
         table: Rows with ``layer``, ``layer_type`` and ``layer_index``.

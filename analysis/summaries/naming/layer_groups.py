@@ -1,4 +1,4 @@
-"""Groups of layers, ``{"encoder": "enc.*"}``, and the numbers of each group in the place of those of its layers."""
+"""Groups of layers, ``{"encoder": "enc.*"}``, and the numbers of each group instead of those of its layers."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def groups(
 
     Args:
         store: The store's folder or URL, or an open Store.
-        groups: By name of the group, what :func:`analysis.layers` takes as ``layers``: names, shell patterns,
-            positions. A layer may be in several groups, and in none.
+        groups: By name of the group, the layers as in :func:`analysis.layers`: names, shell patterns, positions. A
+            layer may be in several groups, or in none.
         columns: Measured columns; None takes all.
         runs: Run ids or shell patterns.
         steps: First and last step, both included.
@@ -56,13 +56,14 @@ def groups(
 
 
 def in_groups(rows: pd.DataFrame, groups: Groups, *, valid: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:
-    """Return rows of table ``layers`` by groups, each group in the place of a layer; see :func:`groups`.
+    """Return rows of table ``layers`` by groups, each group like a layer; see :func:`groups`.
 
     Args:
         rows: The rows; marks of :func:`analysis.reading.tables.load` say where a column was measured, and the groups
             have such marks too.
         groups: The layers of each group.
-        valid: By column, in which rows it was measured; a column without it and without marks was measured in all.
+        valid: By column, the rows in which it was measured. A column without an entry and without marks counts as
+            measured in all rows.
 
     Raises:
         ValueError: A pattern matches no layer, or there are no groups.
@@ -103,11 +104,11 @@ def _one_group(rows: pd.DataFrame, valid: Mapping[str, np.ndarray]) -> pd.DataFr
 
 
 def aggregated(values: np.ndarray, codes: np.ndarray, count: int, *, how: str) -> np.ndarray:
-    """Return the aggregate of the values of each code, ``(count,)``; NaN where a code has none, or a NaN.
+    """Return the aggregate of the values of each code, ``(count,)``; NaN where a code has no value, or a NaN.
 
     Args:
         values: Numbers.
-        codes: The group of each, 0 to ``count - 1``.
+        codes: The group of each value, 0 to ``count - 1``.
         count: Number of groups.
         how: ``mean``, ``sum``, ``max`` or ``length``.
     """

@@ -1,4 +1,4 @@
-"""Layers under names of one's own, for figures."""
+"""Layers under names that a user chooses, for figures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_names(names: Mapping[str, str], layers: Sequence[str]) -> None:
 
 
 def renamed(rows: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Return rows with layers under their new names; layers without one keep theirs."""
+    """Return rows with layers under their new names; layers without a new name keep their name."""
     if LAYER not in rows or not names:
         return rows
     layers = rows[LAYER].astype("category")

@@ -17,9 +17,9 @@ _KEYS = [RUN, STEP, LAYER_INDEX, LAYER, LAYER_TYPE, "nonlinearity"]
 def channel_drift(table: pd.DataFrame, *, since: int = 0) -> pd.DataFrame:
     """Return measures of drift from table ``channels``, a row for each run, step and layer.
 
-    With ``mu_c``, ``sigma_c`` and ``b_c`` the columns ``mean``, ``deviation`` and ``shift`` (0 where null),
-    ``sigma^2 = mean_c sigma_c^2`` and ``D(x) = sqrt(mean_c (x_c - x_c(reference))^2) / sigma``. The reference is the
-    layer's first record at or after step ``since``.
+    In the formulas, ``mu_c``, ``sigma_c`` and ``b_c`` are the columns ``mean``, ``deviation`` and ``shift`` (0 where
+    null), ``sigma^2`` is ``mean_c sigma_c^2``, and ``D(x) = sqrt(mean_c (x_c - x_c(reference))^2) / sigma``. The
+    reference is the layer's first record at or after step ``since``.
 
     - ``seen_drift``, ``D(mu)``: how far the channel means have moved since the reference, in deviations. Behind batch
       norm or mean-centring most of it is their beta or m, which the network has learned.
@@ -28,7 +28,7 @@ def channel_drift(table: pd.DataFrame, *, since: int = 0) -> pd.DataFrame:
     - ``unlearned_mean``: ``sqrt(mean_c (mu_c - b_c)^2) / sigma``, the mean itself without the learned shift.
     - ``running_gap``: ``sqrt(mean_c (input_mean - running_mean)^2)`` in deviations of the input: how far the running
       mean is from that of the batch. NaN behind layers without running statistics.
-    - ``dead_share``: share of channels with ``maximum <= 0``; NaN if a maximum is.
+    - ``dead_share``: share of channels with ``maximum <= 0``; NaN if a maximum is NaN.
     - ``positive_share``: mean of ``positive_fraction``.
 
     Running statistics start at 0 and need about 50 steps to reach those of the batches (momentum 0.1). Behind a norm
@@ -85,7 +85,7 @@ def _mean(values: pd.Series) -> float:
 
 
 def _moved(table: pd.DataFrame, values: pd.Series, since: int) -> pd.Series:
-    """Return values minus those of the same channel at its layer's first record from a step on; NaN before it."""
+    """Return values minus the channel's value at its layer's first record at or after a step; NaN before this step."""
     frame = table[[RUN, STEP, LAYER, CHANNEL]].assign(value=values)
     frame = frame[frame[STEP] >= since]
     first = frame[frame[STEP] == frame.groupby([RUN, LAYER], observed=True)[STEP].transform("min")]

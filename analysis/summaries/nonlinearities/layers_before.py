@@ -15,13 +15,13 @@ from probes.schema import CHANNELS, FEEDS, LAYER, LAYER_INDEX, LAYER_TYPE, LAYER
 def with_feeds(rows: pd.DataFrame, store: Store) -> pd.DataFrame:
     """Return rows of table ``layers`` with the column ``feeds_nonlinearity``: whether a nonlinearity follows.
 
-    Known of a run are the layers that the probe has seen before a nonlinearity: those in table ``channels``, or those
-    with 1 in column ``feeds_nonlinearity``. Of a run without either they are guessed by :func:`guessed` from all of its
-    layers, whichever are among the rows.
+    If the probe has recorded which layers are before a nonlinearity, these are known: they are in table ``channels``,
+    or have 1 in column ``feeds_nonlinearity``. For a run without such a record they are guessed by :func:`guessed` from
+    all its layers, even if only some of them are among the rows.
 
     Args:
-        rows: With ``run``, ``layer``, ``layer_index`` and ``layer_type``.
-        store: The store that they are of.
+        rows: Rows with ``run``, ``layer``, ``layer_index`` and ``layer_type``.
+        store: The store of the rows.
     """
     known = layers_before(store, list(rows[RUN].astype(str).unique()))
     pairs = zip(rows[RUN].astype(str), rows[LAYER].astype(str), strict=True)
@@ -43,7 +43,7 @@ def layers_before(store: Store, runs: list[str]) -> dict[str, set[str]]:
 def recorded(store: Store, runs: list[str]) -> dict[str, set[str]]:
     """Return the layers that the probe has seen before a nonlinearity, by run; runs without such a record are left out.
 
-    Of a layer that the probe batch does not reach, table ``layers`` may know.
+    If the probe batch does not reach a layer, table ``layers`` may have its record.
     """
     known: dict[str, set[str]] = {}
     if FEEDS in fields_if_any(store, LAYERS, runs=runs):
@@ -60,12 +60,12 @@ def recorded(store: Store, runs: list[str]) -> dict[str, set[str]]:
 def guessed(table: pd.DataFrame, *, by: str = RUN) -> pd.Series:
     """Return which layers are likely to be before a nonlinearity, by their kind.
 
-    In a network that normalises these are its normalisation layers, in any other those with a weight matrix. The last
-    layer, whose output is the network's, is left out where there are others. Generator and critic are networks of their
-    own.
+    In a network with normalisation layers, these are the normalisation layers. In any other network they are the layers
+    with a weight matrix. The last layer, whose output is the network's, is left out if there are other layers.
+    Generator and critic are networks of their own.
 
     Args:
-        table: A row a layer, with ``layer_index``, ``layer_type`` and the column ``by``.
+        table: One row per layer, with ``layer_index``, ``layer_type`` and the column ``by``.
         by: The column that tells the networks apart.
     """
     types = table[LAYER_TYPE].astype(str)

@@ -18,9 +18,9 @@ def width_slopes(
 ) -> pd.DataFrame:
     """Return the exponent with which a size grows with the width, by least squares.
 
-    ``log2 size = slope log2 width + constant``, over all widths and seeds of a layer and step. A slope of 0 is a size
-    that does not depend on the width, 0.5 one that grows with its square root. The standard error is
-    ``sqrt(SS_residual / (n - 2) / SS_width)`` of n rows; it assumes that the rows are independent.
+    ``log2 size = slope log2 width + constant``, over all widths and seeds of a layer and step. A slope of 0 means that
+    the size does not depend on the width. A slope of 0.5 means that it grows with the square root of the width. The
+    standard error is ``sqrt(SS_residual / (n - 2) / SS_width)`` of n rows; it assumes that the rows are independent.
 
     Args:
         table: Rows with a ``width``, such as those of :func:`meandrift.coordinate_check`.
