@@ -137,7 +137,7 @@ def fitting(path: Path) -> Iterator[None]:
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of torch's global generators. Order and crops have generators that depend on the seed alone."""
+    """Return the state of torch's global generators. Order and crops need none: each epoch seeds their generators."""
     return {
         "cpu": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
