@@ -66,7 +66,7 @@ def float_bytes(network: nn.Module) -> int:
 
 
 def int8_bytes(network: nn.Module) -> int:
-    """Return the bytes if each weight takes one byte and each channel a float32 scale; other tensors keep their size."""
+    """Return the bytes with one byte for each weight and a float32 scale for each channel; other tensors are unchanged."""
     saved = 0
     for layer in quantised_layers(network):
         weight = layer.weight

@@ -112,7 +112,7 @@ class GanConfig:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the configuration whose settings were read from a store. Other entries, such as ``model``, are ignored."""
+        """Return the configuration with settings read from a store. Other entries, such as ``model``, are ignored."""
         known = {entry.name for entry in fields(cls)}
         return cls(**{name: value for name, value in settings.items() if name in known})
 
