@@ -66,7 +66,7 @@ def float_bytes(network: nn.Module) -> int:
 
 
 def int8_bytes(network: nn.Module) -> int:
-    """Return the bytes with one byte for each weight and a float32 scale for each channel; other tensors are unchanged."""
+    """Return the bytes with one byte for each weight and a float32 scale for each channel; the rest stays float."""
     saved = 0
     for layer in quantised_layers(network):
         weight = layer.weight
