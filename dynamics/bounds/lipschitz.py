@@ -65,7 +65,7 @@ def operator_norms(model: nn.Module, example: Tensor, *, iterations: int = 40) -
 
 
 def operator_norm(layer: nn.Module, input_shape: tuple[int, ...], *, iterations: int = 40) -> float:
-    """Return the largest factor by which a layer without its bias stretches an input of shape ``input_shape``."""
+    """Return the largest stretch of one input by a layer without its bias; ``input_shape`` excludes the batch."""
     weight = quiet_weight(layer)
     if isinstance(layer, nn.Linear):
         return float(spectral_norms([weight])[0])

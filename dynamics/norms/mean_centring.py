@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a torch without distributed has no such name
 
 
 def channel_view(vector: Tensor, *, like: Tensor, dim: int = 1) -> Tensor:
-    """Return a vector ``(C,)`` as ``(C, 1, ...)``, which broadcasts along dimension ``dim`` of ``like``."""
+    """Return a vector ``(C,)`` as ``(C, 1, ...)``, which broadcasts against ``like`` with C in dimension ``dim``."""
     return vector.view(-1, *(1,) * (like.ndim - 1 - dim % like.ndim))
 
 

@@ -27,7 +27,7 @@ def windows(text: Tensor, *, context: int, offset: int = 0) -> tuple[Tensor, Ten
 
 
 def window_count(text: Tensor, *, context: int) -> int:
-    """Return a number of windows that a text has at every offset below ``context``."""
+    """Return the smallest number of windows that a text has over all offsets below ``context``."""
     return max(0, len(text) // context - 1)
 
 
