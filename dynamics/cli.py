@@ -23,7 +23,7 @@ COMMANDS = (  # each has a typer app named `app`
     "probes.commands",
     "probes.checkpoints.commands",
 )
-USAGE, INTERRUPTED = 2, 130  # exit statuses: a mistake of the caller; ended by Ctrl-C, as a shell counts it
+USAGE, INTERRUPTED = 2, 130  # exit statuses: a mistake of the caller; ended by Ctrl-C, by the shell's convention
 
 
 def make_app() -> typer.Typer:
@@ -65,7 +65,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("MEANDRIFT_TRACEBACK") or not _is_callers(error):
             raise
-        if message := one_line(_message(error), most=4000):  # without a command typer prints the help, and says nothing
+        if message := one_line(_message(error), most=4000):  # without a command typer prints help; the message is empty
             say(f"error: {message}", err=True)
         return USAGE
 
@@ -83,5 +83,5 @@ def _is_callers(error: Exception) -> bool:
 
 
 def _message(error: Exception) -> str:
-    # typer's own usage errors: their class has moved between its versions, their method has not.
+    # typer's own usage errors: versions of typer have them in different places, but with the same method.
     return error.format_message() if hasattr(error, "format_message") else str(error)

@@ -1,4 +1,4 @@
-"""The commands that train: train, sweep, reproduce, params. Imports happen when they run."""
+"""The commands train, sweep, reproduce and params. Each imports its modules when it runs."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def params(
 
 
 def _estimated(tasks: Sequence[Task], *, store: str, workers: int, data_dir: Path, download: bool) -> list[Task]:
-    """Say how long the tasks will take; return them in the order in which few cores idle."""
+    """Print how long the tasks will take; return them in an order that keeps the cores busy."""
     from rich.console import Console
 
     from dynamics.sweeps.plans.estimate import estimate_sweep, longest_first
@@ -259,7 +259,7 @@ def _train_side_by_side(
     data_dir: Path = Path("data"),
     download: bool = False,
 ) -> None:
-    """Train runs with progress on the console; leave with status 1 if one has failed."""
+    """Train runs with progress on the console; exit with status 1 if a run has failed."""
     from dynamics.runtime.progress import watching
     from dynamics.sweeps.processes import sweep
     from dynamics.sweeps.task import check

@@ -1,4 +1,4 @@
-"""Convert and fold: a batch norm network becomes a mean spectral norm network, and plain layers for inference.
+"""Convert and fold: a network with batch norm gets mean spectral norm, which is then folded for inference.
 
 Run it as ``python examples/convert_and_fold.py [FOLDER]``.
 """
@@ -16,14 +16,14 @@ from dynamics.data.mnist_subset import load_mnist_subset
 
 
 def block(inputs: int, outputs: int) -> nn.Sequential:
-    """Return a convolution with batch norm, as anybody writes it."""
+    """Return a convolution with batch norm and ReLU, written as usual."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=2, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1)
     )
 
 
 def main(folder: Path) -> None:
-    """Convert, train with probes on, fold; the folded network computes the same."""
+    """Convert the network, train it under a probe and fold it. The folded network has the same outputs."""
     torch.manual_seed(0)
     data = load_mnist_subset()
     with_batch_norm = nn.Sequential(block(1, 16), block(16, 32), nn.Flatten(), nn.Linear(32 * 36, 10))

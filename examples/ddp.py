@@ -1,4 +1,4 @@
-"""DDP: every rank makes the same probe, and rank 0 writes one run that is of the whole batch.
+"""DDP: every rank makes the same probe, and rank 0 writes one run with the numbers of the whole batch.
 
 Run it as ``python examples/ddp.py [FOLDER]``: two processes on the CPU. Under torchrun, call ``train`` in each process.
 """
@@ -38,7 +38,7 @@ def train(rank: int, folder: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    """Start the ranks, and read the one run that they left."""
+    """Start the ranks, and read the run that they recorded."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rendezvous").unlink(missing_ok=True)
     torch.multiprocessing.spawn(train, args=(folder,), nprocs=RANKS)

@@ -25,7 +25,7 @@ def train(store: Path, run: str, *, sick: bool) -> None:
         if outputs > 2:
             model.add_module(f"relu{number}", nn.ReLU())
     if sick:
-        nn.init.constant_(model.layer1.bias[:62], -9.0)  # fault 1: 62 of 64 units that no input turns on
+        nn.init.constant_(model.layer1.bias[:62], -9.0)  # fault 1: 62 of 64 units are positive for no input
     given = [p for name, p in model.named_parameters() if not (sick and name.startswith("layer3"))]  # fault 2
     optimizer = torch.optim.Adam(given, lr=3e-3)
     with md.Probe(model, optimizer, store=store, run=run, every=5, overwrite=True) as probe:
@@ -39,7 +39,7 @@ def train(store: Path, run: str, *, sick: bool) -> None:
 
 
 def main(folder: Path) -> None:
-    """Train a sick and a healthy network, and ask what is wrong with each."""
+    """Train a sick and a healthy network, and print the findings of each."""
     for run in ("sick", "healthy"):
         train(folder / "runs", run, sick=run == "sick")
         print(f"== {run} ==\n{md.findings(folder / 'runs', runs=run)}")

@@ -1,4 +1,4 @@
-"""Hugging Face Trainer: one callback records a small GPT-2, under accumulation and clipping as it is trained.
+"""Hugging Face Trainer: one callback records a small GPT-2 that trains with accumulation and clipping.
 
 Needs ``pip install 'meandrift[transformers]'``. Run it as ``python examples/huggingface_trainer.py [FOLDER]``.
 """
@@ -15,7 +15,7 @@ from probes.integrations.transformers import MeandriftCallback
 
 
 def main(folder: Path) -> None:
-    """Train on sequences that count upwards, two micro-batches a step, recorded at every fifth step."""
+    """Train on sequences that count upwards, with two micro-batches in a step and a record at every fifth step."""
     set_seed(0)
     sizes = {"n_positions": 16, "n_embd": 32, "n_layer": 2, "n_head": 2}
     model = GPT2LMHeadModel(GPT2Config(vocab_size=32, **sizes, bos_token_id=0, eos_token_id=0))

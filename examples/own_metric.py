@@ -1,4 +1,4 @@
-"""Own metric: a function of your own fills a column of its own, on a schedule of its own.
+"""Own metric: your function computes a new column of the store, on its own schedule.
 
 Run it as ``python examples/own_metric.py [FOLDER]``.
 """

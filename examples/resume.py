@@ -1,4 +1,4 @@
-"""Resume: a training dies behind its checkpoint, goes on from there, and no step stands twice in the store.
+"""Resume: a training dies after its checkpoint and continues from it. The store has no step twice.
 
 Run it as ``python examples/resume.py [FOLDER]``.
 """
@@ -42,7 +42,7 @@ def train(folder: Path, *, dies_at: int | None = None) -> None:
 
 
 def main(folder: Path) -> None:
-    """Train twice: the first attempt dies, the second goes on."""
+    """Train twice: the first attempt dies, and the second continues it."""
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     for attempt, dies_at in enumerate((DIES_AT, None), start=1):
         try:

@@ -1,4 +1,4 @@
-"""The numbers of README.md that only the runs of ``measures/store`` have: bounds, landscape, drift on a fixed batch."""
+"""The numbers of README.md from the runs of ``measures/store``: bounds, landscape, drift on a fixed batch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _COLUMNS = {
     "shift_cosine": "covariate_shift_cosine",
     "shift_length": "covariate_shift_l2",
 }
-_OVER_EPOCHS = {"smoothness", "hessian", "shift_cosine", "shift_length"}  # of one batch each: the median over epochs
+_OVER_EPOCHS = {"smoothness", "hessian", "shift_cosine", "shift_length"}  # median over epochs: each is of one batch
 _FORMS = {"shift_cosine": ".4f", "upper": ".3g", "margin_bound": ".3g", "complexity": ".3g", "smoothness": ".3g"}
 
 
 def measured_numbers() -> dict[str, str]:
-    """Return every number by name, as it is written on the page."""
+    """Return every number by name, formatted as on the page."""
     store = Store(MEASURES)
     found: dict[str, str] = {}
     records = held = 0
@@ -44,7 +44,7 @@ def measured_numbers() -> dict[str, str]:
 
 
 def _unlearned_drift(store: Store, runs: list[str]) -> pd.Series:
-    """Return the drift that no beta, m or bias has learned, on the fixed batch at the end, in the furthest layer."""
+    """Return the largest drift over layers without learned shifts (beta, m, bias), on the fixed batch at the end."""
     table = prepare("channels", store, runs=runs).table
     last = table[table["step"] == table.groupby("norm")["step"].transform("max")]
     return last.groupby("norm")["mean"].max()
@@ -55,7 +55,7 @@ def _text(values: pd.Series, form: str) -> str:
 
 
 def _digits(value: float, form: str) -> str:
-    """Return a number as in ``form``, without an exponent: 20,600 for 2.06e+04."""
+    """Return a number in the format ``form``, without an exponent: 20,600 for 2.06e+04."""
     text = f"{value:{form}}"
     return f"{float(text):,g}" if "e+" in text else text
 

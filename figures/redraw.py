@@ -3,8 +3,8 @@
     python figures/redraw.py                    # all, about two minutes
     python figures/redraw.py densenet released  # some folders
 
-Each entry below is a folder: the runs that stand in its pictures, the figures, and their options. A figure whose
-columns were not recorded is left out, and the reason is printed in one line.
+Each entry below is a folder with the runs in its pictures, the figures, and their options. A figure whose columns were
+not recorded is left out, and the reason is printed in one line.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Folder:
     Attributes:
         runs: Run ids.
         only: Names of figures.
-        options: Of the figures that have them.
-        paper: Whether in the published layers, smoothing and bands.
+        options: Options of the figures that have any.
+        paper: Whether figures have the layers, smoothing and bands of the paper.
         store: Folder of the store.
-        formats: Of png, pdf and svg.
-        layers: Layers, for all figures of the folder.
+        formats: File formats, among png, pdf and svg.
+        layers: Layers that all figures of the folder show.
     """
 
     runs: Sequence[str]
@@ -105,7 +105,7 @@ FOLDERS = {
 
 
 def draw(name: str) -> None:
-    """Draw one folder and print what is left out."""
+    """Draw the figures of one folder and print those that are left out."""
     folder = FOLDERS[name]
     gallery = write_figures(
         HERE / folder.store,

@@ -1,4 +1,4 @@
-"""The runs of the committed store, as the pictures and the page of this folder take them together."""
+"""The runs of the committed store, in the groups that the pictures and the page of this folder show."""
 
 from __future__ import annotations
 

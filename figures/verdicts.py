@@ -27,11 +27,11 @@ from analysis.summaries.layer_choice import convolutions, readable, weight_layer
 from analysis.summaries.nonlinearities.layers_before import pre_activation_layers
 from analysis.summaries.subsets import at_last_common_step, common_steps
 
-LATE = 5  # records averaged where one record is one batch
+LATE = 5  # records averaged for values that one record takes from one batch
 
 
 def numbers() -> dict[str, str]:
-    """Return every number of the page by name, as it is written there."""
+    """Return every number of the page by name, formatted as on the page."""
     store = Store(STORE)
     found = accuracies(store) | learning_rates(store)
     for network, runs in (NETWORKS | {"released": RELEASED}).items():
@@ -47,13 +47,13 @@ def by_norm(values: pd.Series, form: str, *, sign: str = "") -> str:
 
 
 def _in_digits(value: float, form: str) -> str:
-    """Return a number as in ``form``, a small one without an exponent: 0.000039 for 3.9e-05."""
+    """Return a number in the format ``form``, a small number without an exponent: 0.000039 for 3.9e-05."""
     text = f"{value:{form}}"
     return np.format_float_positional(float(text), trim="-") if "e-" in text else text
 
 
 def accuracies(store: Store) -> dict[str, str]:
-    """Return the best test accuracy of each network and norm, and how it came about on VGG-7."""
+    """Return the best test accuracy of each network and norm, and details on VGG-7."""
     found = {}
     for network, runs in (NETWORKS | {"released": RELEASED}).items():
         table = prepare("accuracy", store, runs=runs).table
@@ -86,7 +86,7 @@ def learning_rates(store: Store) -> dict[str, str]:
 
 
 def drift(store: Store, runs: Sequence[str]) -> dict[str, str]:
-    """Return drifts in deviations, signs and spreads, of weights and before the nonlinearities."""
+    """Return drifts in deviations, their signs and spreads, of the weights and before the nonlinearities."""
     table = prepare("drift_by_depth", store, runs=runs).table.assign(size=lambda t: t["drift"].abs())
     seen, weights = (table[table["tensor"] == tensor] for tensor in ("activation", "weight"))
     deepest = seen[seen["depth"] == 1].groupby("norm")["drift"].mean()
@@ -116,7 +116,7 @@ def drift(store: Store, runs: Sequence[str]) -> dict[str, str]:
 
 
 def gradients(store: Store, runs: Sequence[str]) -> dict[str, str]:
-    """Return exact zeros and widths of the convolutions' gradients; concentration and tails of a dozen layers'."""
+    """Return exact zeros and widths of the convolutions' gradients, and concentration and tails for a dozen layers."""
     rows = with_arms(store, weight_layers(layers(store, columns=["grad_var", "grad_sparsity"], runs=runs), None))
     rows = convolutions(rows[rows["grad_var"].notna()])
     steps = common_steps(rows, what="gradients")
@@ -162,7 +162,7 @@ def spectra(store: Store, runs: Sequence[str]) -> dict[str, str]:
 
 
 def dead(store: Store, runs: Sequence[str]) -> dict[str, str]:
-    """Return the largest share of channels that no input turns on, at any record and at the last."""
+    """Return the largest share of channels that are positive for no input, at any record and at the last record."""
     table = prepare("dead_fraction", store, runs=runs).table
     last = table[table["step"] == table.groupby("norm")["step"].transform("max")]
     most, end = (part.groupby("norm")["mean"].max() for part in (table, last))
@@ -170,7 +170,7 @@ def dead(store: Store, runs: Sequence[str]) -> dict[str, str]:
 
 
 def causes(store: Store) -> dict[str, str]:
-    """Return what ties drift to accuracy over all runs of the 3-layer CNN, and the layers' norms."""
+    """Return the relation of drift and accuracy over all runs of the 3-layer CNN, and the layers' norms."""
     table = prepare("drift_by_depth", store, runs="cnn3-mnist-*").table
     deepest = table[(table["tensor"] == "activation") & (table["depth"] == 1)].set_index("run")["drift"].abs()
     steps = prepare("accuracy", store, runs="cnn3-mnist-*")

@@ -1,4 +1,4 @@
-"""Accuracy of the authors' checkpoints on MNIST's test digits, beside the accuracy that they stored."""
+"""Accuracy of the authors' checkpoints on MNIST's test digits, beside the accuracy in the files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dynamics.classifier.evaluation import evaluate
 from dynamics.data.batches import in_order
 from dynamics.data.images import Images
 
-BATCH = 500  # alters memory, no result
+BATCH = 500  # changes memory use, but no result
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Verdict:
     """One file, evaluated.
 
     Attributes:
-        file: Its name.
+        file: Name of the file.
         norm: ``none``, ``bn``, ``sn`` or ``msn``.
         activation: ``relu`` or ``leaky_relu``.
-        epoch: The epoch it was stored after.
-        stored: Accuracy that it stores, 0 to 1.
-        found: Accuracy on the images given, 0 to 1.
+        epoch: The last epoch before the file was stored, counted from 0.
+        stored: Accuracy that the file states, 0 to 1.
+        found: Measured accuracy on the images, 0 to 1.
         images: Number of images.
     """
 
@@ -52,8 +52,8 @@ def verdicts(paths: Sequence[str | PathLike[str]], digits: Images) -> Iterator[V
         digits: MNIST's test images; the scripts' mean and deviation are applied here.
 
     Raises:
-        FileNotFoundError: A file is not there.
-        ValueError: It is none of the authors' MNIST checkpoints.
+        FileNotFoundError: A file is missing.
+        ValueError: A file is none of the authors' MNIST checkpoints.
     """
     mean, std = RELEASED_STATISTICS["mnist"]
     for path in paths:

@@ -54,7 +54,7 @@ class Checkpoint:
         norm: ``none``, ``bn``, ``sn`` or ``msn``.
         activation: ``relu`` or ``leaky_relu``.
         accuracy: The stored test accuracy, 0 to 1.
-        epoch: The epoch it was stored after, from 0.
+        epoch: The last epoch before the file was stored, counted from 0.
         model: The network, in evaluation mode.
     """
 
@@ -66,11 +66,11 @@ class Checkpoint:
 
 
 def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
-    """Return the network of a file of the authors; nothing of the file is executed.
+    """Return the network in a file of the authors. No code in the file is executed.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint of this layout; the message says what is missing or has another shape.
+        ValueError: The file is no checkpoint of this layout. The message names the missing or misshapen tensor.
     """
     path = Path(path)
     stored = _read(path)
@@ -115,7 +115,7 @@ def _read(path: Path) -> dict[str, Any]:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # of a foreign file the unpickler says whatever it stumbled over
+    except Exception as error:  # the unpickler raises many kinds of errors on a foreign file
         raise ValueError(f"{path} cannot be read: expected a file of torch.save: {reason(error)}") from error
     keys = set(stored) if isinstance(stored, dict) else set()
     if not keys >= {"net", "acc", "epoch"}:
@@ -148,7 +148,7 @@ def _places(state: Mapping[str, Tensor], *, where: str) -> tuple[list[dict[str, 
 
 
 def _copy_norm(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Copy scale, shift and running moments; a released centring keeps its mean in a module of its own."""
+    """Copy scale, shift and running moments. A released centring keeps its mean in the submodule ``centring``."""
     if isinstance(module, nn.BatchNorm2d):
         _copy(module, tensors, *_STATISTICS, where=where)
         return

@@ -1,4 +1,4 @@
-"""The command that evaluates the authors' checkpoints. Its imports happen when it runs."""
+"""The command that evaluates the authors' checkpoints. It imports its modules when it runs."""
 
 from __future__ import annotations
 

@@ -16,30 +16,30 @@ from dynamics.norms.weight_matrix import LAYERS
 
 
 def lipschitz_bracket(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, float | None]:
-    """Return bounds of a classifier's Lipschitz constant in evaluation, and its stretch of given inputs.
+    """Return bounds of a classifier's Lipschitz constant in evaluation, and its stretch measured at ``inputs``.
 
     Norms are folded first, so that batch norm's own scale is part of the layers' norms. Keys:
 
-    - ``lipschitz_bound``: :func:`~dynamics.bounds.lipschitz.lipschitz_bound` with the layers' operator norms;
-    - ``unfolded_product``: the same with the spectral norms of the unfolded matrices, the paper's sigma(W), which bound
-      nothing where there are convolutions. Both are None where no bound is known: :func:`why_unbounded`;
+    - ``lipschitz_bound``: :func:`~dynamics.bounds.lipschitz.lipschitz_bound` with the layers' operator norms.
+    - ``unfolded_product``: the same product with the spectral norms of the unfolded matrices, the paper's sigma(W). For
+      a network with convolutions it is no bound. Both are None if no bound is known, see :func:`why_unbounded`.
     - ``jacobian_norm``, ``jacobian_norm_mean``: largest and mean :func:`~dynamics.bounds.input_jacobian.jacobian_norms`
-      of the inputs, lower bounds of the Lipschitz constant;
-    - ``margin_gradient_norm``: largest gradient of a margin, at most ``sqrt(2) lipschitz_bound``;
-    - ``layer_stretch_min``, ``layer_stretch_max``: :func:`~dynamics.bounds.layer_stretch.layer_stretches`, of the layer
-      that stretches least and of the one that stretches most;
+      of the inputs. Both are lower bounds of the Lipschitz constant.
+    - ``margin_gradient_norm``: largest length of a margin's gradient, at most ``sqrt(2) lipschitz_bound``.
+    - ``layer_stretch_min``, ``layer_stretch_max``: smallest and largest of
+      :func:`~dynamics.bounds.layer_stretch.layer_stretches` over the layers.
     - ``layer_tightness``: geometric mean over layers of stretch / operator norm, 0 to 1.
 
-    NaN in the network gives NaN. The model is left alone. Cost, on the inputs: 25 forwards and backwards; and for each
-    convolution 40 on one input.
+    NaN in the network gives NaN. The model is not changed. The cost is 25 forwards and backwards on the inputs, and for
+    each convolution 40 on one input.
 
     Args:
-        model: Inputs to logits, ``(n, classes)``, two classes or more, with a linear or convolution layer.
-        inputs: Real ones, ``(n, ...)``.
+        model: Maps inputs to logits, ``(n, classes)``, two classes or more. It has a linear or convolution layer.
+        inputs: Inputs from the data set, ``(n, ...)``.
         labels: ``(n,)``.
     """
     network = folded(model)
-    operator = operator_norms(network, inputs[:1])  # first: a forward projects the weights of a released norm
+    operator = operator_norms(network, inputs[:1])  # goes first: its forward projects the weights of a released norm
     stretches = layer_stretches(network, inputs, labels)
     norms = jacobian_norms(network, inputs)
     return {
@@ -52,7 +52,7 @@ def lipschitz_bracket(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[
 
 
 def why_unbounded(model: nn.Module) -> str:
-    """Return why :func:`~dynamics.bounds.lipschitz.lipschitz_bound` has no bound of a network; empty if it has one."""
+    """Return the reason why a network has no :func:`~dynamics.bounds.lipschitz.lipschitz_bound`; empty if it has."""
     layers = {name: 1.0 for name, module in model.named_modules() if isinstance(module, LAYERS)}
     try:
         lipschitz_bound(folded(model), layers)

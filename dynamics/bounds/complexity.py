@@ -20,10 +20,10 @@ def spectral_norms(weights: Sequence[Tensor]) -> Tensor:
 def norm_product(norms: Tensor) -> Tensor:
     """Return the product of layer norms, float64; 1 for no layers.
 
-    The product of operator norms bounds the Lipschitz constant of layers in a chain, if the slopes between them are at
-    most 1; :func:`~dynamics.bounds.lipschitz.lipschitz_bound` does this for whole networks. The product of the spectral
-    norms of unfolded matrices is the paper's number and no bound: a convolution's operator norm can exceed its
-    matrix's.
+    The product of operator norms bounds the Lipschitz constant of layers in a chain, if the activations between them
+    have slopes of at most 1. :func:`~dynamics.bounds.lipschitz.lipschitz_bound` bounds whole networks. The product of
+    the spectral norms of unfolded matrices is the paper's number. It is no bound: a convolution's operator norm can
+    exceed the spectral norm of its matrix.
 
     Source: Miyato et al. 2018, Eq. 7.
     """
@@ -33,18 +33,18 @@ def norm_product(norms: Tensor) -> Tensor:
 def spectral_complexity(weights: Sequence[Tensor], references: Sequence[Tensor] | None = None) -> Tensor:
     """Return R, Eq. 4: ``prod_k sigma(W_k) * (sum_k (|W_k^T - M_k^T|_{2,1} / sigma(W_k))^(2/3))^(3/2)``.
 
-    ``|A^T|_{2,1}`` is the sum of the Euclidean lengths of the rows of A; a row is an output unit. The paper leaves its
-    phi open and cites Bartlett et al., whose Eq. 1.2 this is for activations of slope at most 1.
+    ``|A^T|_{2,1}`` is the sum of the Euclidean lengths of the rows of A; a row is an output unit. The paper does not
+    define its phi and cites Bartlett et al. This formula is their Eq. 1.2 for activations of slope at most 1.
 
     Args:
-        weights: Matrices ``(out, in)``; of a convolution the unfolded one, as the paper has it.
+        weights: Matrices ``(out, in)``; for a convolution the unfolded matrix, as in the paper.
         references: M_k, of the same shapes: the weights at initialisation, or zeros when None.
 
     Returns:
-        R, a float64 scalar; 0 if a weight is all zeros or there are none, NaN if one has a NaN.
+        R, a float64 scalar; 0 if a weight is all zeros or there are no weights, NaN if a weight has a NaN.
 
     Raises:
-        ValueError: References are not as many, or not of the shapes, of the weights.
+        ValueError: The number or the shapes of the references differ from those of the weights.
 
     Source: the paper's Eq. 4; Bartlett, Foster and Telgarsky 2017, Eq. 1.2.
     """
@@ -73,24 +73,24 @@ def margin_bound(
 ) -> float:
     """Return Theorem 1 as a number: an upper bound of the test error that holds with probability ``1 - delta``.
 
-    ``ramp_loss + |X|_F R / (gamma n) ln(W) + sqrt(ln(1/delta) / n)``: Bartlett et al.'s Theorem 1.1 with 1 for the
-    constant and the logarithms that its O leaves open. Use it to compare networks and steps; its absolute size has no
-    meaning.
+    ``ramp_loss + |X|_F R / (gamma n) ln(W) + sqrt(ln(1/delta) / n)``: Bartlett et al.'s Theorem 1.1, with 1 in place of
+    the constant and the logarithms that its O leaves open. Use it to compare networks and steps; its absolute size has
+    no meaning.
 
     Args:
         complexity: R, :func:`spectral_complexity`.
-        margin: gamma, positive: by how much a right answer must win to count as right in ``ramp_loss``.
+        margin: gamma, positive: the lead over every other class that an input needs to count as right in ``ramp_loss``.
         input_norm: ``|X|_F``, the square root of the sum of squares of all training inputs.
         samples: n.
         width: W, the largest number of units in a layer, 2 or more.
-        ramp_loss: Share of training inputs that do not win by the margin, 0 to 1.
+        ramp_loss: Share of training inputs whose right class does not lead by the margin, 0 to 1.
         delta: Probability that the bound fails, between 0 and 1.
 
     Returns:
-        The bound; a value above 1 restricts nothing. NaN in, NaN out.
+        The bound; a value above 1 restricts nothing. NaN if ``complexity``, ``input_norm`` or ``ramp_loss`` is NaN.
 
     Raises:
-        ValueError: margin, samples, width or delta out of its range.
+        ValueError: margin, samples, width or delta is out of its range.
 
     Source: the paper's Theorem 1 (Eq. 5); Bartlett, Foster and Telgarsky 2017, Theorem 1.1.
     """
@@ -118,15 +118,15 @@ def margin_bound_of(
     :class:`dynamics.classifier.margins.MarginBound` records the bound along a run.
 
     Args:
-        logits: Of all training inputs or a fair sample of them, ``(m, classes)``, two classes or more.
-        labels: Their classes, ``(m,)``.
+        logits: Logits of all training inputs or of a fair sample, ``(m, classes)``, two classes or more.
+        labels: Classes of these inputs, ``(m,)``.
         complexity: R, :func:`spectral_complexity`.
         width: W, the largest number of units in a layer, 2 or more.
         input_norm: The square root of the sum of squares of all training inputs.
-        samples: n, how many training inputs there are; by default as many as logits.
+        samples: n, the number of training inputs; by default m.
 
     Returns:
-        The bound, float; infinite if no input is classified right, NaN if R is NaN.
+        The bound, float; infinity if no input is classified right, NaN if R is NaN.
 
     Raises:
         ValueError: See :func:`margin_bound`.
@@ -154,7 +154,7 @@ def margin_bound_of(
 def layer_matrices(model: nn.Module) -> dict[str, Tensor]:
     """Return a copy of each linear and convolution layer's weight in evaluation, unfolded, by the layer's name.
 
-    No power iteration runs and no mode is left changed.
+    No power iteration runs, and every module keeps its train or eval mode.
     """
     matrices = {}
     for name, layer in model.named_modules():
@@ -164,7 +164,7 @@ def layer_matrices(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _singular_values(W: Tensor) -> Tensor:
-    # svdvals raises on NaN and infinity; the answer to a diverged weight is NaN, not an exception.
+    # svdvals raises on NaN and infinity. The result for a diverged weight is NaN, not an exception.
     if not bool(W.isfinite().all()):
         return W.new_full((1,), torch.nan, dtype=torch.float64)
     return torch.linalg.svdvals(W.double())

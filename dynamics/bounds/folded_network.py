@@ -1,4 +1,4 @@
-"""A copy of a network with its norms folded into its layers, and the matrices of one that is then a chain."""
+"""A copy of a network with its norms folded into its layers, and the matrices of a folded network that is a chain."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from dynamics.norms.weight_matrix import LAYERS
 
 
 def folded(model: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode that computes the same, its norms in the weights where they can be folded.
+    """Return an equivalent copy in evaluation mode, whose norms are folded into the weights as far as possible.
 
-    A network without anything to fold, or whose forward cannot be traced, is copied as it is.
+    A network without a norm to fold, or whose forward cannot be traced, is only copied.
     """
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "fold left")  # what is left is looked for where it matters
+            warnings.filterwarnings("ignore", "fold left")  # callers that need a chain look for unfolded norms
             return fold(model)
     except ValueError:
         return copy.deepcopy(model).eval().requires_grad_(False)
@@ -40,8 +40,8 @@ def chain_matrices(network: nn.Module) -> dict[str, Tensor]:
         network: A network from :func:`folded`.
 
     Raises:
-        ValueError: It is no chain: it adds or concatenates, uses an activation twice, or keeps a norm that could not be
-            folded. The message says which.
+        ValueError: The network is no chain: it adds or concatenates, uses an activation twice, or keeps a norm that
+            could not be folded. The message states the reason.
     """
     modules = dict(network.named_modules())
     for node in trace(network).nodes:
@@ -51,7 +51,7 @@ def chain_matrices(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _broken_link(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    """Return why a network with this node is not a chain; empty if a chain may have the node."""
+    """Return the reason why a network with this node is no chain; empty if a chain may have the node."""
     if node.op == "output":
         return ""
     if node.op in {"get_attr", "call_function", "call_method"}:

@@ -1,4 +1,4 @@
-"""Stretch of a network at given inputs: the norm of its input Jacobian, and the gradient of its margin."""
+"""Sensitivity of a network at single inputs: the norm of its input Jacobian, and the gradient of its margin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TINY = 1e-30
 
 
 def jacobian_norms(model: nn.Module, inputs: Tensor, *, iterations: int = 10, seed: int = 0) -> Tensor:
-    """Return ``max_v |J(x) v| / |v|`` of each input x, J the network's Jacobian in evaluation: ``(n,)`` float64.
+    """Return ``max_v |J(x) v| / |v|`` for each input x: ``(n,)`` float64. J is the network's Jacobian in evaluation.
 
     The method is power iteration on ``J^T J``, for all inputs at once, in the type of the inputs. Each value is reached
     by an actual direction v. It is therefore a lower bound of the largest singular value of J and of the network's
@@ -36,7 +36,7 @@ def jacobian_norms(model: nn.Module, inputs: Tensor, *, iterations: int = 10, se
         )
     leaf = inputs.detach().requires_grad_()
     with evaluating(model), torch.enable_grad():
-        outputs = model(leaf.clone()).flatten(1)  # a copy: the first layer may be one that writes into its input
+        outputs = model(leaf.clone()).flatten(1)  # a copy, because the first layer may overwrite its input
         u = torch.zeros_like(outputs, requires_grad=True)
         pulled = torch.autograd.grad(outputs, leaf, u, create_graph=True)[0]  # J^T u, whose derivative by u is J
     start = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(seed))
@@ -48,7 +48,7 @@ def jacobian_norms(model: nn.Module, inputs: Tensor, *, iterations: int = 10, se
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return by how much each right answer wins, ``f_y - max_{j != y} f_j``: ``(n,)``, negative where it does not."""
+    """Return each margin ``f_y - max_{j != y} f_j``: ``(n,)``, negative if the prediction is wrong."""
     right = logits.gather(1, labels[:, None]).squeeze(1)
     return right - logits.scatter(1, labels[:, None], -torch.inf).amax(1)
 
@@ -56,10 +56,11 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
 def margin_gradient_norms(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     """Return the length of the gradient of each input's :func:`margins` in evaluation: ``(n,)`` float64.
 
-    A margin is a difference of two outputs, so it is at most ``sqrt(2)`` times the network's Lipschitz constant.
+    A margin is a difference of two outputs, so this length is at most ``sqrt(2)`` times the network's Lipschitz
+    constant.
 
     Args:
-        model: Inputs to logits, ``(n, classes)``, two classes or more.
+        model: Maps inputs to logits, ``(n, classes)``, two classes or more.
         inputs: ``(n, ...)``.
         labels: ``(n,)``.
 
@@ -72,7 +73,7 @@ def margin_gradient_norms(model: nn.Module, inputs: Tensor, labels: Tensor) -> T
 
 
 def lengths(vectors: Tensor) -> Tensor:
-    """Return the length of each of several vectors, ``(n, ...) -> (n,)``, in float64, so that no square overflows."""
+    """Return the length of each vector, ``(n, ...) -> (n,)``, in float64, so that no square overflows."""
     return torch.linalg.vector_norm(vectors.flatten(1), dim=1, dtype=torch.float64)
 
 

@@ -13,14 +13,15 @@ from dynamics.norms.weight_matrix import LAYERS
 
 
 def layer_stretches(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return ``max |W^T d| / |d|`` of each layer, d the margin's gradient by the layer's output, by the layer's name.
+    """Return ``max |W^T d| / |d|`` of each layer, by the layer's name.
 
-    The maximum is over the inputs. A layer and its transpose have the same norm, so each value is at most the layer's
-    operator norm. Layers in order of first use. 0 for a layer that no gradient reaches, NaN if a gradient is.
+    d is the gradient of the margin with respect to the layer's output, and the maximum is over the inputs. A layer and
+    its transpose have the same norm, so each value is at most the layer's operator norm. Layers are in the order of
+    first use. A layer that no gradient reaches has 0; a layer with a NaN gradient has NaN.
 
     Args:
-        model: Inputs to logits, two classes or more, of plain layers: see
-            :func:`~dynamics.bounds.folded_network.folded`. Hooks and modes are left as they were.
+        model: Maps inputs to logits, two classes or more. Its layers are plain, see
+            :func:`~dynamics.bounds.folded_network.folded`. Hooks and modes are not changed.
         inputs: ``(n, ...)``.
         labels: ``(n,)``.
     """
@@ -29,7 +30,7 @@ def layer_stretches(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[st
 
     def keep(layer: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
         calls.append((layer, given[0].detach(), output))
-        return output.clone()  # what writes into its input must leave the output as the layer made it
+        return output.clone()  # a copy, because the next module may overwrite its input
 
     hooks = [module.register_forward_hook(keep) for module in names if isinstance(module, LAYERS)]
     try:
@@ -47,7 +48,7 @@ def layer_stretches(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[st
 
 
 def _stretches(layer: nn.Module, given: Tensor, d: Tensor) -> Tensor:
-    """Return ``|W^T d| / |d|`` of each input, 0 where d is: ``(n,)``."""
+    """Return ``|W^T d| / |d|`` for each input, 0 if d is 0: ``(n,)``."""
     leaf = given.clone().requires_grad_()
     with evaluating(layer), torch.enable_grad():
         output = layer(leaf)

@@ -22,7 +22,7 @@ from dynamics.norms.torch_internals import BatchNorm
 from dynamics.norms.weight_matrix import LAYERS, TRANSPOSED
 from probes.metrics.operator_norm import conv_operator_norm
 
-# Modules with Lipschitz constant 1: shifts, rearrangements, slopes of at most 1.
+# Modules with Lipschitz constant 1: shifts, rearrangements, activations of slope at most 1.
 NON_EXPANSIVE = (
     nn.ReLU,
     nn.ReLU6,
@@ -51,12 +51,13 @@ def unfolded_norms(model: nn.Module) -> dict[str, float]:
 def operator_norms(model: nn.Module, example: Tensor, *, iterations: int = 40) -> dict[str, float]:
     """Return the largest stretch of an input by each layer's linear map, by the layer's name.
 
-    Convolutions by Golub-Kahan-Lanczos, which approaches the norm from below; linear layers by their singular values.
+    Convolutions are measured by Golub-Kahan-Lanczos, which approaches the norm from below. Linear layers are measured
+    by their singular values.
 
     Args:
         model: Run once on ``example``, in eval mode, to see each layer's input.
         example: One batch.
-        iterations: Lanczos steps a convolution.
+        iterations: Lanczos steps for each convolution.
     """
     shapes = input_shapes(model, example)
     names = {module: name for name, module in model.named_modules()}
@@ -64,13 +65,13 @@ def operator_norms(model: nn.Module, example: Tensor, *, iterations: int = 40) -
 
 
 def operator_norm(layer: nn.Module, input_shape: tuple[int, ...], *, iterations: int = 40) -> float:
-    """Return the largest stretch of an input of this shape, without the batch, by a layer without its bias."""
+    """Return the largest stretch of one input by a layer without its bias; ``input_shape`` excludes the batch."""
     weight = quiet_weight(layer)
     if isinstance(layer, nn.Linear):
         return float(spectral_norms([weight])[0])
     conv = cast(nn.Conv2d, layer)
     if isinstance(layer, TRANSPOSED):
-        # A transposed convolution stretches as much as the convolution it is the transpose of.
+        # A transposed convolution has the operator norm of the convolution that it transposes.
         with torch.no_grad():
             input_shape = tuple(conv(weight.new_zeros(1, *input_shape)).shape[1:])
     norm = conv_operator_norm(
@@ -89,11 +90,12 @@ def operator_norm(layer: nn.Module, input_shape: tuple[int, ...], *, iterations:
 def lipschitz_bound(model: nn.Module, norms: Mapping[str, float]) -> float:
     """Return an upper bound of ``|f(x) - f(y)| / |x - y|`` of the network in evaluation.
 
-    Along the forward: a layer multiplies by its norm, batch norm by its largest ``|scale| / sqrt(variance + eps)``,
-    activations by 1, a maximum over windows by the root of the number of windows that an input is in. A sum adds, so a
-    residual block multiplies by ``1 + its branch``; a concatenation adds in squares. With ``operator_norms`` the bound
-    holds up to the error of Lanczos, which approaches each norm from below. With ``unfolded_norms`` the result is the
-    paper's product of sigma(W), which is not a bound. Norms folded first give the smaller bound:
+    Along the forward each module multiplies the bound: a layer by its norm, batch norm by its largest
+    ``|scale| / sqrt(variance + eps)``, an activation by 1, and a maximum over windows by the square root of the number
+    of windows that an input is in. A sum adds the bounds of its terms, so a residual block multiplies by
+    ``1 + the bound of its branch``. A concatenation takes the root of the sum of squares. With ``operator_norms`` the
+    bound holds up to the error of Lanczos, which approaches each norm from below. With ``unfolded_norms`` the result is
+    the paper's product of sigma(W), which is not a bound. Folding the norms first gives a smaller bound:
     :func:`dynamics.bounds.bracket.lipschitz_bracket`.
 
     Args:
@@ -101,8 +103,8 @@ def lipschitz_bound(model: nn.Module, norms: Mapping[str, float]) -> float:
         norms: The norm of each layer, by its name.
 
     Raises:
-        ValueError: The forward cannot be traced, does something else than the above (a product of two activations, as
-            in attention, has no bound), or has a layer that is missing from ``norms``.
+        ValueError: The forward cannot be traced, has an operation without a known bound (such as attention's product
+            of two activations), or has a layer that is missing from ``norms``.
 
     Source: Miyato et al. 2018, Eq. 7; Szegedy et al. 2014, section 4.3.
     """
@@ -111,7 +113,7 @@ def lipschitz_bound(model: nn.Module, norms: Mapping[str, float]) -> float:
     for node in trace(model).nodes:
         inputs = [bounds[source] for source in _sources(node)]
         if node.op in {"placeholder", "get_attr"}:
-            bounds[node] = float(node.op == "placeholder")  # a constant does not move
+            bounds[node] = float(node.op == "placeholder")  # a constant does not depend on the input
         elif node.op == "call_module":
             name = str(node.target)
             bounds[node] = inputs[0] * _factor(name, modules[name], norms)
@@ -123,7 +125,7 @@ def lipschitz_bound(model: nn.Module, norms: Mapping[str, float]) -> float:
 
 
 def _sources(node: fx.Node) -> list[fx.Node]:
-    """Return the nodes that this one reads, as often as it reads them: ``x + x`` reads x twice."""
+    """Return the nodes that ``node`` reads, each as often as it is read: ``x + x`` reads x twice."""
     found: list[fx.Node] = []
     fx.node.map_arg((node.args, node.kwargs), found.append)
     return found
@@ -140,10 +142,10 @@ def _factor(name: str, module: nn.Module, norms: Mapping[str, float]) -> float:
 
 
 def module_factor(module: nn.Module) -> float | None:
-    """Return a Lipschitz constant of a module that is no layer, in evaluation; None where none is known."""
+    """Return a Lipschitz constant in evaluation of a module that is no layer; None if no constant is known."""
     if isinstance(module, BatchNorm):
         variance, scale = module.running_var, module.weight
-        if variance is None:  # the batch's own moments: no function of one input
+        if variance is None:  # the batch's own moments are used: the output is no function of one input
             return None
         stretch = (variance + module.eps).rsqrt() * (1 if scale is None else scale.detach().abs())
         return float(stretch.max())
@@ -158,7 +160,10 @@ def module_factor(module: nn.Module) -> float | None:
 
 
 def _averages(module: nn.Module) -> bool:
-    """Return whether a module averages windows of one size: an input is in at most ``size``, with a weight 1 / size."""
+    """Return whether a module averages windows of one size, so that its Lipschitz constant is at most 1.
+
+    An input is in at most ``size`` windows, with the weight ``1 / size`` in each.
+    """
     if not isinstance(module, AVERAGES) or module.ceil_mode or getattr(module, "divisor_override", None) is not None:
         return False
     padded = any(module.padding) if isinstance(module.padding, tuple) else module.padding
@@ -166,11 +171,11 @@ def _averages(module: nn.Module) -> bool:
 
 
 def _windows(pool: nn.Module) -> int:
-    """Return the number of windows of a maximum that an input can be in."""
+    """Return the largest number of a max pooling's windows that hold the same input."""
     dimensions = next(d for d, kind in enumerate(MAXIMA, start=1) if isinstance(pool, kind))
     sizes = [getattr(pool, setting) for setting in ("kernel_size", "stride", "dilation")]
     kernel, stride, dilation = (size if isinstance(size, tuple) else (size,) * dimensions for size in sizes)
-    # A dilated window can hold an input at each of its places.
+    # A dilated window can hold an input at each of its k positions.
     return math.prod(k if d > 1 else -(-k // s) for k, s, d in zip(kernel, stride, dilation, strict=True))
 
 

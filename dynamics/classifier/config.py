@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from dynamics.norms.interventions.intervention import Intervention
     from dynamics.runtime.events import Ended
 
-DIGITS = ("mnist", "mnist-subset", "svhn")  # their mirror images are not digits
+DIGITS = ("mnist", "mnist-subset", "svhn")  # not mirrored by augmentation: a mirrored digit is no digit
 PRECISIONS = ("float32", "bfloat16", "float16")
 DEFINITIONS = ("paper", "released")
-AUTO = "auto"  # the augmentation that the data set calls for, the activation that the definition does
+AUTO = "auto"  # the augmentation depends on the data set, the activation on the definition
 ACTIVATIONS = (AUTO, "leaky_relu", "relu")
 SCHEDULES = ("constant", "cosine", "decay")
 INTERVENTION = "Intervention"
@@ -29,8 +29,8 @@ LEAST = {
     **dict.fromkeys(("depth", "growth", "width", "context", "records", "spectral_regularisation"), 0),
 }
 OBSERVING = frozenset({"every", "include", "exclude", "device", "probe_images", "bracket_every", "landscape_every"})
-MOST = 2**31 - 1  # of any setting that is a whole number
-MOST_THREADS = 1024  # more than any machine has cores; so many more that they cannot be started end the process
+MOST = 2**31 - 1  # the largest value of an integer setting
+MOST_THREADS = 1024  # above the cores of any machine; threads that the system cannot start end the process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +38,11 @@ class RunConfig:
     """The settings of one run. Two runs with equal settings give equal numbers on one machine.
 
     Attributes:
-        length: The setting that says how long a run is.
+        length: Name of the setting that fixes the length of a run.
 
     Raises:
-        ValueError: A setting outside its range; the message says what came and what was expected. Names of models,
-            norms and data sets are checked where they are looked up.
+        ValueError: A setting is outside its range; the message names the value and the expected range. Names of models,
+            norms and data sets are not checked here, but when the run looks them up.
     """
 
     length: ClassVar[str] = "epochs"
@@ -130,7 +130,7 @@ class RunConfig:
     )
 
     def __post_init__(self) -> None:
-        from dynamics.data.augmentation import AUGMENTATIONS  # these import torch, the command line does not
+        from dynamics.data.augmentation import AUGMENTATIONS  # imported here: these modules import torch, which is slow
         from dynamics.models.parts.scope import SCOPES
 
         for name, least in LEAST.items():
@@ -154,11 +154,11 @@ class RunConfig:
         ):
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}.")
-        _ = self.intervention  # refuses parts that there are not
+        _ = self.intervention  # raises for an unknown intervention
 
     @property
     def intervention(self) -> Intervention:
-        """The changes of the norm's parts."""
+        """The interventions on the norm: its centring, mean, scale and sigma."""
         from dynamics.norms.interventions.intervention import Intervention
 
         return Intervention(
@@ -173,29 +173,29 @@ class RunConfig:
     @property
     def may_change(self) -> frozenset[str]:
         """Settings that a resumed run may change: they alter no step already taken."""
-        # The rate of a schedule, and the steps of a fixed number of records, depend on the whole length.
+        # A scheduled learning rate, and the steps of a fixed number of records, depend on the length of the run.
         return OBSERVING if self.schedule != "constant" or self.records else OBSERVING | {self.length}
 
     @property
     def name(self) -> str:
-        """A run id that tells this run from its neighbours in a sweep: ``cnn3-mnist-msn-lr0.001-s0``."""
+        """A run id that distinguishes this run from others in a sweep: ``cnn3-mnist-msn-lr0.001-s0``."""
         data = PurePath(self.data.partition(":")[2]).stem or self.data.rstrip(":")
         released = {"definition": "-released", "scope": "-released_scope"}
         marks = "".join(mark for setting, mark in released.items() if getattr(self, setting) == "released")
         rate = f"{self.learning_rate:g}".replace("+", "")
         name = f"{self.model}-{data}-{self.norm}{marks}-lr{rate}-s{self.seed}"
-        return re.sub(r"[^A-Za-z0-9._-]", "_", name)  # a model or norm that there is not is refused by its own name
+        return re.sub(r"[^A-Za-z0-9._-]", "_", name)  # an unknown model or norm is refused later, under its own name
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings by name, as the store keeps them."""
+        """Return the settings by name, in the form that the store keeps."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the record of settings read back from a store.
+        """Return the configuration whose settings were read from a store.
 
         Raises:
-            ValueError: A setting that this version does not know, or one that is no value of its type.
+            ValueError: This version does not know a setting, or a value is not of its setting's type.
         """
         known = {entry.name for entry in fields(cls)}
         if unknown := sorted(set(settings) - known):
@@ -207,14 +207,14 @@ class RunConfig:
 
     @property
     def cores(self) -> int:
-        """CPU cores that a run takes; 1 where it takes all."""
+        """CPU cores that a run uses; 1 if it uses all cores (``threads`` 0)."""
         return self.threads or 1
 
     def train(self, *, extractor: str = "", **arguments: Any) -> Ended:
-        """Train the network to the end; arguments as of :func:`dynamics.classifier.run.run`."""
+        """Train the network to the end; the arguments are those of :func:`dynamics.classifier.run.run`."""
         from dynamics.classifier.run import run
 
-        del extractor  # there are no samples to score
+        del extractor  # a classifier has no samples to score
         return run(self, **arguments)
 
     @classmethod
@@ -226,13 +226,13 @@ class RunConfig:
 
 
 def _is_a(value: Any, kind: Any) -> bool:
-    """Return whether a value that stood in JSON is one of a setting's type; whole numbers are numbers too."""
+    """Return whether a value from JSON has a setting's type. A float setting accepts integers too."""
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     return isinstance(value, (int, float) if kind is float else kind) and not (kind is int and abs(value) > MOST)
 
 
-# The text of the paper fixes Adam and the rates; batch and epochs are those of its released scripts.
+# The paper's text fixes Adam and the learning rates. Batch size and epochs come from its released scripts.
 LEARNING_RATES = (0.1, 0.001, 0.0001)
 _PAPER: dict[str, dict[str, Any]] = {
     "cnn3": {"data": "mnist", "batch_size": 128, "epochs": 200},
@@ -245,11 +245,11 @@ PROTOCOLS = ("paper", "released")
 def protocol(name: str, model: str) -> dict[str, Any]:
     """Return the settings that a protocol fixes for a model; all others keep their defaults.
 
-    ``paper``: the text's experiment for that model. ``released``: the experiment of the authors' scripts, with their
-    norms and layers, digits mirrored too, and seed 8088.
+    ``paper`` is the experiment of the paper's text for that model. ``released`` is the experiment of the authors'
+    scripts: it has their norms and layers and seed 8088, and mirrors digits too.
 
     Raises:
-        ValueError: No such protocol, or one that does not speak of the model.
+        ValueError: There is no such protocol, or it has no settings for the model.
     """
     if name not in PROTOCOLS:
         raise ValueError(f"protocol {name!r}: expected one of {', '.join(PROTOCOLS)}.")

@@ -9,7 +9,7 @@ from typing import Any
 from dynamics.classifier.config import RunConfig, protocol
 from dynamics.runtime.stored_run import stored_run
 
-DERIVED = frozenset({"parameters", "not_measured", "commit"})  # stored with the settings of a run; no settings
+DERIVED = frozenset({"parameters", "not_measured", "commit"})  # stored beside a run's settings, but no settings
 
 
 def requested_config(
@@ -18,14 +18,14 @@ def requested_config(
     """Return the configuration that a command line asks for.
 
     Args:
-        options: The settings given one by one.
-        store: Where a stored run is looked up.
+        options: The settings on the command line, by name.
+        store: Store of the run that ``from_run`` or ``resumed`` names.
         from_run: Take the settings of this stored run.
         protocol_name: Take the settings of ``paper`` or ``released`` for the model.
-        resumed: Go on with this stored run, under its own settings.
+        resumed: Continue this stored run, with its own settings.
 
     Raises:
-        ValueError: Two sources at once, no such run or protocol, or a setting out of range.
+        ValueError: Two sources are named, there is no such run or protocol, or a setting is out of range.
     """
     sources = {"--from-run": from_run, "--protocol": protocol_name, "--resume": resumed}
     if len(given := [name for name, value in sources.items() if value]) > 1:

@@ -1,4 +1,4 @@
-"""The data set of a configuration: images or text, prepared as it asks for, in batches."""
+"""The data set of a configuration: images or text, prepared by the configuration's settings, in batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dynamics.data.text.windows import TextBatches, window_count, windows
 
 Data = DataSet | TextSet
 Split = Literal["train", "test"]
-RELEASED_STATISTICS = {  # mean and standard deviation as the authors' scripts have them
+RELEASED_STATISTICS = {  # mean and standard deviation in the authors' scripts
     "mnist": ((0.4914,), (0.2023,)),
     "cifar10": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
     "svhn": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
@@ -27,21 +27,21 @@ RELEASED_STATISTICS = {  # mean and standard deviation as the authors' scripts h
 
 
 class Batches(Protocol):
-    """The training batches of every epoch, each a pure function of the seed, the epoch and its number."""
+    """The training batches of every epoch. Each batch is a pure function of the seed, the epoch and its number."""
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
 
     def epoch(self, epoch: int, *, start: int = 0, rank: int = 0, ranks: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield inputs and targets, of this process's share, from batch ``start`` on."""
+        """Yield inputs and targets of this process's share, from batch ``start`` on."""
 
 
 def load(config: RunConfig, *, data_dir: str | PathLike[str] = "data", download: bool = False) -> Data:
     """Return the images or the text that a configuration names.
 
     Raises:
-        ValueError: An unknown name, or damaged files.
-        FileNotFoundError: Files that are not there.
+        ValueError: The name is unknown, or files are damaged.
+        FileNotFoundError: Files are missing.
     """
     if config.data.startswith(PREFIX):
         return load_text(config.data)
@@ -49,10 +49,10 @@ def load(config: RunConfig, *, data_dir: str | PathLike[str] = "data", download:
 
 
 def augmentation(config: RunConfig) -> str:
-    """Return the augmentation that ``auto`` stands for.
+    """Return the configuration's augmentation, with ``auto`` replaced.
 
-    Crops and mirror images, but no mirrored digits. The released scripts, and so the released definition, mirror the
-    digits of MNIST too and do not augment SVHN.
+    ``auto`` is ``crop-flip``, but ``crop`` for digits, which have no mirror images. In the authors' scripts, and
+    therefore in the released definition, it is ``crop-flip`` for MNIST too and ``none`` for SVHN.
     """
     if config.augmentation != AUTO:
         return config.augmentation
@@ -62,7 +62,7 @@ def augmentation(config: RunConfig) -> str:
 
 
 def prepare_data(config: RunConfig, data: DataSet) -> DataSet:
-    """Return the images with the statistics of the configuration's definition and as many as it asks for."""
+    """Return the images with the mean and deviation of the configuration's definition, cut to ``train_images``."""
     if config.definition == "released" and config.data in RELEASED_STATISTICS:
         mean, std = RELEASED_STATISTICS[config.data]
         data = replace(data, mean=mean, std=std)
@@ -87,7 +87,7 @@ def prepare_text(config: RunConfig, data: TextSet) -> TextSet:
 
 
 def prepared(config: RunConfig, data: Data) -> Data:
-    """Return images or text as the configuration asks for them; see :func:`prepare_data`, :func:`prepare_text`."""
+    """Return images or text prepared for the configuration, see :func:`prepare_data` and :func:`prepare_text`."""
     return prepare_text(config, data) if isinstance(data, TextSet) else prepare_data(config, data)
 
 
@@ -95,7 +95,7 @@ def training_batches(config: RunConfig, data: Data) -> Batches:
     """Return the training batches of prepared data, on its device.
 
     Raises:
-        ValueError: Fewer images, or windows of text, than one batch.
+        ValueError: There are fewer images, or windows of text, than one batch.
     """
     if isinstance(data, TextSet):
         return TextBatches(data.train, context=data.context, batch_size=config.batch_size, seed=config.seed)
@@ -110,7 +110,7 @@ def training_batches(config: RunConfig, data: Data) -> Batches:
 
 
 def evaluation_batches(data: Data, *, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield all test images and labels, or windows of the held-out text and the characters behind their places."""
+    """Yield all test images and labels, or all windows of the held-out text and the next character at each position."""
     if isinstance(data, DataSet):
         yield from in_order(data.test, mean=data.mean, std=data.std, batch_size=batch_size)
         return
@@ -129,7 +129,7 @@ def evenly_chosen(data: Data, split: Split, *, most: int) -> tuple[Tensor, Tenso
 
 
 def sample_counts(config: RunConfig, data: Data) -> tuple[int, int]:
-    """Return how many images or windows an epoch's training and a test are of, of data that is not prepared yet."""
+    """Return the number of training and of test images or windows of an epoch, for data not yet prepared."""
     if isinstance(data, DataSet):
         return config.train_images * data.num_classes or len(data.train), len(data.test)
     context = config.context or CONTEXT

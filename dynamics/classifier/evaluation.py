@@ -18,7 +18,7 @@ class Score:
     """Loss and accuracy of a model.
 
     Attributes:
-        loss: Mean cross-entropy of an image or a character, in nats.
+        loss: Mean cross-entropy over images or characters, in nats.
         accuracy: Share of right answers, 0 to 1.
     """
 
@@ -36,7 +36,7 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Scor
 
     Args:
         model: Returns logits, ``(batch, classes)``, or ``(batch, time, characters)``.
-        batches: Images and labels, or windows of text and the characters behind, of any batch sizes.
+        batches: Images and labels, or windows of text and the next characters, of any batch sizes.
 
     Raises:
         ValueError: There are no images.
@@ -50,16 +50,16 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Scor
             count += targets.numel()
     if count == 0:
         raise ValueError("no images to evaluate on: expected at least one batch.")
-    # One wait for the device at the end, not one a batch.
+    # Wait for the device once at the end, not after each batch.
     return Score(float(torch.stack(losses).sum()) / count, float(torch.stack(right).sum()) / count)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str = "mean") -> Tensor:
-    """Return the cross-entropy of logits ``(..., classes)`` and targets ``(...)``, in nats, over all places alike."""
+    """Return the cross-entropy of logits ``(..., classes)`` and targets ``(...)``, in nats, over all positions."""
     return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction=reduction)
 
 
 def number_right(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return how many targets ``(...)`` have the largest of the logits ``(..., classes)``: a scalar; NaN is wrong."""
-    # argmax takes NaN for the largest: then class 0, say, would be right by accident.
+    """Return the number of targets ``(...)`` whose logit is the largest of ``(..., classes)``; NaN counts as wrong."""
+    # argmax returns the index of a NaN, and that index could equal the target by accident.
     return ((logits.argmax(-1) == targets) & ~logits.isnan().any(-1)).sum()

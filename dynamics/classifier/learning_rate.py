@@ -1,4 +1,4 @@
-"""Schedules of the learning rate: its share of the first rate, as a function of the step alone."""
+"""Schedules of the learning rate, as functions of the step."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Rate = Callable[[int], float]
 
 
 def scheduled_rate(rate: float, *, schedule: str, steps: int) -> Rate | None:
-    """Return the learning rate of each step, counted from 0; None for a constant one.
+    """Return the learning rate as a function of the step, counted from 0; None for a constant rate.
 
-    ``cosine``: ``rate (1 + cos(pi t / T)) / 2``. ``decay``: the rate for two thirds of the steps, then linear to 0.
-    Both would be 0 at step T, which is not taken.
+    ``cosine``: ``rate (1 + cos(pi t / T)) / 2``. ``decay``: constant for two thirds of the steps, then linear to 0.
+    Both are 0 at step T, which is not taken.
 
     Args:
         rate: The rate at step 0.

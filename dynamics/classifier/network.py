@@ -29,8 +29,8 @@ def make_model(config: RunConfig, data: Data) -> nn.Module:
     """Return the configuration's model for the images or the text of a data set, freshly initialised.
 
     Raises:
-        ValueError: An unknown model or norm, a model of images for a text or the reverse, a setting that the model does
-            not have, or an intervention that the norm does not allow.
+        ValueError: A model or norm is unknown, a model of images is used for a text or the reverse, the model does not
+            have a setting, or the norm does not allow an intervention.
     """
     if config.model not in (*CLASSIFIERS, *SEQUENCE_MODELS):
         known = ", ".join((*CLASSIFIERS, *SEQUENCE_MODELS))
@@ -66,14 +66,14 @@ def _sequence_model(config: RunConfig, data: TextSet) -> nn.Module:
 
 
 def _check_default(config: RunConfig, names: tuple[str, ...], *, why: str) -> None:
-    """Refuse settings that would change nothing."""
+    """Raise for settings that would have no effect."""
     defaults = {entry.name: entry.default for entry in fields(config)}
     if given := [name for name in names if getattr(config, name) != defaults[name]]:
         raise ValueError(f"{' and '.join(given)}: {why}")
 
 
 def norm_name(config: RunConfig) -> str:
-    """Return the norm's name in the registry: the scripts' own variant where the definition is ``released``."""
+    """Return the norm's name in the registry: the scripts' variant if the definition is ``released``."""
     own = f"released_{config.norm}"
     return own if config.definition == "released" and own in NORMS else config.norm
 
@@ -82,8 +82,8 @@ def model_options(config: RunConfig) -> dict[str, Any]:
     """Return the options of a model beside its norm.
 
     Raises:
-        ValueError: A released scope is asked of a model whose scripts normalise every layer, or depth or growth of a
-            model whose layers are fixed.
+        ValueError: The scope is released but the model's scripts normalise every layer, or depth or growth is set but
+            the model's layers are fixed.
     """
     if config.scope == "released" and config.model != "densenet_bc":
         raise ValueError(f"scope 'released': model {config.model!r} has one scope, 'full'; densenet_bc has both.")
@@ -97,5 +97,5 @@ def model_options(config: RunConfig) -> dict[str, Any]:
     if (config.model, config.norm, config.definition) == ("vgg7", "bn", "released"):
         options |= {"activation": nn.ReLU, "dropout": 0.3}  # a confound of the scripts: their SN and MSN have neither
     if (config.model, config.definition) == ("densenet_bc", "released"):
-        options["activation"] = nn.ReLU  # with every norm of the scripts
+        options["activation"] = nn.ReLU  # the scripts have ReLU with every norm
     return options | ACTIVATIONS.get(config.activation, {})

@@ -33,7 +33,7 @@ from dynamics.source_commit import source_commit
 from probes import Probe
 from probes.schema import check_run_id
 
-EVALUATION_BATCH = 500  # images or windows; alters memory, no result
+EVALUATION_BATCH = 500  # images or windows; changes memory use, but no result
 
 
 def run(
@@ -54,19 +54,19 @@ def run(
 
     Args:
         config: The settings.
-        store: Where to record.
+        store: Folder to record into.
         name: Run id; by default :attr:`RunConfig.name`.
-        data_dir: Where data sets lie.
-        download: Fetch them if they do not.
-        resume: Go on with this run, from its last checkpoint, or from the start if it has none.
-        overwrite: Delete a run of that name first.
+        data_dir: Folder of the data sets.
+        download: Download a data set that is not in ``data_dir``.
+        resume: Continue this run from its last checkpoint, or from the start if it has no checkpoint.
+        overwrite: Delete an existing run of that name first.
         watch: Receives the events of the run.
 
     Raises:
         ValueError: A setting is unknown or out of range, or the run exists and neither ``resume`` nor ``overwrite``
-            is given.
-        FileNotFoundError: The data set is not there.
-        KeyboardInterrupt: Ctrl-C came; the checkpoint is written, the store is closed and readable.
+            is set.
+        FileNotFoundError: The data set is not in ``data_dir``.
+        KeyboardInterrupt: Ctrl-C was pressed. The checkpoint is written, and the store is closed and readable.
     """
     began, name, ranks = time.monotonic(), check_run_id(name or config.name), environment()
     check_store(store)
@@ -95,7 +95,7 @@ def run(
         )
         with probe:
             if not resume and ranks.first:
-                place.unlink(missing_ok=True)  # of a run of that name that was deleted: not to be resumed by mistake
+                place.unlink(missing_ok=True)  # the checkpoint of a deleted run of that name must not be resumed
             if saved is not None:
                 with fitting(place):
                     probe.load_state_dict(saved["probe"])
@@ -110,7 +110,7 @@ def run(
 
 
 def _loaded(setup: Setup, place: Path) -> dict[str, Any]:
-    """Return a checkpoint, loaded before the probe supersedes rows, so that one that does not fit costs none."""
+    """Return the checkpoint. It is loaded before the probe supersedes rows, so that a misfit loses no rows."""
     config = setup.config
     saved = load_checkpoint(
         place,
@@ -126,7 +126,7 @@ def _loaded(setup: Setup, place: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Session:
-    """A run between its start, or its checkpoint, and its end or Ctrl-C."""
+    """The part of a run from its start or checkpoint to its end or Ctrl-C."""
 
     run: str
     setup: Setup
@@ -142,7 +142,7 @@ class _Session:
         """Train to the end, saving and testing after each epoch; return the steps taken, and whether it diverged."""
         per_epoch, done, refresh = len(self.setup.batches), start, Refresh()
         if start and start % per_epoch == 0:
-            # The checkpoint was written before this test, whose rows are superseded with all that is later.
+            # The checkpoint was written before this epoch's test. The test's rows are superseded, so it is repeated.
             self.test(epoch=start // per_epoch - 1)
         for step in self.train(start):
             done, epoch_is_over = step.step + 1, (step.step + 1) % per_epoch == 0
@@ -165,7 +165,7 @@ class _Session:
         """Return the steps from ``start`` on."""
         setup, config = self.setup, self.setup.config
         if config.compile:
-            setup.model.compile()  # in place, and only now: hooks added to a compiled model never fire
+            setup.model.compile()  # in place, after the probe added its hooks: hooks added later never fire
         return train(
             self.ranks.wrap(setup.model),
             setup.optimizer,
@@ -182,15 +182,15 @@ class _Session:
         )
 
     def _listener(self, start: int) -> Observer:
-        """Return what is told each step's loss: the probe, or what hands on the recorded steps alone."""
+        """Return the object that receives each step's loss: the probe, or a filter that passes on recorded steps."""
         if not self.setup.config.records:
             return self.probe
         kept = evenly_spaced_steps(self.setup.config.records, steps=self.setup.steps)
         return ThinnedLog(self.probe, kept=kept, start=start)
 
     def save(self, step: int) -> None:
-        """Write the checkpoint; the first of several processes does it for all."""
-        self.probe.flush()  # a resumed run supersedes only what is later than its checkpoint: the rest must be there
+        """Write the checkpoint; of several processes only the first writes it."""
+        self.probe.flush()  # a resumed run keeps the rows up to its checkpoint, so these must be on disk
         state = {"config": self.setup.config.to_dict(), "step": step, "probe": self.probe.state_dict()}
         if self.ranks.first:
             save_checkpoint(self.place, state | self.setup.state_dict())
@@ -198,7 +198,7 @@ class _Session:
             self.means.write()
 
     def test(self, *, epoch: int) -> None:
-        """Evaluate and record; the first of several processes does it, the others wait for it at their next step."""
+        """Evaluate and record. Of several processes only the first does it; the others wait at their next step."""
         if not self.ranks.first:
             return
         score = evaluate(self.setup.model, evaluation_batches(self.setup.data, batch_size=EVALUATION_BATCH))
@@ -211,13 +211,13 @@ class _Session:
 
 
 def probe_batch(setup: Setup) -> Tensor | None:
-    """Return evenly spaced training images, or windows, that show what each nonlinearity sees; or None."""
+    """Return evenly spaced training images or windows, on which the probe observes each nonlinearity; or None."""
     most = setup.config.probe_images
     return evenly_chosen(setup.data, "train", most=most)[0] if most else None
 
 
 def derived_settings(setup: Setup, measures: NetworkMeasures) -> dict[str, Any]:
-    """Return the values that follow from a run's settings and are stored with them: see ``config_sources.DERIVED``."""
+    """Return values derived from a run's settings and stored with them, see ``config_sources.DERIVED``."""
     told = {"not_measured": measures.not_measured, "commit": source_commit()}
     return {"parameters": count_parameters(setup.model), **{name: text for name, text in told.items() if text}}
 
@@ -226,7 +226,8 @@ def check_shares(config: RunConfig, ranks: Ranks) -> None:
     """Refuse a batch that processes and micro-batches cannot share evenly.
 
     Raises:
-        ValueError: The batch cannot be shared evenly, or the norm has an intervention, which needs a single process.
+        ValueError: The batch cannot be shared evenly, or several processes train with a setting that needs a single
+            one: an intervention, ``spectral_regularisation`` or ``save_means``.
     """
     alone = config.save_means or config.spectral_regularisation or config.intervention != Intervention()
     if ranks.count > 1 and alone:
@@ -241,7 +242,7 @@ def check_shares(config: RunConfig, ranks: Ranks) -> None:
 
 
 def _recorded(setup: Setup) -> dict[str, Any]:
-    """Return the probe's arguments that say what is recorded, and when."""
+    """Return the probe's arguments that set the recorded metrics and their schedules."""
     if not setup.config.records:
         return {"every": setup.config.every}
     batch = setup.config.probe_images > 0

@@ -27,14 +27,14 @@ class Setup:
 
     Attributes:
         config: The settings.
-        device: Where everything is.
+        device: Device of data, batches and model.
         data: Training and test images, or text.
         batches: The training batches.
-        model: Freshly initialised.
+        model: The model, freshly initialised.
         optimizer: Adam on the model's parameters.
-        penalty: A term of the loss beside the cross-entropy, with buffers of its own; None for none.
-        scaler: Scales the loss under float16, else does nothing.
-        autocast: Type to compute in; None for the model's own.
+        penalty: A term of the loss beside the cross-entropy, with buffers of its own; None if there is no such term.
+        scaler: Scales the loss under float16; otherwise it does nothing.
+        autocast: Dtype of the forward; None for the model's own dtype.
     """
 
     config: RunConfig
@@ -63,7 +63,7 @@ class Setup:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put model, optimizer, scaler and penalty into a state of :meth:`state_dict`."""
+        """Load a state of :meth:`state_dict` into model, optimizer, scaler and penalty."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -74,17 +74,17 @@ class Setup:
 def set_up(
     config: RunConfig, *, data_dir: str | os.PathLike[str] = "data", download: bool = False, ranks: Ranks = ALONE
 ) -> Setup:
-    """Load the data and make the model, seeded; torch's global generators are left as the model's making left them.
+    """Load the data, seed torch's global generators and make the model, whose initialisation draws from them.
 
     Raises:
-        ValueError: An unknown model, norm, data set, augmentation or device.
-        FileNotFoundError: The data set is not there.
+        ValueError: A model, norm, data set, augmentation or device is unknown.
+        FileNotFoundError: The data set is missing.
     """
     return assemble(config, load(config, data_dir=data_dir, download=download), ranks=ranks)
 
 
 def assemble(config: RunConfig, data: Data, *, ranks: Ranks = ALONE) -> Setup:
-    """Make batches, model and optimizer for a data set that is loaded already; see :func:`set_up`."""
+    """Make batches, model and optimizer for a loaded data set; see :func:`set_up`."""
     torch.set_num_threads(config.threads or usable_cores())
     device = choose_device(config.device, local=ranks.local)
     data = prepared(config, data).to(device)
@@ -105,7 +105,7 @@ def assemble(config: RunConfig, data: Data, *, ranks: Ranks = ALONE) -> Setup:
 
 
 def regularisation(model: nn.Module, *, strength: float) -> SpectralRegularisation | None:
-    """Return the spectral-norm regularisation of a model; None of strength 0. The global generator does not move.
+    """Return the spectral-norm regularisation of a model; None for strength 0. The global generator is not changed.
 
     Raises:
         ValueError: The model's weights are reparametrised.
@@ -117,9 +117,9 @@ def regularisation(model: nn.Module, *, strength: float) -> SpectralRegularisati
 
 
 def check(configs: Iterable[RunConfig], *, data_dir: str | os.PathLike[str] = "data", download: bool = False) -> None:
-    """Refuse configurations that cannot run, before anything is trained, by setting each up once.
+    """Raise for configurations that cannot run, before any run is trained, by setting up each once.
 
-    Data sets are fetched here once, not by many processes at the same time.
+    Each data set is downloaded here once, not by many processes at the same time.
 
     Raises:
         ValueError: As :func:`set_up`.

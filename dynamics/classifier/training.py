@@ -61,22 +61,22 @@ def train(
 ) -> Iterator[Step]:
     """Train by cross-entropy and yield after every optimizer step.
 
-    The caller evaluates, saves and stops between two steps as it likes; abandoning the iterator leaves the model as the
-    last step made it. A probe changes none of the numbers.
+    The caller may evaluate, save or stop between two steps. A model whose iterator is abandoned has the parameters of
+    the last step. A probe changes none of the numbers.
 
     Args:
-        model: Returns logits, ``(batch, classes)`` or ``(batch, time, characters)``; put into training mode at the
-            start, where an evaluation between two steps must leave it.
-        optimizer: Of the model's parameters.
+        model: Returns logits, ``(batch, classes)`` or ``(batch, time, characters)``. It is put into training mode at
+            the start. An evaluation between two steps must leave it in training mode.
+        optimizer: An optimizer of the model's parameters.
         batches: The training batches.
         epochs: Train up to the end of this many epochs.
-        start: Optimizer steps taken already, by a run that is resumed.
-        accumulate: Micro-batches a step; the gradient is that of the whole batch.
-        probe: Observes the optimizer by itself; the loop gives it epoch, loss and accuracy.
+        start: Optimizer steps already taken by a resumed run.
+        accumulate: Micro-batches in a step; the gradient is that of the whole batch.
+        probe: A probe that observes the optimizer by its own hooks; the loop logs epoch, loss and accuracy to it.
         scaler: Scales the loss, for float16.
-        autocast: Type to compute in; None leaves everything in the model's own.
+        autocast: Dtype of the forward; None computes in the model's own dtype.
         ranks: The processes that share each batch; the model must then average gradients over them.
-        rate: The learning rate of each step, counted from 0; None leaves it as it is.
+        rate: The learning rate of each step, counted from 0; None leaves the optimizer's rate unchanged.
         penalty: A term that is added to the loss once a step. The recorded loss does not contain it.
     """
     scaler = scaler or torch.amp.GradScaler(enabled=False)
@@ -122,7 +122,7 @@ def _accumulate(
         with _sync_only_if(model, last=number == len(pairs)):
             with _computing_in(autocast, inputs.device):
                 logits = model(some_inputs)
-                # Each part weighs by its share of the batch, so that the sum is the mean over the batch.
+                # Each part's mean is weighted by its share of the batch, so that the sum is the mean over the batch.
                 part = cross_entropy(logits, some_targets) * (len(some_targets) / len(targets))
             loss += part.detach()
             whole = part + penalty() if penalty is not None and number == len(pairs) else part
@@ -136,7 +136,7 @@ def _computing_in(dtype: torch.dtype | None, device: torch.device) -> AbstractCo
 
 
 def _sync_only_if(model: nn.Module, *, last: bool) -> AbstractContextManager[object]:
-    """Let processes average gradients once a step, at its last micro-batch."""
+    """Return a context in which processes average gradients only at a step's last micro-batch."""
     if last or not isinstance(model, nn.parallel.DistributedDataParallel):
         return nullcontext()
     return model.no_sync()

@@ -1,7 +1,7 @@
 """Random crops and flips of a whole batch at once, on its device.
 
-The draws of an epoch are made in one go, before the epoch, from a stream of their own. So batch k of epoch e is a pure
-function of (seed, e, k): a resumed run sees the very images that an uninterrupted one would have seen.
+The random numbers of an epoch are drawn together before the epoch, from a generator of their own. Batch k of epoch e is
+thus a pure function of (seed, e, k): a resumed run gets the same images as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PADDING = 4  # pixels, as the paper's released scripts
+PADDING = 4  # pixels, as in the paper's released scripts
 
 AUGMENTATIONS = ("none", "crop", "crop-flip")
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of each image: the place of its crop, and whether it is mirrored.
+    """The random numbers of each image: the position of its crop, and whether it is mirrored.
 
     Attributes:
         rows: First row of the crop in the padded image, 0 to 2 * PADDING, ``(n,)``.
-        columns: First column likewise, ``(n,)``.
-        mirrored: True where left and right are swapped, ``(n,)``.
+        columns: First column of the crop, 0 to 2 * PADDING, ``(n,)``.
+        mirrored: True for an image whose left and right are swapped, ``(n,)``.
     """
 
     rows: Tensor
@@ -41,9 +41,9 @@ class Draws:
 
 
 def draw(count: int, *, flip: bool, generator: torch.Generator) -> Draws:
-    """Draw a crop for each of ``count`` images, and with ``flip`` a fair coin for its mirror image."""
+    """Draw a crop for each of ``count`` images; with ``flip`` each is mirrored with probability 1/2."""
     rows, columns = torch.randint(2 * PADDING + 1, (2, count), generator=generator)
-    # The coin is thrown either way, so that flip on and flip off see the same crops.
+    # The coins are drawn without flip too, so that the crops are the same with and without flip.
     coins = torch.rand(count, generator=generator) < 0.5
     return Draws(rows, columns, coins & flip)
 
@@ -67,5 +67,5 @@ def crop(padded: Tensor, index: Tensor, draws: Draws) -> Tensor:
     rows = draws.rows[:, None] + torch.arange(height, device=padded.device)  # (batch, height)
     columns = draws.columns[:, None] + along  # (batch, width)
     channel = torch.arange(channels, device=padded.device)
-    # One gather straight from the set: no padded or mirrored copy of the batch is ever made.
+    # One gather from the whole set: no padded or mirrored copy of the batch is made.
     return padded[index[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]

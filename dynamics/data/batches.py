@@ -13,29 +13,29 @@ from dynamics.data.seeding import generator
 
 
 def standardize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return ``(pixels / 255 - mean) / std`` by channel: ``(n, channels, height, width)``, of torch's default type."""
+    """Return ``(pixels / 255 - mean) / std`` by channel: ``(n, channels, height, width)`` in torch's default dtype."""
     scale = 1 / (255 * torch.tensor(std, device=pixels.device))
     shift = torch.tensor(mean, device=pixels.device) / torch.tensor(std, device=pixels.device)
     return pixels.to(torch.get_default_dtype()).mul_(scale[:, None, None]).sub_(shift[:, None, None])
 
 
 class TrainingBatches:
-    """The batches of every epoch, each a pure function of the seed, the epoch and its number.
+    """The batches of every epoch. Each batch is a pure function of the seed, the epoch and the batch's number.
 
     An epoch goes once through the images in a new random order. Images that do not fill a last batch are left out of
     that epoch, so that every step has the same number of images.
 
     Args:
-        images: The training images, on the device the batches are wanted on.
+        images: The training images, on the device of the batches.
         mean: Mean by channel, of pixels scaled to 0..1.
-        std: Standard deviation by channel, likewise.
+        std: Standard deviation by channel, of pixels scaled to 0..1.
         batch_size: Images in a batch.
-        augmentation: ``"none"``, ``"crop"`` (random crops of the image padded by 4) or ``"crop-flip"`` (and mirrored
-            with probability 1/2).
+        augmentation: ``"none"``, ``"crop"`` (random crops of the image padded by 4) or ``"crop-flip"`` (crops that are
+            mirrored with probability 1/2).
         seed: Seed of order and augmentation.
 
     Raises:
-        ValueError: An unknown augmentation, or fewer images than one batch.
+        ValueError: The augmentation is unknown, or there are fewer images than one batch.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class TrainingBatches:
         return len(self._labels) // self.batch_size
 
     def epoch(self, epoch: int, *, start: int = 0, rank: int = 0, ranks: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images ``(batch, channels, height, width)``, of torch's default type, and labels ``(batch,)``.
+        """Yield images ``(batch, channels, height, width)`` in torch's default dtype, and labels ``(batch,)``.
 
         Args:
-            epoch: Which epoch, from 0.
+            epoch: Number of the epoch, from 0.
             start: Number of batches to skip, for a resumed run.
-            rank: With several processes, which share of each batch to yield.
-            ranks: Number of processes; together their shares are the batch that one process would see.
+            rank: Number of this process, from 0; it fixes the share of each batch to yield.
+            ranks: Number of processes. Their shares together are the batch of a single process.
         """
         count, device = len(self._labels), self._labels.device
         draws = draw(count, flip=self._flip, generator=generator(self.seed, "augmentation", epoch)).to(device)
@@ -99,7 +99,7 @@ def batch_indices(
     ranks: int = 1,
     device: torch.device | None = None,
 ) -> Iterator[Tensor]:
-    """Yield the places of each batch in a random order of ``count`` samples, ``(batch,)`` int64.
+    """Yield the indices of each batch's samples, ``(batch,)`` int64, from a random order of ``count`` samples.
 
     The order depends on seed and epoch alone. Samples that do not fill a last batch are left out.
 
@@ -107,11 +107,11 @@ def batch_indices(
         count: Number of samples.
         batch_size: Samples of a batch.
         seed: Seed of the order.
-        epoch: Which epoch, from 0.
+        epoch: Number of the epoch, from 0.
         start: Number of batches to skip, for a resumed run.
-        rank: With several processes, which share of each batch to yield.
-        ranks: Number of processes; together their shares are the batch that one process would see.
-        device: Where the places are wanted.
+        rank: Number of this process, from 0; it fixes the share of each batch to yield.
+        ranks: Number of processes. Their shares together are the batch of a single process.
+        device: Device of the indices.
     """
     order = torch.randperm(count, generator=generator(seed, "order", epoch)).to(device)
     for batch in range(start, count // batch_size):
@@ -121,6 +121,6 @@ def batch_indices(
 def in_order(
     images: Images, *, mean: Sequence[float], std: Sequence[float], batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield all images and labels in their own order, unaugmented, the last batch shorter if need be."""
+    """Yield all images and labels in their stored order without augmentation. The last batch may be shorter."""
     for pixels, labels in zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True):
         yield standardize(pixels, mean, std), labels

@@ -34,9 +34,9 @@ class DataSet:
     """Training and test images, with their classes and pixel statistics.
 
     Attributes:
-        name: The name it was asked for by.
-        train: Images to learn from.
-        test: Images to be measured on.
+        name: The name that loaded it.
+        train: Training images.
+        test: Test images.
         num_classes: Number of classes.
         mean: Mean of each channel, of pixels scaled to 0..1.
         std: Standard deviation of each channel, of pixels scaled to 0..1.
@@ -81,7 +81,7 @@ def first_of_each_class(images: Images, count: int) -> Images:
     """Return the first ``count`` images of every class, in their order.
 
     Raises:
-        ValueError: A class has fewer.
+        ValueError: A class has fewer than ``count`` images.
     """
     ranks = torch.zeros_like(images.labels)
     for label in images.labels.unique():
@@ -94,7 +94,7 @@ def first_of_each_class(images: Images, count: int) -> Images:
 
 
 def evenly_spaced(images: Images, *, most: int) -> Images:
-    """Return every k-th image, k the smallest that leaves at most ``most``; all images of a smaller set."""
+    """Return every k-th image, with the smallest k that gives at most ``most`` images; all of a smaller set."""
     step = max(1, -(-len(images) // most))
     return Images(images.pixels[::step], images.labels[::step])
 

@@ -27,10 +27,10 @@ def check_memory(nbytes: int, what: str) -> None:
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return arrays of an ``.npz`` file, after a check that each is as long as its header says.
+    """Return arrays of an ``.npz`` file, after a check that each has the length in its header.
 
     Raises:
-        ValueError: One is missing, is not whole, holds objects, or they would take too much memory.
+        ValueError: An array is missing, is truncated or holds objects, or the arrays would take too much memory.
         zipfile.BadZipFile: The file is no ``.npz``.
     """
     with zipfile.ZipFile(path) as archive:
@@ -60,7 +60,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
 
 @contextmanager
 def reading_picture(path: str | Path) -> Iterator[None]:
-    """Turn any error of a picture's decoder into one that names the picture.
+    """Turn any error of a picture's decoder into an error that names the picture.
 
     Raises:
         ValueError: The picture cannot be read.
@@ -75,7 +75,7 @@ def check_pixels(size: tuple[int, int]) -> None:
     """Refuse a picture whose header asks for too much memory.
 
     Raises:
-        ValueError: It does.
+        ValueError: The picture has more than ``MOST_PIXELS`` pixels.
     """
     width, height = size
     if width * height > MOST_PIXELS:

@@ -1,7 +1,7 @@
-"""The MNIST subset that ships with the package: real digits, no download.
+"""The MNIST subset that ships with the package: real digits without a download.
 
-5,000 training and 1,000 test images, 500 and 100 of every digit, which ``tests/dynamics/data/make_mnist_subset.py``
-chooses and packs.
+It has 5,000 training and 1,000 test images, 500 and 100 of every digit. ``tests/dynamics/data/make_mnist_subset.py``
+chooses and packs them.
 """
 
 from __future__ import annotations

@@ -21,13 +21,13 @@ def load_npz(path: Path) -> DataSet:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no ``.npz``, is damaged, lacks an array, or its shapes do not fit.
+        ValueError: The file is no ``.npz``, is damaged or lacks an array, or the arrays' shapes do not fit.
     """
     if not path.is_file():
         raise FileNotFoundError(f"data set 'npz:{path}': there is no such file; check the path.")
     try:
         arrays = read_arrays(path, ARRAYS)
-    except Exception as error:  # of damaged bytes zipfile, zlib and NumPy say whatever they stumbled over
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds of errors on damaged bytes
         raise ValueError(f"data set 'npz:{path}' cannot be read: {error}.") from error
     train, test = (Images(_pixels(arrays[f"{s}_images"]), _labels(arrays[f"{s}_labels"])) for s in SPLITS)
     return _data_set(f"npz:{path}", train, test, num_classes=int(train.labels.max()) + 1 if len(train) else 0)
@@ -36,11 +36,11 @@ def load_npz(path: Path) -> DataSet:
 def load_folder(path: Path) -> DataSet:
     """Return the pictures under ``path/train/<class>/`` and ``path/test/<class>/``, all of one square size.
 
-    Classes are numbered in alphabetical order. If every training picture is grey, images have one channel, else three.
+    Classes are numbered in alphabetical order. Images have one channel if every training picture is grey, else three.
 
     Raises:
         FileNotFoundError: A split's folder is missing or holds no class folder with a picture.
-        ValueError: Pictures of unlike sizes, or test classes that are not the training classes.
+        ValueError: Pictures have different sizes, or the test classes are not the training classes.
     """
     from torchvision.datasets import ImageFolder
 
@@ -103,15 +103,15 @@ def _labels(labels: np.ndarray) -> torch.Tensor:
 
 
 def _data_set(name: str, train: Images, test: Images, *, num_classes: int) -> DataSet:
-    """Assemble the set; mean and standard deviation are those of the training pixels, computed exactly."""
+    """Return the data set, with the exact mean and standard deviation of the training pixels."""
     mean, std = [], []
-    are_pixels = train.pixels.dtype == torch.uint8 and train.pixels.ndim == 4  # if not, DataSet says so
+    are_pixels = train.pixels.dtype == torch.uint8 and train.pixels.ndim == 4  # if not, DataSet raises
     for channel in range(train.pixels.shape[1] if are_pixels else 0):
-        # A count of the 256 grey values: exact, and it needs no float copy of the images.
+        # Counts of the 256 grey values give exact moments and need no float copy of the images.
         counts = torch.bincount(train.pixels[:, channel].flatten(), minlength=256).double()
         values = torch.arange(256, dtype=torch.float64) / 255
         average = float((counts * values).sum() / counts.sum())
         mean.append(average)
-        # Constant images have no spread to divide by.
+        # Constant images have deviation 0, and division by 0 must not follow.
         std.append(float(((counts * (values - average) ** 2).sum() / counts.sum()).sqrt()) or 1.0)
     return DataSet(name, train, test, num_classes=num_classes, mean=tuple(mean), std=tuple(std))

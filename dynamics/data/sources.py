@@ -23,12 +23,12 @@ def load_data(name: str = SHIPPED, *, data_dir: str | PathLike[str] = "data", do
     Args:
         name: ``mnist-subset`` (shipped), ``mnist``, ``fashion-mnist``, ``svhn``, ``cifar10``, ``folder:PATH`` or
             ``npz:PATH``.
-        data_dir: The folder that torchvision knows as its root.
-        download: Fetch what is missing there.
+        data_dir: The folder that torchvision calls ``root``.
+        download: Download files that are missing in ``data_dir``.
 
     Raises:
-        ValueError: An unknown name, a text, or damaged files.
-        FileNotFoundError: Files that are not there.
+        ValueError: The name is unknown or names a text, or files are damaged.
+        FileNotFoundError: Files are missing.
     """
     kind, _, path = name.partition(":")
     if name == SHIPPED:

@@ -27,11 +27,11 @@ _IDX_NAMES = tuple(Path(name).name for name in _MNIST_MD5)
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as torchvision knows it.
+    """The description of one of torchvision's data sets.
 
     Attributes:
-        class_name: Its class in ``torchvision.datasets``.
-        files: Files that must be there, relative to the data folder.
+        class_name: Name of the class in ``torchvision.datasets``.
+        files: Files that must exist, relative to the data folder.
         arguments: The class's arguments that choose a split.
         mean: Mean by channel of the training images scaled to 0..1.
         std: Standard deviation by channel.
@@ -57,8 +57,8 @@ def _by_name(split: str) -> dict[str, Any]:
 _CIFAR10_FILES = tuple(
     f"cifar-10-batches-py/{name}" for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 )
-# Mean and standard deviation: MNIST's and CIFAR-10's are the released scripts' own or the customary ones; the other
-# two follow from the training images.
+# Mean and standard deviation of MNIST and CIFAR-10 are those of the released scripts or the usual ones. Those of the
+# other two sets are computed from the training images.
 SOURCES = {
     "mnist": Source("MNIST", tuple(_MNIST_MD5), _by_flag, MNIST_MEAN, MNIST_STD, _MNIST_MD5),
     "fashion-mnist": Source(
@@ -113,7 +113,7 @@ def _read(name: str, source: Source, split: str, *, data_dir: Path, download: bo
     except ModuleNotFoundError as error:
         raise ValueError(f"data set {name!r} needs the package {error.name}: pip install {error.name}.") from error
     except (RuntimeError, ValueError, AssertionError, EOFError, OSError, UnpicklingError) as error:
-        # torchvision tells a failed download and a damaged file in six different ways, according to the format.
+        # torchvision reports a failed download or a damaged file by six kinds of errors, depending on the format.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if missing := [file for file in source.files if not (data_dir / file).is_file()]:
             raise FileNotFoundError(

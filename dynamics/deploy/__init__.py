@@ -1,1 +1,1 @@
-"""Trained networks made ready for small machines: norms folded, ONNX, int8, pruning, latency."""
+"""Preparation of trained networks for small machines: folded norms, ONNX, int8, pruning, latency."""

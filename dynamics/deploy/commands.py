@@ -1,4 +1,4 @@
-"""The command that makes trained networks ready for small machines. Its imports happen when it runs."""
+"""The command that prepares trained networks for small machines. It imports its modules when it runs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def deploy(
 
 
 def _folding(rows: pd.DataFrame) -> Table:
-    """Return accuracy before and after folding, a row a run."""
+    """Return accuracy before and after folding, one row for each run."""
     titles = ["norms left", "images", "changed", "trained %", "folded %"]
     cells = []
     for run, of in _by_variant(rows):
@@ -77,7 +77,7 @@ def _folding(rows: pd.DataFrame) -> Table:
 
 
 def _latency(rows: pd.DataFrame) -> Table:
-    """Return the time of one image before and after folding, and the control, a row a run."""
+    """Return the time of one image before and after folding, and the control, one row for each run."""
     titles = ["ms", "folded ms", "ratio", "control"]
     cells = []
     for run, of in _by_variant(rows):
@@ -88,7 +88,7 @@ def _latency(rows: pd.DataFrame) -> Table:
 
 
 def _smaller(rows: pd.DataFrame) -> Table:
-    """Return size and accuracy of the folded network as int8 and pruned, a row a run."""
+    """Return size and accuracy of the folded network as int8 and pruned, one row for each run."""
     from dynamics.deploy.report import PRUNED, pruned_name
 
     pruned = [pruned_name(share) for share in PRUNED]

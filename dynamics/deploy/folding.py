@@ -1,4 +1,4 @@
-"""The norms of a trained network folded into its layers, and those that no layer could take."""
+"""The norms of a trained network folded into its layers, and the norms that could not be folded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NORMS_OF_TORCH = (
     *(BatchNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
     *(nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm),
 )
-OURS = "dynamics.norms."  # the package of our own norms, whatever their class
+OURS = "dynamics.norms."  # the package of this project's norms
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Folded:
     """A network for inference.
 
     Attributes:
-        network: Its norms are in the weights and biases of its layers, as far as they can be.
-        left: The modules that still normalise, or shift channels, and their class, by name. Empty: a plain network.
-        reason: Why, in words of :func:`dynamics.norms.fold`, each reason once; empty if nothing is left.
+        network: The network, its norms folded into the weights and biases of its layers as far as possible.
+        left: The class of each module that still normalises or shifts channels, by name. Empty: a plain network.
+        reason: Why they are left, in the words of :func:`dynamics.norms.fold`, each reason once; empty if none is left.
     """
 
     network: nn.Module
@@ -44,10 +44,11 @@ class Folded:
 def fold_network(network: nn.Module) -> Folded:
     r"""Return a copy for inference, ``W / sigma`` as its weights and ``b + m - E[h]`` as its biases.
 
-    Batch norm's layer becomes ``W gamma / sqrt(var + eps)`` with bias ``(b - E[h]) gamma / sqrt(var + eps) + beta``. So
-    networks of BN, SN and MSN become the same plain network: they differ in numbers alone. In a DenseNet, MSN stands
-    behind the convolution that makes a channel and folds whole; SN has weights alone and does too. Batch norm stands
-    before the layers that read concatenated channels, behind an activation: no layer can take it, and it is left.
+    The weight before a batch norm becomes ``W gamma / sqrt(var + eps)``, its bias
+    ``(b - E[h]) gamma / sqrt(var + eps) + beta``. Networks of BN, SN and MSN thus become the same plain network: only
+    their numbers differ. In a DenseNet, MSN stands behind the convolution that makes a channel, so all of it is folded;
+    SN is folded too, because it changes only weights. Batch norm stands behind a concatenation, before an activation:
+    it cannot be folded into a layer, and it is left.
 
     A network without any norm is copied. The outputs are those of the network in evaluation, up to rounding.
     """
@@ -65,7 +66,7 @@ def fold_network(network: nn.Module) -> Folded:
 
 
 def _reason(told: list[str], left: dict[str, str]) -> str:
-    """Return the reasons that ``fold`` gave for what is left, each once."""
+    """Return the reasons of ``fold`` for the norms that are left, each reason once."""
     named = [pair for text in told for pair in re.findall(r"(\S+) \(([^)]*)\)", text)]
     untraced = [text for text in told if text.startswith("cannot trace")]
     reasons = [*untraced, *(reason for name, reason in named if name in left)]
@@ -75,7 +76,7 @@ def _reason(told: list[str], left: dict[str, str]) -> str:
 def norms_in(network: nn.Module) -> dict[str, str]:
     """Return the modules that normalise or shift channels, or whose tensors are reparametrised: class by name.
 
-    Modules inside one of them are parts of it and not listed.
+    The submodules of a listed module are not listed.
     """
     found: dict[str, str] = {}
     for name, module in network.named_modules():

@@ -15,10 +15,10 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-CALLS = 5  # in a row, whose mean is one time: the first of them finds the caches full of another network
+CALLS = 5  # consecutive calls, whose mean is one time: before the first, the caches hold another network
 WARM_UP = 3  # calls of each network that are not timed
-FEWEST = 9  # rounds that are made whatever time they take
-SECONDS = 20.0  # after which no further round begins
+FEWEST = 9  # rounds that are made regardless of their time
+SECONDS = 20.0  # after this time no further round starts
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Latency:
     """Times of two networks.
 
     Attributes:
-        before: Median time of a call, in seconds.
-        after: Likewise of the other network.
-        ratio: Median over rounds of after / before: below 1 is faster.
-        control: The same ratio for a copy of the network before. Its distance from 1 is the noise of a ratio.
-        rounds: Rounds that were timed.
+        before: Median time of a call of the first network, in seconds.
+        after: Median time of a call of the second network, in seconds.
+        ratio: Median over rounds of after / before. Below 1: the second network is faster.
+        control: The same ratio for a copy of the first network. Its distance from 1 is the noise of a ratio.
+        rounds: Number of timed rounds.
     """
 
     before: float
@@ -45,18 +45,18 @@ def compare_latency(
 ) -> Latency:
     """Time two networks in turn on one thread, and a copy of the first as a control.
 
-    Each round times all three, and begins with another one than the round before, so that a machine that slows down
-    slows all. Ratios are taken within rounds.
+    Each round times all three networks, and starts with another network than the last round. A slowdown of the machine
+    then affects all networks alike. Ratios are taken within rounds.
 
     Args:
         before: A network in evaluation mode.
-        after: The network that is compared with it.
-        image: What each call gets, ``(1, channels, height, width)``.
-        rounds: Rounds wanted.
-        most_seconds: No round begins after so many seconds, except for the first nine.
+        after: The network that is compared with ``before``.
+        image: Input of each call, ``(1, channels, height, width)``.
+        rounds: Largest number of rounds.
+        most_seconds: No round starts after this many seconds, except for the first nine.
 
     Raises:
-        ValueError: Fewer than one round is wanted.
+        ValueError: ``rounds`` is below 1.
     """
     if rounds < 1:
         raise ValueError(f"rounds {rounds}: expected 1 or more.")
@@ -99,7 +99,7 @@ def one_thread() -> Iterator[None]:
 
 
 def machine() -> dict[str, str | int]:
-    """Return the properties of the machine that times depend on: processor, its cores, versions of torch and Python."""
+    """Return the machine's properties that affect times: processor, cores, versions of torch and Python."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count() or 1,

@@ -16,14 +16,14 @@ PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 class NoOnnxError(ValueError):
-    """A network has no ONNX file; the message says why."""
+    """No ONNX file could be made of a network; the message states the reason."""
 
 
 def export_onnx(network: nn.Module, image: Tensor, path: Path) -> Path:
-    """Write a network as ONNX, its batch size free, whole or not at all; its folder is made if it is missing.
+    """Write a network as ONNX with a variable batch size. The write is atomic, and a missing folder is made.
 
     Args:
-        network: In evaluation mode, its weights plain.
+        network: A network of plain weights, in evaluation mode.
         image: An example, ``(1, channels, height, width)``.
         path: The file.
 
@@ -33,16 +33,16 @@ def export_onnx(network: nn.Module, image: Tensor, path: Path) -> Path:
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise NoOnnxError(f"no ONNX file: {', '.join(missing)} not installed (pip install 'meandrift[deploy]')")
     batch = torch.export.Dim("batch")
-    images = image.expand(2, *image.shape[1:]).clone()  # torch takes a size of 1 for a constant
+    images = image.expand(2, *image.shape[1:]).clone()  # two images, because torch treats a size of 1 as constant
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")  # of deprecations inside torch
+            warnings.simplefilter("ignore")  # torch warns of deprecations in its own code
             program = torch.onnx.export(network, (images,), dynamo=True, dynamic_shapes=({0: batch},), verbose=False)
             assert program is not None
             program.save(partial)
-    except Exception as error:  # the exporter hands on whatever a network makes it stumble over
+    except Exception as error:  # the exporter raises many kinds of errors, depending on the network
         partial.unlink(missing_ok=True)
         raise NoOnnxError(f"no ONNX file: torch cannot export {type(network).__name__}: {error}") from error
     return partial.replace(path)

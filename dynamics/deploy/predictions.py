@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dynamics.classifier.evaluation import number_right
 
-NO_CLASS = -1  # of an image with a NaN among its logits
+NO_CLASS = -1  # the class of an image with a NaN among its logits
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Predictions:
 
     @property
     def classes(self) -> Tensor:
-        """The class of the largest logit, ``(images,)``; -1 where a logit is NaN."""
+        """The class of the largest logit, ``(images,)``; -1 if a logit of the image is NaN."""
         return self.logits.argmax(1).masked_fill(self.logits.isnan().any(1), NO_CLASS)
 
     @property
@@ -41,16 +41,16 @@ class Predictions:
         return self.right / len(self.labels)
 
     def changed(self, before: Predictions) -> int:
-        """Return how many images have another class than before."""
+        """Return the number of images whose class differs from ``before``."""
         return int((self.classes != before.classes).sum())
 
     def logit_error(self, before: Predictions) -> float:
-        """Return the largest absolute difference of a logit; NaN if one is NaN."""
+        """Return the largest absolute difference of a logit from ``before``; NaN if a logit is NaN."""
         return float((self.logits - before.logits).abs().max())
 
 
 def predict(network: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> Predictions:
-    """Return the answers to all images of some batches, without gradients.
+    """Return the predictions for all images of some batches, without gradients.
 
     Args:
         network: Returns logits, ``(batch, classes)``. A module must be in evaluation mode.

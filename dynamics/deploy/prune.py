@@ -1,4 +1,4 @@
-"""Weights of smallest magnitude set to 0, over all layers together, without training afterwards."""
+"""Pruning: the weights of smallest magnitude over all layers are set to 0, without training afterwards."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dynamics.norms.weight_matrix import LAYERS
 def pruned(network: nn.Module, share: float) -> nn.Module:
     """Return a copy in which a share of all linear and convolution weights, those nearest to 0, are 0.
 
-    One threshold holds for all layers, so layers lose different shares. Weights are compared as they are: fold first,
-    for sigma and batch norm's scale decide how large a weight acts. Biases stay. The tensors keep their shapes, so the
-    network is neither smaller nor faster without a runtime that leaves out zeros.
+    All layers have the same threshold, so they lose different shares. Fold the network first, because sigma and batch
+    norm's scale change the effective size of a weight. Biases are not changed. The tensors keep their shapes, so the
+    network is neither smaller nor faster without a runtime that skips zeros.
 
-    Own code because ``torch.nn.utils.prune.global_unstructured`` refuses weights in channels-last memory.
+    ``torch.nn.utils.prune.global_unstructured`` is not used, because it refuses weights in channels-last memory.
 
     Args:
-        network: One whose weights are plain, from :func:`dynamics.deploy.folding.fold_network`.
-        share: 0 to 1, of all weights, rounded to whole weights. Of equal magnitudes any are taken.
+        network: A network of plain weights, from :func:`dynamics.deploy.folding.fold_network`.
+        share: Share of all weights, 0 to 1, rounded to whole weights. Among equal magnitudes the choice is arbitrary.
 
     Raises:
         ValueError: The share is outside 0 to 1.
@@ -37,7 +37,7 @@ def pruned(network: nn.Module, share: float) -> nn.Module:
     kept = torch.ones_like(magnitudes, dtype=torch.bool)
     kept[magnitudes.topk(round(share * len(magnitudes)), largest=False).indices] = False
     for weight, mask in zip(weights, kept.split([weight.numel() for weight in weights]), strict=True):
-        weight.masked_fill_(~mask.view(weight.shape), 0)  # not * 0, which makes -0 of a negative weight
+        weight.masked_fill_(~mask.view(weight.shape), 0)  # not * 0, which turns a negative weight into -0
     return network
 
 
@@ -48,6 +48,6 @@ def layer_weights(network: nn.Module) -> list[Tensor]:
 
 
 def zero_share(network: nn.Module) -> float:
-    """Return the share of linear and convolution weights that are 0; NaN of a network without such layers."""
+    """Return the share of linear and convolution weights that are 0; NaN for a network without such layers."""
     weights = [weight.flatten() for weight in layer_weights(network)]
     return float((torch.cat(weights) == 0).double().mean()) if weights else float("nan")

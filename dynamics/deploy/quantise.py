@@ -1,8 +1,8 @@
-"""Weights rounded to int8 after training, one scale for each output channel, and the bytes that networks take.
+"""Weights rounded to int8 after training, with one scale for each output channel, and the sizes of networks in bytes.
 
-Torch's own ``torch.ao.quantization`` is deprecated in favour of the package torchao. Rounding weights alone needs
-neither: the rounded weights are computed with in float32, so accuracy is measured on any machine. Activations stay
-float32; a runtime that also rounds those may lose more.
+Torch's own ``torch.ao.quantization`` is deprecated in favour of the package torchao. Rounding only weights needs
+neither: the network computes with the rounded weights in float32, so accuracy can be measured on any machine.
+Activations stay float32. A runtime that also rounds activations may lose more accuracy.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from dynamics.norms.weight_matrix import LAYERS, output_channels, output_dimension
 
-LEVELS = 127  # largest whole number; -128 stays unused, so that the scale is the same for both signs
+LEVELS = 127  # largest integer; -128 stays unused, so that the scale is the same for both signs
 
 
 def quantised(network: nn.Module) -> nn.Module:
-    """Return a copy whose linear and convolution weights are whole multiples, -127 to 127, of their channel's scale.
+    """Return a copy whose linear and convolution weights are integer multiples, -127 to 127, of their channel's scale.
 
-    A weight changes by half a scale at most. Biases and everything else stay as they are.
+    A weight changes by at most half a scale. Biases and other tensors are not changed.
 
     Args:
-        network: One whose weights are plain, from :func:`dynamics.deploy.folding.fold_network`.
+        network: A network of plain weights, from :func:`dynamics.deploy.folding.fold_network`.
     """
     network = copy.deepcopy(network)
     for layer in quantised_layers(network):
@@ -35,17 +35,18 @@ def quantised(network: nn.Module) -> nn.Module:
 
 
 def as_int8(weight: Tensor, *, dim: int = 0) -> tuple[Tensor, Tensor]:
-    """Return a weight as whole numbers and the scale of each channel: ``whole * scale`` is the rounded weight.
+    """Return a weight as integers and the scale of each channel: ``whole * scale`` is the rounded weight.
 
-    ``scale = max |w| / 127`` over a channel, so its largest weight is kept and none is cut off. A channel of zeros has
-    scale 1.
+    ``scale = max |w| / 127`` over a channel, so its largest weight is exact and no weight is clipped. A channel of
+    zeros has scale 1.
 
     Args:
         weight: Any shape.
         dim: The dimension of the channels.
 
     Returns:
-        ``(whole, scale)``: ``whole`` is int8 of the weight's shape; ``scale`` has the size of ``dim`` there, else 1.
+        ``(whole, scale)``: ``whole`` is int8 of the weight's shape. ``scale`` has the weight's size in dimension
+        ``dim``, and size 1 in the others.
     """
     others = [axis for axis in range(weight.ndim) if axis != dim]
     scale = weight.abs().amax(others, keepdim=True) / LEVELS
@@ -65,7 +66,7 @@ def float_bytes(network: nn.Module) -> int:
 
 
 def int8_bytes(network: nn.Module) -> int:
-    """Return the bytes with a byte for each weight and a float32 scale for each channel; all else as it is."""
+    """Return the bytes with one byte for each weight and a float32 scale for each channel; the rest stays float."""
     saved = 0
     for layer in quantised_layers(network):
         weight = layer.weight

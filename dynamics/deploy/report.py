@@ -1,4 +1,4 @@
-"""Accuracy, size and latency of a trained network's variants: a row for each, and the files made of them."""
+"""Accuracy, size and latency of a trained network's variants: one row for each variant, and files of these rows."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Deployment:
     """The variants of one run's network.
 
     Attributes:
-        rows: By column, a dict a variant; see :func:`deploy`.
-        notes: What a user must know, a line each: norms left, no ONNX, an unfinished run.
+        rows: One dict for each variant, with its values by column; see :func:`deploy`.
+        notes: Warnings for the user, one line each: norms left, no ONNX, an unfinished run.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -53,17 +53,18 @@ class Deployment:
 def deploy(trained: TrainedRun, *, out: Path, rounds: int = 200) -> Deployment:
     """Fold a trained network, export, round and prune it, and test every variant on the same images.
 
-    Variants: ``trained``; ``folded``; ``onnx`` (the folded one in onnxruntime); ``int8`` and ``pruned_50``, ``_80``,
-    ``_90`` (made of the folded one). Columns beside the run's settings:
+    Variants: ``trained``; ``folded``; ``onnx`` (the folded network in onnxruntime); ``int8`` and ``pruned_50``,
+    ``_80``, ``_90`` (made of the folded network). Columns beside the run's settings:
 
     - ``left``: norms that folding left, counted; empty if none.
-    - ``images``, ``right``, ``accuracy``: test images, those classed right, and their share.
-    - ``changed_images``, ``logit_error``: images whose class is not that of the trained network, and the largest
-      difference of a logit from it.
+    - ``images``, ``right``, ``accuracy``: number of test images, number classified right, and the share of the latter.
+    - ``changed_images``, ``logit_error``: number of images whose predicted class differs from that of the trained
+      network, and the largest difference of a logit from the trained network's.
     - ``zero_share``: share of the layers' weights that are 0.
-    - ``bytes``: parameters and buffers; ``onnx``: the file; ``int8``: a byte a weight and a float32 scale a channel.
+    - ``bytes``: size of parameters and buffers. For ``onnx`` the size of the file. For ``int8`` one byte for each
+      weight and one float32 scale for each channel.
     - ``latency_ms``: median time of one image on one thread, of ``trained`` and ``folded``. ``latency_ratio``: folded
-      over trained; ``latency_control``: a copy of trained over trained; ``latency_rounds``: rounds of both.
+      over trained. ``latency_control``: a copy of trained over trained. ``latency_rounds``: timed rounds of each.
 
     Args:
         trained: The network, from :func:`dynamics.deploy.trained_run.trained_run`.
@@ -108,7 +109,7 @@ def _variants(folded: nn.Module) -> list[tuple[str, nn.Module, int]]:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of one run, compared with what its trained network says."""
+    """The rows of one run, compared with the predictions of its trained network."""
 
     trained: TrainedRun
     before: Predictions
@@ -125,7 +126,7 @@ class _Rows:
 
 
 def as_table(deployments: Sequence[Deployment]) -> pd.DataFrame:
-    """Return the rows of several runs, ordered by model, data, norm and seed. What was not measured is NaN."""
+    """Return the rows of several runs, ordered by model, data, norm and seed. A value that was not measured is NaN."""
     rows = pd.DataFrame([row for one in deployments for row in one.rows], columns=list(COLUMNS))
     order: Mapping[str, Callable[[pd.Series], pd.Series]] = {"norm": lambda names: names.map(list(NORMS).index)}
     by = ["model", "data", "norm", "seed", "run"]

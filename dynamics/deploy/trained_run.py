@@ -19,7 +19,7 @@ from dynamics.data.sources import load_data
 from dynamics.runtime.checkpoint import checkpoint_path, fitting, load_checkpoint
 from dynamics.runtime.stored_run import StoredRun, stored_run
 
-TEST_BATCH = 500  # images; alters memory, no result
+TEST_BATCH = 500  # images; changes memory use, but no result
 GAN_SETTING = "critic_steps"  # a setting that each run of `meandrift gan` has, and no classifier
 
 
@@ -28,13 +28,13 @@ class TrainedRun:
     """A run of ``meandrift train``, at its last checkpoint.
 
     Attributes:
-        run: Its id.
-        status: ``finished``, or ``running`` (or killed), ``interrupted``, ``failed``.
+        run: Id of the run.
+        status: ``finished``, ``running`` (also for a killed run), ``interrupted`` or ``failed``.
         step: Optimizer steps that the network was trained for.
-        config: Its settings.
-        network: In evaluation mode, on the CPU.
-        data: Its data set; ``mean`` and ``std`` are those of the training.
-        test: The images to test on, all or an even choice of them.
+        config: Settings of the run.
+        network: The network in evaluation mode, on the CPU.
+        data: Data set of the run; ``mean`` and ``std`` are those of the training.
+        test: The test images: all, or an evenly spaced choice.
     """
 
     run: str
@@ -62,19 +62,19 @@ def trained_run(
     download: bool = False,
     test_images: int = 0,
 ) -> TrainedRun:
-    """Read the network of a run's last checkpoint. Torch's global generators are left as they were.
+    """Read the network of a run's last checkpoint. Torch's global generators are not changed.
 
     Args:
-        store: Where the run is.
-        run: Its id.
-        data_dir: Where data sets lie.
-        download: Fetch the data set if it does not.
+        store: Store of the run.
+        run: Id of the run.
+        data_dir: Folder of the data sets.
+        download: Download the data set if it is not in ``data_dir``.
         test_images: Take at most this many test images, evenly spaced; 0: all.
 
     Raises:
-        ValueError: The store has no such run, it is no classifier, its checkpoint does not fit, or its weights are not
-            finite.
-        FileNotFoundError: It has no checkpoint, or the data set is not there.
+        ValueError: The store has no such run, the run is no classifier, its checkpoint does not fit, or its weights are
+            not finite.
+        FileNotFoundError: The run has no checkpoint, or the data set is missing.
     """
     if test_images < 0:
         raise ValueError(f"test_images {test_images}: expected 0 (all) or more.")
@@ -101,7 +101,7 @@ def trained_run(
 
 
 def _stored(store: str | PathLike[str], run: str) -> tuple[StoredRun, RunConfig]:
-    """Return a run and its settings, or refuse one that `meandrift train` did not make."""
+    """Return a run and its settings; raise for a run that `meandrift train` did not make."""
     found = stored_run(store, run)
     if found is None:
         raise ValueError(f"run {run!r} is not in store {store}: `meandrift runs {store}` lists those that are.")

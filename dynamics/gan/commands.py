@@ -1,4 +1,4 @@
-"""The command that trains a GAN. Its imports happen when it runs."""
+"""The command that trains a GAN. It imports its modules when it runs."""
 
 from __future__ import annotations
 

@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from dynamics.runtime.events import Ended
 
 NETWORKS, TRAINING = "Networks", "Training"
-# The paper's three critics: batch norm goes with the gradient penalty (WGAN-GP), spectral norms with Eq. 11. A critic
-# without a norm has no bound but the penalty.
+# The paper's three critics: batch norm has the gradient penalty (WGAN-GP), both spectral norms have the loss of Eq. 11.
+# A critic without a norm gets the penalty too, because nothing else bounds its gradient.
 LOSS_OF_NORM = {"bn": "wasserstein", "none": "wasserstein"}
 DEFAULT_LOSS = "softplus"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GanConfig:
-    """The settings of one GAN run. The defaults are the released script's, the full-width networks included.
+    """The settings of one GAN run. The defaults are those of the released script, also for the networks' width.
 
     Attributes:
         may_change: Settings that a resumed run may change: they alter no step already taken.
-        length: The setting that says how long a run is.
-        cores: CPU cores that a run takes.
+        length: Name of the setting that fixes the length of a run.
+        cores: CPU cores that a run uses.
 
     Raises:
-        ValueError: A setting outside its range; the message says what came and what was expected.
+        ValueError: A setting is outside its range; the message names the value and the expected range.
     """
 
     may_change: ClassVar[frozenset[str]] = frozenset(
@@ -70,7 +70,7 @@ class GanConfig:
     reference_images: int = setting(0, RECORDS, "Real training images that distances are taken to; 0: all.")
 
     def __post_init__(self) -> None:
-        from dynamics.gan.losses import loss_named  # these import torch, the command line does not
+        from dynamics.gan.losses import loss_named  # imported here: these modules import torch, which is slow
         from dynamics.norms import norm_named
 
         least_one = [
@@ -102,33 +102,33 @@ class GanConfig:
 
     @property
     def name(self) -> str:
-        """A run id that tells this run from its neighbours: ``gan-cifar10-sn-softplus-s0``."""
+        """A run id that distinguishes this run from others: ``gan-cifar10-sn-softplus-s0``."""
         data = "".join(c if c.isalnum() else "-" for c in self.data.partition(":")[0])
         return f"gan-{data}-{self.norm}-{self.loss}-s{self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings by name, as the store keeps them."""
+        """Return the settings by name, in the form that the store keeps."""
         return {"model": "gan", **asdict(self)}
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the record of settings read back from a store; other entries, such as ``model``, are left out."""
+        """Return the configuration with settings read from a store. Other entries, such as ``model``, are ignored."""
         known = {entry.name for entry in fields(cls)}
         return cls(**{name: value for name, value in settings.items() if name in known})
 
     def train(self, **arguments: Any) -> Ended:
-        """Train generator and critic to the end; arguments as of :func:`dynamics.gan.run.run`."""
+        """Train generator and critic to the end; the arguments are those of :func:`dynamics.gan.run.run`."""
         from dynamics.gan.run import run
 
         return run(self, **arguments)
 
     @classmethod
     def check(cls, configs: Iterable[Self], *, data_dir: str | PathLike[str] = "data", download: bool = False) -> None:
-        """Refuse configurations that cannot run, before anything is trained; fetch each data set once.
+        """Raise for configurations that cannot run, before any run is trained; download each data set once.
 
         Raises:
-            ValueError: An unknown data set or device, or images larger than 32x32.
-            FileNotFoundError: The data set is not there.
+            ValueError: A data set or device is unknown, or images are larger than 32x32.
+            FileNotFoundError: A data set is missing.
         """
         from dynamics.data.sources import load_data
         from dynamics.gan.images import padded
@@ -142,16 +142,16 @@ class GanConfig:
 
 
 def loss_settings(norm: str, loss: str = "") -> dict[str, Any]:
-    """Return the settings ``loss`` and ``critic_steps`` of a critic's norm, as in the paper's Table II.
+    """Return the settings ``loss`` and ``critic_steps`` for a critic's norm, as in the paper's Table II.
 
-    The norms bn and none train by the Wasserstein loss with gradient penalty, the others by softplus.
+    The norms bn and none train with the Wasserstein loss and gradient penalty, the others with the softplus loss.
 
     Args:
         norm: Normalisation of the critic.
-        loss: Another loss; its critic steps are returned with it.
+        loss: Name of the loss, with its critic steps; empty: the loss of the norm.
 
     Raises:
-        ValueError: No such loss.
+        ValueError: There is no such loss.
     """
     from dynamics.gan.losses import loss_named
 

@@ -15,8 +15,8 @@ def interpolate(real: Tensor, fake: Tensor, *, generator: torch.Generator) -> Te
 
     Args:
         real: Images ``(n, channels, h, w)``.
-        fake: As many generated ones.
-        generator: Draws t, on the CPU, so that every device gets the same.
+        fake: Generated images, of the same shape.
+        generator: Draws t on the CPU, so that every device gets the same numbers.
     """
     t = torch.rand(len(real), 1, 1, 1, generator=generator).to(real)
     return torch.lerp(fake.detach(), real, t)
@@ -30,12 +30,12 @@ def gradient_norms(critic: nn.Module, images: Tensor, *, create_graph: bool = Fa
     other images.
 
     Args:
-        critic: Images ``(n, channels, h, w)`` to numbers ``(n,)`` or ``(n, 1)``.
-        images: Where the gradient is wanted.
-        create_graph: Keep the graph, to differentiate the norm once more.
+        critic: Maps images ``(n, channels, h, w)`` to numbers ``(n,)`` or ``(n, 1)``.
+        images: Points at which the gradient is computed.
+        create_graph: Keep the graph, so that the norm can be differentiated.
 
     Returns:
-        Shape ``(n,)``, in outputs for each unit of pixel value; NaN where the critic is NaN.
+        Shape ``(n,)``, in units of output per pixel value; NaN where the critic's gradient is NaN.
     """
     with torch.enable_grad():
         points = images.detach().requires_grad_()

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 def critic_gradients(
     critic: nn.Module, real: Tensor, fake: Tensor, *, loss: Loss, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Set the gradients of the critic's parameters; return losses and outputs, as scalars on its device.
+    """Set the gradients of the critic's parameters; return losses and outputs as scalars on its device.
 
-    Real and generated images pass the critic apart, as released: batch statistics never mix them.
+    Real and generated images pass the critic separately, as in the released script, so batch statistics never mix them.
 
     Args:
-        critic: Images to ``(n, 1)``.
+        critic: Maps images to ``(n, 1)``.
         real: Images in -1..1.
-        fake: As many generated ones; nothing flows back into the generator.
-        loss: What to minimise.
-        generator: Draws the points of the gradient penalty, where the loss has one.
+        fake: Generated images, of the same shape; no gradient flows back into the generator.
+        loss: The pair of losses.
+        generator: Draws the points of the gradient penalty, if the loss has one.
 
     Returns:
-        ``critic_loss`` (penalty included), ``critic_real`` = mean D(x), ``critic_fake`` = mean D(G(z)), and
-        ``gradient_penalty``, unweighted, where the loss has one.
+        ``critic_loss`` (with the penalty), ``critic_real`` = mean D(x), ``critic_fake`` = mean D(G(z)), and the
+        unweighted ``gradient_penalty`` if the loss has one.
     """
     critic.zero_grad(set_to_none=True)
     on_real, on_fake = critic(real), critic(fake.detach())
@@ -47,16 +47,16 @@ def critic_gradients(
 
 
 def generator_gradients(pair: Pair, z: Tensor, *, loss: Loss) -> dict[str, Tensor]:
-    """Set the gradients of the generator's parameters, leaving the critic's alone; return loss and deviation.
+    """Set the gradients of the generator's parameters and not the critic's; return loss and deviation.
 
     Args:
         pair: Both networks.
         z: Noise ``(n, latent)``.
-        loss: What to minimise.
+        loss: The pair of losses.
 
     Returns:
-        ``generator_loss``, and ``fake_deviation``: standard deviation over the batch of each pixel, averaged over
-        pixels; 0 when every z gives the same image (collapse), NaN for a batch of one.
+        ``generator_loss`` and ``fake_deviation``. The latter is the standard deviation of each pixel over the batch,
+        averaged over pixels. It is 0 if every z gives the same image (collapse), and NaN for a batch of one.
     """
     pair.generator.zero_grad(set_to_none=True)
     with _without_gradients(pair.critic):
@@ -70,7 +70,7 @@ def generator_gradients(pair: Pair, z: Tensor, *, loss: Loss) -> dict[str, Tenso
 
 @contextmanager
 def _without_gradients(module: nn.Module) -> Iterator[None]:
-    """Let gradients pass through a module to its input but not into its parameters: a third of the work saved."""
+    """Let gradients pass through a module to its input but not to its parameters, which saves a third of the work."""
     learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in learned:
         parameter.requires_grad_(False)

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from dynamics.data.images import DataSet, Images
 
-SIZE = 32  # of the released generator's images: 4 -> 8 -> 16 -> 32
+SIZE = 32  # height and width of the released generator's images: 4 -> 8 -> 16 -> 32
 
 
 def padded(data: DataSet) -> DataSet:
     """Return the data set with a black border that makes its images 32x32 (digits are 28x28).
 
     Raises:
-        ValueError: The images are larger than 32, or the border would not be even.
+        ValueError: The images are larger than 32x32, or the border would have different widths on its sides.
     """
     border, odd = divmod(SIZE - data.image_size, 2)
     if border < 0 or odd:

@@ -11,15 +11,15 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Loss:
-    """A pair of losses, of the critic's outputs alone.
+    """A pair of losses, as functions of only the critic's outputs.
 
     Attributes:
-        name: The word on the command line.
+        name: The name on the command line.
         source: Equation or paper.
         critic: ``(D(x), D(G(z))) -> loss`` of the critic, a scalar.
         generator: ``D(G(z)) -> loss`` of the generator, a scalar.
         penalty: Weight of the gradient penalty in the critic's loss; 0 for none.
-        critic_steps: Critic steps before each generator step that the source prescribes.
+        critic_steps: Critic steps before each generator step, as in the source.
     """
 
     name: str
@@ -36,7 +36,7 @@ def softplus_critic(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def softplus_generator(fake: Tensor) -> Tensor:
-    """``E[softplus(-D(G(z)))]``: Goodfellow's non-saturating form of Eq. 11, as the released script has it."""
+    """``E[softplus(-D(G(z)))]``: Goodfellow's non-saturating form of Eq. 11, as in the released script."""
     return F.softplus(-fake).mean()
 
 
@@ -69,7 +69,7 @@ def loss_named(name: str) -> Loss:
     """Return the loss of that name.
 
     Raises:
-        ValueError: No such name; the message lists the valid names.
+        ValueError: There is no such name; the message lists the valid names.
     """
     if name not in LOSSES:
         raise ValueError(f"no loss {name!r}: expected one of {', '.join(LOSSES)}.")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dynamics.gan.train_state import Pair
 
 REAL, TEST = "real", "test"  # splits of table `steps`: scores of real images, and of generated ones
-STATE = "players"  # key in a checkpoint, kept so that runs stopped under earlier versions go on
+STATE = "players"  # key in a checkpoint; an older name, kept so that checkpoints of earlier versions can be resumed
 
 
 def run(
@@ -53,38 +53,38 @@ def run(
 ) -> Ended:
     """Train generator and critic under one probe, to the end.
 
-    A checkpoint is written with every grid of samples and on Ctrl-C. A resumed run starts from the last one, repeats
-    the grid and the scores due at it, and gives the numbers of a run never stopped; rows beyond the checkpoint are
-    superseded.
+    A checkpoint is written with every grid of samples and on Ctrl-C. A resumed run starts from the last checkpoint and
+    repeats the grid and the scores that are due at its step. Rows beyond the checkpoint are superseded. The numbers are
+    those of an uninterrupted run.
 
     Args:
         config: The settings.
-        store: Folder of the store; checkpoints, grids and a trained extractor lie in it too.
+        store: Folder of the store. It also holds checkpoints, grids and a trained extractor.
         name: Run id; by default :attr:`GanConfig.name`.
         extractor: See :func:`dynamics.gan.scoring.extractors.choose_extractor`.
         data_dir: Folder of the data sets.
         download: Fetch missing data sets.
-        resume: Go on with this run, from its last checkpoint, or from the start if it has none.
+        resume: Continue this run from its last checkpoint, or from the start if it has no checkpoint.
         overwrite: Delete an existing run of this id first.
         watch: Receives the events of the run.
 
     Raises:
-        ValueError: A setting that does not fit the data, a run that exists, or a checkpoint of other settings.
-        FileNotFoundError: Data or weights that are not there.
-        KeyboardInterrupt: Ctrl-C came; the checkpoint is written, the store is closed and readable.
+        ValueError: A setting does not fit the data, the run exists, or the checkpoint has other settings.
+        FileNotFoundError: Data or weights are missing.
+        KeyboardInterrupt: Ctrl-C was pressed. The checkpoint is written, and the store is closed and readable.
     """
     began, name, device = time.monotonic(), name or config.name, choose_device(config.device)
     place, grids = _checkpoint(store, name), samples_folder(store, name)
     if resume and not place.is_file():
         resume, overwrite = False, True
-    if not resume and not overwrite:  # said before the extractor is trained
+    if not resume and not overwrite:  # checked before the extractor is trained, which takes long
         check_new(store, name)
     saved = _saved(place, config, device) if resume else None
     start = 0 if saved is None else saved["step"]
     data = padded(load_data(config.data, data_dir=data_dir, download=download)).to(device)
     measuring = scorer(config, data, choose_extractor(extractor, data, folder=grids.parents[1] / "_extractors"))
     state = _new_state(config, data, device)
-    if saved is not None:  # before the probe supersedes rows: a checkpoint that does not fit costs none
+    if saved is not None:  # loaded before the probe supersedes rows, so that a checkpoint that does not fit loses none
         with fitting(place):
             state.load_state_dict(saved[STATE])
     probe = Probe(
@@ -109,7 +109,7 @@ def run(
 
 @dataclass(frozen=True, eq=False)
 class _Session:
-    """A run between its start, or its checkpoint, and its end or Ctrl-C."""
+    """The part of a run from its start or checkpoint to its end or Ctrl-C."""
 
     run: str
     config: GanConfig
@@ -122,7 +122,7 @@ class _Session:
     interrupted: Callable[[], bool]
 
     def begin(self, saved: dict[str, Any] | None) -> None:
-        """Take the probe's state of a checkpoint, or score the real images; forget grids that will be made again."""
+        """Load the probe's state from a checkpoint, or score the real images. Delete grids that will be made again."""
         forget_grids(self.grids, after=saved["step"] if saved else -1)
         if saved is None:
             self.probe.log(split=REAL, **self.scorer.real())
@@ -131,7 +131,7 @@ class _Session:
             self.probe.load_state_dict(saved["probe"])
 
     def follow(self, data: DataSet, start: int) -> None:
-        """Train to the end, with all that is due between two steps."""
+        """Train to the end; save, sample and score between two steps when due."""
         config, refresh = self.config, Refresh()
         self.watch(Began(self.run, epochs=0, steps=config.steps, start=start))
         self.save_and_score(start)
@@ -145,7 +145,7 @@ class _Session:
             self.save_and_score(step)
 
     def save_and_score(self, step: int) -> None:
-        """Do what is due after a step: save first, then sample and score, which a run resumed from here does again."""
+        """Save, sample and score if due after this step. A run resumed from this step samples and scores again."""
         last = step == self.config.steps
         if last or step % self.config.sample_every == 0:
             self.save(step)
@@ -158,13 +158,16 @@ class _Session:
 
     def save(self, step: int) -> None:
         """Write a checkpoint."""
-        self.probe.flush()  # a resumed run supersedes only what is later than its checkpoint: the rest must be there
+        self.probe.flush()  # a resumed run keeps the rows up to its checkpoint, so these must be on disk
         states = {STATE: self.state.state_dict(), "probe": self.probe.state_dict()}
         save_checkpoint(self.checkpoint, {"config": self.config.to_dict(), "step": step, **states})
 
 
 def probe_batch(data: DataSet, config: GanConfig, device: torch.device) -> Callable[[Pair], None] | None:
-    """Return the pass of fixed noises through the generator, and of fixed real images through the critic; or None."""
+    """Return a function that passes fixed noise through the generator and fixed real images through the critic.
+
+    None if ``config.probe_images`` is 0.
+    """
     if not config.probe_images:
         return None
     half = (0.5,) * data.in_channels
@@ -179,7 +182,7 @@ def probe_batch(data: DataSet, config: GanConfig, device: torch.device) -> Calla
 
 
 def _worth_telling(scores: dict[str, float]) -> dict[str, float]:
-    """Return inception scores and Frechet distances, or the other scores if there are none; no standard deviations."""
+    """Return the scores for the progress line: inception scores and Frechet distances, else all others; no ``_std``."""
     means = {name: value for name, value in scores.items() if not name.endswith("_std")}
     return {name: value for name, value in means.items() if name.startswith(("is_", "fid_"))} or means
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Pair(nn.Module):
-    """Both networks as one module, which one probe observes: its layers are ``critic.*`` and ``generator.*``.
+    """Both networks as one module for one probe. Its layers are named ``critic.*`` and ``generator.*``.
 
     Args:
-        critic: Images to ``(n, 1)``.
-        generator: Noise to images in -1..1.
+        critic: Maps images to ``(n, 1)``.
+        generator: Maps noise to images in -1..1.
     """
 
     def __init__(self, critic: nn.Module, generator: nn.Module) -> None:
@@ -44,8 +44,8 @@ class TrainState:
 
     Attributes:
         pair: The networks.
-        critic_optimizer: Of the critic's parameters.
-        generator_optimizer: Of the generator's.
+        critic_optimizer: Optimizer of the critic's parameters.
+        generator_optimizer: Optimizer of the generator's parameters.
         average: Exponential average of the generator's parameters and buffers, or None.
     """
 
@@ -56,11 +56,11 @@ class TrainState:
 
     @property
     def sampled(self) -> nn.Module:
-        """The generator that is sampled and scored: the average where there is one."""
+        """The generator that is sampled and scored: the average if there is one."""
         return self.pair.generator if self.average is None else self.average.module
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """Return both optimizers, the critic's first: it steps first."""
+        """Return both optimizers. The critic's comes first, because it steps first."""
         return [self.critic_optimizer, self.generator_optimizer]
 
     def state_dict(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class TrainState:
         return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set everything back to a state of :meth:`state_dict`."""
+        """Restore a state of :meth:`state_dict`."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
 
@@ -83,12 +83,12 @@ class TrainState:
 
 
 def new_train_state(config: GanConfig, *, in_channels: int, device: torch.device) -> TrainState:
-    """Return a freshly initialised state; the weights come from torch's global random generator.
+    """Return a freshly initialised state. The weights are drawn from torch's global random generator.
 
     Args:
         config: The run's settings.
         in_channels: Channels of the images.
-        device: Where to train.
+        device: Device of the training.
     """
     shape: dict[str, Any] = {"in_channels": in_channels, "image_size": SIZE, "width": config.width}
     kind = norm_named(config.norm)

@@ -33,7 +33,7 @@ class Listener(Protocol):
         """Record scalars of the present step."""
 
     def attach(self, *, step: int | None = None) -> None:
-        """Listen from now on, at this step."""
+        """Start listening, at ``step``."""
 
     def detach(self) -> None:
         """Stop listening."""
@@ -48,14 +48,14 @@ def train_gan(
     start: int = 0,
     probe: Listener | None = None,
 ) -> Iterator[int]:
-    """Train and yield the number of generator steps taken, after each.
+    """Train, and after each generator step yield the number of generator steps taken.
 
-    Every batch and every noise vector is a function of the seed and of the number of its step, so a run that is stopped
-    and resumed goes on bit for bit. The loop ends at ``config.steps``.
+    Every batch and every noise vector is a function of the seed and of its step's number. A resumed run therefore
+    continues bit for bit. The loop ends at ``config.steps``.
 
     ``step`` in the store counts generator steps. The probe is attached during the last critic step before each
-    generator step and detached during the others. Each of its steps then has one step of each optimizer, and no row is
-    lost or doubled.
+    generator step and detached during the others. Each recorded step then has one step of each optimizer, and no row is
+    lost or recorded twice.
 
     Args:
         state: The networks and optimizers; both networks are put into training mode.
@@ -63,7 +63,7 @@ def train_gan(
         config: The run's settings.
         loss: The pair of losses.
         start: Generator steps already taken.
-        probe: Observes both networks by itself; the loop gives it epoch, losses and outputs.
+        probe: A probe that observes both networks by its own hooks; the loop logs epoch, losses and outputs to it.
     """
     pair = state.pair.train()
     critic, generator = pair.critic, pair.generator
@@ -99,7 +99,7 @@ def real_batches(data: DataSet, config: GanConfig) -> TrainingBatches:
 
 
 def real_images(batches: TrainingBatches, *, start: int = 0) -> Iterator[tuple[int, Tensor]]:
-    """Yield epoch and images of one batch after another, without end, from batch number ``start``."""
+    """Yield the epoch and the images of each batch, endlessly, from batch number ``start``."""
     first_epoch, skip = divmod(start, len(batches))
     for epoch in count(first_epoch):
         for images, _ in batches.epoch(epoch, start=skip if epoch == first_epoch else 0):

@@ -1,1 +1,1 @@
-"""The loss around the point that a training has reached: its slope, its curvature, the coupling of layers."""
+"""The loss near the network's present parameters: its slope, its curvature, the coupling of layers."""

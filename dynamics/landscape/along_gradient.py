@@ -1,4 +1,4 @@
-"""Loss and gradient along the direction of the gradient: how far the first-order picture holds."""
+"""Loss and gradient along the direction of the gradient: how well the gradient predicts both there."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dynamics.landscape.batch_loss import BatchLoss, flat
 
 STEP_LENGTHS = tuple(
     0.005 * 2**k for k in range(8)
-)  # 0.005 to 0.64: plain gradient steps, whatever the optimizer's rate
+)  # 0.005 to 0.64: lengths of plain gradient steps, independent of the optimizer's learning rate
 
 
 def along_gradient(loss: BatchLoss, *, step_lengths: Sequence[float] = STEP_LENGTHS) -> dict[str, float]:
-    """Return how loss L and gradient g vary over ``w - eta g(w)``, for the step lengths eta.
+    """Return the variation of loss L and gradient g over ``w - eta g(w)``, for the step lengths eta.
 
     - ``loss_along_gradient_min``, ``loss_along_gradient_max``: range of ``L(w - eta g)``;
     - ``gradient_change_min``, ``gradient_change_max``: range of ``|g(w - eta g) - g(w)|``, gradient predictiveness;
-    - ``effective_smoothness``: ``max |g(w - eta g) - g(w)| / (eta |g(w)|)``, NaN where ``g(w)`` is zero;
+    - ``effective_smoothness``: ``max |g(w - eta g) - g(w)| / (eta |g(w)|)``, NaN if ``g(w)`` is zero;
     - ``batch_gradient_norm``: ``|g(w)|``.
 
     All parameters move. Cost: one gradient, and one for each step length. NaN at any point gives NaN.
@@ -28,7 +28,7 @@ def along_gradient(loss: BatchLoss, *, step_lengths: Sequence[float] = STEP_LENG
         step_lengths: eta, each above 0.
 
     Raises:
-        ValueError: There is no step length, or one is not above 0.
+        ValueError: There is no step length, or a step length is not above 0.
 
     Source: Santurkar, Tsipras, Ilyas and Madry 2018, section 3.1 and Fig. 4.
     """

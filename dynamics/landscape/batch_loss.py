@@ -20,8 +20,8 @@ class Gradient(NamedTuple):
 
     Attributes:
         loss: The loss, a scalar.
-        point: The parameters as the forward used them; a released norm projects them first.
-        gradient: By parameter.
+        point: The parameters that the forward used. A released norm projects them first.
+        gradient: The gradient by the parameter's name.
     """
 
     loss: Tensor
@@ -30,17 +30,17 @@ class Gradient(NamedTuple):
 
 
 class BatchLoss:
-    """Mean cross-entropy on one batch in training mode: batch moments, dropout and power iterations included.
+    """Mean cross-entropy on one batch in training mode, with batch moments, dropout and power iterations.
 
-    Each evaluation starts from the buffers that the network has (running moments, vectors of power iterations) and from
-    the same random numbers, so that all evaluations are of one function. Parameters, buffers, gradients, modes and
-    torch's generators are left bitwise as they were.
+    Each evaluation starts from the network's present buffers (running moments, vectors of power iterations) and from
+    the same random numbers. All evaluations are thus of the same function. Parameters, buffers, gradients, modes and
+    torch's generators are bitwise unchanged afterwards.
 
     Args:
-        model: Inputs to logits, ``(n, classes)`` or ``(n, time, classes)``.
+        model: Maps inputs to logits, ``(n, classes)`` or ``(n, time, classes)``.
         inputs: ``(n, ...)``, on the model's device.
         labels: ``(n,)`` or ``(n, time)``.
-        seed: Of the random numbers that the forward draws.
+        seed: Seed of the random numbers that the forward draws.
     """
 
     def __init__(self, model: nn.Module, inputs: Tensor, labels: Tensor, *, seed: int = 0) -> None:
@@ -49,20 +49,20 @@ class BatchLoss:
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """The parameters that training changes, copied, by name, in the order of the network."""
+        """Copies of the trained parameters, by name, in the order of the network."""
         return {name: p.detach().clone() for name, p in self.model.named_parameters() if p.requires_grad}
 
     def __call__(self, parameters: Parameters) -> Tensor:
-        """Return the loss at a point, differentiable by it."""
+        """Return the loss at a point, differentiable with respect to the point."""
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        # Only the plain kernel of attention can be differentiated twice, as the Hessian asks for.
+        # The Hessian needs second derivatives, and only the plain kernel of attention has them.
         plainly = sdpa_kernel(SDPBackend.MATH)
         with plainly, _training(self.model), _same_random_numbers(self._inputs.device, self._seed):
             logits = functional_call(self.model, {**parameters, **buffers}, (self._inputs.clone(),))
         return F.cross_entropy(logits.flatten(0, -2), self._labels.flatten())
 
     def gradient(self, parameters: Parameters, *, create_graph: bool = False) -> Gradient:
-        """Return the loss at a point and its gradient; with ``create_graph`` that can be differentiated again."""
+        """Return the loss at a point and its gradient. With ``create_graph`` the gradient can be differentiated."""
         point = {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
         with torch.enable_grad():
             loss = self(point)

@@ -20,7 +20,7 @@ class Shift(NamedTuple):
 
     Attributes:
         l2: ``|G - G'|``.
-        cosine: Cosine of the angle between G and G'; NaN where one is zero.
+        cosine: Cosine of the angle between G and G'; NaN if G or G' is zero.
     """
 
     l2: float
@@ -30,17 +30,16 @@ class Shift(NamedTuple):
 def covariate_shifts(loss: BatchLoss, updated: Mapping[str, Tensor], layers: Sequence[str]) -> dict[str, Shift]:
     """Return the internal covariate shift of layers, by the layer's name.
 
-    G is the gradient of the loss by the layer's parameters, G' the same on the same batch once all parameters before
-    the layer have been updated, and no others. The layers before a layer are those that the network was built with
-    before it.
+    G is the gradient of the loss with respect to the layer's parameters. G' is the same gradient on the same batch,
+    after only the parameters before the layer have been updated. "Before" is the order of the network's parameters.
 
     Args:
-        loss: The loss on one batch, at the parameters of before the update.
+        loss: The loss on one batch, at the parameters before the update.
         updated: All parameters after the update, by name; see :func:`after_step`.
         layers: Names of modules that own parameters. The first layer has no layer before it: its shift is 0.
 
     Raises:
-        ValueError: A module of that name owns no parameter.
+        ValueError: A name of ``layers`` is no module with trained parameters.
 
     Source: Santurkar, Tsipras, Ilyas and Madry 2018, definition 2.1.
     """
@@ -50,7 +49,7 @@ def covariate_shifts(loss: BatchLoss, updated: Mapping[str, Tensor], layers: Seq
 
 
 def layers_to_follow(model: nn.Module, *, most: int) -> list[str]:
-    """Return the linear and convolution layers but the first, at most so many, evenly spaced, the last among them."""
+    """Return at most ``most`` linear and convolution layers, evenly spaced, with the last and without the first."""
     layers = [name for name, module in model.named_modules() if isinstance(module, LAYERS)][1:]
     count = min(most, len(layers))
     return [layers[round((place + 1) * len(layers) / count) - 1] for place in range(count)]
@@ -59,25 +58,25 @@ def layers_to_follow(model: nn.Module, *, most: int) -> list[str]:
 def after_step(
     optimizer: Optimizer, parameters: Mapping[str, Tensor], gradient: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return the parameters after one more step of an optimizer, which is left alone, as are the parameters.
+    """Return the parameters after one more step of an optimizer. Neither optimizer nor parameters are changed.
 
     Args:
-        optimizer: One of torch's, that trains these parameters in this order, in one group.
-        parameters: By name.
-        gradient: By name.
+        optimizer: An optimizer of torch that trains these parameters in this order, in one group.
+        parameters: Parameters by name.
+        gradient: Gradients by the parameter's name.
     """
     moved = {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
     for name, p in moved.items():
         p.grad = gradient[name].detach().clone()
     kind: Callable[..., Optimizer] = type(optimizer)
     twin = kind(list(moved.values()))
-    twin.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # rates too; torch would share the moments
+    twin.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # with learning rates; a copy, or moments are shared
     twin.step()
     return {name: p.detach() for name, p in moved.items()}
 
 
 def mean_shift(shifts: Mapping[str, Shift]) -> Shift:
-    """Return the mean over layers; NaN of none."""
+    """Return the mean over layers; NaN if there are no layers."""
     count = len(shifts) or math.nan
     return Shift(sum(shift.l2 for shift in shifts.values()) / count, sum(s.cosine for s in shifts.values()) / count)
 

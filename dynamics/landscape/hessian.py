@@ -10,24 +10,25 @@ from torch import Tensor
 
 from dynamics.landscape.batch_loss import BatchLoss, flat
 
-_EXHAUSTED = 1e-6  # length of a residual, beside the largest entry of the tridiagonal matrix, that is rounding alone
+_EXHAUSTED = 1e-6  # a residual shorter than this, relative to the largest tridiagonal entry, is rounding error
 
 
 def top_hessian_eigenvalue(loss: BatchLoss, *, iterations: int = 30, tolerance: float = 1e-3, seed: int = 0) -> float:
-    """Return the largest eigenvalue of the Hessian of the loss by all parameters.
+    """Return the largest eigenvalue of the Hessian of the loss with respect to all parameters.
 
-    Lanczos: power iteration that keeps its vectors. Its largest Ritz value grows towards the largest eigenvalue, also
-    where a negative one is larger in magnitude, as in networks at their start; plain power iteration finds that one.
-    The value is at most the largest eigenvalue, up to rounding. The vectors u and v of spectral norms are constants, as
-    in their gradient. NaN if the loss is NaN. Gradient descent with a constant rate eta is stable below ``2 / eta``.
+    The method is Lanczos: power iteration that keeps its vectors. Its largest Ritz value grows towards the largest
+    eigenvalue and stays at or below it, up to rounding. Early in training a negative eigenvalue can be larger in
+    magnitude; plain power iteration would then find the negative one. The vectors u and v of spectral norms are
+    constants here, as in their gradient. NaN if the loss is NaN. Gradient descent with a constant rate eta is stable if
+    the value is below ``2 / eta``.
 
-    Cost: two gradients a product, and memory for ``iterations`` copies of the parameters.
+    Cost: two gradients for each product, and memory for ``iterations`` copies of the parameters.
 
     Args:
-        loss: The loss on one batch; the network must be twice differentiable as autograd sees it.
-        iterations: Products with the Hessian, at most.
-        tolerance: Relative change of the value that ends the iteration, twice in a row.
-        seed: Of the vector to start from.
+        loss: The loss on one batch; the network must be twice differentiable for autograd.
+        iterations: Largest number of products with the Hessian.
+        tolerance: The iteration ends when the value's relative change is at most this twice in a row.
+        seed: Seed of the start vector.
 
     Raises:
         ValueError: ``iterations`` is below 1.
@@ -60,7 +61,7 @@ def _largest_ritz_value(product: Callable[[Tensor], Tensor], start: Tensor, iter
             return math.nan
         before, value = value, _largest_eigenvalue(diagonal, beside)
         settled = settled + 1 if abs(value - before) <= tolerance * abs(value) else 0
-        for v in basis + basis:  # twice: rounding brings back directions that were found already
+        for v in basis + basis:  # twice, because rounding brings back earlier directions
             w = w - (w @ v) * v
         length = float(torch.linalg.vector_norm(w))
         if settled == 2 or length <= _EXHAUSTED * max(map(abs, diagonal + beside)):

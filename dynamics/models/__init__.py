@@ -37,9 +37,9 @@ def build(
     num_classes: int = 10,
     **model_options: Any,
 ) -> nn.Module:
-    """Return a freshly initialised network of the paper, normalised as asked.
+    """Return a freshly initialised network of the paper with a norm.
 
-    At one state of torch's generator all norms start from the same weights.
+    From the same state of torch's generator all norms start with the same weights.
 
     Args:
         model: One of ``MODELS``.
@@ -47,10 +47,10 @@ def build(
         in_channels: Channels of the images.
         image_size: Height and width of the images.
         num_classes: Outputs of a classifier; the GAN's two networks have none.
-        **model_options: What this model alone takes, such as DenseNet's ``depth``.
+        **model_options: Options of this model only, such as DenseNet's ``depth``.
 
     Raises:
-        ValueError: No such model or norm; the message lists the valid names.
+        ValueError: There is no such model or norm; the message lists the valid names.
     """
     if model not in MODELS:
         raise ValueError(f"no model {model!r}: expected one of {', '.join(MODELS)}")
@@ -58,7 +58,7 @@ def build(
     if model in CLASSIFIERS:
         model_options["num_classes"] = num_classes
     network = MODELS[model](kind, in_channels=in_channels, image_size=image_size, **model_options)
-    # Convolutions and poolings read channels-last images 1.1 to 1.4 times as fast here, with every norm.
+    # Convolutions and poolings are 1.1 to 1.4 times as fast on channels-last images, with every norm.
     network = network.to(memory_format=torch.channels_last)
     if kind.whole_model is not None:
         return kind.whole_model(network, network.example_input())
@@ -66,7 +66,7 @@ def build(
 
 
 def _drawing_aside(norm: Norm) -> Norm:
-    """Return the norm, its random vectors drawn without moving the stream that the next layer's weights come from."""
+    """Return the norm, whose random vectors then leave the random stream of the next layer's weights unchanged."""
 
     def weight(layer: nn.Module) -> nn.Module:
         with torch.random.fork_rng(devices=[]):

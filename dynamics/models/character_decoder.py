@@ -7,17 +7,18 @@ from torch import Tensor, nn
 
 
 class CharacterDecoder(nn.Module):
-    """Learned positions, pre-norm blocks of causal attention and a GELU layer four times as wide, a linear readout.
+    """A decoder with learned positions, pre-norm blocks and a linear readout.
 
-    Its norms are layer norms. ``convert(model, "msn", exchange=("layer",))`` gives it SN or MSN, as any transformer.
-    At the default size, for 65 characters, it has 0.82 million parameters.
+    A block has causal attention and a GELU layer of four times the width. The norms are layer norms.
+    ``convert(model, "msn", exchange=("layer",))`` exchanges them for MSN, as in any transformer; ``"sn"`` for SN. At
+    the default size, for 65 characters, the network has 0.82 million parameters.
 
     Args:
-        characters: Different characters.
+        characters: Number of different characters.
         width: Channels of the residual stream, a multiple of ``heads``.
-        blocks: Blocks.
+        blocks: Number of blocks.
         heads: Attention heads of a block.
-        context: Most characters that it reads at once.
+        context: Largest number of characters in an input.
 
     Raises:
         ValueError: ``width`` is no multiple of ``heads``.
@@ -39,7 +40,7 @@ class CharacterDecoder(nn.Module):
         self.readout = nn.Linear(width, characters)
 
     def forward(self, text: Tensor) -> Tensor:
-        """Return the logits of the next character at each place, ``(N, T, characters)``.
+        """Return the logits of the next character at each position, ``(N, T, characters)``.
 
         Args:
             text: Numbers of characters, ``(N, T)``, T at most ``context``.
@@ -60,14 +61,14 @@ class CharacterDecoder(nn.Module):
 class _Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        # In the order of the forward, which is that of the layers in a store.
+        # Modules are defined in the order of the forward, which is the order of the layers in a store.
         self.norm1 = nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.norm2 = nn.LayerNorm(width)
         self.wide, self.activation, self.narrow = nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Return the residual stream behind the block, ``(N, T, width)``."""
+        """Return the residual stream after the block, ``(N, T, width)``."""
         later = torch.ones(h.shape[1], h.shape[1], dtype=torch.bool, device=h.device).triu(1)
         read = self.norm1(h)
         h = h + self.attention(read, read, read, attn_mask=later, need_weights=False)[0]

@@ -16,15 +16,15 @@ from dynamics.norms.norm import Norm
 class CNN3(nn.Module):
     """Three convolutions, no pooling, one linear layer: 103,402 parameters for 28x28 grey images without a norm.
 
-    Conv 5x5 to 16 channels, 3x3 to 32, 4x4 with stride 2 to 32, each with padding 2, then norm and LeakyReLU(0.1); the
-    linear layer's weight is normalised too, its output is not centred.
+    The convolutions are 5x5 to 16 channels, 3x3 to 32, and 4x4 with stride 2 to 32, each with padding 2. Norm and
+    LeakyReLU(0.1) follow each. The linear layer's weight is normalised too, but its output is not centred.
 
     Args:
         norm: The normalisation.
         in_channels: Channels of the images.
         image_size: Height and width of the images, even.
         num_classes: Outputs.
-        activation: Makes the nonlinearity, LeakyReLU(0.1) unless told; the released network without a norm has ReLU.
+        activation: Makes the nonlinearity, by default LeakyReLU(0.1); the released network without a norm has ReLU.
     """
 
     def __init__(

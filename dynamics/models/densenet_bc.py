@@ -22,7 +22,7 @@ Activation = Callable[[], nn.Module]
 
 
 def _activated(norm: Norm, activation: Activation, channels: int, number: str = "") -> OrderedDict[str, nn.Module]:
-    """Return norm, if it is a module, and activation of some channels."""
+    """Return the norm of ``channels`` channels, if the norm has a module, and the activation."""
     made: OrderedDict[str, nn.Module] = OrderedDict()
     if norm.module is not None:
         made[f"norm{number}"] = norm.module(channels, 2)
@@ -33,7 +33,7 @@ def _activated(norm: Norm, activation: Activation, channels: int, number: str = 
 def _where_made(
     activation: Activation, norm: Norm, conv: nn.Conv2d, number: str = "", **behind: nn.Module
 ) -> OrderedDict[str, nn.Module]:
-    """Return conv, norm, activation: once for all layers that read the new channels (Eq. 7)."""
+    """Return conv, norm, activation: all layers that read the new channels share their norm and activation (Eq. 7)."""
     made = OrderedDict({f"conv{number}": norm.weight(conv)}, **behind)
     return made | _activated(norm, activation, conv.out_channels, number)
 
@@ -41,7 +41,7 @@ def _where_made(
 def _where_read(
     activation: Activation, norm: Norm, conv: nn.Conv2d, number: str = "", **behind: nn.Module
 ) -> OrderedDict[str, nn.Module]:
-    """Return norm, activation, conv: each layer has a norm of its own for the channels it reads (pre-activation)."""
+    """Return norm, activation, conv: each layer has its own norm for the channels that it reads (pre-activation)."""
     read = _activated(norm, activation, conv.in_channels, number)
     return read | OrderedDict({f"conv{number}": norm.weight(conv)}, **behind)
 
@@ -55,7 +55,7 @@ class DenseLayer(nn.Sequential):
         super().__init__(bottleneck | order(norm, nn.Conv2d(middle, growth, 3, padding=1, bias=False), "2"))
 
     def forward(self, features: ChannelBuffer) -> Tensor:
-        """Return the new channels; ``features`` are those before, which stay as they are."""
+        """Return the new channels. ``features`` holds the earlier channels and is not changed."""
         return super().forward(features.copy())
 
 
@@ -68,7 +68,7 @@ class DenseBlock(nn.ModuleList):
         self.out_channels = channels + layers * growth
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the input's channels and all new ones."""
+        """Return the input's channels and all new channels."""
         features = ChannelBuffer(x, channels=self.out_channels)
         for layer in self:
             features.append(layer(features))
@@ -78,15 +78,16 @@ class DenseBlock(nn.ModuleList):
 class DenseNetBC(nn.Module):
     """DenseNet with bottlenecks and compression (Huang et al. 2017): 1,009,730 parameters with batch norm.
 
-    A 3x3 convolution to ``2 growth`` channels; three blocks of ``(depth - 4) / 6`` dense layers, each a 1x1 and a 3x3
-    convolution; behind the first two a transition, a 1x1 convolution and a 2x2 average; average over the image, linear.
-    Convolutions have no bias.
+    The network starts with a 3x3 convolution to ``2 growth`` channels. Three blocks of ``(depth - 4) / 6`` dense layers
+    follow; a dense layer is a 1x1 and a 3x3 convolution. A transition follows each of the first two blocks: a 1x1
+    convolution and a 2x2 average. The last modules are the average over the image and a linear layer. Convolutions have
+    no bias.
 
     The place of norm and activation depends on the norm. Batch norm and its activation stand before each convolution
-    but the first, and before the last average: each layer normalises its own input. Mean, m and activation of Eq. 7
-    belong to the layer that makes a channel: a norm that acts ``once``, or has no module, stands behind each
-    convolution (in a transition behind its average), and all layers read the same activations. Without a module both
-    orders are one function, here computed once.
+    except the first, and before the last average: each layer normalises its own input. In Eq. 7 mean, m and activation
+    belong to the layer that makes a channel. A norm that acts ``once``, or has no module, therefore stands behind each
+    convolution (in a transition behind its average), and all layers read the same activations. For a norm without a
+    module both orders are the same function, and the second computes each activation only once.
 
     Args:
         norm: The normalisation.
@@ -96,10 +97,10 @@ class DenseNetBC(nn.Module):
         depth: Layers, 6n + 4; 100 in the paper.
         growth: Channels that a dense layer adds.
         compression: Share of channels that a transition keeps, 0 to 1; 0.8 in the paper.
-        activation: Makes the nonlinearity, LeakyReLU(0.1) unless told; the scripts have ReLU.
-        scope: ``full`` normalises every layer, as the paper's text says. ``released`` is what the authors' scripts do:
-            dense layers keep batch norm and plain convolutions, and every norm stands before the convolution; only the
-            first convolution, the transitions, the last norm and, without centring, the classifier differ.
+        activation: Makes the nonlinearity, by default LeakyReLU(0.1); the authors' scripts have ReLU.
+        scope: ``full`` normalises every layer, as the paper's text says. ``released`` follows the authors' scripts:
+            dense layers keep batch norm and plain convolutions, and every norm stands before the convolution. The norm
+            changes only the first convolution, the transitions, the last norm and, without centring, the classifier.
 
     Raises:
         ValueError: Depth is not 6n + 4, compression is not above 0 and at most 1, the image size is no multiple of 4,

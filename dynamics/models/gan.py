@@ -27,15 +27,15 @@ def _check_size(image_size: int) -> None:
 class Critic(nn.Module):
     """Seven convolutions and a linear layer to one score: 2,935,873 parameters for 32x32 colour images without a norm.
 
-    Convolutions 3x3, then 4x4 with stride 2, in turn, to w, w, 2w, 2w, 4w, 4w, 8w channels, each followed by norm and
-    LeakyReLU(0.1); the linear layer's weight is normalised too.
+    Convolutions of 3x3 and of 4x4 with stride 2 alternate; they have w, w, 2w, 2w, 4w, 4w and 8w output channels. Norm
+    and LeakyReLU(0.1) follow each. The linear layer's weight is normalised too.
 
     Args:
         norm: The normalisation.
         in_channels: Channels of the images.
         image_size: Height and width of the images, a multiple of 8.
         width: w, 64 in the paper.
-        scope: ``full`` centres or batch-normalises every convolution; ``released`` centres layers 4, 6 and 7 alone, as
+        scope: ``full`` centres or batch-normalises every convolution. ``released`` centres only layers 4, 6 and 7, as
             the authors' MSN script does.
 
     Raises:
@@ -74,11 +74,12 @@ class Critic(nn.Module):
 class Generator(nn.Module):
     """Five transposed convolutions from noise to an image in -1..1.
 
-    To 8w channels of an eighth of the image's size, then 4x4 with stride 2 to 4w, 2w and w, each followed by norm and
-    ReLU; 3x3 to the image, then tanh. The last layer is left as it is, save by a norm for whole models (sn_beta).
+    The first has 8w output channels at an eighth of the image's size. Three of 4x4 with stride 2 follow, to 4w, 2w and
+    w channels. Norm and ReLU follow each of these four. The last, of 3x3, makes the image, and tanh follows. Only a
+    norm for whole models (sn_beta) changes the last layer.
 
     Args:
-        norm: The normalisation; batch norm in all of the paper's runs.
+        norm: The normalisation; the paper's runs all have batch norm.
         in_channels: Channels of the images.
         image_size: Height and width of the images, a multiple of 8.
         latent: Length of the noise vector, 128 in the paper.

@@ -19,12 +19,12 @@ class Network:
     """One network of Table III.
 
     Attributes:
-        title: Its name in the table.
-        model: Its name in ``dynamics.models``.
-        options: How to build it.
+        title: Name of the network in the table.
+        model: Name of the network in ``dynamics.models``.
+        options: Options that build the network.
         paper: The paper's counts, by norm.
-        renorm: Whether the released scripts gave each spectrally normalised layer a scalar that nothing trains.
-        released: Options that build what the released scripts ran.
+        renorm: Whether the released scripts gave each spectrally normalised layer an untrained scalar.
+        released: Options that build the network of the released scripts.
     """
 
     title: str
@@ -71,10 +71,11 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def table3() -> pd.DataFrame:
-    """Return Table III, a row per network and norm.
+    """Return Table III, one row for each network and norm.
 
-    Columns: ``model``, ``norm``; ``count``, ours; ``released_count``, ours with what the released scripts counted and
-    left out; ``paper``; ``difference``, ``count - paper``; ``reason``, where the difference comes from.
+    Columns: ``model``, ``norm``; ``count``, our number; ``released_count``, our number with the additions and omissions
+    of the released scripts; ``paper``, the published number; ``difference``, ``count - paper``; ``reason``, the cause
+    of the difference.
 
     Source: the paper's Table III; the reasons follow from the released scripts.
     """

@@ -20,16 +20,17 @@ UNPADDED = 256  # the one convolution without padding, which turns 4x4 into 2x2
 class VGG7(nn.Module):
     """Six 3x3 convolutions and a linear classifier: 437,162 parameters for 32x32 colour images without a norm.
 
-    Channels 32, 32, pool, 64, 64, pool, 128, pool, 256 (no padding), pool; each convolution is followed by norm and
-    activation, each pool is a 2x2 maximum. The classifier's weight is left as it is, as in the paper's counts.
+    The layers are 32, 32, pool, 64, 64, pool, 128, pool, 256 (no padding), pool: numbers are output channels of
+    convolutions, and each pool is a 2x2 maximum. Norm and activation follow each convolution. The classifier's weight
+    is not normalised, as in the paper's counts.
 
     Args:
         norm: The normalisation.
         in_channels: Channels of the images.
         image_size: Height and width of the images, at least 32.
         num_classes: Outputs.
-        activation: Makes the nonlinearity, LeakyReLU(0.1) unless told.
-        dropout: Share of activations dropped behind each pool but the last; the released BN variant has 0.3, and ReLU.
+        activation: Makes the nonlinearity, by default LeakyReLU(0.1).
+        dropout: Share of activations dropped after each pool except the last; the released BN variant has 0.3 and ReLU.
 
     Raises:
         ValueError: The images are smaller than 32x32.

@@ -1,8 +1,8 @@
 """Normalisations of weights and of outputs, and their registry.
 
 A new norm is one file here, which ends in a :class:`~dynamics.norms.norm.Norm` (``weight_norm.py`` is a short example),
-and an entry of ``_ALL`` below: from then on every model, ``meandrift train --norm`` and ``sweep`` know it by its name,
-and ``tests/dynamics/norms/test_norms.py`` runs its contract on it. Its name stands further in
+and an entry of ``_ALL`` below. Every model, ``meandrift train --norm`` and ``sweep`` then accept its name, and
+``tests/dynamics/norms/test_norms.py`` runs the contract of norms on it. Add its name also to
 
 - ``dynamics/classifier/config.py``, the help of ``--norm``,
 - ``analysis/summaries/norm_names.py``, its name and place in figures and tables,
@@ -55,14 +55,14 @@ _ALL = (
     RELEASED_MEAN_SPECTRAL_NORM,
 )
 NORMS: dict[str, Norm] = {kind.name: kind for kind in _ALL}
-"""The normalisations by name, as the option ``--norm`` takes them."""
+"""The normalisations by their names in the option ``--norm``."""
 
 
 def norm_named(name: str) -> Norm:
     """Return the normalisation of that name.
 
     Raises:
-        ValueError: No such name; the message lists the valid names.
+        ValueError: There is no such name; the message lists the valid names.
     """
     if name not in NORMS:
         raise ValueError(f"no norm {name!r}: expected one of {', '.join(NORMS)}")

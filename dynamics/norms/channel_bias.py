@@ -1,4 +1,4 @@
-"""A learned shift of each channel: a norm without mean and scale."""
+"""A learned shift of each channel, without a mean and a scale."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dynamics.norms.mean_centring import channel_view, checked_channel_dim, expe
 
 
 class ChannelBias(nn.Module):
-    """``h + m`` per channel: the shift of a norm whose mean is taken elsewhere, or not at all.
+    """``h + m`` per channel: the shift of a norm that subtracts no mean, or whose mean is already subtracted.
 
     Args:
         num_features: Channels.
         channel_dim: Dimension of the channels: 1, or -1 for sequences, ``(batch, time, channel)``.
-        inplace: Overwrite the input, which nothing else may use.
+        inplace: Overwrite the input, which no other operation may use.
 
     Raises:
-        ValueError: The input has not ``num_features`` channels there, or ``channel_dim`` is 0.
+        ValueError: The input does not have ``num_features`` channels in ``channel_dim``, or ``channel_dim`` is 0.
     """
 
     def __init__(self, num_features: int, *, channel_dim: int = 1, inplace: bool = False) -> None:
@@ -28,7 +28,7 @@ class ChannelBias(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return ``h + m``."""
-        # A tracer takes sizes for tensors, and warns of questions about them.
+        # A tracer makes sizes tensors, and warns when Python compares them.
         if not torch.jit.is_tracing() and not has_channels(h, self.num_features, self.channel_dim):
             expected = expected_shape(self.num_features, self.channel_dim)
             raise ValueError(f"ChannelBias: expected {expected}, got {tuple(h.shape)}")

@@ -1,4 +1,4 @@
-"""Evaluation mode for the length of a block."""
+"""Evaluation mode during a block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Hold a model in evaluation mode; afterwards each module, children included, has its former mode."""
+    """Keep a model in evaluation mode during the block. Afterwards each module and child has its former mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

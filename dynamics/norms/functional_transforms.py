@@ -12,13 +12,13 @@ from dynamics.norms import torch_internals
 
 
 def needs_plain_operations(*tensors: Tensor) -> bool:
-    """Return whether these tensors are seen by something that the autograd Functions of the norms do not serve.
+    """Return whether the norms must compute by plain operations for these tensors, and not by autograd functions.
 
-    The Functions save time in eager mode. ``torch.func`` and forward-mode derivatives need the rule of each operation,
-    ``torch.jit.trace`` records a Function as a call into Python, which no exported file can hold, and ONNX has no
-    operations on lists of tensors.
+    The autograd functions save time in eager mode. ``torch.func`` and forward-mode derivatives need the rule of each
+    operation. ``torch.jit.trace`` records an autograd function as a call into Python, which an exported file cannot
+    hold. ONNX has no operations on lists of tensors.
     """
-    if torch.compiler.is_compiling():  # torch.compile reads the Functions itself; torch.export is asked from 2.7 on
+    if torch.compiler.is_compiling():  # torch.compile supports autograd functions; is_exporting exists since torch 2.7
         return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
     traced = torch.jit.is_tracing() or torch_internals.within_transform()
     return traced or any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
@@ -31,7 +31,7 @@ def write(buffer: Tensor, value: Tensor) -> None:
     mean. The write happens below the transform, where buffer and value are plain tensors.
 
     Raises:
-        ValueError: ``torch.func.vmap`` gives each sample a value of its own, and the buffer is one for all.
+        ValueError: ``torch.func.vmap`` gives each sample its own value, but all samples share the buffer.
     """
     if torch_internals.within_transform():
         _Write.apply(buffer, value)
@@ -40,7 +40,7 @@ def write(buffer: Tensor, value: Tensor) -> None:
 
 
 class _Write(torch.autograd.Function):
-    """``buffer.copy_(value)``, of which nothing is differentiated. Returns an empty tensor: a Function must return."""
+    """``buffer.copy_(value)`` without a derivative. It returns an empty tensor, because a Function must return one."""
 
     @staticmethod
     def forward(buffer: Tensor, value: Tensor) -> Tensor:

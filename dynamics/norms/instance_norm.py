@@ -1,4 +1,4 @@
-"""Instance normalisation: batch norm's formula on each channel of each sample alone."""
+"""Instance normalisation: batch norm's formula separately for each channel of each sample."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def instance_norm(channels: int, dimensions: int) -> nn.Module:
     """Return torch's instance norm with a scale and a shift per channel.
 
     Raises:
-        ValueError: There are no dimensions of space: the one value a channel would be its own mean.
+        ValueError: There are no spatial dimensions: a channel has a single value, which is its own mean.
 
     Source: Ulyanov, Vedaldi and Lempitsky 2016, Eq. 4.
     """

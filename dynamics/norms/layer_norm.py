@@ -10,7 +10,8 @@ from dynamics.norms.norm import Norm
 def layer_norm(channels: int, _dimensions: int) -> nn.Module:
     """Return ``(h - E[h]) / sqrt(Var[h] + eps)`` with moments over all channels and pixels of one sample.
 
-    Group norm with one group: nn.LayerNorm would learn a scale and a shift for every pixel and fix the image's size.
+    It is group norm with one group. nn.LayerNorm would learn a scale and a shift for every pixel and fix the image
+    size.
 
     Source: Ba, Kiros and Hinton 2016, Eq. 3; for images Wu and He 2018.
     """

@@ -11,16 +11,16 @@ from dynamics.norms.weight_matrix import output_dimension
 
 
 class LinearMap:
-    """``x -> W * x`` for inputs of one shape: stride, padding, dilation and groups included.
+    """``x -> W * x`` for inputs of one shape, with stride, padding, dilation and groups.
 
     Args:
-        layer: A linear or convolution layer, transposed or not; read once, not kept.
+        layer: A linear or convolution layer, transposed or not. It is read once and not kept.
         input_shape: Shape of one input without the batch.
 
     Raises:
         TypeError: The module is no linear or convolution layer.
-        ValueError: The layer pads with something else than zeros, or by an odd number of rows (``padding="same"`` with
-            an even kernel): that is no symmetric zero padding.
+        ValueError: The layer's padding is no symmetric zero padding: it pads with other values, or by an odd number of
+            rows (``padding="same"`` with an even kernel).
     """
 
     def __init__(self, layer: nn.Module, input_shape: tuple[int, ...]) -> None:
@@ -39,7 +39,7 @@ class LinearMap:
             )
 
     def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Return the map of x, ``input_shape`` without batch; differentiable in both."""
+        """Return ``W * x`` for x of ``input_shape``; differentiable in x and in the weight."""
         if self._settings is None:
             return x @ weight.mT
         return torch.ops.aten.convolution(x[None], weight, None, *self._settings)[0]

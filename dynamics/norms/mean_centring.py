@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a torch without distributed has no such name
 
 
 def channel_view(vector: Tensor, *, like: Tensor, dim: int = 1) -> Tensor:
-    """Return ``(C,)`` as ``(C, 1, ...)``, which broadcasts against ``like`` with C in dimension ``dim``."""
+    """Return a vector ``(C,)`` as ``(C, 1, ...)``, which broadcasts against ``like`` with C in dimension ``dim``."""
     return vector.view(-1, *(1,) * (like.ndim - 1 - dim % like.ndim))
 
 
@@ -39,10 +39,10 @@ def _values_a_channel(h: Tensor, dim: int) -> int:
 
 
 def checked_channel_dim(channel_dim: int) -> int:
-    """Return a dimension of channels.
+    """Return ``channel_dim`` itself if it can be the dimension of the channels.
 
     Raises:
-        ValueError: It is 0, the batch.
+        ValueError: It is 0, the dimension of the batch.
     """
     if channel_dim == 0:
         raise ValueError("channel_dim 0 is the batch: expected 1 for (N, C, ...), or -1 for (N, time, C)")
@@ -50,12 +50,12 @@ def checked_channel_dim(channel_dim: int) -> int:
 
 
 def has_channels(h: Tensor, channels: int, dim: int) -> bool:
-    """Return whether ``h`` has a batch, and so many channels in dimension ``dim``."""
+    """Return whether ``h`` has a batch dimension, and ``channels`` channels in dimension ``dim``."""
     return h.ndim >= 2 and -h.ndim < dim < h.ndim and h.shape[dim] == channels
 
 
 def expected_shape(channels: int, dim: int) -> str:
-    """Return the shape of inputs in words: ``(N, 3, ...)``, or ``(N, ..., 3)`` for channels behind the others."""
+    """Return the shape of inputs as text: ``(N, 3, ...)``, or ``(N, ..., 3)`` with the channels last."""
     if dim in {1, -1}:
         return f"(N, {channels}, ...)" if dim == 1 else f"(N, ..., {channels})"
     return f"a batch with {channels} in dimension {dim}"
@@ -66,9 +66,10 @@ def _at_least_float32(h: Tensor) -> torch.dtype:
 
 
 class _Recentre(torch.autograd.Function):
-    """``h - E[h] + m``, and E[h] into the running mean; backward ``G - E[G]`` and, for m, the sum of G.
+    """``h - E[h] + m``, with backward ``G - E[G]`` for h and the sum of G for m.
 
-    Saves no activation. With ``ranks`` E is taken over the batches of all its processes together.
+    The forward moves the running mean towards E[h] and saves no activation. With ``ranks`` E is the mean over the
+    batches of all processes of the group.
     """
 
     @staticmethod
@@ -92,14 +93,14 @@ class _Recentre(torch.autograd.Function):
         shift = channel_view(-mean if m is None else m - mean, like=h, dim=dim)
         if not inplace:
             return (h + shift).to(h.dtype)
-        ctx.mark_dirty(h)  # not running_mean, by which nobody differentiates
+        ctx.mark_dirty(h)  # running_mean changes in place too, but nothing differentiates with respect to it
         return h.add_(shift)
 
     @staticmethod
     def backward(ctx: Any, G: Tensor) -> tuple[Tensor | None, ...]:
         total = channel_sum(G, ctx.dim)
         bias_grad = total if ctx.has_bias else None
-        factor = -1 / ctx.count  # Eq. 10, the division within the addition below
+        factor = -1 / ctx.count  # Eq. 10; the addition below divides by the count
         if ctx.ranks is not None:
             total, factor = _sum_over_ranks(total, ctx.ranks) / ctx.count, -1.0
         centred = torch.add(G, channel_view(total, like=G, dim=ctx.dim), alpha=factor).to(G.dtype)
@@ -114,7 +115,7 @@ def _mean_over_ranks(h: Tensor, ranks: ProcessGroup, dim: int) -> tuple[Tensor, 
 
 
 def _sum_over_ranks(vector: Tensor, ranks: ProcessGroup) -> Tensor:
-    """Return the sum over all processes; where a second derivative is recorded, it goes back to all of them."""
+    """Return the sum over all processes. A recorded second derivative flows back to all of them."""
     if torch.is_grad_enabled() and vector.requires_grad:
         return cast(Tensor, _SumOverRanks.apply(vector, ranks))
     vector = vector.clone()
@@ -123,7 +124,7 @@ def _sum_over_ranks(vector: Tensor, ranks: ProcessGroup) -> Tensor:
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """The sum over all processes: each process's vector reaches every process's sum."""
+    """The sum over all processes, differentiable: its backward sums the gradients of all processes."""
 
     @staticmethod
     def forward(ctx: Any, vector: Tensor, ranks: ProcessGroup) -> Tensor:
@@ -138,30 +139,30 @@ class _SumOverRanks(torch.autograd.Function):
 class MeanCentring(nn.Module):
     """``h - E[h] + m``: put each channel on a learned mean.
 
-    Training subtracts the mean over batch and space and keeps a running one; evaluation subtracts the running mean.
-    The Jacobian with respect to h is the projection ``G -> G - E[G]``. Input and output ``(N, C, ...)``, or
-    ``(N, ..., C)`` with ``channel_dim=-1``: sequences, ``(batch, time, channel)``, whose mean is over batch and time.
-    In training each time step then depends on later ones through that mean; in evaluation none does.
+    Training subtracts the mean over batch and space and updates a running mean. Evaluation subtracts the running mean.
+    The Jacobian with respect to h is the projection ``G -> G - E[G]``. Input and output are ``(N, C, ...)``, or
+    ``(N, ..., C)`` with ``channel_dim=-1``. The latter are sequences, ``(batch, time, channel)``, whose mean is over
+    batch and time. In training each time step then depends on later time steps through that mean; not in evaluation.
 
-    The running mean moves once a training forward, under ``no_grad`` too, as batch norm's does, and never in
-    evaluation. Activation checkpointing repeats the forward within the backward; the repetition does not move it. Under
-    ``torch.func`` it moves too; a ``vmap`` over samples needs evaluation, as each sample has a mean of its own.
+    The running mean moves once in each training forward, also under ``no_grad``, as batch norm's does. It never moves
+    in evaluation. Activation checkpointing repeats the forward within the backward; the repetition does not move it.
+    Under ``torch.func`` it moves too. A ``vmap`` over samples needs evaluation, as each sample has a mean of its own.
 
     Args:
         num_features: Channels C.
         channel_dim: Dimension of the channels: 1, or -1 for sequences.
-        bias: Learn m; else m = 0.
+        bias: True learns m; False fixes m = 0.
         momentum: Weight of the newest batch in the running mean, 0 to 1.
-        inplace: Overwrite the input. Meant right behind a linear or convolution layer, whose backward never reads its
-            output; autograd raises if something else needed it.
-        sync: Take the mean over the batches of all processes (``torch.distributed``), as SyncBatchNorm does. One
-            all-reduce of C + 1 numbers forward, one of C backward. Without it each process centres on its own batch,
-            and DDP hands every process the running mean of the first.
-        process_group: The processes that ``sync`` means; None for all.
+        inplace: Overwrite the input. Use it right behind a linear or convolution layer, whose backward never reads its
+            output. Autograd raises if another operation's backward needs the input.
+        sync: Take the mean over the batches of all processes (``torch.distributed``), as SyncBatchNorm does. The
+            forward makes one all-reduce of C + 1 numbers, the backward one of C. Without ``sync`` each process centres
+            on its own batch, and DDP copies the running mean of the first process to the others.
+        process_group: The processes whose batches ``sync`` joins; None for all.
 
     Raises:
-        ValueError: The input has not ``num_features`` channels there, a training batch has one value a channel, or
-            ``channel_dim`` is 0.
+        ValueError: The input does not have ``num_features`` channels in ``channel_dim``, a training batch has one value
+            a channel, or ``channel_dim`` is 0.
 
     Source: the paper's Eq. 7 and 10.
     """
@@ -195,7 +196,7 @@ class MeanCentring(nn.Module):
         if not self.training:
             return self._shift(h, self.running_mean, inplace=self.inplace and not plainly)
         if (plainly or torch.compiler.is_compiling()) and ranks is None:
-            # A compiler fuses the plain formula; the Function below is for eager mode.
+            # A compiler fuses the plain formula. The autograd function below is for eager mode.
             mean = channel_mean(h, self.channel_dim)
             self._move_running_mean(mean.detach())
             return self._shift(h, mean, inplace=False)
@@ -203,7 +204,7 @@ class MeanCentring(nn.Module):
         return cast(Tensor, _Recentre.apply(h, self.bias, self.running_mean, *settings))
 
     def _ranks(self) -> ProcessGroup | None:
-        """Return the processes that the mean is taken over; None if this one is alone."""
+        """Return the processes that share the mean; None if this process has its own mean."""
         if not self.training or not self.sync or not dist.is_initialized():
             return None
         group = self.process_group or dist.group.WORLD
@@ -219,7 +220,7 @@ class MeanCentring(nn.Module):
         return h.add_(shift) if inplace else (h + shift).to(h.dtype)
 
     def _check(self, h: Tensor, ranks: ProcessGroup | None) -> None:
-        if torch.jit.is_tracing():  # a tracer takes sizes for tensors, and warns of questions about them
+        if torch.jit.is_tracing():  # a tracer makes sizes tensors, and warns when Python compares them
             return
         if not has_channels(h, self.num_features, self.channel_dim):
             expected = expected_shape(self.num_features, self.channel_dim)

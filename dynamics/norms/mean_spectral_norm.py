@@ -1,4 +1,4 @@
-"""Mean spectral normalisation, the paper's method: a weight of norm 1, an output with a learned mean (Eq. 6, 7)."""
+"""Mean spectral normalisation, the paper's method: weights of spectral norm 1, outputs of learned mean (Eq. 6, 7)."""
 
 from __future__ import annotations
 

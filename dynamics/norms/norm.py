@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def unchanged(layer: nn.Module) -> nn.Module:
-    """Return the layer as it came: the weight is not normalised."""
+    """Return the layer unchanged: its weight is not normalised."""
     return layer
 
 
@@ -18,15 +18,15 @@ class Norm:
     """One normalisation, as the models apply it.
 
     Attributes:
-        name: The word on the command line and in the tables.
+        name: The name on the command line and in the tables.
         source: Equation or paper.
         weight: Reparametrises a layer's weight in place and returns the layer.
         module: ``(channels, spatial dimensions) -> module`` that stands between the layer and its activation; None for
-            a norm of weights alone.
-        once: The module is part of the layer before it (Eq. 7) and acts once on a channel that many layers read. Else,
-            as batch norm, each of those layers has a module of its own.
-        whole_model: ``(model, example input) -> model``, run once the model is built, for a norm that must know the
-            size of each layer's input. It reaches every linear and convolution layer.
+            a norm of only weights.
+        once: True: the module is part of the layer before it (Eq. 7) and acts once on a channel that many layers read.
+            False, as for batch norm: each layer that reads the channel has its own module.
+        whole_model: ``(model, example input) -> model``, called after the model is built, for a norm that must know
+            the size of each layer's input. It changes every linear and convolution layer.
     """
 
     name: str
@@ -38,5 +38,5 @@ class Norm:
 
     @property
     def changes_weight(self) -> bool:
-        """Whether layers themselves are reparametrised."""
+        """Whether the norm reparametrises the layers' weights."""
         return self.weight is not unchanged

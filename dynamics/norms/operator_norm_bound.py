@@ -21,12 +21,12 @@ from dynamics.norms.weight_matrix import LAYERS
 class OperatorNormBound(nn.Module):
     """Parametrization ``W -> W / max(1, sigma / beta)``, sigma = max |W * x| / |x| over inputs of one shape.
 
-    sigma is that of the convolution, stride and padding included, not of the unfolded matrix. A training forward makes
-    one power iteration, ``u <- W * v``, ``v <- W^T * u``, on vectors of the shape of an output and of an input;
-    evaluation leaves them alone. A kernel whose sigma is below beta stays as it is.
+    sigma is the operator norm of the convolution with its stride and padding, not of the unfolded matrix. A training
+    forward makes ``n_power_iterations`` of ``u <- W * v``, ``v <- W^T * u``; u has the shape of an output and v that of
+    an input. Evaluation leaves u and v alone. A weight whose sigma is below beta is not changed.
 
     Args:
-        layer: The layer whose weight this will parametrize.
+        layer: The layer whose weight will be parametrized.
         input_shape: Shape of one input of the layer, without the batch.
         beta: Largest sigma allowed.
         n_power_iterations: Power iterations a training forward, at least 1.
@@ -69,17 +69,17 @@ class OperatorNormBound(nn.Module):
         write(self._v, v)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the weight, divided by sigma / beta where that is above 1."""
+        """Return the weight, divided by sigma / beta if that quotient is above 1."""
         with torch.autocast(weight.device.type, enabled=False):
             W = widened(weight)
-            if self.training and not in_backward():  # where activation checkpointing makes the forward again
+            if self.training and not in_backward():  # activation checkpointing repeats the forward in the backward
                 self._iterate(W.detach(), self.n_power_iterations)
             u, v = self._u.to(W.dtype, copy=True), self._v.to(W.dtype, copy=True)
             sigma = (u * self._map(v, W)).sum()
         return (W / (sigma / self.beta).clamp_min(1)).to(weight.dtype)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the weight to store when one is assigned: itself."""
+        """Return the weight to store when a weight is assigned: the assigned weight itself."""
         return weight
 
     def extra_repr(self) -> str:
@@ -88,7 +88,7 @@ class OperatorNormBound(nn.Module):
 
 
 def bound_operator_norm(layer: nn.Module, input_shape: tuple[int, ...], *, beta: float = 1.0) -> nn.Module:
-    """Hold a layer's operator norm at most beta from now on, for inputs of this shape, and return the layer.
+    """Keep a layer's operator norm at or below beta from now on, for inputs of ``input_shape``, and return the layer.
 
     Raises:
         TypeError: The module is no linear or convolution layer.
@@ -99,15 +99,15 @@ def bound_operator_norm(layer: nn.Module, input_shape: tuple[int, ...], *, beta:
 
 
 def bound_operator_norms(model: nn.Module, example: Tensor, *, beta: float = 1.0) -> nn.Module:
-    """Hold the operator norm of every linear and convolution layer at most beta, and return the model.
+    """Keep the operator norm of every linear and convolution layer at or below beta, and return the model.
 
     Args:
         model: Run once on ``example``, in eval mode and without gradient, to see each layer's input.
-        example: One batch of the size the model will be trained on.
+        example: One batch of inputs of the size that the model will be trained on.
         beta: Largest operator norm allowed.
 
     Raises:
-        ValueError: No layer of the model saw the example.
+        ValueError: The model's forward calls no linear or convolution layer.
     """
     shapes = input_shapes(model, example)
     if not shapes:
@@ -120,7 +120,7 @@ def bound_operator_norms(model: nn.Module, example: Tensor, *, beta: float = 1.0
 def input_shapes(model: nn.Module, example: Tensor) -> dict[nn.Module, tuple[int, ...]]:
     """Return the shape of one input, without the batch, of each linear and convolution layer, in order of first use.
 
-    Linear layers map the last dimension alone: theirs is ``(in_features,)``.
+    A linear layer maps only the last dimension: its shape is ``(in_features,)``.
     """
     shapes: dict[nn.Module, tuple[int, ...]] = {}
 

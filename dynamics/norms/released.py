@@ -19,9 +19,9 @@ POWER_ITERATIONS = 100
 def released_spectral_norm(layer: nn.Module) -> nn.Module:
     """Project a layer's weight onto sigma = 1 before every forward, and return the layer.
 
-    100 power iterations, then the stored weight itself becomes W / sigma, in training and in evaluation. No gradient
-    flows through sigma, where Eq. 8 and 9 have one. The layer also gets the scripts' scalar ``renorm``, a parameter
-    that nothing reads and no gradient reaches; it is there because Table III counts it.
+    After 100 power iterations the stored weight itself becomes W / sigma, in training and in evaluation. No gradient
+    flows through sigma, unlike in Eq. 8 and 9. The layer also gets the scripts' scalar parameter ``renorm``. No
+    computation reads it and it gets no gradient, but Table III counts it.
 
     Raises:
         TypeError: The module is no linear or convolution layer.
@@ -36,7 +36,7 @@ def released_spectral_norm(layer: nn.Module) -> nn.Module:
 
 
 def _project(layer: nn.Module, _inputs: tuple[Any, ...]) -> None:
-    # .data, as the scripts have it: the backward of D(real) must not object to the projection before D(fake).
+    # .data, as in the scripts: without it the backward of D(real) would raise after the projection before D(fake).
     weight = cast(Tensor, layer.weight).data
     matrix = unfold_weight(weight, dim=output_dimension(layer))
     u, v = cast(Tensor, layer.released_u), cast(Tensor, layer.released_v)
@@ -46,9 +46,9 @@ def _project(layer: nn.Module, _inputs: tuple[Any, ...]) -> None:
 
 
 class ReleasedMeanCentring(nn.Module):
-    """``(h - E[h]) * weight + bias``: the scripts keep batch norm's scale, where Eq. 7 has m alone.
+    """``(h - E[h]) * weight + bias``: the scripts keep batch norm's scale, while Eq. 7 has only m.
 
-    The mean is the batch's in training and a running one, momentum 0.1, in evaluation.
+    Training subtracts the batch mean, evaluation a running mean of momentum 0.1.
 
     Args:
         num_features: Channels.

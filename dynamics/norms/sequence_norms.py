@@ -1,4 +1,4 @@
-"""The norms of a transformer: its layer norms kept, or exchanged, and its matrices reparametrised."""
+"""The norms of a transformer: layer norms that are kept or exchanged, and reparametrised matrices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONVERTED = {"none", "sn", "msn"}
 
 
 def normalise_sequence_model(model: nn.Module, norm: str) -> nn.Module:
-    """Give a network of sequences, ``(batch, time, channel)``, another norm in place, and return it.
+    """Change the norm of a network of sequences, ``(batch, time, channel)``, in place, and return the network.
 
     | norm | matrices W of linear layers, attention and recurrent cells | replacement of a layer norm |
     |---|---|---|
@@ -27,14 +27,14 @@ def normalise_sequence_model(model: nn.Module, norm: str) -> nn.Module:
     | ``wn`` | ``g V / |V|`` a row | the shift m alone |
     | ``wn_mean`` | the same | ``h - E[h] + m`` |
 
-    Embeddings are kept. The weights are those that the network came with, under each norm.
+    Embeddings are kept. The network keeps its weights under each norm.
 
     Args:
         model: A network with layer norms over its channels.
         norm: One of :data:`SEQUENCE_NORMS`.
 
     Raises:
-        ValueError: Another norm, or a network that :func:`~dynamics.norms.surgery.convert.convert` refuses.
+        ValueError: The norm is none of these, or :func:`~dynamics.norms.surgery.convert.convert` refuses the network.
 
     Source: Eq. 6 and 7; Salimans and Kingma 2016, Eq. 2, for weight norm.
     """
@@ -49,7 +49,7 @@ def normalise_sequence_model(model: nn.Module, norm: str) -> nn.Module:
     for module in list(model.modules()):
         if isinstance(module, LAYERS):
             weight_norm(module)
-        if isinstance(module, STACKED):  # a row is normalised by itself, so that stacked matrices need no split
+        if isinstance(module, STACKED):  # weight norm acts on each row, so that stacked matrices need no split
             for name in stacked_weights(module):
                 parametrizations.weight_norm(module, name, dim=0)
     return model

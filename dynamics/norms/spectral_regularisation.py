@@ -17,15 +17,15 @@ from dynamics.norms.weight_matrix import LAYERS, output_dimension, unfold_weight
 class SpectralRegularisation(nn.Module):
     """``strength / 2 * sum over layers of sigma(W)^2``, to be added to the loss.
 
-    Each call makes one power iteration a layer; the gradient with respect to W is ``strength sigma u v^T``. The vectors
-    are buffers, so they move to the model's device with ``to`` and are saved with ``state_dict``.
+    Each call makes one power iteration for each layer. The gradient with respect to W is ``strength sigma u v^T``. The
+    vectors u and v are buffers, so ``to`` moves them to a device and ``state_dict`` saves them.
 
     Args:
-        model: Every linear and convolution layer of it is regularised.
+        model: The model whose linear and convolution layers are regularised.
         strength: lambda of the paper, not negative.
 
     Raises:
-        ValueError: The model has no such layer, a layer's weight is reparametrised already, or ``strength`` is
+        ValueError: The model has no such layer, a layer's weight is already reparametrised, or ``strength`` is
             negative.
 
     Source: Yoshida and Miyato 2017, Eq. 5 and algorithm 1.
@@ -42,7 +42,7 @@ class SpectralRegularisation(nn.Module):
             if parametrize.is_parametrized(layer, "weight"):
                 raise ValueError(f"{name}: its weight is reparametrised already; regularise a model with norm 'none'")
         self.strength = strength
-        # A plain list: the layers stay the model's, and their parameters are not listed twice.
+        # A plain list, so that the layers' parameters belong only to the model.
         self._layers = [layer for _, layer in named]
         for number, matrix in enumerate(self._matrices()):
             rows, columns = matrix.shape
@@ -54,7 +54,7 @@ class SpectralRegularisation(nn.Module):
         squares = []
         for number, matrix in enumerate(self._matrices()):
             u, v = self.get_buffer(f"u{number}"), self.get_buffer(f"v{number}")
-            if not in_backward():  # where activation checkpointing makes the forward again
+            if not in_backward():  # activation checkpointing repeats the forward in the backward
                 self._iterate(matrix.detach(), u, v)
             squares.append((u.clone() @ matrix @ v.clone()).square())
         return self.strength / 2 * torch.stack(squares).sum()

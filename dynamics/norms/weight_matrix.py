@@ -16,20 +16,20 @@ LAYERS = (
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 LOOKUPS = (nn.Embedding, nn.EmbeddingBag)
 WITH_MATRIX = (*LAYERS, *LOOKUPS, nn.Bilinear)
-"""Layers whose spectral norm can be taken; networks are converted and folded by their ``LAYERS`` alone."""
+"""Layers that can have spectral norm. Conversion and folding of networks change only those in ``LAYERS``."""
 
 
 def output_dimension(layer: nn.Module, *, among: tuple[type[nn.Module], ...] = LAYERS) -> int:
-    """Return the dimension of the weight that becomes the rows: 0, and 1 of a transposed convolution.
+    """Return the dimension of the weight that becomes the rows: 0, but 1 for a transposed convolution.
 
-    These are the output channels; of an embedding, ``(num_embeddings, embedding_dim)``, they are its entries.
+    The rows are the output channels. For an embedding, ``(num_embeddings, embedding_dim)``, they are its entries.
 
     Args:
         layer: The layer.
-        among: The kinds allowed.
+        among: The accepted classes of layers.
 
     Raises:
-        TypeError: The module is of no kind allowed.
+        TypeError: The module is of none of these classes.
     """
     if not isinstance(layer, among):
         names = ", ".join(kind.__name__ for kind in among)

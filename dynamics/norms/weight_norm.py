@@ -11,7 +11,7 @@ from dynamics.norms.weight_matrix import output_dimension
 
 
 def weight_norm(layer: nn.Module) -> nn.Module:
-    """Give each output channel's weights a length and a direction, learned separately; return the layer (torch's own).
+    """Learn length and direction of each output channel's weights separately, by torch's own weight norm.
 
     Raises:
         TypeError: The module is no linear or convolution layer.

@@ -1,1 +1,1 @@
-"""Parts that every kind of run shares: options, events, progress, checkpoints, ranks, device."""
+"""Parts shared by every kind of run: options, events, progress, checkpoints, ranks, device."""

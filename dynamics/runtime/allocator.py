@@ -10,11 +10,11 @@ _NEVER, _HEADROOM = 2**31 - 1, 64 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc's malloc to keep large blocks; return whether it was told.
+    """Set glibc's malloc to keep large blocks; return whether it was set.
 
-    By default each tensor of more than a few hundred kB is a mapping of its own, made and unmade at every step. If
-    malloc keeps them, a training on a CPU is 1.05 to 1.4 times as fast with the same numbers
-    (`tests/benchmarks/training.py` measures it), and the process keeps its peak memory until it ends. The setting
+    By default each tensor of more than a few hundred kB has its own memory mapping, made and removed at every step. If
+    malloc keeps the blocks, training on a CPU is 1.05 to 1.4 times as fast with the same numbers
+    (`tests/benchmarks/training.py` measures it). The process then keeps its peak memory until it ends. The setting
     cannot be undone, so use it in processes that only train. It has no effect without glibc.
     """
     try:

@@ -21,9 +21,9 @@ _PARTS = {"config": dict, "step": int, "random": dict}
 
 
 def checkpoint_path(store: str | os.PathLike[str], run: str) -> Path:
-    """Return where a run's checkpoint lies: in the store, in a folder that no table reader looks into.
+    """Return the path of a run's checkpoint, in a folder of the store that table readers skip.
 
-    The checkpoint of a run that records to a URL stays on this machine, where the store's logs are.
+    The checkpoint of a run that records to a URL stays on this machine, beside the store's logs.
 
     Raises:
         ValueError: The run's id is not allowed.
@@ -33,14 +33,14 @@ def checkpoint_path(store: str | os.PathLike[str], run: str) -> Path:
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole or not at all: a crash leaves the one before. Its last bytes are its checksum.
+    """Write a checkpoint atomically: after a crash the previous checkpoint is intact. Its last bytes are its checksum.
 
     Raises:
-        OSError: It could not be written, on a full disk for instance.
+        OSError: The checkpoint could not be written, for instance on a full disk.
     """
     check_folder(path.parent, root=path.parents[1], make=True)
     partial = path.with_suffix(".partial")
-    buffer = io.BytesIO()  # torch, writing to a full disk, says "unexpected pos"; the file system says what it is
+    buffer = io.BytesIO()  # torch reports a full disk as "unexpected pos"; the file system's own error names it
     torch.save({**state, "random": random_state()}, buffer)
     content = buffer.getbuffer()
     try:
@@ -55,10 +55,10 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def check_checkpoint(store: str | os.PathLike[str], run: str) -> None:
-    """Refuse to go on with a run that has no checkpoint.
+    """Refuse to resume a run that has no checkpoint.
 
     Raises:
-        FileNotFoundError: It has none.
+        FileNotFoundError: The run has no checkpoint.
     """
     if not (place := checkpoint_path(store, run)).is_file():
         raise FileNotFoundError(f"nothing to resume: {place} is missing. Leave out --resume to begin the run.")
@@ -76,15 +76,15 @@ def load_checkpoint(
 
     Args:
         path: The file.
-        config: The settings of the run that wants to go on.
-        defaults: The settings of a run that names none. A checkpoint from before a setting existed has its default.
-        may_change: Settings in which the two may differ.
-        device: Where tensors are wanted.
+        config: The settings of the run to resume.
+        defaults: The default of every setting. They fill in settings that are newer than the checkpoint.
+        may_change: Settings in which checkpoint and ``config`` may differ.
+        device: Device of the loaded tensors.
 
     Raises:
-        ValueError: The file is damaged, is no checkpoint of ours, or belongs to a run with other settings (another
-            model, say).
-        UnsafePathError: It is a link or no file.
+        ValueError: The file is damaged, is no checkpoint of this project, or belongs to a run with other settings (for
+            example another model).
+        UnsafePathError: The path is a link or no file.
     """
     try:
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
@@ -93,7 +93,7 @@ def load_checkpoint(
         _check_parts(state)
     except OSError:
         raise
-    except Exception as error:  # of a foreign file the unpickler says whatever it stumbled over
+    except Exception as error:  # the unpickler raises many kinds of errors on a foreign file
         raise ValueError(
             f"checkpoint {path} cannot be read ({reason(error)}): remove it to start the run again."
         ) from error
@@ -109,7 +109,7 @@ def load_checkpoint(
 
 
 def _check_parts(state: Any) -> None:
-    """Refuse what is no checkpoint of a run."""
+    """Raise a ValueError if an object is no checkpoint of a run."""
     if not isinstance(state, dict):
         raise ValueError(f"it holds a {type(state).__name__}, expected a dictionary")
     for name, kind in _PARTS.items():
@@ -123,10 +123,10 @@ def _check_parts(state: Any) -> None:
 
 @contextmanager
 def fitting(path: Path) -> Iterator[None]:
-    """Turn any error of loading a state inside the block into one line that says that the checkpoint does not fit.
+    """Turn any error inside the block into a ValueError of one line: the checkpoint does not fit the run.
 
     Raises:
-        ValueError: It does not fit.
+        ValueError: The block raised an error.
     """
     try:
         yield
@@ -137,7 +137,7 @@ def fitting(path: Path) -> Iterator[None]:
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of torch's global generators; the loop draws from no other (order and crops have their own)."""
+    """Return the state of torch's global generators. Order and crops need none: each epoch seeds their generators."""
     return {
         "cpu": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -145,7 +145,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Set torch's global generators back to a state of :func:`random_state`."""
+    """Restore a state of :func:`random_state` to torch's global generators."""
     torch.set_rng_state(state["cpu"].cpu())
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])

@@ -8,7 +8,7 @@ import torch
 
 
 def choose_device(name: str, *, local: int = 0) -> torch.device:
-    """Return the device of that name; ``"auto"`` is CUDA device ``local`` where there is one, else the CPU.
+    """Return the device of that name; ``"auto"`` is CUDA device ``local`` if there is one, else the CPU.
 
     Raises:
         ValueError: torch knows no such device, or this machine has none.
@@ -25,5 +25,5 @@ def choose_device(name: str, *, local: int = 0) -> torch.device:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use: those of its affinity, or all where there is none, as on macOS."""
+    """Return the number of cores in this process's affinity; all cores if there is no affinity, as on macOS."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

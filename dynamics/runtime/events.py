@@ -1,4 +1,4 @@
-"""Events of a run, as messages of plain numbers and words that can be sent between processes."""
+"""Events of a run: messages of plain numbers and strings that can be sent between processes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-REFRESH_SECONDS = 0.2  # reading a loss waits for the device: not at every step
+REFRESH_SECONDS = 0.2  # not at every step, because reading a loss waits for the device
 
 
 @dataclass(frozen=True)
 class Began:
-    """A run begins, or goes on.
+    """A run starts or is resumed.
 
     Attributes:
-        run: Its id.
-        epochs: Epochs in all; 0 for a run that counts steps alone.
-        steps: Steps in all: optimizer steps, of a GAN the generator's.
+        run: Id of the run.
+        epochs: Epochs of the whole run; 0 for a run that counts only steps.
+        steps: Optimizer steps of the whole run; for a GAN those of the generator.
         start: Steps already taken.
     """
 
@@ -31,9 +31,9 @@ class Stepped:
     """Progress of a run; sent a few times a second.
 
     Attributes:
-        run: Its id.
+        run: Id of the run.
         steps: Steps taken.
-        epoch: Epoch of the last step, from 0; None for a run that counts steps alone.
+        epoch: Epoch of the last step, from 0; None for a run that counts only steps.
         loss: Training loss at the last step; None for a run without one loss.
     """
 
@@ -45,13 +45,13 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of a model between two steps: after an epoch, or at a milestone of a GAN.
+    """Scores of a model between two steps: after an epoch, or after every ``score_every`` steps of a GAN.
 
     Attributes:
-        run: Its id.
+        run: Id of the run.
         steps: Steps taken.
-        scores: The scores by name; a name that ends in ``accuracy`` is a share, 0 to 1.
-        epoch: The epoch that is over, from 0; None for a run that counts steps alone.
+        scores: The scores by name. A score whose name ends in ``accuracy`` is a share, 0 to 1.
+        epoch: The finished epoch, from 0; None for a run that counts only steps.
     """
 
     run: str
@@ -62,11 +62,11 @@ class Scored:
 
 @dataclass(frozen=True)
 class Noted:
-    """A remark of a run.
+    """A remark on a run.
 
     Attributes:
-        run: Its id.
-        text: The remark, in a line.
+        run: Id of the run.
+        text: The remark, one line.
     """
 
     run: str
@@ -75,13 +75,13 @@ class Noted:
 
 @dataclass(frozen=True)
 class Ended:
-    """A run has come to its end.
+    """A run has ended.
 
     Attributes:
-        run: Its id.
+        run: Id of the run.
         steps: Steps taken in all.
-        seconds: Wall-clock time since the run began or went on.
-        diverged: The loss was no finite number at the end of an epoch; the run was ended there.
+        seconds: Wall-clock time since the run started or was resumed.
+        diverged: The loss was not finite at the end of an epoch, so the run was ended there.
     """
 
     run: str
@@ -95,8 +95,8 @@ class Failed:
     """A run has stopped before its end.
 
     Attributes:
-        run: Its id.
-        reason: Why, in a line.
+        run: Id of the run.
+        reason: The reason, one line.
     """
 
     run: str
@@ -113,13 +113,13 @@ def unwatched(event: Event) -> None:
 
 
 class Refresh:
-    """Says whether the next :class:`Stepped` is due: the last one is a fifth of a second ago."""
+    """A timer of :class:`Stepped` events: the next is due ``REFRESH_SECONDS`` after the last."""
 
     def __init__(self) -> None:
         self._last = float("-inf")
 
     def due(self) -> bool:
-        """Return whether it is due; if so, it counts as sent."""
+        """Return whether the next event is due. If so, it counts as sent now."""
         now = time.monotonic()
         if now - self._last <= REFRESH_SECONDS:
             return False

@@ -11,10 +11,10 @@ from types import FrameType
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Catch SIGINT and SIGTERM inside the block; the value tells whether one has come.
+    """Catch SIGINT and SIGTERM inside the block; the value is a function that returns whether a signal has arrived.
 
-    A signal that the process ignores stays ignored. A second one interrupts at once, as if nothing had been caught.
-    Outside the main thread, where Python cannot catch signals, the value is always False.
+    A signal that the process ignores stays ignored. A second signal interrupts immediately, as without this block.
+    Outside the main thread Python cannot catch signals, and the function always returns False.
     """
     came: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Command-line options: those that commands share, and one for each field of a dataclass of settings."""
+"""Command-line options: the shared options, and one option for each field of a dataclass of settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Command = Callable[..., None]
 STORE, DATA, RECORDS = "Store", "Data", "Records and scores"  # panels of --help
 RunId = Annotated[
     str,
-    # torchrun takes --run for one of its own options.
+    # --run-id exists because torchrun takes --run for one of its own options.
     typer.Option("--run", "--run-id", help="Run id; else made of model, data, norm, ... and seed."),
 ]
 Store = Annotated[str, typer.Option(help="Folder or URL to record in.", rich_help_panel=STORE)]
@@ -34,14 +34,14 @@ Extractor = Annotated[
 
 
 def setting(default: Any, group: str, description: str, *, option: str = "", default_text: str = "") -> Any:
-    """Return a dataclass field that :func:`options` makes an option of.
+    """Return a dataclass field that :func:`options` turns into an option.
 
     Args:
         default: The field's default.
         group: Panel of ``--help`` that lists the option.
-        description: Its help.
-        option: Its name, where that is not the field's: ``critic-norm``.
-        default_text: Words for the default, where it follows from other settings.
+        description: Help text of the option.
+        option: Name of the option if it differs from the field's: ``critic-norm``.
+        default_text: Description of the default if it depends on other settings.
     """
     metadata = {"help": description, "group": group, "option": option, "default_text": default_text}
     return field(default=default, metadata=metadata)
@@ -50,12 +50,12 @@ def setting(default: Any, group: str, description: str, *, option: str = "", def
 def options(config: type, *, several: bool = False) -> Callable[[Command], Command]:
     """Give a command one option for each field of a dataclass of settings.
 
-    ``command(settings: dict, *, ...)`` gets the settings that were given, by their fields' names, and its own options,
-    which are listed first.
+    ``command(settings: dict, *, ...)`` receives the settings on the command line, by their fields' names, and its own
+    options, which ``--help`` lists first.
 
     Args:
         config: A dataclass whose fields are made by :func:`setting`.
-        several: Take each option as text, for a command that reads several values from it.
+        several: Pass each option as text, for a command that reads several values from it.
     """
     types = get_type_hints(config)
     parameters = {entry.name: _parameter(entry, str if several else types[entry.name]) for entry in fields(config)}
@@ -76,7 +76,7 @@ def options(config: type, *, several: bool = False) -> Callable[[Command], Comma
 
 
 def _parameter(entry: Field[Any], kind: type) -> inspect.Parameter:
-    """Return the option of a field. Its own default is None, to tell whether the option was given."""
+    """Return the option of a field. The option's default is None, which shows that the user did not set it."""
     names = [f"--{entry.metadata['option']}"] if entry.metadata["option"] else []
     option = typer.Option(*names, help=_help(entry), rich_help_panel=entry.metadata["group"], show_default=False)
     annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
@@ -84,7 +84,7 @@ def _parameter(entry: Field[Any], kind: type) -> inspect.Parameter:
 
 
 def _help(entry: Field[Any]) -> str:
-    """Return the help of a setting, its default at the end."""
+    """Return the help text of a setting, with its default at the end."""
     default = entry.metadata["default_text"] or str(entry.default)
     if isinstance(entry.default, bool):
         default = "yes" if entry.default else "no"

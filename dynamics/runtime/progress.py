@@ -23,13 +23,13 @@ from probes.schema.printable import one_line, printable
 def watching(
     console: Console | None = None, *, speaks: bool = True, store: object = "", go_on: str = ""
 ) -> Iterator[Watch]:
-    """Show runs on the console while the block lasts; the value is the ``watch`` argument of a run.
+    """Show the progress of runs on the console during the block; the value is the ``watch`` argument of a run.
 
     Args:
-        console: The console; None takes standard output.
-        speaks: False for all but one of the processes that train a run together.
-        store: Where the runs are recorded.
-        go_on: The command that continues them, printed if Ctrl-C ends the block.
+        console: The console; None for standard output.
+        speaks: Whether this process shows progress: true for one of the processes that train a run together.
+        store: Store of the runs.
+        go_on: The command that continues the runs, printed if Ctrl-C ends the block.
     """
     if not speaks:
         yield unwatched
@@ -65,9 +65,9 @@ def _display(console: Console | None) -> Iterator[Watch]:
 
 
 def warn_in_one_line() -> None:
-    """Print the warnings of this process as one line each, without the place in the code that gave them.
+    """Print each warning of this process as one line, without its file and line number.
 
-    If the environment variable ``MEANDRIFT_TRACEBACK`` is set, warnings are printed as Python prints them.
+    If the environment variable ``MEANDRIFT_TRACEBACK`` is set, warnings keep Python's own format.
     """
     if not os.environ.get("MEANDRIFT_TRACEBACK"):
         warnings.formatwarning = _warning_line
@@ -88,7 +88,7 @@ class _LogLines(logging.StreamHandler[TextIO]):
 
 
 class Lines:
-    """Prints a line when a run begins, at each of its scores and at its end."""
+    """Prints a line when a run starts, at each of its scores and at its end."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -110,7 +110,7 @@ class Lines:
 
 
 class Bars:
-    """Moves a bar for each run: epoch or step, loss, scores and the time left."""
+    """Shows a bar for each run, with epoch or step, loss, scores and remaining time."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -136,7 +136,7 @@ class Bars:
 
 
 def _place(run: Began, now: Stepped | Scored) -> str:
-    """Return how far a run is: epochs where it counts them, else steps."""
+    """Return the progress of a run in words: epochs if the run counts them, else steps."""
     if run.epochs:
         return f"epoch {'-' if now.epoch is None else now.epoch + 1}/{run.epochs}"
     return f"step {now.steps:,}/{run.steps:,}"
@@ -147,7 +147,7 @@ def _worded(scores: Mapping[str, float]) -> str:
 
 
 def _in_short(scores: Mapping[str, float]) -> str:
-    """Return the scores in the width of a bar: without losses, which have a column of their own."""
+    """Return the scores in short form, for a bar: without losses, which have a column of their own."""
     shown = [(name, _formatted(name, value)) for name, value in scores.items() if not name.endswith("loss")]
     return ", ".join(f"{name.removesuffix(' accuracy')} {value}" for name, value in shown)
 

@@ -16,12 +16,12 @@ from dynamics.norms.mean_centring import MeanCentring
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together; by default it is alone.
+    """The position of this process among the processes that train together; by default there is only this process.
 
     Attributes:
-        rank: Its number, from 0. Rank 0 records, saves and speaks.
-        count: How many there are.
-        local: Its number on this machine: the GPU it takes.
+        rank: Number of this process, from 0. Rank 0 records, saves and prints.
+        count: Number of processes.
+        local: Number of this process on its machine, and thus of its GPU.
     """
 
     rank: int = 0
@@ -30,14 +30,14 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """True for the process that records, saves and speaks."""
+        """True for the process that records, saves and prints."""
         return self.rank == 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Return the model as it is to be trained: alone as it is, else with gradients averaged over processes.
+        """Return the model to train: for one process the model itself, else with gradients averaged over processes.
 
-        Mean-centring then takes its means over all processes, as one process would on the whole batch. Batch norm keeps
-        to each process's own share: torch synchronises it on GPUs only.
+        Mean-centring then takes its means over all processes, as a single process would over the whole batch. Batch
+        norm takes the moments of each process's own share, because torch synchronises it only on GPUs.
         """
         if self.count == 1:
             return model
@@ -47,7 +47,7 @@ class Ranks:
         return nn.parallel.DistributedDataParallel(model)
 
     def mean(self, *scalars: Tensor) -> list[Tensor]:
-        """Return the mean over processes of each scalar."""
+        """Return the mean of each scalar over the processes."""
         if self.count == 1:
             return list(scalars)
         together = torch.stack(scalars)
@@ -55,7 +55,7 @@ class Ranks:
         return list((together / self.count).unbind())
 
     def any(self, flag: bool, *, device: torch.device) -> bool:
-        """Return whether the flag is up in any process, so that all stop at the same step."""
+        """Return whether the flag is true in any process, so that all processes stop at the same step."""
         if self.count == 1:
             return flag
         raised = torch.tensor(float(flag), device=device)
@@ -67,14 +67,14 @@ ALONE = Ranks()
 
 
 def environment() -> Ranks:
-    """Return this process's place as ``torchrun`` tells it in the environment; alone without it."""
+    """Return this process's position from ``torchrun``'s environment variables; without them it is the only process."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     return Ranks(*(int(os.environ.get(name, default)) for name, default in zip(names, (0, 1, 0), strict=True)))
 
 
 @contextmanager
 def joined(ranks: Ranks, *, device: torch.device) -> Iterator[None]:
-    """Hold the processes together while the block lasts: NCCL between GPUs, Gloo between CPUs."""
+    """Join the processes in a process group during the block: NCCL between GPUs, Gloo between CPUs."""
     if ranks.count == 1:
         yield
         return

@@ -14,13 +14,13 @@ from probes.storage.run_row import read_run_row
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run that the store holds.
+    """A run in the store.
 
     Attributes:
-        run: Its id.
-        status: ``running`` (or killed), ``finished``, ``interrupted`` or ``failed``.
-        settings: Its configuration.
-        last_step: The largest step recorded.
+        run: Id of the run.
+        status: ``running`` (also for a killed run), ``finished``, ``interrupted`` or ``failed``.
+        settings: Configuration of the run.
+        last_step: The largest recorded step.
     """
 
     run: str
@@ -30,12 +30,12 @@ class StoredRun:
 
 
 def stored_run(store: str | PathLike[str], run: str) -> StoredRun | None:
-    """Return a run as the store holds it; None if it is not there.
+    """Return a run of the store; None if the store has no such run.
 
     Raises:
         NotADirectoryError: The store's path is a file.
         DamagedFileError: The run's row cannot be read.
-        ValueError: Its configuration is no JSON object.
+        ValueError: The run's configuration is no JSON object.
     """
     check_store(store)
     row = read_run_row(open_store(store), run)
@@ -54,7 +54,7 @@ def check_store(store: str | PathLike[str]) -> None:
     """Refuse a path that cannot be a store.
 
     Raises:
-        NotADirectoryError: It is a file.
+        NotADirectoryError: The path is a file.
     """
     folder = local_folder(store)
     if folder is not None and folder.is_file():
@@ -62,10 +62,10 @@ def check_store(store: str | PathLike[str]) -> None:
 
 
 def check_new(store: str | PathLike[str], run: str) -> None:
-    """Refuse to begin a run that the store has already.
+    """Refuse to start a run that the store already has.
 
     Raises:
-        ValueError: It has.
+        ValueError: The store has a run of that id.
     """
     if stored_run(store, run) is not None:
         raise ValueError(

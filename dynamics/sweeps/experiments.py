@@ -43,7 +43,7 @@ class Experiment:
         return grid(replace(self.base, **self.quick), {**self.axes, **self.quick_axes})
 
     def results(self, store: str, *, quick: bool = False) -> pd.DataFrame:
-        """Return a row a run: its settings, accuracies, loss, steps and parameters."""
+        """Return one row for each run: its settings, accuracies, loss, steps and parameters."""
         from dynamics.sweeps.results import results
 
         return results(store, self.runs(quick=quick), settings=list(self.axes))
@@ -57,7 +57,7 @@ class GanExperiment:
         title: The comparison, the network and the data set.
         base: The settings that all runs share.
         quick: Settings of a shorter version.
-        pictured: The figures and tables of the paper are made of its runs.
+        pictured: Whether the figures and tables of the paper are made from its runs.
     """
 
     pictured: ClassVar[bool] = True
@@ -86,7 +86,7 @@ class PlannedExperiment:
         title: The question of the experiment.
         plans: Names of shipped plans, in the order in which they are trained.
         quick: Settings of a shorter version, which has one seed.
-        pictured: The paper's figures compare norms, not arms: ``figures/causes/tables.py`` has the tables of these.
+        pictured: False: the paper's figures compare norms, not arms. ``figures/causes/tables.py`` makes their tables.
     """
 
     pictured: ClassVar[bool] = False
@@ -102,7 +102,7 @@ class PlannedExperiment:
         return planned_configs(self.plans, options)
 
     def results(self, store: str, *, quick: bool = False) -> pd.DataFrame:
-        """Return a row an arm: its runs, and their last accuracy with its interval over seeds."""
+        """Return one row for each arm: its runs, and their last accuracy with its interval over seeds."""
         from analysis.inference.arm_intervals import arm_intervals
         from analysis.inference.run_scores import run_scores
 
@@ -157,10 +157,10 @@ NOT_THE_PAPERS = ("cnn3-subset", "causes")
 
 
 def experiments_named(name: str) -> dict[str, Experiment | GanExperiment | PlannedExperiment]:
-    """Return the experiment of that name, or with ``all`` every one of the paper.
+    """Return the experiment named ``name``; for ``all`` every experiment of the paper.
 
     Raises:
-        ValueError: No such name; the message lists the valid names.
+        ValueError: There is no such name; the message lists the valid names.
     """
     if name == "all":
         return {known: experiment for known, experiment in EXPERIMENTS.items() if known not in NOT_THE_PAPERS}

@@ -9,27 +9,27 @@ from typing import Any, get_type_hints
 
 from dynamics.classifier.config import RunConfig
 
-WHOLE = frozenset({"include", "exclude"})  # settings that are lists themselves: one value each
+WHOLE = frozenset({"include", "exclude"})  # settings whose value is itself a list: commas do not separate values
 NAMED = frozenset(
     {"model", "norm", "definition", "scope", "learning_rate", "seed"}
-)  # settings that RunConfig.name tells
+)  # settings that are part of RunConfig.name
 
 
 def parse_axes(options: Mapping[str, str]) -> dict[str, list[Any]]:
-    """Return the values of each setting from its option, commas between: ``{"seed": "0,1"}`` to ``{"seed": [0, 1]}``.
+    """Return the values of each setting from comma-separated text: ``{"seed": "0,1"}`` becomes ``{"seed": [0, 1]}``.
 
     Raises:
-        ValueError: A value is not of the setting's type, a value is there twice, or there is none.
+        ValueError: A value is not of the setting's type, a value occurs twice, or there is no value.
     """
     types = get_type_hints(RunConfig)
     return {name: _values(name, text, types[name]) for name, text in options.items()}
 
 
 def grid(base: RunConfig, axes: Mapping[str, Sequence[Any]]) -> dict[str, RunConfig]:
-    """Return the configuration of each combination, by a run id that tells it apart; the last axis runs fastest.
+    """Return the configuration of each combination, by a distinct run id. The last axis varies fastest.
 
     Args:
-        base: The settings that all share.
+        base: The settings that all combinations share.
         axes: The values of each setting: ``{"norm": ["bn", "sn"], "seed": [0, 1]}``.
 
     Raises:

@@ -21,7 +21,7 @@ from dynamics.sweeps.task import Task, task_for
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
-# Not "fork": a copy of a process that has used torch's threads, or CUDA, may hang.
+# Not "fork": a forked copy of a process that has used torch's threads or CUDA may hang.
 CONTEXT: ForkServerContext | SpawnContext = (
     multiprocessing.get_context("forkserver")
     if "forkserver" in multiprocessing.get_all_start_methods()
@@ -38,24 +38,24 @@ def sweep(
     workers: int = 0,
     watch: Watch = unwatched,
 ) -> list[Ended | Failed]:
-    """Train runs side by side, a process each; one that fails or is killed does not hold up the others.
+    """Train runs side by side, each in its own process; a run that fails or is killed does not stop the others.
 
-    Ctrl-C, and SIGTERM, reach every run: each finishes its step and writes its checkpoint.
+    Ctrl-C and SIGTERM reach every run: each finishes its step and writes its checkpoint.
 
     Args:
-        tasks: The runs; those that are done are left.
-        store: Where to record. Each run writes a partition of its own.
-        data_dir: Where data sets lie.
-        download: Fetch them if they do not.
-        workers: Processes at a time; 0: one for each CPU, and at first as many more as :func:`first_round` says.
+        tasks: The runs; those that are done are skipped.
+        store: Folder to record into. Each run writes its own partition.
+        data_dir: Folder of the data sets.
+        download: Download a data set that is not in ``data_dir``.
+        workers: Processes at a time. 0: one for each CPU, with more in the first round, see :func:`first_round`.
         watch: Receives the events of all runs.
 
     Returns:
-        How each run that was to be trained ended, in the order of ``tasks``.
+        The last event of each run that was not done before, in the order of ``tasks``.
 
     Raises:
         ValueError: ``workers`` is negative.
-        KeyboardInterrupt: Ctrl-C came; every checkpoint is written.
+        KeyboardInterrupt: Ctrl-C was pressed; every checkpoint is written.
     """
     if workers < 0:
         raise ValueError(f"workers {workers}: expected 0 or more.")
@@ -94,11 +94,11 @@ def sweep(
 
 
 def first_round(runs: int, *, cores: int) -> int:
-    """Return how many runs of one thread share the cores at first, so that few cores idle at the end.
+    """Return the number of single-thread runs that start at first, so that few cores are idle at the end.
 
-    ``cores + runs mod cores``, and later one run a core: three runs of time T on two cores then take 3/2 T, where one
-    run a core takes 2 T. A remainder of more than half of the cores gets a round of its own: to share would gain less
-    than T / 2, and cost the memory of more processes.
+    The number is ``cores + runs mod cores``; later each core has one run. Three runs of time T on two cores then take
+    3/2 T; with one run a core from the start they take 2 T. A remainder of more than half of the cores gets its own
+    round instead: sharing would gain less than T / 2, and needs the memory of more processes.
     """
     rest = runs % cores
     return min(runs, cores + rest if rest <= cores / 2 else cores)
@@ -107,8 +107,8 @@ def first_round(runs: int, *, cores: int) -> int:
 def _start(
     task: Task, *, store: str | os.PathLike[str], data_dir: str | os.PathLike[str], download: bool
 ) -> tuple[Connection, BaseProcess]:
-    """Start a run's process; return the end of a pipe that its events come out of, and the process."""
-    # Import once, not once a run; torch's first optimizer imports its compiler, as long a matter as torch itself.
+    """Start a run's process; return the reading end of the pipe for its events, and the process."""
+    # Import once for all runs. torch's first optimizer imports its compiler, which takes as long as importing torch.
     CONTEXT.set_forkserver_preload(["dynamics.classifier.run", COMPILER])
     ours, theirs = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_train, args=(task, store, data_dir, download, theirs), name=task.run)
@@ -118,7 +118,7 @@ def _start(
 
 
 def _next_event(connection: Connection, task: Task, process: BaseProcess, *, over: Mapping[str, Event]) -> Event | None:
-    """Return the process's next event; when it is gone, a failure unless it said how it ended, and then None."""
+    """Return the process's next event. After the process ended: a failure if it sent no last event, then None."""
     try:
         event: Event = connection.recv()
         return event
@@ -133,16 +133,16 @@ def _next_event(connection: Connection, task: Task, process: BaseProcess, *, ove
 def _train(
     task: Task, store: str | os.PathLike[str], data_dir: str | os.PathLike[str], download: bool, events: Connection
 ) -> None:
-    """Train a run: the life of a process."""
+    """Train a run: the main function of its process."""
     import torch
 
     warn_in_one_line()
     torch.set_num_threads(1)  # unless the run's own settings say otherwise
     keep_freed_memory()
-    # Ctrl-C reaches every process of the terminal; the first among them passes it on, once, as SIGTERM.
+    # Ctrl-C reaches every process of the terminal. Runs ignore it: the sweep's process sends each run one SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        # Another sweep may have come to this run since the tasks were made.
+        # Another sweep may have trained this run since the tasks were made.
         left = task if task.overwrite else task_for(store, task.run, task.config, extractor=task.extractor)
         if left.done:
             events.send(Noted(task.run, "was finished by another sweep in the meantime"))

@@ -14,7 +14,7 @@ from probes.storage.files import open_store
 from probes.storage.recovery import recover_dead
 from probes.storage.removal import remove_run
 
-RETRIES = 10  # of a run whose worker died; an error of the run itself is not tried again
+RETRIES = 10  # retries of a run whose worker died; a run that raises an error is not retried
 
 
 def sweep_on_ray(
@@ -27,20 +27,20 @@ def sweep_on_ray(
     gpus: float = 0.0,
     watch: Watch = unwatched,
 ) -> list[Ended | Failed]:
-    """Train runs wherever Ray finds room; a run whose worker or machine dies goes on elsewhere from its checkpoint.
+    """Train runs on the machines of a Ray cluster. If a worker or machine dies, its run continues on another.
 
     Args:
-        tasks: The runs; those that are done are left.
-        store: Where to record: a path that every machine sees.
-        data_dir: Where data sets lie, on every machine.
-        download: Fetch them if they do not.
-        address: Address of a running cluster; ``auto`` finds the one that this machine belongs to. Empty: a cluster of
-            this machine alone, for as long as the sweep lasts.
-        gpus: GPUs a run takes, or a share of one.
-        watch: Receives the end of each run. Runs in progress are seen in the store: ``meandrift watch``.
+        tasks: The runs; those that are done are skipped.
+        store: Folder to record into: a path that every machine can reach.
+        data_dir: Folder of the data sets, on every machine.
+        download: Download a data set that is not in ``data_dir``.
+        address: Address of a running cluster; ``auto`` finds the cluster of this machine. Empty: a cluster of only this
+            machine, for the duration of the sweep.
+        gpus: GPUs, or the share of a GPU, that a run takes.
+        watch: Receives the last event of each run. ``meandrift watch`` shows the runs in progress from the store.
 
     Returns:
-        How each run that was to be trained ended, in the order of ``tasks``.
+        The last event of each run that was not done before, in the order of ``tasks``.
 
     Raises:
         ValueError: Ray is not installed.
@@ -71,10 +71,10 @@ def sweep_on_ray(
 
 
 def train_on_worker(task: Task, store: str, data_dir: str, download: bool) -> Ended | None:
-    """Train a run, or the rest of it after a worker died; None if nothing is left."""
+    """Train a run, or its remaining part after a worker died; None if the run is finished."""
     keep_freed_memory()
-    # Ray may be trying again: the rows in the store are those of the last worker, which is dead. Where file locks
-    # work, even force takes nothing from a writer that lives.
+    # On a retry the rows in the store belong to the last worker, which is dead. If file locks work, ``force`` does not
+    # take rows from a live writer.
     recover_dead(open_store(store), [task.run], force=True)
     left = task_for(store, task.run, task.config, extractor=task.extractor)
     if left.done:

@@ -17,10 +17,10 @@ from dynamics.sweeps.results import FORMATS
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Files that were drawn and written.
+    """The figures and tables of a reproduction.
 
     Attributes:
-        files: The files, those of one figure or table together.
+        files: The written files, grouped by figure or table.
         refused: Reasons why a figure or table could not be made, by its name.
     """
 
@@ -42,7 +42,7 @@ def as_text(table: pd.DataFrame, *, title: str) -> Table:
 def draw(store: str, runs: Sequence[str], *, out: Path) -> Reproduction:
     """Draw every figure and write every table of the paper that these runs allow.
 
-    All except ``accuracy_time``: parallel runs share the machine, so their times do not compare.
+    ``accuracy_time`` is left out: parallel runs share the machine, so their times cannot be compared.
     """
     if not runs:
         return Reproduction()

@@ -19,12 +19,12 @@ FORMATS = {
 
 
 def results(store: str, runs: Mapping[str, RunConfig], *, settings: Sequence[str]) -> pd.DataFrame:
-    """Return a row a run, read back from the store.
+    """Return one row for each run, read from the store.
 
     Args:
         store: The store.
         runs: The configuration of each run by its id.
-        settings: The settings that tell the runs apart; they are the first columns.
+        settings: The settings in which the runs differ; they are the first columns.
 
     Returns:
         The settings; the best and the last test accuracy, 0 to 1; the last training loss; steps; parameters.

@@ -14,10 +14,10 @@ SHOWN = 4  # differences that a message names
 
 
 class Settings(Protocol):
-    """The settings of one run of any kind, as RunConfig and GanConfig have them.
+    """The interface of a run's settings, which RunConfig and GanConfig have.
 
     Attributes:
-        length: The setting that says how long a run is.
+        length: Name of the setting that fixes the length of a run.
     """
 
     length: ClassVar[str]
@@ -28,10 +28,10 @@ class Settings(Protocol):
 
     @property
     def cores(self) -> int:
-        """CPU cores that a run takes."""
+        """CPU cores that a run uses."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings by name, as the store keeps them."""
+        """Return the settings by name, in the form that the store keeps."""
 
     def train(
         self,
@@ -49,21 +49,21 @@ class Settings(Protocol):
 
     @classmethod
     def check(cls, configs: Iterable[Self], *, data_dir: str | PathLike[str] = "data", download: bool = False) -> None:
-        """Refuse configurations that cannot run, before anything is trained; fetch each data set once."""
+        """Raise for configurations that cannot run, before any run is trained; download each data set once."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A run to be trained, and the way to treat the rows of it that the store holds already.
+    """A run to be trained, and the treatment of its rows that the store already holds.
 
     Attributes:
-        run: Its id.
-        config: Its settings.
-        resume: Go on with it.
-        overwrite: Delete it first.
-        done: It is finished: there is nothing to do.
-        extractor: What a GAN's samples are scored with.
-        last_step: The largest step that the store holds; 0 if it holds none.
+        run: Id of the run.
+        config: Settings of the run.
+        resume: Continue the stored run.
+        overwrite: Delete the stored run first.
+        done: The run is finished, so the task is empty.
+        extractor: Name of the extractor that scores a GAN's samples.
+        last_step: The largest step of the run in the store; 0 if the store has no step of it.
     """
 
     run: str
@@ -82,7 +82,7 @@ class Task:
         download: bool = False,
         watch: Watch = unwatched,
     ) -> Ended:
-        """Train it to the end."""
+        """Train the run to the end."""
         return self.config.train(
             store=store,
             name=self.run,
@@ -103,10 +103,10 @@ def task_for(
     overwrite: bool = False,
     extractor: str = "trained",
 ) -> Task:
-    """Return the task that is left of a run: all of it, the part after its last checkpoint, or nothing.
+    """Return the remaining task of a run: the whole run, the part after its last checkpoint, or nothing.
 
     Raises:
-        ValueError: The store holds a run of that id with other settings, and ``overwrite`` is not given.
+        ValueError: The store holds a run of that id with other settings, and ``overwrite`` is not set.
         NotADirectoryError: The store's path is a file.
     """
     found = stored_run(store, run)
@@ -124,12 +124,12 @@ def task_for(
 
 
 def differences(found: StoredRun, config: Settings) -> list[str]:
-    """Return the settings that keep a stored run from being the configuration's, each with both values.
+    """Return the settings in which a stored run differs from a configuration, each with both values.
 
-    A setting that a run of an older version lacks counts as its default.
+    Settings of ``config.may_change`` are not compared. A setting that a run of an older version lacks has its default.
     """
     stored = found.settings
-    if {config.length, "seed"} <= set(stored):  # else another program's
+    if {config.length, "seed"} <= set(stored):  # a run of another program has neither
         stored = type(config)().to_dict() | stored
     return [
         f"{name} {stored.get(name)!r}, not {value!r}"
@@ -139,11 +139,11 @@ def differences(found: StoredRun, config: Settings) -> list[str]:
 
 
 def check(tasks: Iterable[Task], *, data_dir: str | PathLike[str] = "data", download: bool = False) -> None:
-    """Refuse tasks that cannot run, before any of them is trained; fetch each data set once.
+    """Raise for tasks that cannot run, before any of them is trained; download each data set once.
 
     Raises:
-        ValueError: A setting that does not fit its data, an unknown name.
-        FileNotFoundError: A data set is not there.
+        ValueError: A setting does not fit its data, or a name is unknown.
+        FileNotFoundError: A data set is missing.
     """
     kinds: dict[type[Settings], list[Settings]] = {}
     for task in tasks:

@@ -1,17 +1,18 @@
-"""Copy finished runs into the store that is committed, a third of the size.
+"""Copy finished runs into the committed store, at a third of their size.
 
     python figures/causes/committed_store.py runs/causes        # into figures/causes/store
 
-The copies have the same types, one part a table. Five things are left out to keep them small:
+The copies have the same types and one part for each table. Five things are left out to keep them small:
 
 - the descriptions of the columns (unit, formula, reference), half of the bytes of a run with few records;
-- columns that no run of a plan measures (``NOT_MEASURED``), the same ones of each run;
-- columns that no table reads (``NOT_READ``); all runs have the same columns;
-- two of three records of ``layers`` and of drift; the first and the last stay;
-- table ``channels``, a row for each channel. ``channel_drift/`` has what ``analysis.channel_drift`` makes of it, a row
-  for each layer and step. Drift counts from the first record after step 50, when running means have arrived.
+- columns that no run of a plan measures (``NOT_MEASURED``), the same columns in each run;
+- columns that no table of the pages reads (``NOT_READ``), the same columns in each run;
+- two of three records of ``layers`` and of drift; the first and the last record are kept;
+- table ``channels``, which has a row for each channel. ``channel_drift/`` has the result of ``analysis.channel_drift``
+  instead, a row for each layer and step. Drift counts from the first record after step 50, when running means have
+  reached the statistics of the data.
 
-Runs that are there already are left as they are: they may have been copied from there, to go on with the other runs.
+Runs that the target already has are not changed.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def copy_run(source: Path, run: str, target: Path) -> int:
     """Copy the tables of a finished run; return the bytes of the copy.
 
     Raises:
-        ValueError: A table has several parts: the run is not compacted. Or a column that is left out holds numbers.
+        ValueError: A table has several parts, because the run is not compacted, or a column to leave out has numbers.
     """
     size = 0
     for folder in sorted(source.glob(f"*/run={run}")):
@@ -86,7 +87,7 @@ def _smaller(part: Path) -> pa.Table:
 
 
 def _drift(source: Path, run: str) -> pa.Table:
-    """Return what table ``channels`` says of each layer and step."""
+    """Return the drift of each layer and step, computed from table ``channels``."""
     found = channel_drift(channels(source, runs=run), since=SINCE).drop(columns=schema.RUN)
     numbers = {name: "float32" for name in found.columns if found[name].dtype == "float64"}
     table = pa.Table.from_pandas(found.astype(numbers), preserve_index=False)
@@ -104,7 +105,7 @@ def _install(table: pa.Table, path: Path) -> int:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    """Write a table in as few bytes as Parquet takes, with the checksums that ``meandrift verify`` looks at."""
+    """Write a table as a small Parquet file, with the checksums that ``meandrift verify`` checks."""
     floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     lists = [f"{field.name}.list.element" for field in table.schema if _is_list_of_floats(field.type)]
     pq.write_table(
@@ -132,7 +133,7 @@ def copy_finished(source: Path, target: Path = STORE) -> dict[str, int]:
 
 
 def main() -> None:
-    """Copy and say how large the copies are."""
+    """Copy the runs and print the sizes of the copies."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("--store", type=Path, default=STORE)

@@ -4,7 +4,7 @@
     python figures/causes/tables.py --write                # write it
     python figures/causes/tables.py --store runs/causes    # of another store
 
-``README.template.md`` holds the words. Each ``${...}`` in it is a number or a table of the store:
+``README.template.md`` holds the text. Each ``${...}`` in it is a number or a table computed from the store:
 
 - ``${arms:PLAN}``: the arms of a shipped plan with their intervals over seeds;
 - ``${differences:PLAN}``: its comparisons on equal seeds;
@@ -12,7 +12,7 @@
 - ``${between}`` and ``${within}``: regressions of the accuracy on drift, scale, rank and update angle;
 - ``${runs}``: the number of finished runs.
 
-What the store does not hold yet reads "not run".
+Numbers of runs that the store does not have yet read "not run".
 """
 
 from collections.abc import Callable
@@ -62,14 +62,14 @@ COMPARED = {
     ],
     "batch-sizes": [(f"{norm}-b{size}", f"sn-b{size}") for size in (1, 2, 4, 8, 16) for norm in ("msn", "running")],
 }
-"""The comparisons of each plan: chosen before its runs, and tested together (Holm)."""
-SCORE = {"c8-plateau": PLATEAU}  # else the accuracy at equal steps
+"""The comparisons of each plan. They were chosen before its runs and are tested together (Holm)."""
+SCORE = {"c8-plateau": PLATEAU}  # the score of other plans is the accuracy at equal steps
 MEDIATED = ("c1-forward-backward", "c2-dose", "c3-source", "c3-injected", "c4-scale", "c6-controls", "c7-activation")
-"""The plans whose arms the regressions are over: one network, data set and length."""
+"""The plans whose arms enter the regressions. They have the same network, data set and length."""
 
 
 class Numbers:
-    """The numbers of one store, by the words of the template."""
+    """The numbers of one store, by their names in the template."""
 
     def __init__(self, store: Path) -> None:
         self.store = store
@@ -78,7 +78,7 @@ class Numbers:
         self.finished = set(recorded.loc[recorded["status"] == "finished", "run"].astype(str))
 
     def __call__(self, words: str) -> str:
-        """Return the text that stands for ``${words}``.
+        """Return the text that replaces ``${words}``.
 
         Raises:
             ValueError: There is no such number.
@@ -98,7 +98,7 @@ class Numbers:
         return made[kind](*names)
 
     def plan_scores(self, *plans: str) -> pd.DataFrame:
-        """Return the scores of the finished runs of plans of one prefix, a run a row."""
+        """Return the scores of the finished runs of plans with one prefix, one row for each run."""
         asked = [load_plan(plan) for plan in plans]
         named = {f"{plan.prefix}-{arm}-s{seed}" for plan in asked for arm in plan.arms for seed in plan.seeds}
         if not (present := tuple(sorted(named & self.finished))):
@@ -127,7 +127,7 @@ class Numbers:
         """Return a plan's comparisons on equal seeds."""
         found = self._differences(plan)
         if self.plan_scores(plan).empty:
-            return ""  # the table of the arms says it
+            return ""  # the table of the arms already reads "not run"
         if found.empty:
             return f"*no comparison yet: no pair of arms of {plan} shares a finished seed*"
         rows = pd.DataFrame(
@@ -188,7 +188,7 @@ class Numbers:
         return _table(rows, f"Accuracy by mediator: {count} observations, {freedom} degrees of freedom")
 
     def _mediators(self, runs: list[str]) -> pd.DataFrame:
-        """Return the mediators; the committed store has the drift in place of table ``channels``."""
+        """Return the mediators. The committed store has the drift in place of table ``channels``."""
         kept = self.store / "channel_drift"
         drift = pd.read_parquet(kept, filters=[("run", "in", runs)]) if kept.is_dir() else None
         return mediators(self.store, runs=runs, drift=drift)

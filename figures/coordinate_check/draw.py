@@ -3,8 +3,9 @@
     python figures/coordinate_check/draw.py runs/coordinates    # 24 trainings of five steps, seconds each
     python figures/coordinate_check/draw.py                     # README.md alone, from slopes.csv
 
-Three linear layers with ReLU between them, Adam, one batch of 64 random inputs. muP differs in two things: the readout
-starts from zero, and a matrix whose number of inputs is the width has the rate ``RATE * 64 / width``.
+The perceptron has three linear layers with ReLU between them. Adam trains it on one batch of 64 random inputs. muP
+differs in two points: the readout starts at zero, and a matrix whose number of inputs is the width has the rate
+``RATE * 64 / width``.
 """
 
 import argparse
@@ -28,12 +29,12 @@ SLOPE, ERROR = "activation_rms_slope", "activation_rms_slope_error"
 
 
 def standard_model(width: int) -> nn.Module:
-    """Return the perceptron as torch initialises it."""
+    """Return the perceptron with torch's initialisation."""
     return nn.Sequential(nn.Linear(16, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 4))
 
 
 def mup_model(width: int) -> nn.Module:
-    """Return the same with a readout of zero."""
+    """Return the perceptron with a readout of zero."""
     model = standard_model(width)
     nn.init.zeros_(model[4].weight)
     nn.init.zeros_(model[4].bias)
@@ -41,19 +42,19 @@ def mup_model(width: int) -> nn.Module:
 
 
 def standard_adam(model: nn.Module, _width: int) -> torch.optim.Optimizer:
-    """Return Adam at one rate."""
+    """Return Adam with the same rate for all parameters."""
     return torch.optim.Adam(model.parameters(), lr=RATE)
 
 
 def mup_adam(model: nn.Module, width: int) -> torch.optim.Optimizer:
-    """Return Adam, at a rate of 1/width for the matrices that read the width."""
+    """Return Adam, with a rate proportional to 1/width for the matrices whose number of inputs is the width."""
     of_width = [model[2].weight, model[4].weight]
     others = [*model[0].parameters(), model[2].bias, model[4].bias]
     return torch.optim.Adam([{"params": others}, {"params": of_width, "lr": RATE * 64 / width}], lr=RATE)
 
 
 def train(store: Path) -> pd.DataFrame:
-    """Train all, and return the slopes of a parametrization, step and layer a row."""
+    """Train all networks; return the slopes, one row for each parametrization, step and layer."""
     generator = torch.Generator().manual_seed(0)
     inputs, targets = torch.randn(64, 16, generator=generator), torch.randn(64, 4, generator=generator)
 

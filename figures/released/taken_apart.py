@@ -1,12 +1,12 @@
-"""Take the scripts' spectral norm apart: which of its three differences from Eq. 2, 8 and 9 costs the accuracy?
+"""Test the scripts' spectral norm: which of its three differences from Eq. 2, 8 and 9 lowers the accuracy?
 
     python figures/released/taken_apart.py --data-dir data              # all variants, 8 minutes each on one core
     python figures/released/taken_apart.py --variants equations,projection
 
 The scripts' SN makes 100 power iterations instead of one, lets no gradient through sigma, and keeps W / sigma as the
-weight instead of dividing anew at every forward. Here one of them is changed at a time: the 3-layer CNN on all of MNIST
-with the scripts' augmentation, the same batches and the same first weights for all. Each variant ends as a line of
-``taken_apart.json`` beside this file; those that stand there are not run again.
+weight instead of dividing again at every forward. Each variant changes one of these differences. All variants train the
+3-layer CNN on all of MNIST with the scripts' augmentation, the same batches and the same first weights. The result of a
+variant is a line of ``taken_apart.json`` beside this file. A variant that has a line is not run again.
 """
 
 import argparse
@@ -49,7 +49,7 @@ class Sigma(nn.Module):
         self.iterations = iterations
         self.register_buffer("u", F.normalize(torch.randn(matrix.shape[0]), dim=0))
         self.register_buffer("v", F.normalize(torch.randn(matrix.shape[1]), dim=0))
-        self.estimate(matrix, 15)  # as Eq. 2's norm begins
+        self.estimate(matrix, 15)  # the norm of Eq. 2 starts with 15 iterations too
 
     def estimate(self, matrix: Tensor, iterations: int) -> Tensor:
         """Return sigma after some power iterations."""
@@ -74,13 +74,13 @@ class Quotient(Sigma):
 
 
 def detached(layer: nn.Module, *, iterations: int) -> nn.Module:
-    """Divide the weight by a sigma that no gradient goes through."""
+    """Divide the weight by sigma, without a gradient through sigma."""
     parametrize.register_parametrization(layer, "weight", Quotient(layer.weight, iterations))
     return layer
 
 
 def projected(layer: nn.Module, *, iterations: int) -> nn.Module:
-    """Divide the stored weight itself before every training forward."""
+    """Divide the stored weight by sigma before every training forward."""
     layer.sigma = Sigma(layer.weight, iterations)
 
     def project(module: nn.Module, _inputs: tuple[Any, ...]) -> None:
@@ -101,7 +101,7 @@ VARIANTS: dict[str, tuple[str, Callable[[nn.Module], nn.Module]]] = {
 
 
 def run(name: str, *, data_dir: str) -> dict[str, Any]:
-    """Train one variant and return what became of it."""
+    """Train one variant and return its results."""
     setup = set_up(replace(CONFIG, threads=torch.get_num_threads()), data_dir=data_dir)
     words, weight = VARIANTS[name]
     seed_everything(CONFIG.seed)
@@ -122,7 +122,7 @@ def score(model: nn.Module, setup: Setup) -> float:
 
 
 def effective_ranks(model: nn.Module) -> list[float]:
-    """Return the effective rank of each convolution's weight in evaluation, as the probe records it."""
+    """Return the effective rank of each convolution's weight in evaluation, with the probe's definition."""
     with torch.no_grad():
         layers = [layer for layer in model.eval().modules() if isinstance(layer, nn.Conv2d)]
         spectra = singular_values([unfold_weight(layer.weight) for layer in layers])
@@ -131,7 +131,7 @@ def effective_ranks(model: nn.Module) -> list[float]:
 
 
 def main() -> None:
-    """Run what is missing and print the table."""
+    """Run the missing variants and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", type=lambda text: text.split(","), default=list(VARIANTS))
     parser.add_argument("--data-dir", default="data")
@@ -139,7 +139,7 @@ def main() -> None:
     for name in arguments.variants:
         if name not in (done := read()):
             found = run(name, data_dir=arguments.data_dir)
-            done = {**read(), name: found}  # another process may have added a line meanwhile
+            done = {**read(), name: found}  # read again: another process may have added a line
             lines = [json.dumps(done[each]) for each in VARIANTS if each in done]
             RESULTS.write_text("[\n" + ",\n".join(lines) + "\n]\n")
     for name, found in read().items():
@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def read() -> dict[str, dict[str, Any]]:
-    """Return what has been run."""
+    """Return the results of the finished variants."""
     return {found["variant"]: found for found in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
 
 

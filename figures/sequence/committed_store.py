@@ -1,8 +1,8 @@
-"""Copy finished runs into the store that is committed: those of the best rates whole but thinned, of others the tests.
+"""Copy finished runs into the committed store: thinned runs at the best rates, and only the tests of other runs.
 
     python figures/sequence/committed_store.py runs/sequence        # into figures/sequence/store
 
-Thinned as by ``figures/causes/committed_store.py``: a third of the records of ``layers``, no descriptions of columns.
+``figures/causes/committed_store.py`` thins the runs: a third of the records of ``layers``, no descriptions of columns.
 """
 
 import argparse
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def causes() -> ModuleType:
-    """Return the script of figures/causes that thins a run; it has the name of this one."""
+    """Return the script of figures/causes that thins a run. It has the same file name as this script."""
     spec = importlib.util.spec_from_file_location("thinned_store", HERE.parent / "causes" / "committed_store.py")
     assert spec is not None
     assert spec.loader is not None
@@ -46,7 +46,7 @@ def copy(source: Path, target: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    """Copy and say how large the copies are."""
+    """Copy the runs and print the sizes of the copies."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("--store", type=Path, default=HERE / "store")

@@ -1,4 +1,4 @@
-"""The learning rate of each norm: the one of the grid whose test loss at the end is lowest with seed 0."""
+"""The learning rate of each norm: the rate of the grid with the lowest final test loss at seed 0."""
 
 import math
 from pathlib import Path
@@ -8,15 +8,15 @@ import pandas as pd
 from analysis.reading.run_table import runs
 
 NORMS = ("ln", "sn", "msn", "wn")
-RATES = (0.003, 0.001, 0.01)  # the middle first: a sweep that is stopped early has a whole column
+RATES = (0.003, 0.001, 0.01)  # the middle rate first, so that a sweep that is stopped early has all norms at one rate
 BITS, ACCURACY = "bits_per_character", "accuracy"
 COLUMNS = ["run", "norm", "learning_rate", "seed", BITS, ACCURACY]
 
 
 def final_tests(store: Path) -> pd.DataFrame:
-    """Return a row a finished run: ``run``, ``norm``, ``learning_rate``, ``seed`` and the numbers of its last test.
+    """Return one row for each finished run: ``run``, ``norm``, ``learning_rate``, ``seed`` and its last test's numbers.
 
-    A run that diverged has NaN, and is there. Without a store there are no rows.
+    A run that diverged has a row with NaN. Without a store there are no rows.
     """
     if not (store / "runs").is_dir():
         return pd.DataFrame(columns=COLUMNS)
@@ -33,7 +33,7 @@ def grid(tests: pd.DataFrame) -> pd.Series:
 
 
 def best_rates(tests: pd.DataFrame) -> dict[str, float]:
-    """Return each norm's rate; NaN, a run that diverged, is never the best.
+    """Return each norm's best rate. The rate of a run that diverged (NaN) is never the best.
 
     Args:
         tests: :func:`final_tests`.
@@ -48,7 +48,7 @@ def best_rates(tests: pd.DataFrame) -> dict[str, float]:
 
 
 def chosen(tests: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of each norm's best rate, of all seeds."""
+    """Return the rows of each norm at its best rate, for all seeds."""
     rates = best_rates(tests)
     return tests[tests["learning_rate"] == tests["norm"].map(rates)]
 

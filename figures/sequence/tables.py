@@ -4,9 +4,9 @@
     python figures/sequence/tables.py --write                   # write it
     python figures/sequence/tables.py --store runs/sequence     # of another store
 
-``README.template.md`` holds the words. Each ``${...}`` in it is a table or a sentence of the store: ``${grid}``,
-``${norms}``, ``${differences}``, ``${layers}``, ``${verdict}``, ``${runs}``. What the store does not hold yet reads
-"not run". ``${figures}`` are the pictures that ``draw.py`` has put into this folder.
+``README.template.md`` holds the text. Each ``${...}`` in it is a table or a sentence computed from the store:
+``${grid}``, ``${norms}``, ``${differences}``, ``${layers}``, ``${verdict}``, ``${runs}``. Numbers of runs that the
+store does not have yet read "not run". ``${figures}`` are the pictures that ``draw.py`` has put into this folder.
 """
 
 import sys
@@ -30,7 +30,7 @@ from analysis.summaries.norm_names import norm_label  # noqa: E402
 STORE, TEMPLATE, README = HERE / "store", HERE / "README.template.md", HERE / "README.md"
 NOT_RUN = "not run"
 PAIRS = [("msn", "ln"), ("msn", "sn"), ("msn", "wn")]
-"""The comparisons: chosen before the runs, and tested together (Holm)."""
+"""The comparisons. They were chosen before the runs and are tested together (Holm)."""
 FIGURES = {
     "loss": "Training and test loss, mean and deviation over seeds",
     "drift_by_depth": "Mean drift by depth at the end",
@@ -38,13 +38,13 @@ FIGURES = {
     "spectrum": "Singular spectra of the last layer before a GELU",
     "accuracy": "Share of characters that were told right",
 }
-LATE = 5  # records averaged: the drift of one record is one batch
+LATE = 5  # records averaged, because the drift of one record is that of one batch
 BEFORE_GELU = "blocks.*.wide"
-LEVEL = 0.05  # of the adjusted test, in the verdict
+LEVEL = 0.05  # level of the adjusted test in the verdict
 
 
 class Numbers:
-    """The numbers of one store, by the words of the template."""
+    """The numbers of one store, by their names in the template."""
 
     def __init__(self, store: Path) -> None:
         self.store = store
@@ -53,7 +53,7 @@ class Numbers:
         self.chosen = chosen(self.tests) if self.whole else self.tests.iloc[:0]
 
     def __call__(self, words: str) -> str:
-        """Return the text that stands for ``${words}``.
+        """Return the text that replaces ``${words}``.
 
         Raises:
             ValueError: There is no such number.
@@ -72,7 +72,7 @@ class Numbers:
         return made[words]()
 
     def grid(self) -> str:
-        """Return the bits per character of seed 0 at each rate, the lowest of a norm in bold."""
+        """Return the bits per character of seed 0 at each rate; the lowest value of each norm is bold."""
         found, best = grid(self.tests), best_rates(self.tests) if self.whole else {}
 
         def cell(norm: str, rate: float) -> str:
@@ -153,7 +153,7 @@ class Numbers:
         return _table(rows, f"Layers before a GELU: {first} and {last}, drift over the last {LATE} records")
 
     def verdict(self) -> str:
-        """Return three sentences on MSN against LN, SN and WN, as the tests of equal seeds say."""
+        """Return three sentences that compare MSN with LN, SN and WN by the tests on equal seeds."""
         if not self.whole:
             return f"*{NOT_RUN}*"
         pairs = self._paired().set_index(["arm", "against"])
@@ -177,7 +177,7 @@ class Numbers:
 
 
 def pictures(folder: Path) -> str:
-    """Return a link to each figure that is there, in the order of ``FIGURES``."""
+    """Return a link to each existing figure, in the order of ``FIGURES``."""
     there = [name for name in FIGURES if (folder / f"{name}.png").is_file()]
     return "\n\n".join(f"![{FIGURES[name]}]({name}.png)" for name in there) or "*not drawn*"
 
@@ -188,7 +188,7 @@ def rendered(template: str, store: Path) -> str:
 
 
 def _direction(row: pd.Series) -> str:
-    """Return ``fewer`` or ``more``, or nothing where the adjusted test finds no difference."""
+    """Return ``fewer`` or ``more``; empty if the adjusted test finds no difference."""
     if not row["p_holm"] <= LEVEL:
         return ""
     return "fewer" if row["difference"] < 0 else "more"

@@ -1,11 +1,11 @@
-"""Train a small transformer that is too fast, and one with QK-norm beside it, on the characters of this project's docs.
+"""Train a small transformer at too high a learning rate, without and with QK-norm, on the characters of the docs.
 
     python figures/transformers/train.py runs/transformers        # two runs, minutes on one core
     python figures/causes/committed_store.py runs/transformers --store figures/transformers/store
     python figures/redraw.py transformers
 
-Four blocks of width 32 with four heads, Adam at the rate 0.06 from the first step on, no warm-up, no clipping.
-``qk-norm`` divides queries and keys by their root mean square, and is the only difference.
+The network has four blocks of width 32 with four heads. Adam has the rate 0.06 from the first step on, without warm-up
+and clipping. The only difference of ``qk-norm`` is that it divides queries and keys by their root mean square.
 """
 
 import argparse
@@ -32,14 +32,14 @@ class Attention(nn.Module):
         self.q_norm, self.k_norm = (nn.RMSNorm(size) if qk_norm else nn.Identity() for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend, ``(batch, position, feature)`` to the same."""
+        """Return the output of attention; input and output are ``(batch, position, feature)``."""
         q, k, v = (y.unflatten(-1, (HEADS, -1)).transpose(1, 2) for y in self.qkv(x).chunk(3, dim=-1))
         y = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v, is_causal=True)
         return self.proj(y.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
-    """Attention and two layers behind it, each with a norm before it, added to the stream."""
+    """Attention, then two layers. Each part has a norm before it and is added to the residual stream."""
 
     def __init__(self, *, qk_norm: bool) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add both parts to the stream."""
+        """Return the residual stream with both parts added."""
         x = x + self.attn(self.norm_1(x))
         return x + self.mlp(self.norm_2(x))
 
@@ -71,7 +71,7 @@ class Transformer(nn.Module):
 
 
 def characters() -> tuple[Tensor, int]:
-    """Return the pages of ``docs`` as numbers of their characters, and how many characters there are."""
+    """Return the pages of ``docs`` as numbers of their characters, and the number of different characters."""
     text = "".join(page.read_text(encoding="utf-8") for page in sorted(TEXT.glob("*.md")))
     places = {character: place for place, character in enumerate(sorted(set(text)))}
     return torch.tensor([places[character] for character in text]), len(places)
@@ -98,7 +98,7 @@ def train(store: Path, run: str, *, qk_norm: bool, rate: float, steps: int) -> N
 
 
 def main() -> None:
-    """Train both."""
+    """Train both models."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("--lr", type=float, default=0.06)

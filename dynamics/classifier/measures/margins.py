@@ -13,23 +13,23 @@ from dynamics.data.batches import in_order
 from dynamics.data.images import DataSet, evenly_spaced
 from dynamics.norms.eval_mode import evaluating
 
-MARGIN_IMAGES = 5000  # training images that margins are taken of, evenly spread; all of a smaller set
-BATCH = 500  # alters memory, no result
+MARGIN_IMAGES = 5000  # evenly spaced training images whose margins are computed; all images of a smaller set
+BATCH = 500  # changes memory use, but no result
 
 
 class MarginBound:
     """Spectral complexity R (Eq. 4) and the bound of Theorem 1 (Eq. 5) of one network at any of its steps.
 
-    Both are of the folded network: the weight behind a batch norm means nothing without its scale. The reference
-    matrices are the folded weights at initialisation, n and ``|X|_F`` are of all training images. The margins, of which
-    the share of small ones enters the bound, are those of at most 5,000 images.
+    Both are computed for the folded network, because batch norm's scale changes the effective weights. The reference
+    matrices are the folded weights at initialisation. n and ``|X|_F`` are those of all training images. The share of
+    small margins in the bound is that of at most 5,000 images.
 
     Args:
-        model: The network as it begins.
-        data: What it is trained on.
+        model: The network at its initialisation.
+        data: The data set of the training.
 
     Attributes:
-        unknown: Reason why this network has neither number: folded, it is no chain of layers. Empty if it has both.
+        unknown: Reason why this network has neither number: when folded it is no chain of layers. Empty if it has both.
     """
 
     def __init__(self, model: nn.Module, data: DataSet) -> None:
@@ -45,10 +45,10 @@ class MarginBound:
         self._images = evenly_spaced(data.train, most=MARGIN_IMAGES)
 
     def of(self, model: nn.Module) -> dict[str, float | None]:
-        """Return ``spectral_complexity`` and ``margin_bound`` of the network as it is now; None where unknown."""
+        """Return ``spectral_complexity`` and ``margin_bound`` of the network at its present step; None if unknown."""
         if self.unknown:
             return {"spectral_complexity": None, "margin_bound": None}
-        logits = self._logits(model)  # first: a forward projects the weights of a released norm
+        logits = self._logits(model)  # goes first: its forward projects the weights of a released norm
         weights = list(chain_matrices(folded(model)).values())
         complexity = float(spectral_complexity(weights, self._references))
         bound = margin_bound_of(
@@ -69,7 +69,7 @@ class MarginBound:
 
 
 def input_norm(data: DataSet) -> float:
-    """Return ``|X|_F``: the square root of the sum of squares of all training images as the network sees them."""
+    """Return ``|X|_F``: the square root of the sum of squares of all training images after standardisation."""
     levels = torch.arange(256, dtype=torch.float64) / 255
     total = 0.0
     for channel, (mean, std) in enumerate(zip(data.mean, data.std, strict=True)):

@@ -1,4 +1,4 @@
-"""The running mean of every channel while a network trains, in a file that another run can replay."""
+"""The running mean of every channel during a training, in a file that another run can replay."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dynamics.norms.interventions.replayed_means import STEPS
 
-EVERY = 10  # steps between two records: the running mean looks as far back
+EVERY = 10  # steps between two records, about the number of steps that a running mean averages over
 
 
 class MeanTrajectories:
@@ -19,8 +19,8 @@ class MeanTrajectories:
     Args:
         model: The network.
         file: The ``.npz`` file: ``steps``, and for each norm by its name ``(records, C)``.
-        start: Steps taken already. Records of a run that was stopped are read from the file, those past its checkpoint
-            left out.
+        start: Steps already taken. The records of a stopped run are read from the file, without those after its
+            checkpoint.
 
     Raises:
         ValueError: No module of the network keeps a running mean, or the file's name does not end in ``.npz``.
@@ -44,13 +44,13 @@ class MeanTrajectories:
             self._record()
 
     def follow(self, done: int) -> None:
-        """Take a record if one is due after so many steps."""
+        """Record the means if a record is due after ``done`` steps."""
         if done % EVERY == 0:
             self._steps.append(done)
             self._record()
 
     def write(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         partial = self._file.with_suffix(".partial.npz")
         arrays: dict[str, Any] = {name: np.array(means) for name, means in self._records.items()}

@@ -1,4 +1,4 @@
-"""Measures of the whole network between two epochs, on a copy, so that the training stays bitwise unchanged."""
+"""Measures of the whole network between two epochs, on a copy, so that training stays bitwise the same."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from dynamics.landscape.hessian import top_hessian_eigenvalue
 
 BRACKET_IMAGES = 16  # test images at which the network's stretch is measured
 OF_TEXT = "a change of a character has no length"
-SHIFTED_LAYERS = 8  # layers of which the internal covariate shift is averaged
+SHIFTED_LAYERS = 8  # layers over which the internal covariate shift is averaged
 
 Values = dict[str, float | None]
 
 
 class NetworkMeasures:
-    """Complexity and margin bound at each test; Lipschitz bracket and landscape every so many epochs.
+    """Complexity and margin bound at each test; Lipschitz bracket and landscape in the configured intervals.
 
-    The bracket is measured at 16 evenly spaced test images, the landscape on one batch of evenly spaced training images
-    without augmentation, in float32. Each is a function of the network's and the optimizer's state alone, so a resumed
-    run has the numbers of a run never stopped. A measurement that fails is warned of, and null: training goes on. Of a
-    network that reads text the landscape alone is measured: the others are ratios of lengths in the input.
+    The bracket is measured at 16 evenly spaced test images. The landscape is measured on one batch of evenly spaced
+    training images without augmentation, in float32. Each depends only on the state of network and optimizer, so a
+    resumed run has the numbers of an uninterrupted run. If a measurement fails, a warning is given, its values are null
+    and training continues. For a network that reads text only the landscape is measured, because the other measures are
+    ratios of lengths in the input.
 
     Args:
         setup: The run before its first step: the model carries no probe, is not compiled, and does not take its means
             over several processes.
 
     Attributes:
-        not_measured: Quantities that this network does not have, and why; empty if it has all.
+        not_measured: Quantities that are not defined for this network, and why; empty if all are.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -53,7 +54,7 @@ class NetworkMeasures:
         self.not_measured = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
 
     def of(self, model: nn.Module, *, epoch: int) -> Values:
-        """Return what is due after an epoch, counted from 0; names are columns of table ``steps``."""
+        """Return the values that are due after an epoch, counted from 0, by their column in table ``steps``."""
         self._twin.load_state_dict(model.state_dict())
         config = self._setup.config
         due: list[tuple[int, Callable[[], Values]]] = [(config.landscape_every, self._landscape)]

@@ -1,4 +1,4 @@
-"""A fixed number of records in a run, whatever its length: the store of many runs stays small."""
+"""A fixed number of records in a run of any length, so that the store of many runs stays small."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from probes.metrics import METRICS
 from probes.metrics.channels import PROBE_BATCH
 from probes.schedule import Schedule, at
 
-# Metrics and groups at three records, large or slow to change, and those that are left out; others are at all records.
+# Metrics and groups that are recorded three times, because they are large or change slowly, and those left out. Other
+# metrics are recorded at all records.
 AT_THREE = (
     *("spectra", "singular_values", "gradient_histogram", "operator_norm", "kernel_slices"),
     *("weight_moments", "bias_moments"),
@@ -20,7 +21,7 @@ LEFT_OUT = (
 
 
 def evenly_spaced_steps(count: int, *, steps: int) -> list[int]:
-    """Return ``count`` steps from the first to the last of a run, or all where there are fewer."""
+    """Return ``count`` steps from the first to the last of a run, or all steps of a shorter run."""
     if steps <= count:
         return list(range(steps))
     return [round(number * (steps - 1) / (count - 1)) for number in range(count)]
@@ -48,12 +49,12 @@ class _Logger(Protocol):
 
 
 class ThinnedLog:
-    """A probe that is told every step's loss, and keeps those of the recorded steps.
+    """A probe that receives every step's loss and keeps only those of the recorded steps.
 
     Args:
         probe: The probe.
         kept: Steps whose rows are kept.
-        start: The step that the next row is of.
+        start: The step of the next row.
     """
 
     def __init__(self, probe: _Logger, *, kept: list[int], start: int) -> None:
@@ -69,7 +70,7 @@ class ThinnedLog:
         self._probe.epoch = epoch
 
     def log(self, *, split: str = "train", **scalars: Any) -> None:
-        """Hand on a step's row if it is kept."""
+        """Pass a step's row to the probe if the row is kept."""
         if self._step in self._kept:
             self._probe.log(split=split, **scalars)
         self._step += 1

@@ -1,1 +1,1 @@
-"""Texts as numbers of their characters: read from a file, held out in part, cut into windows."""
+"""Texts as numbers of their characters: reading from a file, the held-out part, windows."""

@@ -1,4 +1,4 @@
-"""The text of ``--data text:PATH``, and the one that ships with the package."""
+"""The text of ``--data text:PATH``, and the text that ships with the package."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from dynamics.data.text.text_set import TextSet, text_set
 
 PREFIX = "text:"
 SHIPPED = Path(__file__).with_name("shakespeare.txt.xz")
-BYTES_A_CHARACTER = 64  # while a text is read: the string, a list of its numbers, and the tensor
+BYTES_A_CHARACTER = 64  # memory while a text is read: the string, a list of its numbers, and the tensor
 
 
 def load_text(name: str) -> TextSet:
     """Return the text of a data set's name.
 
-    ``text:`` alone is the shipped text, 499,949 characters of Shakespeare's plays: ``README.md`` beside this file tells
-    its source. ``text:PATH`` is a file in UTF-8. A byte order mark is no part of the text, and each line ends in a
-    newline, on every machine.
+    ``text:`` without a path is the shipped text, 499,949 characters of Shakespeare's plays. ``README.md`` beside this
+    file names its source. ``text:PATH`` is a file in UTF-8. A byte order mark is not part of the text. Each line ends
+    in a newline on every machine.
 
     Args:
         name: ``text:`` or ``text:PATH``.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no file, is not UTF-8, is empty, has one character over and over, or is too large.
+        ValueError: The path is no file, or the text is not UTF-8, is empty, repeats one character, or is too large.
     """
     path = Path(name.removeprefix(PREFIX))
     if name == PREFIX:

@@ -1,4 +1,4 @@
-"""A text as two tensors of character numbers: a part to learn from, and a part held out."""
+"""A text as two tensors of character numbers: a training part and a held-out part."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-CONTEXT = 64  # characters, unless a configuration says otherwise
-HELD_OUT = 0.1  # share of the text, its end
+CONTEXT = 64  # characters, if a configuration sets no other number
+HELD_OUT = 0.1  # share of the text at its end
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class TextSet:
     """Training and test text, with the characters of both.
 
     Attributes:
-        name: The name it was asked for by.
+        name: The name that loaded it.
         alphabet: The different characters, in the order of their numbers.
-        train: Characters to learn from, int64, ``(n,)``.
-        test: Characters to be measured on, likewise: those behind the training text.
+        train: Numbers of the training characters, int64, ``(n,)``.
+        test: Numbers of the held-out characters after the training text, int64, ``(n,)``.
         context: Characters that a network reads at once.
     """
 
@@ -43,10 +43,10 @@ class TextSet:
 def text_set(text: str, *, name: str) -> TextSet:
     """Return a text, its last tenth held out.
 
-    Characters are numbered in the order of their code points; those of the held-out part have numbers too.
+    Characters are numbered in the order of their code points, including those that only the held-out part has.
 
     Raises:
-        ValueError: The text is empty, or has one character over and over.
+        ValueError: The text is empty, or repeats one character.
     """
     alphabet = "".join(sorted(set(text)))
     if len(alphabet) < 2:

@@ -12,9 +12,9 @@ from dynamics.data.seeding import generator
 
 
 def windows(text: Tensor, *, context: int, offset: int = 0) -> tuple[Tensor, Tensor]:
-    """Return a text as windows side by side, ``(n, context)``, and the character behind each place, likewise.
+    """Return the adjacent windows of a text, and the next character at each position: both ``(n, context)``.
 
-    The windows share no character. Characters at the end that do not fill a window are left out.
+    The windows do not overlap. Characters at the end that do not fill a window are left out.
 
     Args:
         text: Numbers of characters, ``(characters,)``.
@@ -27,19 +27,19 @@ def windows(text: Tensor, *, context: int, offset: int = 0) -> tuple[Tensor, Ten
 
 
 def window_count(text: Tensor, *, context: int) -> int:
-    """Return how many windows a text has at every offset below ``context``."""
+    """Return the smallest number of windows that a text has over all offsets below ``context``."""
     return max(0, len(text) // context - 1)
 
 
 class TextBatches:
-    """The batches of every epoch, each a pure function of the seed, the epoch and its number.
+    """The batches of every epoch. Each batch is a pure function of the seed, the epoch and the batch's number.
 
-    An epoch goes once through the text, in windows side by side that come in a new random order and start at a new
-    random offset, so that a character stands at another place of its window each time. What does not fill a last batch
-    is left out of that epoch.
+    An epoch goes once through the text, in adjacent windows. Each epoch has a new random order of the windows and a new
+    random offset of the first, so that a character's position in its window changes. Windows that do not fill a last
+    batch are left out of that epoch.
 
     Args:
-        text: The training text, ``(characters,)``, on the device the batches are wanted on.
+        text: The training text, ``(characters,)``, on the device of the batches.
         context: Characters of a window.
         batch_size: Windows in a batch.
         seed: Seed of order and offset.
@@ -63,13 +63,13 @@ class TextBatches:
         return self._count // self.batch_size
 
     def epoch(self, epoch: int, *, start: int = 0, rank: int = 0, ranks: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield windows and the characters behind their places, both int64, ``(batch, context)``.
+        """Yield windows and the next character at each of their positions, both int64, ``(batch, context)``.
 
         Args:
-            epoch: Which epoch, from 0.
+            epoch: Number of the epoch, from 0.
             start: Number of batches to skip, for a resumed run.
-            rank: With several processes, which share of each batch to yield.
-            ranks: Number of processes; together their shares are the batch that one process would see.
+            rank: Number of this process, from 0; it fixes the share of each batch to yield.
+            ranks: Number of processes. Their shares together are the batch of a single process.
         """
         drawn = torch.randint(self._context, (1,), generator=generator(self.seed, "offset", epoch))
         inputs, targets = windows(self._text, context=self._context, offset=int(drawn))

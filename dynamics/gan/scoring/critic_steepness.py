@@ -14,19 +14,20 @@ if TYPE_CHECKING:
 
 
 def gradient_extremes(critic: nn.Module, real: Tensor, fake: Tensor, *, seed: int) -> dict[str, float]:
-    """Return the critic's largest gradient norm at real images, at generated ones and between them.
+    """Return the critic's largest gradient norm at real images, at generated images and at points between them.
 
-    Taken in evaluation mode, in which each image is judged by itself: each number is a lower bound of the critic's
-    Lipschitz constant.
+    The critic is in evaluation mode, in which its output for an image does not depend on other images. Each number is
+    therefore a lower bound of the critic's Lipschitz constant.
 
     Args:
-        critic: Images to ``(n, 1)``.
+        critic: Maps images to ``(n, 1)``.
         real: Images in -1..1, ``(n, channels, h, w)``.
-        fake: As many generated ones.
-        seed: Of the points between.
+        fake: Generated images, of the same shape.
+        seed: Seed of the points between.
 
     Returns:
-        ``critic_gradient_real``, ``critic_gradient_fake`` and ``critic_gradient_between``; NaN if any gradient is.
+        ``critic_gradient_real``, ``critic_gradient_fake`` and ``critic_gradient_between``; each is NaN if a gradient at
+        its points is NaN.
     """
     points = {"real": real, "fake": fake, "between": interpolate(real, fake, generator=stream(seed, "lipschitz"))}
     with evaluating(critic):
@@ -34,23 +35,23 @@ def gradient_extremes(critic: nn.Module, real: Tensor, fake: Tensor, *, seed: in
 
 
 def gradient_bounds(critic: nn.Module, example: Tensor) -> dict[str, float]:
-    """Return an upper bound of the critic's gradient, and a product that is often mistaken for one.
+    """Return an upper bound of the critic's gradient, and a product that is often mistaken for an upper bound.
 
-    ``critic_lipschitz_bound``: product of the layers' operator norms and the scales of batch norm in evaluation; no
-    gradient is larger. ``critic_unfolded_product``: the same with sigma(W) of the unfolded kernels, which spectral
-    normalisation holds at 1; a convolution stretches more than its unfolded kernel, so it bounds nothing.
+    ``critic_lipschitz_bound`` is the product of the layers' operator norms and the scales of batch norm in evaluation.
+    No gradient is larger. ``critic_unfolded_product`` is the same product with sigma(W) of the unfolded kernels, which
+    spectral normalisation keeps at 1. It is no bound, because a convolution can stretch more than its unfolded kernel.
 
     Args:
-        critic: Images to ``(n, 1)``.
+        critic: Maps images to ``(n, 1)``.
         example: One image, ``(1, channels, h, w)``.
 
     Returns:
-        Both; empty for a critic with a norm of which no bound is known (layer norm, instance norm).
+        Both numbers by name; empty for a critic with a norm without a known bound (layer norm, instance norm).
     """
     try:
         return {
             "critic_lipschitz_bound": lipschitz_bound(critic, operator_norms(critic, example)),
             "critic_unfolded_product": lipschitz_bound(critic, unfolded_norms(critic)),
         }
-    except ValueError:  # lipschitz_bound refuses what it cannot bound: not measured, and null in the store
+    except ValueError:  # lipschitz_bound knows no bound: the values are not measured, and null in the store
         return {}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ClassStatistics:
-    """Sums of the inception score over n images; the sums of two sets add to those of both together.
+    """Sums of the inception score over n images. The sum of two statistics belongs to the union of both sets.
 
     Attributes:
         count: Number of images, n.
@@ -35,7 +35,7 @@ class ClassStatistics:
             raise ValueError(f"logits of shape {tuple(logits.shape)}: expected (n, classes) with n >= 1.")
         log_p = logits.detach().double().log_softmax(dim=1)
         p = log_p.exp()
-        # An impossible class (logit -inf) adds nothing: p log p -> 0. xlogy would hide a NaN, where() keeps it.
+        # A class of probability 0 (logit -inf) adds 0, because p log p -> 0. xlogy would hide a NaN; where() keeps it.
         terms = (p * log_p).where(p != 0, p)
         return cls(len(p), p.sum(dim=0), terms.sum())
 
@@ -51,7 +51,7 @@ class ClassStatistics:
 def inception_score(statistics: ClassStatistics) -> float:
     """Exponential of the mutual information between image and class.
 
-    Formula: ``exp( mean_i KL( p(y|x_i) || p(y) ) )``, ``p(y) = mean_i p(y|x_i)``, over all images at once: no splits.
+    Formula: ``exp( mean_i KL( p(y|x_i) || p(y) ) )``, ``p(y) = mean_i p(y|x_i)``, over all images, without splits.
 
     Reference: Salimans et al. (2016).
 

@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK = 1024  # rows of the kernel matrix held at once: 50,000 images would need 20 GB of it
+BLOCK = 1024  # rows of the kernel matrix in memory at once; the whole matrix of 50,000 images takes 20 GB
 
 
 def kernel_distance(x: Tensor, y: Tensor) -> float:
     """Unbiased squared maximum mean discrepancy under the kernel ``k(x, y) = (x.y / d + 1)^3``.
 
     Formula: ``mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j)``, all pairs, float64.
-    Unbiased: its expectation is 0 for two sets of one distribution, whatever their size, so single values may be
-    negative.
+    The estimate is unbiased: for two sets of any size from the same distribution its expectation is 0. Single values
+    may therefore be negative.
 
     Reference: Binkowski et al. (2018), "Demystifying MMD GANs".
 
     Args:
         x: Features of one set, shape ``(n, d)``, n >= 2.
-        y: Features of the other, shape ``(m, d)``, m >= 2.
+        y: Features of the other set, shape ``(m, d)``, m >= 2.
 
     Returns:
         The distance, a pure number; NaN if a feature is NaN.
 
     Raises:
-        ValueError: A set has fewer than two vectors, or the vectors are of unlike length.
+        ValueError: A set has fewer than two vectors, or the vectors have different lengths.
     """
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
         raise ValueError(

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Number, mean and scatter of n feature vectors; two of them add to the moments of both sets together.
+    """Number, mean and scatter of n feature vectors. The sum of two Moments belongs to the union of both sets.
 
-    Formula: ``mean = sum x_i / n``, ``scatter = sum (x_i - mean)(x_i - mean)^T``. Adding follows Chan, Golub and
-    LeVeque (1983): the scatter of a union is the sum of both, plus ``n_a n_b / (n_a + n_b)`` times the outer product
-    of the difference of the means. No sum of squares is ever formed, so a large common mean costs no digits.
+    Formula: ``mean = sum x_i / n``, ``scatter = sum (x_i - mean)(x_i - mean)^T``. Addition follows Chan, Golub and
+    LeVeque (1983): the scatter of a union is the sum of both scatters, plus ``n_a n_b / (n_a + n_b)`` times the outer
+    product of the difference of the means. No sum of squares is formed, so a large common mean loses no digits.
 
     Attributes:
         count: Number of vectors, n.
@@ -51,7 +51,7 @@ class Moments:
         """Return the moments of both sets together.
 
         Raises:
-            ValueError: The sets have feature vectors of unlike length.
+            ValueError: The sets have feature vectors of different lengths.
         """
         if self.mean.shape != other.mean.shape:
             raise ValueError(

@@ -1,8 +1,8 @@
 """Images from a generator: the draws that are scored, and grids of fixed noise as PNG files beside the store's tables.
 
-A grid is ``<store>/samples/run=<id>/step-<step>.png``, 8-bit, one image after another in rows without gaps, so that it
-can be cut apart again: everything that reads pictures reads it, and analysis needs no torch. The noise is a function of
-the run's seed alone: image k of every grid of a run shows the same z.
+A grid is ``<store>/samples/run=<id>/step-<step>.png`` with 8 bits. Its images stand in rows without gaps, so that a
+reader can cut them apart without torch. The noise depends only on the run's seed: image k of every grid of a run is
+made from the same z.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROWS = COLUMNS = 8
 
 
 def noise(count: int, latent: int, *, seed: int, use: str, number: int = 0) -> Tensor:
-    """Return standard normal noise ``(count, latent)``, a function of its arguments alone."""
+    """Return standard normal noise ``(count, latent)``, which depends only on the arguments."""
     return torch.randn(count, latent, generator=stream(seed, use, number))
 
 
@@ -35,7 +35,7 @@ def generate(generator: nn.Module, z: Tensor, *, batch_size: int = 250) -> Tenso
     """Return images of the generator in evaluation mode, uint8, ``(n, channels, h, w)``, on the generator's device.
 
     Args:
-        generator: Noise ``(n, latent)`` to images in -1..1.
+        generator: Maps noise ``(n, latent)`` to images in -1..1.
         z: Noise.
         batch_size: Images made at once.
     """
@@ -45,11 +45,11 @@ def generate(generator: nn.Module, z: Tensor, *, batch_size: int = 250) -> Tenso
 
 
 def grid(pixels: Tensor, *, columns: int = COLUMNS) -> Tensor:
-    """Return images in rows, one picture ``(rows * h, columns * w, channels)``.
+    """Return one picture of all images in rows, ``(rows * h, columns * w, channels)``.
 
     Args:
         pixels: uint8, ``(n, channels, h, w)``.
-        columns: Images a row.
+        columns: Images in a row.
 
     Raises:
         ValueError: The number of images does not fill the rows.
@@ -67,7 +67,7 @@ def samples_folder(store: str | os.PathLike[str], run: str) -> Path:
 
     Raises:
         ValueError: The run's id is not allowed, or the store is at a URL.
-        UnsafePathError: The folder is a link, or stands in one.
+        UnsafePathError: The folder is a link, or lies in a linked folder.
     """
     root = schema.local_folder(store)
     if root is None:
@@ -76,7 +76,7 @@ def samples_folder(store: str | os.PathLike[str], run: str) -> Path:
 
 
 def write_grid(folder: Path, pixels: Tensor, *, step: int) -> Path:
-    """Write a grid as PNG, whole or not at all, and return its path; a grid of the same step is replaced."""
+    """Write a grid as PNG atomically and return its path. A grid of the same step is replaced."""
     from matplotlib.image import imsave
 
     picture = grid(pixels).cpu()

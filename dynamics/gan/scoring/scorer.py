@@ -25,13 +25,13 @@ LIPSCHITZ_IMAGES = 256
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Measures a generator and its critic against the real images, on the same noise each time.
+    """Measures a generator and its critic against the real images, with the same noise each time.
 
     Attributes:
         config: The run's settings.
-        real_test: Test images, uint8: the real draws, and where the critic's gradient is taken.
-        extractor: The extractor of the scores; None takes no scores.
-        reference: The real training images, seen by the extractor.
+        real_test: Test images, uint8. They are scored as real draws, and the critic's gradient is taken at them.
+        extractor: The extractor of the scores; None computes no scores.
+        reference: The extractor's statistics of the real training images.
     """
 
     config: GanConfig
@@ -40,13 +40,13 @@ class Scorer:
     reference: Reference | None
 
     def description(self) -> dict[str, str]:
-        """Return the extractor's name and weights, for the run's configuration."""
+        """Return the extractor's name and the fingerprint of its weights, for the run's configuration."""
         if self.extractor is None:
             return {"extractor": "none"}
         return {"extractor": self.extractor.name, "extractor_weights": self.extractor.fingerprint()}
 
     def real(self) -> dict[str, float]:
-        """Return the scores of test images, which are those of a perfect generator."""
+        """Return the scores of test images, which a perfect generator would reach."""
         draws = self.real_test.split(self.config.draw_images)[: self.config.draws]
         return self._scores(draw for draw in draws if len(draw) > 1)
 
@@ -54,7 +54,7 @@ class Scorer:
         """Return scores of the sampled generator over some draws, and the critic's gradients and their bounds."""
         real = to_floats(self.real_test[:LIPSCHITZ_IMAGES])
         fake = to_floats(self._draw(state, 0, count=len(real)))
-        with evaluating(state.pair):  # all of it: what passes a module in training mode is training to a probe
+        with evaluating(state.pair):  # both networks: a probe records a forward in training mode as training
             steepness = gradient_extremes(state.pair.critic, real, fake, seed=self.config.seed)
             steepness |= gradient_bounds(state.pair.critic, real[:1])
         return steepness | self._scores(
@@ -72,6 +72,6 @@ class Scorer:
 
 
 def scorer(config: GanConfig, data: DataSet, extractor: Extractor | None) -> Scorer:
-    """Return a scorer against a data set; the real images pass the extractor now."""
+    """Return a scorer for a data set. The real images pass the extractor in this call."""
     images = data.train.pixels[: config.reference_images or None]
     return Scorer(config, data.test.pixels, extractor, reference(extractor, images) if extractor else None)

@@ -20,7 +20,7 @@ from dynamics.gan.scoring.moments import Moments, moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-KERNEL_IMAGES = 2000  # real images in the kernel distance: it is unbiased for any number, and needs them all at once
+KERNEL_IMAGES = 2000  # real images in the kernel distance, which is unbiased for any number but needs all in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,8 @@ class Reference:
     """Statistics of the real images.
 
     Attributes:
-        moments: Of all of them, for the Frechet distance.
-        vectors: Features of the first ``KERNEL_IMAGES``, for the kernel distance, ``(n, d)``.
+        moments: Moments of the features of all images, for the Frechet distance.
+        vectors: Features of the first ``KERNEL_IMAGES`` images, ``(n, d)``, for the kernel distance.
     """
 
     moments: Moments
@@ -37,7 +37,7 @@ class Reference:
 
 
 def reference(extractor: Extractor, pixels: Tensor) -> Reference:
-    """Return the statistics of the real images, uint8 ``(n, channels, h, w)``, that scores need; batch by batch."""
+    """Return the statistics of real images, uint8 ``(n, channels, h, w)``, for scores; computed batch by batch."""
     first = torch.cat([features.vectors for features in extract(extractor, pixels[:KERNEL_IMAGES])])
     parts = [Moments.of(first)]
     if len(pixels) > KERNEL_IMAGES:
@@ -49,8 +49,8 @@ def score(extractor: Extractor, real: Reference, pixels: Tensor) -> dict[str, fl
     """Return inception score, Frechet and kernel distance of one draw of images.
 
     Args:
-        extractor: Its name ends the scores' names: ``is_resnet20``, ``fid_resnet20``, ``kid_resnet20``.
-        real: The real images, through the same extractor.
+        extractor: The extractor. Its name ends the scores' names: ``is_resnet20``, ``fid_resnet20``, ``kid_resnet20``.
+        real: Statistics of the real images, from the same extractor.
         pixels: uint8 ``(n, channels, h, w)``, n at least 2.
     """
     classes, vectors = [], []
@@ -66,9 +66,9 @@ def score(extractor: Extractor, real: Reference, pixels: Tensor) -> dict[str, fl
 
 
 def score_draws(extractor: Extractor, real: Reference, draws: Iterable[Tensor]) -> dict[str, float]:
-    """Return mean and, under ``<name>_std``, sample standard deviation of the scores over draws.
+    """Return the mean of each score over draws and, under ``<name>_std``, its sample standard deviation.
 
-    One draw has no deviation.
+    For a single draw no deviation is returned.
 
     Raises:
         ValueError: There are no draws.
@@ -86,5 +86,5 @@ def score_draws(extractor: Extractor, real: Reference, draws: Iterable[Tensor]) 
 
 
 def column(measure: str, extractor: str) -> str:
-    """Return the column of a score, whose name ends in the extractor's: ``fid_resnet20``, ``fid_inception``."""
+    """Return the column of a score. It ends in the extractor's name: ``fid_resnet20``, ``fid_inception``."""
     return f"{measure}_{extractor}"

@@ -12,12 +12,12 @@ from dynamics.norms.norm import Norm
 
 
 def block(layer: nn.Module, *, channels: int, norm: Norm, activation: Callable[[], nn.Module] = LeakyReLU) -> nn.Module:
-    """Return ``conv -> norm -> activation`` as a Sequential whose children bear these names.
+    """Return ``conv -> norm -> activation`` as a Sequential whose children have these names.
 
     Args:
         layer: A two-dimensional convolution, plain or transposed; its weight is reparametrised in place.
-        channels: Channels it puts out.
-        norm: The normalisation; one without a module leaves the child ``norm`` out.
+        channels: Output channels of the layer.
+        norm: The normalisation. If it has no module, there is no child ``norm``.
         activation: Makes the nonlinearity.
     """
     children: OrderedDict[str, nn.Module] = OrderedDict(conv=norm.weight(layer))

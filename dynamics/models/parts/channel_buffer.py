@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class ChannelBuffer:
-    """The channels of a dense block: ``x`` first, then those that layers append; ``value`` holds all so far.
+    """The channels of a dense block: ``x`` first, then the channels that layers append. ``value`` holds all of them.
 
     Numbers and gradients equal those of ``torch.cat``. With ``torch.cat``, each layer would copy all earlier channels
     and add up one gradient for each copy. Here one buffer holds the channels of the block, and each ``value`` is a view
@@ -19,11 +19,11 @@ class ChannelBuffer:
 
     Args:
         x: The first channels, ``(N, C, h, w)``.
-        channels: All channels there will be.
+        channels: Final number of channels.
     """
 
     def __init__(self, x: Tensor, *, channels: int) -> None:
-        # A compiler plans memory itself, and a traced graph (torch.fx) must show what is concatenated.
+        # A compiler plans memory itself, and a traced graph (torch.fx) must show the concatenation.
         self._plain = torch.compiler.is_compiling() or isinstance(x, torch.fx.Proxy)
         self.value = x
         if not self._plain:
@@ -40,14 +40,14 @@ class ChannelBuffer:
             self.value = cast(Tensor, _Append.apply(self.value, new, self._memory))
 
     def copy(self) -> Tensor:
-        """Return ``value`` in memory of its own."""
+        """Return a copy of ``value``."""
         if self._plain or self._memory.is_contiguous():
             return self.value.clone(memory_format=torch.contiguous_format)
         return self.value.clone(memory_format=torch.channels_last)
 
 
 class _Append(torch.autograd.Function):
-    """Copy new channels behind the old ones, which stand in ``memory`` already; return the view of both."""
+    """Copy new channels behind the old channels, which ``memory`` already holds; return the view of both."""
 
     @staticmethod
     def forward(ctx: Any, old: Tensor, new: Tensor, memory: Tensor) -> Tensor:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-NEGATIVE_SLOPE = 0.1  # of every LeakyReLU, as in the paper's models
+NEGATIVE_SLOPE = 0.1  # slope of every LeakyReLU, as in the paper's models
 
 
 class LeakyReLU(nn.LeakyReLU):
-    """``max(x, slope x)``, slope 0.1; overwrites its input.
+    """``max(x, slope x)`` with slope 0.1. It overwrites its input.
 
     Source: Maas et al. 2013; slope and use as in the paper's models.
     """

@@ -11,7 +11,7 @@ def check_scope(scope: str, norm: Norm) -> None:
     """Refuse a scope that is neither ``full`` nor ``released``, or that the norm cannot have.
 
     Raises:
-        ValueError: There is no such scope, or it is ``released`` with a norm that is put on the whole model at once.
+        ValueError: There is no such scope, or it is ``released`` and the norm applies to the whole model at once.
     """
     if scope not in SCOPES:
         raise ValueError(f"no scope {scope!r}: expected one of {', '.join(SCOPES)}")

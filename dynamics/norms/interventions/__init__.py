@@ -1,1 +1,1 @@
-"""Interventions on a norm: its parts taken away, held or injected one at a time, to tell which of them acts."""
+"""Interventions on a norm: its parts are removed, frozen or injected one at a time, to find the part that matters."""

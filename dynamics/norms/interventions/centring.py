@@ -1,4 +1,4 @@
-"""Centring of which each part can be taken away, weakened, held or injected: s (h - a E[h]) + m per channel."""
+"""Mean-centring whose parts can be removed, weakened, frozen or injected: s (h - a E[h]) + m per channel."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from dynamics.norms.torch_internals import in_backward
 class InterventionalCentring(nn.Module):
     """``s (h - a E[h]) + m`` per channel: Eq. 7 has s = a = 1 and a learned m.
 
-    With form ``full``, strength 1, a learned m and no scale it computes what
-    :class:`~dynamics.norms.mean_centring.MeanCentring` does, and with a scale what the released scripts do. It is made
-    of plain operations, for experiments and not for speed. Evaluation subtracts ``a`` times the running mean where
-    training subtracts a mean, and nothing where it does not.
+    With form ``full``, strength 1, a learned m and no scale it equals
+    :class:`~dynamics.norms.mean_centring.MeanCentring`. With a scale it equals the centring of the released scripts. It
+    is made of plain operations, for experiments and not for speed. If the form subtracts a mean in training, evaluation
+    subtracts ``a`` times the running mean. Otherwise evaluation subtracts nothing.
 
     Args:
         num_features: Channels C.
-        form: The place where E[h] acts: see :mod:`dynamics.norms.interventions.centring_forms`.
-        strength: a, the share of E[h] that is subtracted, in forward and backward alike.
-        shift: The module that gives m. An m that is not learned is a parameter without a gradient.
-        scale: Learn s, which begins at 1; else s = 1.
+        form: The passes in which E[h] acts, see :mod:`dynamics.norms.interventions.centring_forms`.
+        strength: a, the share of E[h] that is subtracted, in the forward and in the backward.
+        shift: The module that computes m. An m that is not learned is a parameter without a gradient.
+        scale: True learns s, starting at 1; False fixes s = 1.
         momentum: Weight of the newest batch in the running moments, 0 to 1.
 
     Raises:
-        ValueError: There is no such form; or the input is not ``(N, num_features, ...)``, or a training batch has one
+        ValueError: There is no such form, the input is not ``(N, num_features, ...)``, or a training batch has one
             value a channel and the form centres by the batch.
 
     Attributes:
-        bias: m, ``(C,)``: what was added in the last training forward.
+        bias: m, ``(C,)``, as the last training forward added it.
         weight: s, ``(C,)``, or None.
-        running_mean: Of the input, ``(C,)``, kept with every form.
-        running_var: Of the input, ``(C,)``, kept where m is in units of the deviation.
+        running_mean: Running mean of the input, ``(C,)``, kept with every form.
+        running_var: Running variance of the input, ``(C,)``, kept if m is in units of the standard deviation, else
+            None.
     """
 
     weight: nn.Parameter | None
@@ -75,7 +76,7 @@ class InterventionalCentring(nn.Module):
         return (centred * channel_view(self.weight, like=h) + channel_view(m, like=h)).to(h.dtype)
 
     def _subtracted(self, h: Tensor) -> Tensor | None:
-        """Return ``a E[h]`` of the form, ``(C,)``; None where nothing is subtracted. Training moves the moments."""
+        """Return the form's ``a E[h]``, ``(C,)``; None if nothing is subtracted. Training moves the running moments."""
         if self.training:
             mean = channel_mean(h if self.form in BATCH_FORMS else h.detach())
             self._track(h.detach(), mean.detach())
@@ -85,7 +86,7 @@ class InterventionalCentring(nn.Module):
 
     @torch.no_grad()
     def _track(self, h: Tensor, mean: Tensor) -> None:
-        if in_backward():  # activation checkpointing makes the forward again
+        if in_backward():  # activation checkpointing repeats the forward
             return
         write(self.running_mean, self.running_mean.lerp(mean.to(self.running_mean.dtype), self.momentum))
         if self.running_var is not None:
@@ -93,7 +94,7 @@ class InterventionalCentring(nn.Module):
             write(self.running_var, self.running_var.lerp(variance, self.momentum))
 
     def _m(self) -> Tensor:
-        """Return m, ``(C,)``; an m that is not learned is set first, and in training goes on to the next step."""
+        """Return m, ``(C,)``. An m that is not learned is computed first; in training it advances by one step."""
         if self.shift.learned:
             return self.bias
         deviation = self.running_mean.new_ones(()) if self.running_var is None else self.running_var.sqrt()

@@ -21,7 +21,7 @@ def in_forward_alone(mean: Tensor) -> Tensor:
 
 
 def in_backward_alone(mean: Tensor) -> Tensor:
-    """Return a 0 that has the gradient of E[h]: h stays as it is, and its gradient is ``G - E[G]``."""
+    """Return a 0 that has the gradient of E[h]: h is not changed, and its gradient is ``G - E[G]``."""
     return mean - mean.detach()
 
 
@@ -30,5 +30,5 @@ BATCH_FORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "forward": in_forward_alone,
     "backward": in_backward_alone,
 }
-"""The number that each form subtracts in training, from the batch mean E[h] of a channel. The form ``running``
-subtracts the running mean, a constant in the backward, in training too; ``none`` subtracts nothing."""
+"""The number that each form subtracts in training, as a function of the batch mean E[h] of a channel. The form
+``running`` subtracts the running mean in training too, as a constant in the backward. ``none`` subtracts nothing."""

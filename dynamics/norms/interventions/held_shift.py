@@ -10,7 +10,7 @@ from dynamics.norms.interventions.shift import Shift
 
 
 class HeldShift(Shift):
-    """``m = value`` in every channel, at every step; 0 takes the shift away."""
+    """``m = value`` in every channel at every step; 0 removes the shift."""
 
     learned: ClassVar[bool] = False
 
@@ -33,5 +33,5 @@ class InjectedDrift(HeldShift):
     in_deviations: ClassVar[bool] = True
 
     def values(self, deviation: Tensor) -> Tensor:
-        """Return so many deviations of each channel."""
+        """Return ``value`` times the deviation of each channel."""
         return self.value * deviation

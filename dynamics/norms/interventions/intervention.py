@@ -22,7 +22,7 @@ MEANS = (OWN, "zero", "learned", "fixed:VALUE", "deviations:VALUE", "walk:SIZE",
 _NUMBERED = ("fixed", "deviations", "walk")
 _OWN_PARTS = {"msn": ("full", "learned", "none"), "wn_mean": ("full", "learned", "none")} | {
     "released_msn": ("full", "learned", "learned")
-}  # centring, m and scale of the norms with a centring; those of weights alone have none of the three
+}  # centring, m and scale of the norms with a centring; norms of only weights have none of the three
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Intervention:
     """Changes of a norm's parts; the default changes none.
 
     Attributes:
-        centring: The place where the mean acts: ``own``, or a form of
+        centring: The passes in which the mean acts: ``own``, or a form of
             :mod:`~dynamics.norms.interventions.centring_forms`.
         strength: Share of the mean that is subtracted.
         momentum: Weight of the newest batch in the running mean.
@@ -64,10 +64,10 @@ class Intervention:
         _check_mean(self.mean)
 
     def applied(self, norm: Norm) -> Norm:
-        """Return the norm with its parts changed; the norm itself where nothing changes.
+        """Return the norm with its parts changed; the norm itself if nothing changes.
 
         Raises:
-            ValueError: The norm has a module that is no centring, such as batch norm, or nothing to weaken.
+            ValueError: The norm has a module that is no centring, such as batch norm, or no centring to weaken.
         """
         norm = with_sigma(norm, self.sigma)
         if self == replace(Intervention(), sigma=self.sigma):

@@ -1,4 +1,4 @@
-"""A shift that walks at random: drift of a chosen speed, and without a direction."""
+"""A shift that is a random walk: drift of a chosen speed without a direction."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dynamics.norms.interventions.shift import Shift
 
 
 class RandomWalk(Shift):
-    """``m(t) = deviation * (e_1 + ... + e_t)``, e normal with standard deviation ``size``, of each channel alone.
+    """``m(t) = deviation * (e_1 + ... + e_t)``, e normal with standard deviation ``size``, independent in each channel.
 
-    After t steps the root mean square of m is ``size * sqrt(t)`` deviations. The walk depends on the run's seed, the
-    layer's name and the step alone, so that a resumed run goes on in it.
+    After t steps the root mean square of m is ``size * sqrt(t)`` deviations. The walk depends only on the run's seed,
+    the layer's name and the step, so that a resumed run continues it.
 
     Args:
         num_features: Channels.
-        size: Deviations a step.
+        size: Standard deviation of a step, in deviations of the channel.
     """
 
     learned: ClassVar[bool] = False
@@ -35,11 +35,11 @@ class RandomWalk(Shift):
         self.register_buffer("forwards", torch.zeros((), dtype=torch.int64))
 
     def bind(self, layer: str, seed: int) -> None:
-        """Take a stream of random numbers of the layer's own."""
+        """Derive the layer's own random stream from its name and the seed."""
         self._key = int.from_bytes(hashlib.sha256(repr((seed, "walk", layer)).encode()).digest()[:8], "big")
 
     def values(self, deviation: Tensor) -> Tensor:
-        """Return the walk's place, in units of the deviation."""
+        """Return the walk's present value times the deviation."""
         return self.position * deviation
 
     def advance(self) -> None:

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from dynamics.norms.interventions.shift import Shift
 
-STEPS = "steps"  # the array of a file of means that says at which training forwards they were taken
+STEPS = "steps"  # the array with the numbers of the training forwards at which the means were recorded
 
 
 class ReplayedMeans(Shift):
-    """``m(t)`` = the running mean of the same channel in another run at step t, linear between its records.
+    """``m(t)`` = the running mean of the same channel in another run at step t, interpolated between its records.
 
-    Past the other run's last record m stays where it is.
+    After the other run's last record m stays constant.
 
     Args:
         num_features: Channels.
@@ -25,7 +25,7 @@ class ReplayedMeans(Shift):
             ``(records, C)``.
 
     Raises:
-        ValueError: The file is missing, is none of ``--save-means``, or has no means of this layer.
+        ValueError: The file is missing, was not written by ``--save-means``, or has no means of this layer.
     """
 
     learned: ClassVar[bool] = False
@@ -41,7 +41,7 @@ class ReplayedMeans(Shift):
 
     def bind(self, layer: str, seed: int) -> None:
         """Read the means of the layer of that name."""
-        del seed  # the file is of one run
+        del seed  # unused: the file fixes the means
         with np.load(self.file, allow_pickle=False) as arrays:
             if STEPS not in arrays or layer not in arrays:
                 have = ", ".join(name for name in arrays.files if name != STEPS) or "no layer"

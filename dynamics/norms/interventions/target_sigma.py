@@ -15,18 +15,18 @@ DIVIDING = ("sn", "msn")  # norms that divide by sigma(W)
 
 
 class Times(nn.Module):
-    """Parametrization ``W -> factor W``, behind another."""
+    """Parametrization ``W -> factor W``, applied after another parametrization."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
         self.factor = factor
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the multiple."""
+        """Return ``factor W``."""
         return self.factor * weight
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the weight whose multiple is assigned."""
+        """Return the assigned weight divided by the factor."""
         return weight / self.factor
 
     def extra_repr(self) -> str:
@@ -35,10 +35,10 @@ class Times(nn.Module):
 
 
 def with_sigma(norm: Norm, sigma: float) -> Norm:
-    """Return a norm that holds weights at this spectral norm; of ``sn_beta``, their operator norm at most there.
+    """Return a norm that gives weights the spectral norm sigma; ``sn_beta`` gives an operator norm of at most sigma.
 
     Raises:
-        ValueError: sigma is not above 0, or the norm holds none.
+        ValueError: sigma is not above 0, or the norm does not fix a spectral norm.
     """
     if not sigma > 0:
         raise ValueError(f"sigma {sigma}: expected a number above 0.")
@@ -50,7 +50,7 @@ def with_sigma(norm: Norm, sigma: float) -> Norm:
         raise ValueError(f"sigma {sigma:g}: norm {norm.name!r} holds no spectral norm; expected sn, msn or sn_beta.")
 
     def weight(layer: nn.Module) -> nn.Module:
-        # unsafe: a check would read the weight, and so make a power iteration that the norm alone does not make.
+        # unsafe: torch's check would read the weight and thus make an additional power iteration.
         parametrize.register_parametrization(norm.weight(layer), "weight", Times(sigma), unsafe=True)
         return layer
 

@@ -1,4 +1,4 @@
-"""Checkpoints of ``torch.nn.utils.spectral_norm``, whose tensors have other names, loaded into a layer of ours."""
+"""Loading of ``torch.nn.utils.spectral_norm``'s checkpoints, whose tensors have other names, into our layers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ NAMES = {
 def rename_older_tensors(layer: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Rename a layer's ``weight_orig``, ``weight_u`` and ``weight_v``, in place, before they are loaded.
 
-    A hook for ``register_load_state_dict_pre_hook``. Checkpoints of torch 0.4 have no ``weight_v``, and the divided
-    weight beside them: v becomes ``W^T u / |W^T u|``, as half a power iteration makes it. A state without these names,
-    and a layer whose weight is a plain one again, are left alone.
+    This function is a hook for ``register_load_state_dict_pre_hook``. Checkpoints of torch 0.4 have no ``weight_v``,
+    and they also hold the divided weight. v is then ``W^T u / |W^T u|``, half a power iteration. A state without these
+    names is not changed, nor is the state of a layer whose weight is plain again.
     """
     names = {prefix + old: prefix + new for old, new in NAMES.items()}
     weight, u, v = (state.get(name) for name in names)

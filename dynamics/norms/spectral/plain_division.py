@@ -1,4 +1,4 @@
-"""W / sigma(W) by plain operations: any transform of torch, complex weights, and weights in half precision."""
+"""W / sigma(W) by plain operations, for transforms of torch, complex weights and weights in half precision."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from dynamics.norms.spectral.power_iteration import MEMORY
 from dynamics.norms.weight_matrix import unfold_weight
 
-LARGEST_GRADIENT = 64  # with respect to a zero weight that is divided, still finite in the weight's type
+LARGEST_GRADIENT = 64  # the largest incoming gradient that keeps a zero weight's gradient finite in the weight's dtype
 
 
 def divide_plainly(weight: Tensor, u: Tensor, v: Tensor, *, dim: int, eps: float) -> Tensor:
     """Return ``W / max(sigma, eps)`` with sigma = Re(u^H W v), in the weight's shape and type.
 
-    Differentiable in W by torch's own rules. Weights in half precision are divided in float32. In float16 eps is 1e-3
-    at least: the gradient of a zero weight is G / eps, and beyond 65504 it would be infinite.
+    The result is differentiable in W by torch's own rules. Weights in half precision are divided in float32. In float16
+    eps is at least 1e-3: the gradient of a zero weight is G / eps, and above 65504 it would be infinite.
 
     Args:
         weight: The weight, two or more dimensions.
@@ -36,7 +36,7 @@ def divide_plainly(weight: Tensor, u: Tensor, v: Tensor, *, dim: int, eps: float
 
 @torch.no_grad()
 def iterate_plainly(matrix: Tensor, u: Tensor, v: Tensor, times: int) -> tuple[Tensor, Tensor]:
-    """Return u and v after so many power iterations, in the precision of :func:`widened`.
+    """Return u and v after ``times`` power iterations, in the precision of :func:`widened`.
 
     ``u <- Wv / |Wv|``, ``v <- W^H u / |W^H u|``. An all-zero matrix leaves both as they are.
     """
@@ -50,9 +50,9 @@ def iterate_plainly(matrix: Tensor, u: Tensor, v: Tensor, times: int) -> tuple[T
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """Return the tensor in float32 (or its complex pair) if it is of half precision, else as it is.
+    """Return a tensor of half precision in float32 (complex: complex64); any other tensor as it is.
 
-    In float16, 1e-18 and its square round to 0. In bfloat16, sums keep only three digits.
+    In float16, 1e-18 and its square are rounded to 0. In bfloat16, sums keep only three digits.
     """
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from dynamics.norms import torch_internals
 
 EPS = 1e-12  # smallest sigma divided by, as in torch's own spectral norm
-# This much of the old vector is mixed into its successor: below the last digit of any product but zero, and where the
-# product is zero it is the successor. So an all-zero matrix does not stop the iteration for good.
+# The share of the old vector in the new one. It is below the last digit of any product except zero. If the product is
+# zero, the new vector is the old one, so the iteration can go on when an all-zero matrix changes.
 MEMORY = 1e-18
 
 
@@ -23,8 +23,8 @@ def iterate(matrix: Tensor, u: Tensor, v: Tensor) -> Tensor:
 def iterate_all(matrices: Sequence[Tensor], us: Sequence[Tensor], vs: Sequence[Tensor]) -> list[Tensor]:
     """Make one power iteration for each matrix on its u and v, in place, and return every sigma.
 
-    ``u <- Wv / |Wv|``, ``v <- W^T u / |W^T u|``; then u^T W v = |W^T u|, so sigma needs no product of its own. An
-    all-zero matrix leaves u and v as they are, and sigma is 1e-18. A NaN in a matrix gives NaN.
+    ``u <- Wv / |Wv|``, ``v <- W^T u / |W^T u|``. Then u^T W v = |W^T u|, so sigma needs no further product. An all-zero
+    matrix leaves u and v unchanged, and sigma is 1e-18. A NaN in a matrix gives NaN.
 
     Args:
         matrices: W, ``(rows, columns)``, without gradient.
@@ -33,7 +33,7 @@ def iterate_all(matrices: Sequence[Tensor], us: Sequence[Tensor], vs: Sequence[T
 
     Source: Miyato et al. 2018, algorithm 1.
     """
-    # Autocast leaves operations in place alone: sigma is taken in the weight's own precision.
+    # Autocast does not change operations in place, so sigma is computed in the weight's own precision.
     for W, u, v in zip(matrices, us, vs, strict=True):
         u.addmv_(W, v, beta=MEMORY)
     _normalise_all(us)
@@ -41,9 +41,9 @@ def iterate_all(matrices: Sequence[Tensor], us: Sequence[Tensor], vs: Sequence[T
 
 
 def iterate_right(matrices: Sequence[Tensor], us: Sequence[Tensor], vs: Sequence[Tensor]) -> list[Tensor]:
-    """Make the second half of a power iteration, on the v of each matrix, in place, and return every sigma.
+    """Make the second half of a power iteration: update the v of each matrix in place and return every sigma.
 
-    Repeated, it gives the same v and sigma, because it reads v only where the matrix is all zeros.
+    A repeated call gives the same v and sigma, because the old v matters only for an all-zero matrix.
     """
     for W, u, v in zip(matrices, us, vs, strict=True):
         v.addmv_(W.mT, u, beta=MEMORY)
@@ -58,13 +58,13 @@ def _normalise_all(vectors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def to_unit_length(vector: Tensor) -> Tensor:
-    """Divide a vector, or a tensor taken as one, by its length, in place; return the length."""
+    """Divide a tensor, as one vector, by its length, in place; return the length."""
     length = torch.linalg.vector_norm(vector)
     vector.div_(length)
     return length
 
 
 def multiply(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Return ``matrix @ vector`` in their own precision, autocast or not."""
-    # A call with out= is one that autocast leaves alone.
+    """Return ``matrix @ vector`` in their own precision, also under autocast."""
+    # Autocast does not change calls with out=.
     return torch.mv(matrix, vector, out=vector.new_empty(matrix.shape[0]))

@@ -1,8 +1,9 @@
 """All spectrally normalised weights of a model computed together, before its forward.
 
-The numbers are those of one layer after the other. A layer's twenty small operations cost three to four times as much
-between two convolutions, which push their code and data out of the caches. Gain: SN trains at 1.02 to 1.03 of no norm
-on the CPU, where torch's own takes 1.05 to 1.06; ``python tests/benchmarks/norm_speed.py`` measures it.
+The numbers equal those of layers that compute their weights one by one. Between two convolutions a layer's twenty small
+operations would take three to four times as long, because convolutions push their code and data out of the caches.
+Gain: on the CPU an SN step takes 1.02 to 1.03 of the time of a step without a norm; with torch's own spectral norm
+1.05 to 1.06. ``python tests/benchmarks/norm_speed.py`` measures it.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from dynamics.norms.functional_transforms import needs_plain_operations
 from dynamics.norms.spectral.spectral_norm import SpectralNorm, divide_by_sigma
 from dynamics.norms.torch_internals import forward_pre_hooks, remove_hooks
 
-TOGETHER = 16  # layers whose gradients come at once; DDP sends those of later layers while the backward goes on
+TOGETHER = 16  # layers in a group, whose gradients are ready at the same time; DDP sends them before the backward ends
 
 
 def precompute_before_forward(model: nn.Module) -> nn.Module:
-    """Let every training forward of the model begin with the power iterations of all its layers; return the model.
+    """Let every training forward of the model start with the power iterations of all its layers; return the model.
 
-    The first use of a layer in a forward takes the precomputed weight; a second use makes a power iteration of its own.
-    Calling this twice changes nothing, nor does calling it on a model without spectral norms.
+    The first use of a layer in a forward takes the precomputed weight. A second use makes another power iteration. A
+    second call of this function changes nothing. A model without spectral norms is not changed.
     """
     attached = any(isinstance(getattr(hook, "__self__", None), _Precompute) for hook in forward_pre_hooks(model))
     if not attached and any(isinstance(module, SpectralNorm) for module in model.modules()):
@@ -36,7 +37,7 @@ def precompute_before_forward(model: nn.Module) -> nn.Module:
 
 
 def stop_precomputing(model: nn.Module) -> None:
-    """Let every layer of the model compute its weight when it is read, as without :func:`precompute_before_forward`."""
+    """Undo :func:`precompute_before_forward`: every layer computes its weight when the weight is read."""
     for module in model.modules():
         remove_hooks(module, lambda hook: isinstance(getattr(hook, "__self__", None), _Precompute))
 
@@ -48,7 +49,7 @@ class _Precompute:
         self._prepared: list[SpectralNorm] = []
 
     def prepare(self, model: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        if torch.compiler.is_compiling() or needs_plain_operations():  # a compiler orders the work itself
+        if torch.compiler.is_compiling() or needs_plain_operations():  # a compiler orders operations itself
             return
         for _, pairs in groupby(_norms(model), key=lambda pair: (pair[0].n_power_iterations, pair[0].eps)):
             alike = list(pairs)
@@ -59,7 +60,7 @@ class _Precompute:
                 self._prepared += norms
 
     def forget(self, _model: nn.Module, _inputs: tuple[Any, ...], _output: Any) -> None:
-        # A weight that this forward did not use must not reach the next one, nor keep a graph alive.
+        # A weight that this forward did not use must not reach the next forward, nor keep its graph in memory.
         if not torch.compiler.is_compiling():
             for norm in self._prepared:
                 norm.precomputed.forget()
@@ -67,10 +68,10 @@ class _Precompute:
 
 
 def _norms(model: nn.Module) -> list[tuple[SpectralNorm, Tensor]]:
-    """Return the norms in training that compute a weight alone, each with the weight it divides.
+    """Return the norms in training that are the only parametrization of a weight, each with its weight.
 
-    Weights in shards are left out: FSDP2 gathers them when the layer's own forward begins. So are those that are
-    divided by plain operations.
+    Sharded weights are left out, because FSDP2 gathers them only when the layer's own forward starts. Weights that are
+    divided by plain operations are left out too.
     """
     pairs = []
     for chain in model.modules():

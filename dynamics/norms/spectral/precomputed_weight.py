@@ -10,9 +10,9 @@ from dynamics.norms.torch_internals import in_backward, saved_tensors_are_hooked
 class PrecomputedWeight:
     """At most one weight, which the first use of a layer takes.
 
-    Activation checkpointing (not reentrant) drops the tensors that the forward saved and makes the forward again within
-    the backward: it must find the same weight there. So while saved tensors are hooked, the weight is kept until the
-    next one is put.
+    Activation checkpointing (not reentrant) drops the tensors that the forward saved. It repeats the forward within the
+    backward, where it needs the same weight again. While saved tensors are hooked, the weight is therefore kept until
+    the next weight is put.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class PrecomputedWeight:
         self._weight, self._again = weight, None
 
     def take(self) -> Tensor | None:
-        """Return the weight, once; within a backward return the weight of its forward, if that was kept."""
+        """Return the weight, once. Within a backward, return the weight of its forward if that was kept."""
         weight, self._weight = self._weight, None
         if weight is None:
             return self._again if self._again is not None and in_backward() else None
@@ -37,7 +37,7 @@ class PrecomputedWeight:
         self._weight = None
 
     def __bool__(self) -> bool:
-        """Whether the next use finds a weight."""
+        """Whether a weight is kept for the next use."""
         return self._weight is not None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:

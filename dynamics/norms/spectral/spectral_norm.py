@@ -26,8 +26,8 @@ FULL_PRECISION = (torch.float32, torch.float64)
 class _Divide(torch.autograd.Function):
     """``W -> W / sigma`` of several weights, whose backward knows that sigma = u^T W v (Eq. 9).
 
-    The gradient is ``(G - <G, W/sigma> u v^T) / sigma``. u and v come shaped so that their product has the shape of W.
-    Returns each sigma too, at least ``eps``, behind the weights: a second derivative reaches W through it.
+    The gradient is ``(G - <G, W/sigma> u v^T) / sigma``. u and v are shaped so that their product has the shape of W.
+    The sigmas, each at least ``eps``, are returned after the weights: a second derivative reaches W through sigma.
     """
 
     @staticmethod
@@ -37,7 +37,7 @@ class _Divide(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         sigmas = torch_internals.clamp_min(sigmas, eps)
         quotients = torch_internals.divide(Ws, sigmas)
-        # A quotient forgets the channels-last strides of a one-channel weight, and the network would follow suit.
+        # Division loses the channels-last strides of a one-channel weight. The network's outputs would lose them too.
         W_hats = [
             Q if Q.stride() == W.stride() else torch.empty_like(W).copy_(Q) for Q, W in zip(quotients, Ws, strict=True)
         ]
@@ -48,18 +48,18 @@ class _Divide(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         us, vs, count = ctx.us, ctx.vs, len(ctx.us)
-        saved = ctx.saved_tensors  # once: a checkpoint recomputes at the first look and refuses a second
+        saved = ctx.saved_tensors  # read once: an activation checkpoint recomputes at the first read, refuses a second
         W_hats, sigmas = saved[:count], saved[count:]
         found: list[Tensor | None] = [None] * count
         reached = [i for i, G in enumerate(grads[:count]) if G is not None]
         if reached:
-            # The gradient of an embedding may be sparse; that through sigma is not.
+            # The gradient of an embedding may be sparse. The gradient through sigma is dense.
             Gs = [G.to_dense() if G.is_sparse else G for G in (cast(Tensor, grads[i]) for i in reached)]
             pull = _pull_back_batched if any(map(torch_internals.is_batched, Gs)) else _pull_back
             of_reached = ([kept[i] for i in reached] for kept in (W_hats, sigmas, us, vs))
             for i, grad in zip(reached, pull(Gs, *of_reached), strict=True):
                 found[i] = grad
-        for i, g_sigma in enumerate(grads[count:]):  # of a second derivative
+        for i, g_sigma in enumerate(grads[count:]):  # gradients of sigma, from a second derivative
             if g_sigma is not None:
                 so_far, through_sigma = found[i], us[i] * g_sigma * vs[i]
                 found[i] = through_sigma if so_far is None else so_far + through_sigma
@@ -79,33 +79,33 @@ def _pull_back(
 def _pull_back_batched(
     Gs: list[Tensor], W_hats: list[Tensor], sigmas: list[Tensor], us: list[Tensor], vs: list[Tensor]
 ) -> list[Tensor]:
-    """Return the same for gradients that are batches, which know no operations on lists."""
+    """Return the gradients of :func:`_pull_back` for batched gradients, which have no operations on lists."""
     every = zip(Gs, W_hats, sigmas, us, vs, strict=True)
     return [(G - (G * W).sum() * u * v) / sigma for G, W, sigma, u, v in every]
 
 
 def inner_product(G: Tensor, W: Tensor) -> Tensor:
-    """Return the sum of products; without a copy if it needs no derivative and both are laid out alike."""
+    """Return the sum of products. No copy is made if it needs no derivative and both have the same strides."""
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or G.stride() != W.stride():
         return (G * W).sum()
-    flat = (W.numel(),), (1,)  # a weight fills its storage, so the elements of both stand in the same order
+    flat = (W.numel(),), (1,)  # a weight fills its storage, so both tensors have their elements in the same order
     return torch.dot(G.as_strided(*flat), W.as_strided(*flat))
 
 
 class SpectralNorm(nn.Module):
     """Parametrization ``W -> W / sigma(W)``, sigma estimated by power iteration.
 
-    A training forward makes ``n_power_iterations`` of ``u <- Wv / |Wv|``, ``v <- W^T u / |W^T u|``, after which
+    A training forward makes ``n_power_iterations`` of ``u <- Wv / |Wv|``, ``v <- W^T u / |W^T u|``. Afterwards
     sigma = u^T W v = |W^T u|: one product with W fewer than the textbook form. Evaluation leaves u and v alone and uses
-    sigma = u^T W v. The second forward of activation checkpointing does not move them either, and uses the weight of
-    the first forward, unless another forward came in between. Numbers, buffers and their names are those of
-    ``torch.nn.utils.parametrizations.spectral_norm``, so checkpoints go both ways. A weight whose sigma is below
-    ``eps`` is divided by ``eps``: an all-zero weight stays zero where torch's own gives NaN.
+    sigma = u^T W v. The second forward of activation checkpointing leaves u and v alone too. It uses the weight of the
+    first forward, unless another forward came in between. Numbers, buffers and their names are those of
+    ``torch.nn.utils.parametrizations.spectral_norm``, so each loads the other's checkpoints. A weight whose sigma is
+    below ``eps`` is divided by ``eps``. An all-zero weight stays zero; torch's own spectral norm gives NaN.
 
-    A complex weight has complex u and v, and sigma = Re(u^H W v). A weight in half precision is divided in float32, by
-    1e-3 at least in float16. Under ``torch.func``, forward-mode derivatives and ``torch.jit.trace`` the same numbers
-    come from plain operations, and a training forward moves u and v there too; a ``vmap`` over weights needs them
-    stacked (``torch.func.stack_module_state``) or evaluation.
+    A complex weight has complex u and v, and sigma = Re(u^H W v). A weight in half precision is divided in float32; a
+    float16 weight by at least 1e-3. Under ``torch.func``, forward-mode derivatives and ``torch.jit.trace`` plain
+    operations give the same numbers, and a training forward moves u and v too. A ``vmap`` over weights needs stacked u
+    and v (``torch.func.stack_module_state``) or evaluation.
 
     Args:
         weight: The weight, two or more dimensions.
@@ -159,16 +159,16 @@ class SpectralNorm(nn.Module):
         return weight.dtype not in FULL_PRECISION or needs_plain_operations(weight)
 
     def _iterate_plainly(self, matrix: Tensor, times: int) -> tuple[Tensor, Tensor]:
-        """Return u and v after so many power iterations, as they are kept."""
+        """Return u and v after ``times`` power iterations, in the dtypes of their buffers."""
         u, v = iterate_plainly(matrix, self._u.clone(), self._v.clone(), times)
-        u, v = u.to(self._u.dtype), v.to(self._v.dtype)  # evaluation has no more digits of them
+        u, v = u.to(self._u.dtype), v.to(self._v.dtype)  # evaluation reads the buffers, which keep no more digits
         if times > 0:
             write(self._u, u)
             write(self._v, v)
         return u, v
 
     def views(self, weight: Tensor) -> WeightViews:
-        """Return views of weight, u and v for the power iteration; the last ones are reused while they are valid."""
+        """Return views of weight, u and v for the power iteration. The last views are reused while they are valid."""
         if torch.compiler.is_compiling():
             return WeightViews(weight, self._u, self._v, dim=self.dim)
         kept = self._views
@@ -182,7 +182,7 @@ class SpectralNorm(nn.Module):
         return super()._apply(*args, **kwargs)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the weight to store when one is assigned: itself."""
+        """Return the weight to store when a weight is assigned: the assigned weight itself."""
         return weight
 
     def extra_repr(self) -> str:
@@ -193,7 +193,7 @@ class SpectralNorm(nn.Module):
 def divide_by_sigma(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[Tensor]:
     """Return each W / sigma(W); in training after the norm's power iterations.
 
-    The numbers are those of one norm after the other, and many small weights take half the time together.
+    The numbers equal those of one call for each norm. One call for many small weights takes half the time.
 
     Args:
         norms: Norms that are all in training or all in evaluation, with one ``n_power_iterations`` and ``eps``.
@@ -202,11 +202,11 @@ def divide_by_sigma(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) ->
     with torch.no_grad():
         views = [norm.views(weight) for norm, weight in zip(norms, weights, strict=True)]
         matrices = [W.matrix for W in views]
-        # Copies: the backward of one forward must not see the u and v of the next (GAN: D(real) - D(fake)).
+        # Copies: the backward of a forward must not use the u and v of the next forward (GAN: D(real) - D(fake)).
         us = torch_internals.multiply([W.u for W in views], 1)
         vs = [W.v.clone(memory_format=torch.contiguous_format).view(-1) for W in views]
         if norms[0].training and torch_internals.in_backward():
-            # Activation checkpointing makes this forward again. The last half iteration finds the same sigma.
+            # Activation checkpointing repeats this forward. The last half iteration gives the same sigma again.
             sigmas = iterate_right(matrices, us, vs)
         elif norms[0].training:
             for _ in range(norms[0].n_power_iterations):
@@ -224,9 +224,9 @@ def divide_by_sigma(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) ->
 def spectral_norm(layer: nn.Module, *, n_power_iterations: int = 1, eps: float = EPS) -> nn.Module:
     """Divide a layer's weight by its spectral norm from now on, and return the layer.
 
-    The layer also loads checkpoints of torch's two spectral norms, the parametrization and the older hook
-    (``weight_orig``, ``weight_u``, ``weight_v``). The gradient of a sparse embedding becomes dense: sigma depends on
-    every entry.
+    The layer also loads checkpoints of torch's two spectral norms: the parametrization and the older hook
+    (``weight_orig``, ``weight_u``, ``weight_v``). The gradient of a sparse embedding becomes dense, because sigma
+    depends on every entry.
 
     Args:
         layer: A linear, bilinear, convolution or embedding layer.

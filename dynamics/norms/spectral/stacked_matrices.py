@@ -12,9 +12,10 @@ from dynamics.norms.spectral.power_iteration import EPS
 from dynamics.norms.spectral.spectral_norm import SpectralNorm
 
 STACKED = (nn.MultiheadAttention, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
-"""Modules with stacked matrices. ``nn.LSTM`` and its like are none: they hand cuDNN tensors that no one may replace."""
+"""Modules with stacked matrices. ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` are left out: they pass their tensors to cuDNN,
+and a norm may not replace these."""
 _GATES = {nn.LSTMCell: 4, nn.GRUCell: 3, nn.RNNCell: 1}
-_SPLIT = ("q_proj_weight", "k_proj_weight", "v_proj_weight")  # of attention whose keys or values have another width
+_SPLIT = ("q_proj_weight", "k_proj_weight", "v_proj_weight")  # if keys or values differ in width from queries
 
 
 def stacked_weights(module: nn.Module) -> dict[str, int]:
@@ -46,9 +47,9 @@ def stacked_weights(module: nn.Module) -> dict[str, int]:
 class StackedSpectralNorm(nn.Module):
     """Parametrization ``[W_1; W_2; ...] -> [W_1 / sigma(W_1); W_2 / sigma(W_2); ...]``, each with its own sigma.
 
-    Each matrix is divided as by :class:`~dynamics.norms.spectral.spectral_norm.SpectralNorm`: queries, keys and values
-    of attention, or the gates of a recurrent cell. One sigma of all matrices together would be that of a different
-    linear map.
+    :class:`~dynamics.norms.spectral.spectral_norm.SpectralNorm` divides each matrix: queries, keys and values of
+    attention, or the gates of a recurrent cell. One sigma for all matrices together would belong to a different linear
+    map.
 
     Args:
         weight: The matrices on top of each other, ``(matrices * rows, columns)``.
@@ -68,20 +69,20 @@ class StackedSpectralNorm(nn.Module):
         self.norms = nn.ModuleList(SpectralNorm(W, n_power_iterations=n_power_iterations, eps=eps) for W in parts)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the divided matrices, stacked as they came."""
+        """Return the divided matrices, stacked as in ``weight``."""
         parts = weight.chunk(len(self.norms))
         return torch.cat([norm(W) for norm, W in zip(self.norms, parts, strict=True)])
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the weight to store when one is assigned: itself."""
+        """Return the weight to store when a weight is assigned: the assigned weight itself."""
         return weight
 
 
 def spectral_norm_of_matrices(module: nn.Module, *, n_power_iterations: int = 1, eps: float = EPS) -> nn.Module:
     """Divide each matrix of :func:`stacked_weights` by its own spectral norm from now on, and return the module.
 
-    Each reading of a tensor in training makes power iterations. A recurrent cell reads its weights at each time step,
-    and torch's attention reads them up to four times a forward, for their type and device too.
+    Each read of a tensor in training makes power iterations. A recurrent cell reads its weights at each time step.
+    torch's attention reads them up to four times a forward, also to check their type and device.
 
     Args:
         module: Attention or a recurrent cell.
@@ -99,7 +100,7 @@ def spectral_norm_of_matrices(module: nn.Module, *, n_power_iterations: int = 1,
 
 
 def is_divided(module: nn.Module) -> bool:
-    """Return whether :func:`spectral_norm_of_matrices` computes all stacked tensors of a module. Reads none of them."""
+    """Return whether :func:`spectral_norm_of_matrices` computes all stacked tensors of a module; no tensor is read."""
     found = getattr(module, "parametrizations", {})
     chains = {name: [type(link) for link in chain] for name, chain in found.items()}
     return chains == {name: [StackedSpectralNorm] for name in stacked_weights(module)}

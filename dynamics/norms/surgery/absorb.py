@@ -15,10 +15,10 @@ from dynamics.norms.weight_matrix import TRANSPOSED
 
 @torch.no_grad()
 def absorb(layer: nn.Module, norm: nn.Module) -> None:
-    """Change a linear or convolution layer so that its output is that of layer and norm in evaluation.
+    """Change a linear or convolution layer so that its output equals that of layer and norm in evaluation.
 
     Args:
-        layer: The layer, its weight plain.
+        layer: The layer, with a plain weight.
         norm: A batch norm with running moments, a mean-centring or a channel bias, of the layer's output channels.
     """
     if isinstance(norm, BatchNorm):
@@ -40,7 +40,7 @@ def evaluation_shift(norm: nn.Module) -> Tensor:
 
 
 def _scaled(layer: nn.Module, norm: BatchNorm) -> tuple[nn.Parameter, nn.Parameter]:
-    """Return the layer's weight and bias, scaled and shifted as batch norm does."""
+    """Return the layer's weight and bias with the scale and shift of batch norm."""
     weight, bias, transposed = layer.weight, layer.bias, isinstance(layer, TRANSPOSED)
     assert norm.running_mean is not None
     scale = torch.ones_like(norm.running_mean) if norm.weight is None else norm.weight
@@ -51,8 +51,8 @@ def _scaled(layer: nn.Module, norm: BatchNorm) -> tuple[nn.Parameter, nn.Paramet
     groups = cast(int, layer.groups) if transposed else 1
     if groups == 1:
         return fuse_conv_bn_weights(weight, bias, *moments, transpose=transposed)  # type: ignore[arg-type]
-    # A grouped transposed weight, (in, out/groups, ...), has another scale in each group's rows: taken apart into
-    # (in/groups, out, ...), it is the weight of the one group that torch's function expects.
+    # The groups of a transposed weight, (in, out/groups, ...), have different scales. Rearranged to
+    # (in/groups, out, ...), the weight has the single group that torch's function expects.
     apart = torch.cat(weight.chunk(groups), dim=1)  # type: ignore[operator]
     apart, shifted = fuse_conv_bn_weights(apart, bias, *moments, transpose=True)  # type: ignore[arg-type]
     return nn.Parameter(torch.cat(apart.chunk(groups, dim=1))), shifted

@@ -16,7 +16,7 @@ _OTHERS = (nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d
 
 
 def described(model: nn.Module) -> dict[str, str]:
-    """Return the layers and norms of a network by name: kind, and what is divided by its spectral norm."""
+    """Return a description of each layer and norm by name: its kind, and its tensors divided by their spectral norm."""
     kinds = (*WITH_MATRIX, *STACKED, *NORM_MODULES, *LAYER_NORMS, *_OTHERS)
     return {name: _description(module) for name, module in model.named_modules() if isinstance(module, kinds)}
 
@@ -25,8 +25,8 @@ def changes(before: dict[str, str], model: nn.Module) -> list[str]:
     """Return a line for each kind of change, and one for each kind of module that was kept.
 
     Args:
-        before: :func:`described` of the network as it was.
-        model: The network as it is.
+        before: The result of :func:`described` before the conversion.
+        model: The network after the conversion.
     """
     now = dict(model.named_modules())
     kinds: dict[tuple[str, str], list[str]] = {}

@@ -51,8 +51,8 @@ def convert(
     | ``msn`` | W / sigma(W) | ``h - E[h] + m`` (:class:`MeanCentring`) |
 
     The shift m starts from beta of the batch norm. Scale and running moments start anew, because they belong to another
-    pre-activation. A batch norm without scale and shift leaves no m. Weights are kept. Modules are found by their type,
-    so the network may come from anywhere.
+    pre-activation. A batch norm without scale and shift is replaced by a norm without m. Weights are kept. Modules are
+    found by their type, so the network may come from any library.
 
     | module of the network | result |
     |---|---|
@@ -67,9 +67,9 @@ def convert(
     | instance, group and frozen norms | kept |
     | embeddings | kept; :func:`spectral_norm` takes them one by one |
 
-    A layer norm's scale is dropped, and m starts from its shift; an RMS norm has none, so that m starts from 0 in
-    ``msn`` and nothing is left in ``sn``. The mean of ``msn`` is over batch and time, see
-    :class:`~dynamics.norms.mean_centring.MeanCentring`. torch's transformer encoders then do without their fast path.
+    A layer norm's scale is dropped, and m starts from its shift. An RMS norm has no shift: m starts from 0 in ``msn``,
+    and ``sn`` leaves no module in its place. The mean of ``msn`` is over batch and time, see
+    :class:`~dynamics.norms.mean_centring.MeanCentring`. torch's transformer encoders no longer take their fast path.
 
     Copies are made by ``copy.deepcopy``. torch cannot pickle a reparametrised module (``sn``, ``msn``): save the
     ``state_dict``, or the network that :func:`fold` returns.
@@ -86,8 +86,8 @@ def convert(
     Raises:
         ValueError: The norm is unknown or cannot be exchanged; the network has no linear or convolution layer, or no
             norm to replace by ``msn`` or ``bn``; a batch norm has no running moments, a cumulative average or no
-            channels yet; a subclass of a norm computes something besides; a layer norm has several dimensions or would
-            become batch norm; a weight is already reparametrised by something else. The message names the module.
+            channels yet; a subclass of a norm computes more than the norm; a layer norm has several dimensions or would
+            become batch norm; another parametrization already computes a weight. The message names the module.
     """
     if norm not in KINDS:
         raise ValueError(f"no norm {norm!r} to convert to: expected one of {', '.join(KINDS)}")
@@ -176,7 +176,7 @@ def _set_weight(layer: nn.Module, *, spectral: bool) -> None:
 
 
 def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]], nn.Module]) -> nn.Module:
-    """Exchange every norm module, one that stands in two places for one; return the model, which may be a norm."""
+    """Exchange every norm module and return the model, which may itself be a norm. A shared norm stays shared."""
     made: dict[nn.Module, nn.Module] = {}
     kind: type[nn.Module] = nn.BatchNorm1d
     for module in list(model.modules()):
@@ -185,7 +185,7 @@ def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]],
         if isinstance(module, NORM_MODULES):
             new = exchange(module, _batch_norm_class(module, kind))
             made[module] = _with_what_is_behind(new, module)
-            new.training = made[module].training = module.training  # what stood behind keeps its own mode
+            new.training = made[module].training = module.training  # modules behind the norm keep their own mode
     for name, module in list(model.named_modules(remove_duplicate=False)):  # a shared module by each of its names
         if name and module in made:
             parent, _, child = name.rpartition(".")
@@ -194,7 +194,7 @@ def _exchange(model: nn.Module, exchange: Callable[[nn.Module, type[nn.Module]],
 
 
 def _batch_norm_class(module: nn.Module, guess: type[nn.Module]) -> type[nn.Module]:
-    """Return the class of batch norm that stood or would stand here; the guess follows the layer before."""
+    """Return the batch norm class that stood here or fits here. ``guess`` is the class for the layer before."""
     if isinstance(module, BatchNorm):
         kind = _torch_class(module)
         return guess if kind is BatchNorm else kind
@@ -202,12 +202,12 @@ def _batch_norm_class(module: nn.Module, guess: type[nn.Module]) -> type[nn.Modu
 
 
 def _torch_class(module: nn.Module) -> type[nn.Module]:
-    """Return the class of torch, or of ours, that a norm is or derives from."""
+    """Return the class of torch or of this project that a norm is an instance of."""
     return next(kind for kind in NORM_MODULES if isinstance(module, kind))
 
 
 def _with_what_is_behind(new: nn.Module, old: nn.Module) -> nn.Module:
-    """Return the new norm and the modules that the old one ran behind its normalisation, which are kept."""
+    """Return the new norm, followed by the modules that the old norm ran after its normalisation."""
     behind = None if new is old else modules_behind(old)
     return nn.Sequential(OrderedDict(normalisation=new, **behind)) if behind else new
 
@@ -218,7 +218,7 @@ def _shift_of(module: nn.Module) -> torch.Tensor | None:
 
 
 def _place(new: nn.Module, old: nn.Module, kind: type[nn.Module]) -> nn.Module:
-    """Give the new module the old one's shift, device and type, and let it remember which batch norm stood here."""
+    """Return the new module with the old module's shift, device and type. It remembers the batch norm's class."""
     shift = _shift_of(old)
     reference = shift if shift is not None else next(old.buffers(), torch.empty(0))
     new = new.to(device=reference.device, dtype=reference.dtype)

@@ -12,19 +12,19 @@ from dynamics.norms.torch_internals import remove_hooks
 
 
 def is_reparametrised(layer: nn.Module) -> bool:
-    """Return whether something computes the layer's weight. Reads no weight, so it runs no power iteration."""
+    """Return whether a parametrization computes the layer's weight. No weight is read, so no power iteration runs."""
     return parametrize.is_parametrized(layer, "weight")
 
 
 @torch.no_grad()
 def original_weight(layer: nn.Module) -> Tensor:
-    """Return the stored weight of a layer whose weight one parametrization of one tensor computes."""
+    """Return the stored weight of a layer whose weight is computed from a single stored tensor."""
     return layer.get_parameter("parametrizations.weight.original").detach()
 
 
 @torch.no_grad()
 def quiet_weight(layer: nn.Module) -> Tensor:
-    """Return a copy of the weight that the layer multiplies by in evaluation; leave its mode and buffers alone."""
+    """Return a copy of the layer's weight in evaluation. The layer's mode and buffers are not changed."""
     with evaluating(layer):
         weight = layer.weight
         assert isinstance(weight, Tensor)
@@ -32,22 +32,22 @@ def quiet_weight(layer: nn.Module) -> Tensor:
 
 
 def deparametrize(layer: nn.Module, weight: Tensor) -> None:
-    """Give a layer a plain weight in the place of its parametrization.
+    """Replace the parametrization of a layer's weight by a plain weight.
 
     ``parametrize.remove_parametrizations`` is not used, because it deletes a property of the layer's class. A model and
-    its deep copy share this class, so folding the copy would take the weights of the model away.
+    its deep copy share this class, so folding the copy would remove the weights of the model.
 
     Raises:
-        ValueError: Something else than the weight is reparametrised too.
+        ValueError: Another tensor of the layer is reparametrised too.
     """
     make_plain(layer, {"weight": weight})
 
 
 def make_plain(module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Give a module plain parameters in the place of all its parametrizations; see :func:`deparametrize`.
+    """Replace all parametrizations of a module by plain parameters; see :func:`deparametrize`.
 
     Raises:
-        ValueError: Something else than these tensors is reparametrised.
+        ValueError: The reparametrised tensors are not exactly ``tensors``.
     """
     names = list(module.parametrizations)  # type: ignore[arg-type]
     if names != list(tensors):
@@ -59,20 +59,20 @@ def make_plain(module: nn.Module, tensors: dict[str, Tensor]) -> None:
     others = dict(module.named_parameters(recurse=False))
     for name in others:
         delattr(module, name)
-    # First again, as state_dict has them.
+    # The plain tensors come first, as in the state_dict of a plain module.
     for name, parameter in {**{name: nn.Parameter(t.detach()) for name, t in tensors.items()}, **others}.items():
         module.register_parameter(name, parameter)
 
 
 @torch.no_grad()
 def original_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return the stored tensor of each parametrization of a module, each of one tensor."""
+    """Return the stored tensor of each parametrization of a module. Each parametrization has a single tensor."""
     names = list(module.parametrizations)  # type: ignore[arg-type]
     return {name: module.get_parameter(f"parametrizations.{name}.original").detach() for name in names}
 
 
 @torch.no_grad()
 def quiet_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of each reparametrised tensor as evaluation computes it; leave modes and buffers alone."""
+    """Return a copy of each reparametrised tensor in evaluation. Modes and buffers are not changed."""
     with evaluating(module):
         return {name: getattr(module, name).detach().clone() for name in module.parametrizations}  # type: ignore[union-attr]

@@ -28,21 +28,21 @@ def fold(model: nn.Module) -> nn.Module:
 
     Every reparametrised weight becomes the plain weight that evaluation multiplies by. A mean-centring, a channel bias
     or a batch norm goes into the weight and bias of the layer before it, if nothing else reads that layer's output.
-    Average pooling may stand between the two. It is removed from a Sequential, and replaced by an ``nn.Identity``
-    elsewhere. The activation of a batch norm subclass (timm's BatchNormAct2d) takes the place of the norm. No hook of
-    ``dynamics`` stays.
+    Average pooling may stand between the two. The folded norm is removed from a Sequential; elsewhere an
+    ``nn.Identity`` replaces it. The activation of a batch norm subclass (timm's BatchNormAct2d) takes the place of the
+    norm. No hook of ``dynamics`` stays.
 
     A norm with another input (the concatenated channels of a DenseNet with batch norm) has no layer to be folded into.
-    A centring leaves the :class:`ChannelBias` ``m - running mean``; everything else stays as it is. A layer takes no
-    norm if its subclass has another forward or if it has hooks, because it may then multiply by something else than its
-    weight.
+    Such a centring is replaced by the :class:`ChannelBias` ``m - running mean``; any other such norm stays as it is. No
+    norm is folded into a layer that has hooks or whose subclass has another forward, because such a layer may not
+    multiply by its weight.
 
     A norm behind a linear layer is folded if both have the same number of channels. Shapes are not checked: do not fold
-    a network whose norm sees ``(N, L, L)``, where the channels of the norm are another dimension. A norm of sequences
-    (``channel_dim=-1``) goes into linear layers alone.
+    a network whose norm reads ``(N, L, L)``: its channels are then not the layer's outputs. A norm of sequences
+    (``channel_dim=-1``) is folded into linear layers only.
 
     Warns:
-        UserWarning: Norms and reparametrised tensors are left. It names each, with the reason.
+        UserWarning: Norms or reparametrised tensors are left. The warning names each, with the reason.
 
     Raises:
         ValueError: There is nothing to fold, or the forward cannot be traced (it branches on values).
@@ -69,7 +69,7 @@ def fold(model: nn.Module) -> nn.Module:
 
 
 def _make_weights_plain(model: nn.Module) -> dict[str, str]:
-    """Replace every reparametrised weight by its value; return the modules where more is reparametrised."""
+    """Replace every reparametrised weight by its value; return the modules with other reparametrised tensors."""
     left = {}
     for name, module in list(model.named_modules()):
         if parametrize.is_parametrized(module):
@@ -121,7 +121,7 @@ class _Calls:
 
 
 def _source(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
-    """Return the call whose output this call alone reads, behind averages or directly; None if there is none."""
+    """Return the call whose output only this call reads, directly or through averages; None if there is none."""
     source = node.args[0] if node.args else None
     if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
         return None
@@ -129,7 +129,7 @@ def _source(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
 
 
 def _averages(module: nn.Module) -> bool:
-    """Return whether a module takes means, and no zeros into them: scale and shift of a channel may go before it."""
+    """Return whether a module averages without padding zeros: a channel's scale and shift may move before it."""
     if not isinstance(module, AVERAGES) or getattr(module, "divisor_override", None) is not None:
         return False
     return not any(module.padding) if isinstance(module.padding, tuple) else module.padding == 0
@@ -143,7 +143,7 @@ def _shift_alone(norm: MeanCentring) -> ChannelBias:
 
 
 def _replace(model: nn.Module, old: nn.Module, new: list[nn.Module]) -> None:
-    """Put modules in the place of one, by whatever names it goes. A Sequential holds no identities."""
+    """Replace ``old`` by the modules ``new`` under each of its names. No identity is put into a Sequential."""
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if module is not old:
             continue

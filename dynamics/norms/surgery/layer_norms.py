@@ -15,11 +15,11 @@ LAYER_NORMS = (nn.LayerNorm, nn.RMSNorm)
 
 
 def check_layer_norms(model: nn.Module, norm: str) -> None:
-    """Refuse layer norms that cannot be exchanged, before anything is changed.
+    """Raise for layer norms that cannot be exchanged, before the model is changed.
 
     Raises:
-        ValueError: There are none; the new norm is batch norm; one takes its moments over several dimensions, or its
-            subclass has a forward of its own. The message names the module.
+        ValueError: There are no layer norms; the new norm is batch norm; a layer norm takes its moments over several
+            dimensions, or is of a subclass with its own forward. The message names the module.
     """
     found = {name: module for name, module in model.named_modules() if isinstance(module, LAYER_NORMS)}
     if not found:
@@ -36,7 +36,7 @@ def check_layer_norms(model: nn.Module, norm: str) -> None:
 
 
 def exchange_layer_norms(model: nn.Module, norm: str) -> nn.Module:
-    """Exchange every layer norm, one that stands in two places for one; return the model, which may be a norm."""
+    """Exchange every layer norm and return the model, which may itself be a norm. A shared norm stays shared."""
     reference = next(model.parameters(), torch.empty(0))
     made: dict[nn.Module, nn.Module] = {
         module: _exchanged(module, norm, reference).train(module.training)
@@ -52,7 +52,7 @@ def exchange_layer_norms(model: nn.Module, norm: str) -> nn.Module:
 
 
 def _exchanged(old: nn.Module, norm: str, reference: Tensor) -> nn.Module:
-    """Return the mean-centring of ``msn``, or else the shift alone; m starts from beta, or from 0 of an RMS norm."""
+    """Return the mean-centring for ``msn``, else only the shift; m starts from beta, or from 0 for an RMS norm."""
     (channels,) = cast(tuple[int], old.normalized_shape)
     shift, scale = getattr(old, "bias", None), cast(Tensor | None, old.weight)
     if norm != "msn" and shift is None:
@@ -70,10 +70,10 @@ def _exchanged(old: nn.Module, norm: str, reference: Tensor) -> nn.Module:
 
 
 def _leave_fast_path(model: nn.Module) -> None:
-    """Let torch's transformer encoders call their modules in evaluation too.
+    """Turn off the fast path of torch's transformer encoders, so that they call their modules in evaluation too.
 
-    Their fast path reads scale, shift and eps of two layer norms and computes these itself. It is not taken where the
-    activation is not known to it, nor where sequences are not to be nested.
+    The fast path reads scale, shift and eps of two layer norms and computes the norms itself. torch does not take it if
+    the activation is unknown or nested tensors are disabled.
     """
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoderLayer) and not isinstance(module.norm1, nn.LayerNorm):

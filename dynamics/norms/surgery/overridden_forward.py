@@ -1,4 +1,4 @@
-"""Subclasses of torch's layers and norms: whether they compute what torch's class does, and what a norm adds to it."""
+"""Subclasses of torch's layers and norms: whether they compute as torch's class, and which modules a norm adds."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ NORM_MODULES = (
     *(nn.SyncBatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNorm),
     *(MeanCentring, ChannelBias),
 )
-"""The norms that networks are converted between. A module is taken for the first that it is an instance of."""
+"""The norms that networks are converted between. The first class that matches a module decides its kind."""
 _SPACE = {nn.BatchNorm1d: (), nn.BatchNorm3d: (3, 3, 3)}
 
 
 def computes_as(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Return whether a call of the module runs the methods of the first of these classes that it is an instance of."""
+    """Return whether a module computes by the methods of the first class in ``kinds`` that it is an instance of."""
     kind = next(kind for kind in kinds if isinstance(module, kind))
     same = all(getattr(type(module), name, None) is getattr(kind, name, None) for name in FORWARD_METHODS)
     return same and not any(name in vars(module) for name in FORWARD_METHODS)
 
 
 def modules_behind(norm: nn.Module) -> OrderedDict[str, nn.Module] | None:
-    """Return the modules that a norm's forward calls behind its normalisation; None if that cannot be told.
+    """Return the modules that a norm's forward calls after its normalisation; None if they cannot be determined.
 
-    None of them stands behind torch's own norms and subclasses that leave the forward as it is. A subclass of a batch
-    norm with a forward of its own has children, as timm's BatchNormAct2d has ``drop`` and ``act``: they are what it
-    adds if, in training and evaluation, its output for random numbers is that of batch norm and then these. A
-    synchronised one is tried in evaluation alone, because in training it would wait for other processes.
+    torch's own norms, and subclasses that do not override the forward, call no such modules. A batch norm subclass with
+    its own forward may have children, as timm's BatchNormAct2d has ``drop`` and ``act``. The children are returned if,
+    in training and evaluation, the subclass maps random numbers to the output of batch norm followed by the children. A
+    synchronised norm is tested only in evaluation, because in training it would wait for other processes.
     """
     if computes_as(norm, NORM_MODULES):
         return OrderedDict()
@@ -47,7 +47,7 @@ def modules_behind(norm: nn.Module) -> OrderedDict[str, nn.Module] | None:
 
 @torch.no_grad()
 def _adds_no_more_than(norm: BatchNorm, behind: OrderedDict[str, nn.Module], *, training: bool) -> bool:
-    """Return whether the norm's output is that of batch norm and the modules behind it, random ones too."""
+    """Return whether the norm's output equals batch norm followed by ``behind``, which may hold random modules."""
     norm, added = copy.deepcopy(norm).train(training), copy.deepcopy(nn.Sequential(behind)).train(training)
     x = _example(norm)
     normalised = _batch_norm(norm, x, training=training)
@@ -57,14 +57,14 @@ def _adds_no_more_than(norm: BatchNorm, behind: OrderedDict[str, nn.Module], *, 
         torch.manual_seed(0)
         try:
             found = norm(x)
-        except Exception:  # whatever it raises, this is not all it wants
+        except Exception:  # any error means that its forward needs more than this input
             return False
     alike = isinstance(found, Tensor) and found.shape == expected.shape
     return alike and torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def _batch_norm(norm: BatchNorm, x: Tensor, *, training: bool) -> Tensor:
-    """Return Eq. 1 of x, with the norm's settings; its running moments stay."""
+    """Return Eq. 1 of x with the norm's settings. The norm's running moments are not changed."""
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None
@@ -72,7 +72,7 @@ def _batch_norm(norm: BatchNorm, x: Tensor, *, training: bool) -> Tensor:
 
 
 def _example(norm: BatchNorm) -> Tensor:
-    """Return random numbers that the norm takes, ``(N, C, ...)``; the global generator does not move."""
+    """Return random numbers of a shape that the norm accepts, ``(N, C, ...)``. The global generator is not changed."""
     space = next((size for kind, size in _SPACE.items() if isinstance(norm, kind)), (3, 3))
     numbers = torch.randn(4, norm.num_features, *space, generator=torch.Generator().manual_seed(0), device="cpu")
     assert norm.running_mean is not None

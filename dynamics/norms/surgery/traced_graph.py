@@ -6,7 +6,7 @@ from torch import fx, nn
 
 
 class _Tracer(fx.Tracer):
-    """Sees layers and norms as leaves, whatever package they come from."""
+    """A tracer that treats layers and norms of every package as leaves."""
 
     def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ def trace(model: nn.Module, *, leaves: tuple[type[nn.Module], ...] = ()) -> fx.G
 
     Args:
         model: The network.
-        leaves: Further modules to see as one call each, though they have children.
+        leaves: Classes of further modules that are one node each, although they have children.
 
     Raises:
         ValueError: The forward cannot be traced, for example because it branches on the values of tensors.

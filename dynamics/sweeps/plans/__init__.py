@@ -1,1 +1,1 @@
-"""Plans of experiments: named arms times seeds, the time they take, and those that ship with the package."""
+"""Plans of experiments: named arms times seeds, their estimated time, and the plans that ship with the package."""

@@ -1,4 +1,4 @@
-"""The time that a sweep will take, from stored runs of the same arm or from a few steps of each."""
+"""The time that a sweep will take, estimated from stored runs of the same arm or from a few timed steps."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Speed:
     """The speed of one configuration, alone on its core.
 
     Attributes:
-        step: Seconds an optimizer step.
-        image: Seconds an image of an evaluation.
-        source: The stored run it was taken from, or ``timed``.
+        step: Seconds for an optimizer step.
+        image: Seconds for an image of an evaluation.
+        source: Id of the stored run that was measured, or ``timed``.
     """
 
     step: float
@@ -42,7 +42,7 @@ class Speed:
     source: str
 
     def seconds(self, config: RunConfig, *, steps: int, evaluated: int) -> float:
-        """Return the time of so many steps, and of an evaluation of so many images after each epoch."""
+        """Return the seconds of ``steps`` steps, and of an evaluation of ``evaluated`` images after each epoch."""
         return START + steps * self.step + config.epochs * evaluated * self.image
 
 
@@ -51,8 +51,8 @@ class Estimate:
     """The time that each run of a sweep needs.
 
     Attributes:
-        seconds: Of each run that is not done, by its id, in the order of the tasks.
-        speeds: Of each of them.
+        seconds: Seconds of each run that is not done, by the run's id, in the order of the tasks.
+        speeds: Speed of each of these runs, by the run's id.
     """
 
     seconds: Mapping[str, float]
@@ -67,9 +67,9 @@ class Estimate:
 
 
 def longest_first(tasks: Sequence[Task], estimate: Estimate) -> list[Task]:
-    """Return the tasks seed by seed, of each seed the longest first.
+    """Return the tasks ordered by seed, and within a seed the longest first.
 
-    The cores then end together, and a sweep that is stopped early leaves whole seeds.
+    The cores then end at about the same time, and a sweep that is stopped early has finished whole seeds.
     """
     return sorted(tasks, key=lambda task: (task.config.to_dict()["seed"], -estimate.seconds.get(task.run, 0.0)))
 
@@ -79,17 +79,17 @@ def estimate_sweep(
 ) -> Estimate:
     """Return the time of the runs that are not done.
 
-    The speed of an arm is that of a finished run that differs in the seed alone, or else that of a few steps on this
-    machine now. The estimate assumes the same load on the machine. Of a run that is continued, only the remaining steps
-    count.
+    The speed of an arm is the speed of a finished run that differs only in the seed. Without such a run a few steps are
+    timed on this machine. The estimate assumes the same load on the machine. Only the remaining steps of a continued
+    run count.
 
     Args:
         tasks: Runs of classifiers.
-        store: Where finished runs are looked for.
-        data_dir: Where data sets lie.
+        store: The store that may hold finished runs.
+        data_dir: Folder of the data sets.
 
     Raises:
-        FileNotFoundError: A data set is not there.
+        FileNotFoundError: A data set is missing.
     """
 
     @lru_cache(maxsize=2)
@@ -119,9 +119,9 @@ def _seconds(task: Task, config: RunConfig, speed: Speed, data: Data) -> float:
 
 
 def stored_speed(tasks: Sequence[Task], config: RunConfig, *, store: str | os.PathLike[str]) -> Speed | None:
-    """Return the speed of a finished run among the tasks that differs from a configuration in the seed alone.
+    """Return the speed of a finished run among the tasks that differs from a configuration only in the seed.
 
-    None if there is none. Evaluations are within its time a step.
+    None if there is no such run. Its time per step includes the time of its evaluations.
     """
     for task in tasks:
         if not task.done or not isinstance(task.config, RunConfig):
@@ -136,7 +136,7 @@ def stored_speed(tasks: Sequence[Task], config: RunConfig, *, store: str | os.Pa
 
 
 def timed_speed(config: RunConfig, data: Data) -> Speed:
-    """Return the speed of a few steps, and of an evaluation of 500 images, on this machine as it is now."""
+    """Return the speed of a few steps, and of an evaluation of 500 images, timed on this machine now."""
     setup = assemble(config, data)
     steps = train(setup.model, setup.optimizer, setup.batches, epochs=1, penalty=setup.penalty)
     ends = [time.perf_counter(), *(time.perf_counter() for _ in islice(steps, WARM_UP + TIMED))]

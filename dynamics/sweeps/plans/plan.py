@@ -18,14 +18,14 @@ _WORD = re.compile(r"[A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True)
 class Plan:
-    """The arms of an experiment: configurations that differ in what is asked, each trained from several seeds.
+    """The arms of an experiment: configurations that differ in the settings under study, each with several seeds.
 
     Attributes:
         name: The file's name without its ending.
         title: The comparison, the network and the data set.
-        prefix: First word of every run's id. Plans of one prefix share the runs of arms that they both have.
+        prefix: First word of every run's id. Plans with the same prefix share the runs of their common arms.
         base: The settings that all arms share.
-        arms: The settings of each arm beside them. ``{seed}`` in a text is the run's seed.
+        arms: The further settings of each arm. ``{seed}`` in a string is replaced by the run's seed.
         seeds: The seeds of each arm.
     """
 
@@ -61,10 +61,10 @@ class Plan:
 
 
 def load_plan(name: str) -> Plan:
-    """Return the plan of a file, or the one of that name that ships with the package.
+    """Return the plan in a file, or the plan of that name that ships with the package.
 
     Raises:
-        ValueError: There is no such file or name, or it is no plan; the message says what is wrong.
+        ValueError: There is no such file or name, or the file is no plan. The message states the fault.
     """
     path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
     if not path.is_file():
@@ -72,7 +72,7 @@ def load_plan(name: str) -> Plan:
         raise ValueError(f"plan {name!r}: no such file; expected a path that ends in .toml, or one of {shipped}.")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of 5,000 digits, nested too deeply
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of 5,000 digits, or deep nesting
         raise ValueError(f"plan {path}: {error}") from error
     return _plan(path.stem, table)
 
@@ -101,7 +101,7 @@ def _plan(name: str, table: Mapping[str, Any]) -> Plan:
 
 
 def _check(plan: Plan) -> None:
-    """Refuse a plan without arms or seeds, or with names that are no part of a run id."""
+    """Refuse a plan without arms or seeds, or with names that cannot be part of a run id."""
     if not plan.arms or not all(isinstance(settings, dict) for settings in plan.arms.values()):
         raise ValueError(f"plan {plan.name}: expected a table [arms.NAME] for each arm.")
     whole = all(isinstance(seed, int) and not isinstance(seed, bool) for seed in plan.seeds)

@@ -1,4 +1,4 @@
-"""The runs of one or several plans, and the time that they will take as a table."""
+"""The runs of one or several plans, and a table of the time that they will take."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from dynamics.sweeps.task import Task
 
 
 def planned_configs(plans: Sequence[str], options: Mapping[str, Sequence[Any]]) -> dict[str, RunConfig]:
-    """Return the configuration of each run of some plans by its id; a run that several share is there once.
+    """Return the configuration of each run of some plans by its id. A run that several plans share occurs once.
 
     Args:
         plans: Files, or names of shipped plans.
-        options: Values of settings that override those of the plans: of ``seed`` any number, of all others one.
+        options: Values of settings that override those of the plans: ``seed`` may have several values, any other one.
 
     Raises:
-        ValueError: There is no such plan, a setting has several values, or two plans name different runs alike.
+        ValueError: There is no such plan, a setting has several values, or two plans give different runs the same id.
     """
     options = dict(options)
     seeds = options.pop("seed", ())
@@ -44,7 +44,7 @@ def planned_configs(plans: Sequence[str], options: Mapping[str, Sequence[Any]]) 
 
 
 def as_table(tasks: Sequence[Task], estimate: Estimate, *, workers: int) -> Table:
-    """Return the estimate for the terminal: a row an arm, and the time until the last run ends in the title."""
+    """Return a table of the estimate: one row for each arm; the title has the time until the last run ends."""
     cores = workers or len(os.sched_getaffinity(0))
     left, total = estimate.wall_clock(cores=cores), sum(estimate.seconds.values())
     table = Table(

@@ -29,14 +29,14 @@ def choose_extractor(word: str, data: DataSet, *, folder: Path) -> Extractor | N
     """Return the extractor that a word names, on the data's device.
 
     Args:
-        word: ``inception:PATH`` or ``resnet20:PATH``, weights in a local file; ``trained``, a small classifier trained
-            on this data, once, and kept; ``none``.
+        word: ``inception:PATH`` or ``resnet20:PATH`` for weights in a local file; ``trained`` for a small classifier
+            that is trained on this data once and kept; ``none`` for no extractor.
         data: The images that will be scored.
-        folder: Where a trained classifier is kept.
+        folder: Folder of the trained classifier.
 
     Raises:
-        ValueError: An unknown word, or a file that does not hold the weights.
-        FileNotFoundError: No such file.
+        ValueError: The word is unknown, or the file does not hold the weights.
+        FileNotFoundError: There is no such file.
     """
     kind, _, path = word.partition(":")
     if word == NONE:
@@ -57,7 +57,7 @@ def _trained(data: DataSet, folder: Path) -> Extractor:
         return _read(lambda file: load_small_cnn(file, data), path)
     model = train_small_cnn(data)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".partial-{os.getpid()}")  # two runs may train it at once; both get the same weights
+    partial = path.with_suffix(f".partial-{os.getpid()}")  # two runs may train at once, and get the same weights
     torch.save(model.state_dict(), partial)
     partial.replace(path)
     return model

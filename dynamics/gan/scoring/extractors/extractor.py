@@ -1,4 +1,4 @@
-"""The interface of an extractor: features and logits of images, and a name that stands in each score's name."""
+"""The interface of an extractor: features and logits of images, and a name that is part of each score's name."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Features(NamedTuple):
     """Features and logits of n images.
 
     Attributes:
-        vectors: Penultimate layer, shape ``(n, d)``: for the distances.
-        logits: Shape ``(n, classes)``: for the inception score.
+        vectors: Output of the penultimate layer, ``(n, d)``, for the distances.
+        logits: ``(n, classes)``, for the inception score.
     """
 
     vectors: Tensor
@@ -32,10 +32,10 @@ class Features(NamedTuple):
 
 
 class Extractor(nn.Module, ABC):
-    """A classifier that scores are taken with.
+    """A classifier whose features and logits are scored.
 
     Attributes:
-        name: Stands in the name of every score taken with it: ``fid_resnet20``.
+        name: Part of the name of every score that uses this extractor: ``fid_resnet20``.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Extractor(nn.Module, ABC):
         """Return features and logits of images ``(n, 1 or 3, h, w)``, float in 0..1."""
 
     def fingerprint(self) -> str:
-        """Return 12 hex digits of the SHA-256 of all parameters and buffers: which weights a score was taken with."""
+        """Return 12 hex digits of the SHA-256 of all parameters and buffers. They identify the weights of a score."""
         digest = sha256()
         for key, tensor in sorted(self.state_dict().items()):
             digest.update(key.encode())
@@ -56,12 +56,12 @@ class Extractor(nn.Module, ABC):
 def extract(extractor: Extractor, images: Tensor, *, batch_size: int = 250) -> Iterator[Features]:
     """Yield the features of 8-bit images, batch by batch.
 
-    Images are taken as an image file would hold them, so that real and generated ones differ in nothing but content.
+    Real and generated images both have 8 bits, as in an image file, so that only their content differs.
 
     Args:
-        extractor: Held in evaluation mode while a batch is in it; afterwards each of its modules is as it was.
+        extractor: Put into evaluation mode for each batch; afterwards each of its modules has its former mode.
         images: uint8, shape ``(n, channels, h, w)``.
-        batch_size: Images that are in the extractor at once.
+        batch_size: Images in one forward.
 
     Raises:
         ValueError: The images are not uint8.
@@ -76,14 +76,14 @@ def extract(extractor: Extractor, images: Tensor, *, batch_size: int = 250) -> I
 
 
 def read_weights(path: Path) -> Mapping[str, Any]:
-    """Return the state dict in a file of ``torch.save``: its content, or the entry ``state_dict`` of it.
+    """Return the state dict in a file of ``torch.save``: the content, or its entry ``state_dict``.
 
     Raises:
         ValueError: The file cannot be read, or holds something else.
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file that is not torch's is answered with whatever its unpickler stumbled over
+    except Exception as error:  # the unpickler raises many kinds of errors on a foreign file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"extractor weights {path} cannot be read ({reason}).") from error
     weights = saved.get("state_dict", saved) if isinstance(saved, Mapping) else saved
@@ -93,13 +93,13 @@ def read_weights(path: Path) -> Mapping[str, Any]:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    """Copy a state dict into a module, or refuse it in one line.
+    """Copy a state dict into a module.
 
     Raises:
-        ValueError: A tensor is missing or has another shape; unknown ones are unknown layers.
+        ValueError: A tensor is missing, has another shape or is unknown. The message is one line.
     """
     expected = module.state_dict()
-    ignored = ("num_batches_tracked",)  # written by newer torch, absent in older files, used by no evaluation
+    ignored = ("num_batches_tracked",)  # files of an older torch lack it, and evaluation does not use it
     wrong = [
         key
         for key in expected

@@ -1,4 +1,4 @@
-"""Inception-v3 as FID is defined with, read from a local copy of pytorch-fid's weight file."""
+"""The Inception-v3 of FID's definition, read from a local copy of pytorch-fid's weight file."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 _Pair = int | tuple[int, int]
 
-CLASSES = 1008  # of the 2015 network: 1,000 and some that were never trained
+CLASSES = 1008  # outputs of the 2015 network: 1,000 classes and 8 that were never trained
 SIZE = 299
 
 
 class InceptionV3(Extractor):
     """The 2015 Inception-v3: 299x299 images in -1..1, 2048 features, 1008 logits.
 
-    Differs from torchvision's Inception-v3 in three places, as the weights were trained so: average pooling counts
-    no padding, the last block pools by maximum, and the logits have no bias in the inception score.
+    It differs from torchvision's Inception-v3 in three points, which the weights need: average pooling counts no
+    padding, the last block has max pooling, and the logits have no bias in the inception score.
 
     References: Szegedy et al. (2016); Salimans et al. (2016) for the logits; Heusel et al. (2017) for the features.
     """
@@ -53,7 +53,7 @@ class InceptionV3(Extractor):
         self.fc = nn.Linear(2048, CLASSES)
 
     def forward(self, images: Tensor) -> Features:
-        """Return features ``(n, 2048)`` and bias-free logits ``(n, 1008)``; grey images are taken as RGB."""
+        """Return features ``(n, 2048)`` and bias-free logits ``(n, 1008)``; grey images are repeated to RGB."""
         x = F.interpolate(images.expand(-1, 3, -1, -1), size=(SIZE, SIZE), mode="bilinear", align_corners=False)
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(2 * x - 1)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, stride=2)))
@@ -89,13 +89,13 @@ def _column(in_channels: int, out_channels: int, length: int) -> Convolution:
 
 
 class Mixed(nn.Module):
-    """Parallel paths over one input, their outputs side by side in the channels.
+    """Parallel paths over one input, whose outputs are concatenated in the channels.
 
     Args:
-        paths: One tuple of layers a path, applied in turn: the name of a layer, ``"pool"``, or a tuple of names
-            whose outputs stand side by side.
-        pool: The pooling that the paths mean.
-        layers: The named layers; they become attributes, as the weight file names them.
+        paths: For each path a tuple of stages, applied in turn. A stage is the name of a layer, ``"pool"``, or a tuple
+            of names whose outputs are concatenated.
+        pool: The pooling that ``"pool"`` in a path names.
+        layers: The layers by name. They become attributes with the names of the weight file.
     """
 
     def __init__(self, paths: tuple[tuple[str | tuple[str, ...], ...], ...], *, pool: nn.Module, **layers: nn.Module):
@@ -157,7 +157,7 @@ def _inception_b(channels: int) -> Mixed:
 
 
 def _inception_c(channels: int, *, inner: int) -> Mixed:
-    """17x17: 1x1, a 7x7 in two steps, two of those, and pooling."""
+    """17x17: 1x1, a 7x7 split in a row and a column, two such 7x7, and pooling."""
     return Mixed(
         (
             ("branch1x1",),
@@ -198,7 +198,7 @@ def _inception_d(channels: int) -> Mixed:
 
 
 def _inception_e(channels: int, *, pool: nn.Module) -> Mixed:
-    """8x8: 1x1, a 3x3 as row beside column, the same after a 3x3, and pooling."""
+    """8x8: 1x1, a row and a column of 3 in parallel, the same after a 3x3, and pooling."""
     return Mixed(
         (
             ("branch1x1",),

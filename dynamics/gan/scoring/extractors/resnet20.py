@@ -20,7 +20,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ResNet20(Extractor):
-    """Three stages of three residual blocks, 16, 32 and 64 channels, parameter-free shortcuts; 64 features.
+    """Three stages of three residual blocks with 16, 32 and 64 channels and parameter-free shortcuts; 64 features.
 
     Reference: He et al. (2016), section 4.2, shortcut option A.
     """
@@ -41,7 +41,7 @@ class ResNet20(Extractor):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Features:
-        """Return features ``(n, 64)`` and logits ``(n, 10)``; grey images are taken as RGB."""
+        """Return features ``(n, 64)`` and logits ``(n, 10)``; grey images are repeated to RGB."""
         x = (images.expand(-1, 3, -1, -1) - self.mean) / self.std
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
@@ -50,7 +50,7 @@ class ResNet20(Extractor):
 
 
 class _Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut that strides and pads with zero channels."""
+    """Two 3x3 convolutions and a shortcut that subsamples by the stride and adds zero channels."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def _conv3x3(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Conv
 
 
 def load_resnet20(path: Path) -> ResNet20:
-    """Return ResNet-20 with the weights of a file: a state dict, or one under the key ``state_dict``.
+    """Return ResNet-20 with the weights of a file: a state dict, or a dictionary with it under ``state_dict``.
 
     Args:
         path: File of ``torch.save``; names may carry the prefix ``module.`` of a DataParallel model.

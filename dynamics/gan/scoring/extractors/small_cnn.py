@@ -1,4 +1,4 @@
-"""A small classifier trained on the run's own data: the extractor for data that no published one fits (digits)."""
+"""A small classifier trained on the run's own data: the extractor for data without a published extractor (digits)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PEAK_RATE = 0.01
 
 
 class SmallCNN(Extractor):
-    """Three convolutions with batch norm, 16, 32 and 64 channels, the mean of each of the last: 64 features.
+    """Three convolutions with batch norm, of 16, 32 and 64 channels; the mean of each of the last 64 is a feature.
 
     Args:
-        name: Goes into the scores' names: ``cnn_mnist``.
+        name: Part of the scores' names: ``cnn_mnist``.
         in_channels: Channels of the images.
-        num_classes: Classes told apart.
+        num_classes: Number of classes.
     """
 
     accuracy: Tensor
@@ -43,7 +43,7 @@ class SmallCNN(Extractor):
             *_stage(in_channels, 16), nn.MaxPool2d(2), *_stage(16, 32), nn.MaxPool2d(2), *_stage(32, FEATURES)
         )
         self.linear = nn.Linear(FEATURES, num_classes)
-        # Test accuracy, kept with the weights: a score is worth as much as the classifier it is taken with.
+        # Test accuracy, kept with the weights: the quality of a score depends on that of the classifier.
         self.register_buffer("accuracy", torch.tensor(float("nan")))
 
     def forward(self, images: Tensor) -> Features:
@@ -52,7 +52,7 @@ class SmallCNN(Extractor):
         return Features(vectors, self.linear(vectors))
 
     def classifier(self) -> nn.Module:
-        """Return the module from images to logits that is trained; it shares the parameters."""
+        """Return the module that is trained: it maps images to logits and shares this extractor's parameters."""
         return nn.Sequential(self.body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.linear)
 
 
@@ -62,14 +62,15 @@ def _stage(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
 
 
 def train_small_cnn(data: DataSet, *, steps: int = 1000, batch_size: int = 64, seed: int = 0) -> SmallCNN:
-    """Return a classifier trained on a data set's training images, its test accuracy measured on the test images.
+    """Return a classifier trained on a data set's training images, with its accuracy on the test images.
 
-    Adam, its rate falling in a line from 0.01 to 0, no augmentation. The global random generator is left as it was.
+    The optimizer is Adam, its learning rate falls linearly from 0.01 to 0, and there is no augmentation. The global
+    random generator is not changed.
 
     Args:
         data: Images of the size that will be scored.
-        steps: At least so many optimizer steps, rounded up to whole passes through the training images.
-        batch_size: Images a step.
+        steps: Smallest number of optimizer steps. It is rounded up to whole passes through the training images.
+        batch_size: Images in a step.
         seed: Seed of weights and order.
     """
     with torch.random.fork_rng(devices=[]):
@@ -77,7 +78,7 @@ def train_small_cnn(data: DataSet, *, steps: int = 1000, batch_size: int = 64, s
         model = SmallCNN(_name(data), in_channels=data.in_channels, num_classes=data.num_classes)
     model.to(data.train.pixels.device)
     classifier = model.classifier()
-    # Pixels stay in 0..1: the first batch norm standardises what they become.
+    # Pixels stay in 0..1: the first batch norm standardises the first convolution's output.
     mean, std = (0.0,) * data.in_channels, (1.0,) * data.in_channels
     batches = TrainingBatches(data.train, mean=mean, std=std, batch_size=batch_size, seed=seed)
     epochs = math.ceil(steps / len(batches))
@@ -106,7 +107,7 @@ def load_small_cnn(path: Path, data: DataSet) -> SmallCNN:
     """Return the classifier that was trained on this data set and saved with ``torch.save(model.state_dict())``.
 
     Raises:
-        ValueError: The file cannot be read or does not hold one.
+        ValueError: The file cannot be read or does not hold such a classifier.
     """
     model = SmallCNN(_name(data), in_channels=data.in_channels, num_classes=data.num_classes)
     load_weights(model, read_weights(path), path)
