@@ -115,7 +115,7 @@ def margin_bound_of(
     """Return Theorem 1's bound for a network at one step, at the margin that makes it smallest.
 
     The margin is chosen among the training inputs' own margins; delta is 0.05.
-    :class:`dynamics.classifier.margins.MarginBound` records the bound along a run.
+    :class:`dynamics.classifier.measures.margins.MarginBound` records the bound along a run.
 
     Args:
         logits: Logits of all training inputs or of a fair sample, ``(m, classes)``, two classes or more.

@@ -43,7 +43,7 @@ NOT_READ = {
     *("effective_lr", "step_per_gradient", "update_alignment", "update_spectral_norm", "update_rms_norm"),
     *("update_stable_rank", "update_effective_rank", "grad_spectral_norm", "grad_stable_rank", "grad_effective_rank"),
     *("first_moment_rms", "second_moment_root", "moment_ratio", "weight_rms_norm", "activation_rms", "input_rms"),
-    *("condition_number", "kernel_singular_value_mean", "stable_rank"),
+    *("condition_number", "kernel_singular_value_mean", "grad_near_sparsity"),
 }
 DRIFT, SINCE = "channel_drift", 50
 
