@@ -21,8 +21,9 @@ def number_array(values: np.ndarray, kind: pa.DataType, *, missing: np.ndarray |
     """Return numbers as an Arrow array of a numeric type, or as timestamps in microseconds since 1970.
 
     Args:
-        values: ``(n,)``, of any numeric type; converted as ``ndarray.astype`` does, which wraps what does not fit.
-        kind: What the array is to hold.
+        values: ``(n,)``, of any numeric type. They are converted as by ``ndarray.astype``: a number that does not fit
+            wraps.
+        kind: The Arrow type of the array.
         missing: ``(n,)`` bool, where the array is null; None: nowhere.
     """
     dtype = _dtype(kind)
@@ -46,14 +47,14 @@ def word_array(words: Sequence[str | None]) -> pa.Array:
 
 
 def list_array(offsets: np.ndarray, values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    """Return lists of numbers, list i being ``values[offsets[i]:offsets[i + 1]]``, whose elements are of a type."""
+    """Return lists of numbers of a type; list i is ``values[offsets[i]:offsets[i + 1]]``."""
     return pa.ListArray.from_arrays(number_array(offsets, pa.int32()), number_array(values, kind))
 
 
 def one_row(row: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
     """Return a row of strings, whole numbers and points in time as a table; a column that it lacks is null.
 
-    A point in time without a zone is one of UTC.
+    A point in time without a zone is in UTC.
 
     Raises:
         TypeError: A value is not of its column's type.
@@ -77,7 +78,10 @@ def _cell(column: pa.Field, value: Any) -> pa.Array:
 
 
 def _dtype(kind: pa.DataType) -> np.dtype:
-    """Return the NumPy type of a number's or a time stamp's; ``to_pandas_dtype`` would load pandas, with PyArrow 17."""
+    """Return the NumPy type of a number or time stamp type.
+
+    With PyArrow 17, ``to_pandas_dtype`` would load pandas.
+    """
     letter = "f" if pa.types.is_floating(kind) else "u" if pa.types.is_unsigned_integer(kind) else "i"
     return np.dtype(f"{letter}{kind.bit_width // 8}")
 

@@ -32,7 +32,7 @@ def _open(store: str) -> StoreFiles:
 
 
 def _chosen(store: str, runs: list[str] | None) -> tuple[StoreFiles, list[str] | None]:
-    """Return the files of a store, and ids of runs that it has, with `tag:WORD` replaced by the runs of that tag."""
+    """Return the files of a store and the ids of the chosen runs; `tag:WORD` is replaced by the runs with that tag."""
     from probes.storage.tags import chosen_runs
 
     files = _open(store)
@@ -42,7 +42,7 @@ def _chosen(store: str, runs: list[str] | None) -> tuple[StoreFiles, list[str] |
 
 
 def _end(failed: list[str]) -> None:
-    """Say what could not be done, after all else was, and exit with status 1 if there is anything."""
+    """Print the failures after all other work is done, and exit with status 1 if there are any."""
     for reason in failed:
         say(reason, err=True)
     if failed:
@@ -84,7 +84,10 @@ def runs(
 
 
 def _print_table(rows: list[dict[str, str]]) -> None:
-    """Print rows without a wrapped or cut word: columns that a narrow terminal has no room for are named below."""
+    """Print rows without wrapping or cutting a word.
+
+    Columns that do not fit a narrow terminal are named below the table.
+    """
     from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
@@ -104,7 +107,7 @@ def _print_table(rows: list[dict[str, str]]) -> None:
     safe = [{name: printable(cell) for name, cell in row.items()} for row in rows]
     widest = {name: max((row[name] for row in safe), key=cell_len) for name in rows[0]}
     for count in range(len(_LEAVES) + 1):
-        made = table(_LEAVES[:count], [widest])  # as wide as the whole, and measured at once
+        made = table(_LEAVES[:count], [widest])  # as wide as the whole table, and fast to measure
         needed = console.measure(made, options=console.options.update(width=10_000)).maximum
         if needed <= console.width:
             break
@@ -114,7 +117,7 @@ def _print_table(rows: list[dict[str, str]]) -> None:
 
 
 _LEAVES = ("per 1,000 steps", "started", "device", "size", "rows", "last step")
-"""The columns of ``runs`` that a narrow terminal has no room for, the first to go first."""
+"""The columns of ``runs`` that a narrow terminal leaves out, in the order in which they are left out."""
 
 
 @app.command()
@@ -197,7 +200,7 @@ def rm(
     """
     from probes.storage.removal import remove_run
 
-    files, chosen = _chosen(store, run)  # all of them, before the first is gone
+    files, chosen = _chosen(store, run)  # all ids are checked before the first run is deleted
     failed: list[str] = []
     for name in chosen or ():
         try:

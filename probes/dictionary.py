@@ -30,7 +30,7 @@ from probes.schema import (
 
 HEAD = ("column", "definition", "measured on", "unit", "type", "since")
 MARKDOWN = str.maketrans({"<": "&lt;", **{character: f"\\{character}" for character in "|*_["}})
-"""Characters of formulas that Markdown would take for its own."""
+"""Characters of formulas that are also markup in Markdown."""
 
 
 def columns_by_table() -> dict[str, tuple[Column, ...]]:
@@ -49,7 +49,10 @@ def columns_by_table() -> dict[str, tuple[Column, ...]]:
 
 
 def columns_by_group(table: str) -> dict[str, tuple[Column, ...]]:
-    """Return the columns of a table that metrics fill, by group of metrics. Each column is in its first group alone."""
+    """Return the columns of a table that metrics fill, by group of metrics.
+
+    Each column is in its first group only.
+    """
     groups: dict[str, list[Column]] = {}
     seen: set[str] = set()
     for metric in METRICS.values():

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-_MAX = 1000  # different gaps kept; beyond it they are counted together
+_MAX = 1000  # different gaps kept; further gaps are only counted
 
 
 class Gaps:
@@ -19,7 +19,7 @@ class Gaps:
     def __init__(self, notes: Iterable[dict[str, Any]] = (), *, strict: bool = False) -> None:
         self._entries: dict[tuple[str, str], dict[str, Any]] = {}
         self._delays: set[str] = set()
-        self._warned: set[tuple[str, str]] = set()  # failures, wherever they are
+        self._warned: set[tuple[str, str]] = set()  # failures, regardless of their place
         self._strict = strict
         self._lock = threading.Lock()
         self.changed = False
@@ -27,13 +27,13 @@ class Gaps:
             self.note(**note)
 
     def note(self, *, what: str, why: str, **place: Any) -> None:
-        """Keep a fact that is no error: a weight that is recorded under another layer's name."""
+        """Keep a fact that is no error, such as a weight that is recorded under another layer's name."""
         with self._lock:
             self._entries[_placed(what, place), why] = {"what": what, "why": why, **place}
             self.changed = True
 
     def warn(self, *, what: str, why: str, **place: Any) -> None:
-        """Keep a fact, marked as ``warned``, and warn of it, once."""
+        """Keep a fact, marked as ``warned``, and warn of it once."""
         if (_placed(what, place), why) not in self._entries:
             self.note(what=what, why=why, **place)
             with self._lock:
@@ -42,15 +42,17 @@ class Gaps:
             warnings.warn(f"probe: {what}{f' ({where})' if where else ''}: {why}", RuntimeWarning, stacklevel=3)
 
     def fail(self, what: str, failure: Exception, step: int, /, *, raises: bool = True, **place: Any) -> None:
-        """Keep a failure and warn of it the first time; raise it if strict, unless an error is on its way already.
+        """Keep a failure and warn of it the first time.
+
+        Raise it if strict, unless another error is already being raised.
 
         Args:
             what: The metric that could not be recorded.
             failure: The exception or the reason in words.
             step: The step.
             raises: Whether ``strict`` raises it.
-            place: The place, such as ``layer=``. Each place is a gap of its own; the same failure elsewhere gives no
-                second warning.
+            place: The place, such as ``layer=``. Each place is a separate gap. The same failure at another place gives
+                no second warning.
         """
         if self._strict and raises:
             raise failure
@@ -77,7 +79,10 @@ class Gaps:
             )
 
     def delay(self, failure: Exception) -> None:
-        """Say once that rows wait because the store refuses them: no gap yet. Raise it if strict."""
+        """Warn once that rows wait because the store refuses them.
+
+        This is no gap yet. Raise the failure if strict.
+        """
         if self._strict:
             raise failure
         why = f"{type(failure).__name__}: {failure}"
@@ -91,7 +96,10 @@ class Gaps:
             )
 
     def keep(self, failure: OSError, *, raises: bool) -> None:
-        """Say once that the run could not be closed, in the words of the recorder; raise it if strict."""
+        """Warn once, in the words of the recorder, that the run could not be closed.
+
+        Raise the failure if strict.
+        """
         if self._strict and raises:
             raise failure
         warnings.warn(f"probe: {failure}.", RuntimeWarning, stacklevel=3)

@@ -41,16 +41,16 @@ from probes.storage.run_start import HowToStart
 class Probe(Switchable, RunContext):
     """Records the layers of a model during a training, which stays bitwise the same as without the probe.
 
-    Weights and gradients are read when the optimizer is about to move the weights: the gradient is the one it uses,
-    summed over micro-batches, averaged over ranks, unscaled, and clipped if it was clipped (:meth:`capture` reads it
-    earlier). Where the optimizer is given a closure, they are read when it has been evaluated for the first time. A
+    Weights and gradients are read when the optimizer is about to change the weights. The gradient is the one that the
+    optimizer uses: summed over micro-batches, averaged over ranks, unscaled, and clipped if it was clipped
+    (:meth:`capture` reads it earlier). If the optimizer has a closure, they are read after its first evaluation. A
     wrapped optimizer (of accelerate, Lightning, Lookahead, SAM) is observed where it steps. Activations are reduced in
-    forward hooks, in training passes only. On the CPU, where a core is idle, singular values are computed in another
+    forward hooks, in training passes only. On the CPU, if a core is idle, singular values are computed in another
     thread from copies of the weights. A failure inside the probe is warned of once and kept as a gap in the run's row.
 
     In a model under ``torch.compile`` the gradients that arrive at outputs are not seen and stay null. Under autocast
     or in a model of reduced precision, Inductor may round differently where activations are observed, and the probe
-    warns of it; everything else is bitwise identical.
+    warns of it. All else is bitwise identical.
 
     Rows reach the store within about a second and then survive SIGKILL; :meth:`flush` makes readers see them now.
 
@@ -97,7 +97,8 @@ class Probe(Switchable, RunContext):
         """Attach to a model.
 
         Args:
-            model: Any module, before it is compiled or wrapped, or after; a compiled one before its first call.
+            model: Any module, before or after it is compiled or wrapped. Attach to a compiled module before its first
+                call.
             optimizer: The model's optimizer, or several, from torch or a framework (accelerate, Lightning). Without
                 one, call :meth:`step` before each update.
             run: The run's id in the store; None takes a new one from the model's class and the time (:attr:`run`).
@@ -112,17 +113,17 @@ class Probe(Switchable, RunContext):
             observers: Functions that get each record's rows as Arrow tables, in another thread. An error is a gap.
             resume: ``"auto"`` begins the run if the store lacks it. Otherwise it continues at ``resume_step`` (0 for a
                 job without a checkpoint yet), at the step of :meth:`load_state_dict`, or after the last recorded step.
-            resume_step: Continue an existing run at this step; its rows from that step on are superseded. 0 begins the
+            resume_step: Continue an existing run at this step. Its rows from that step on are superseded. 0 begins the
                 run if the store lacks it.
-            overwrite: Delete an existing run of this id. As with ``resume`` and ``resume_step``, a probe of this very
+            overwrite: Delete an existing run of this id. As with ``resume`` and ``resume_step``, a probe of this
                 process that still writes the run is closed first.
             distributed: Work with the other ranks of the process group; None: if there are several. Every rank then
                 makes the same probe, and rank 0 writes.
             probe_batch: A batch, or a function that passes a batch through the model, for table ``channels``: see
                 :class:`probes.probe_pass.batch.ProbeBatch` and docs/mean_drift.md.
             mirror: Another tool that shows scalars and histograms: "wandb", "tensorboard" or a `SummaryWriter`.
-            tags: Words that runs are chosen by: ``runs="tag:baseline"``.
-            max_bytes: Upper limit of the run's size. The run records more rarely as it grows, and a gap tells how
+            tags: Words by which runs are chosen: ``runs="tag:baseline"``.
+            max_bytes: Upper limit of the run's size. The run records more rarely as it grows, and a gap says how
                 rarely.
             enabled: False records nothing: no hook, no thread, no file. So does ``MEANDRIFT=off`` in the environment.
 
@@ -179,10 +180,10 @@ class Probe(Switchable, RunContext):
     def log(self, *, split: str = "train", **scalars: Any) -> None:
         """Record numbers of the training loop: ``loss=``, ``accuracy=`` (0 to 1), or any other number.
 
-        They go to the row of the current step in table ``steps``; ``lr`` and ``seconds`` are filled in. Training
-        numbers logged after an optimizer step and before the next forward belong to the step just taken, so that it
-        does not matter on which side of ``optimizer.step()`` the call stands. Tensors are taken without waiting for the
-        device.
+        They go to the row of the current step in table ``steps``. The probe fills in ``lr`` and ``seconds``. Training
+        numbers logged after an optimizer step and before the next forward belong to the step just taken. It therefore
+        does not matter whether the call stands before or after ``optimizer.step()``. Tensors are taken without waiting
+        for the device.
 
         Raises:
             ValueError: A value is no single number, the split no word, or a name is that of a key column.
@@ -225,10 +226,10 @@ class Probe(Switchable, RunContext):
             ValueError: The state lacks a key, or a value makes no sense.
         """
         if not state:
-            return  # of a probe that was switched off
+            return  # the state of a probe that was switched off
         checked_state(state)
-        self._rows.flush()  # of steps before; those after go with the rest
-        held = state.get("rows", ()) if state.get("run") == self.run else ()  # another run begins with none
+        self._rows.flush()  # rows of earlier steps; later rows are superseded with the others
+        held = state.get("rows", ()) if state.get("run") == self.run else ()  # another run begins without held rows
         held = self._run.rewind(state["step"], held)
         places = {layer.name: layer.index for layer in self._selection.layers}
         self._state = {
@@ -243,7 +244,7 @@ class Probe(Switchable, RunContext):
         """Attach the hooks again after :meth:`detach`. A new probe is attached already.
 
         Args:
-            step: Optimizer steps finished by now, where some were made while the probe was detached.
+            step: Optimizer steps finished by now, if steps were made while the probe was detached.
         """
         self.detach()
         self._cycle = self._new_cycle(self._cycle.step if step is None else checked_step(step))
@@ -291,7 +292,7 @@ class Probe(Switchable, RunContext):
         )
 
     def _hand_on(self, measured: StepInProgress) -> None:
-        """Hand the record of a step to the writer, with the row that the step has in table ``steps``."""
+        """Pass the record of a step to the writer, with the step's row in table ``steps``."""
         record = measured.finish(self._ranks, epoch=self.epoch)
         if record is not None:
             self._run.put(record)

@@ -1,8 +1,8 @@
 """Ranks: several processes that make one record together.
 
-Each rank measures the parameters of its share of the layers and all ranks' results are added up, which costs one
-collective a record whatever is measured. Weights and gradients are the same on all ranks under DDP; under FSDP2 each
-layer's shards are gathered on the way to the rank that measures it.
+Each rank measures the parameters of its share of the layers. The results of all ranks are added up by one collective
+for each record, for any number of metrics. Under DDP, weights and gradients are the same on all ranks. Under FSDP2,
+each layer's shards are gathered for the rank that measures the layer.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ _Made = TypeVar("_Made")
 
 
 class Ranks:
-    """The process group a probe works in; one process alone is a group of one that needs no communication."""
+    """The process group in which a probe works.
+
+    A single process is a group of one without communication.
+    """
 
     def __init__(self, *, distributed: bool | None = None) -> None:
         """Join the default process group.
 
         Args:
-            distributed: None joins where a group of several processes is initialised; False stays alone.
+            distributed: None joins if a group of several processes is initialised. False stays alone.
 
         Raises:
-            ValueError: True is asked for and no process group is initialised.
+            ValueError: ``distributed`` is True and no process group is initialised.
         """
         ready = dist.is_available() and dist.is_initialized()
         if distributed and not ready:
@@ -41,7 +44,7 @@ class Ranks:
 
     @property
     def device(self) -> torch.device:
-        """Where the collectives' tensors live."""
+        """The device of the collectives' tensors."""
         on_cuda = self.count > 1 and "nccl" in dist.get_backend()
         return torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu")
 
@@ -53,7 +56,7 @@ class Ranks:
         """Return the value that rank 0 makes on every rank. An exception on rank 0 is raised on every rank.
 
         Raises:
-            ValueError: Rank 0 has raised an exception; the message has its text.
+            ValueError: Rank 0 has raised an exception. The message has its text.
         """
         if self.count == 1:
             return make()
@@ -99,14 +102,14 @@ class Ranks:
         return [piece.reshape(part.shape) for piece, part in zip(flat.split(sizes), parts, strict=True)]
 
     def gather(self, source: str, vectors: Mapping[int, Tensor], layers: int) -> dict[int, Tensor]:
-        """Return each layer's vectors from all ranks, ``(ranks, size)``; zeros where a rank has none.
+        """Return each layer's vectors from all ranks, ``(ranks, size)``; zeros if a rank has no vector.
 
-        Sizes are agreed on at the first record; on CUDA a layer first seen later, or with another size, is left out, as
-        agreeing anew would be a synchronisation at each record.
+        The ranks agree on sizes at the first record. On CUDA, a layer that is first seen later, or with another size,
+        is left out: to agree again would need a synchronisation at each record.
 
         Args:
-            source: What the vectors are, under which their sizes are remembered.
-            vectors: This rank's vector of each layer it saw.
+            source: The name of the source, under which the sizes of its vectors are remembered.
+            vectors: This rank's vector of each layer that it saw.
             layers: Number of observed layers.
         """
         if self.count == 1:

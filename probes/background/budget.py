@@ -17,11 +17,12 @@ class Limits:
 
     Attributes:
         max_copied: Bytes of copies that wait for their metrics, all steps together.
-        wake_copied: Bytes of copies from which the worker computes at once; fewer wait for more.
-        max_waiting: Bytes of values that may wait to be written; further records are left out.
-        max_refused: Bytes of rows kept in memory while the store refuses them; from there on they are spilled.
+        wake_copied: Bytes of copies from which on the worker computes at once. With fewer bytes it waits for more
+            copies.
+        max_waiting: Bytes of values that may wait to be written. Further records are left out.
+        max_refused: Bytes of rows kept in memory while the store refuses them. Beyond that the rows are spilled.
         staleness: Seconds that a record may wait for others before it is written.
-        eager: Seconds from the start in which records are written at once, so that a job that dies early leaves rows.
+        eager: Seconds after the start during which records are written at once: a job that dies early leaves rows.
         idle: Whether training leaves a core idle now.
     """
 
@@ -35,7 +36,7 @@ class Limits:
 
 
 class Budget:
-    """Memory that copies take, and the number of threads that the worker computes with.
+    """The memory that copies take, and the number of threads with which the worker computes.
 
     Attributes:
         limits: How much may be used.
@@ -51,12 +52,12 @@ class Budget:
     def take(self, nbytes: int, *, of_device: bool = False) -> bool:
         """Reserve memory for a snapshot; False where it does not fit, or where training leaves no core idle.
 
-        Called in the training thread, whose number of threads it notes.
+        It is called in the training thread, and notes torch's number of threads there.
 
         Args:
-            nbytes: How much.
-            of_device: Whether training computes on another device. Its host has a core to spare, and one is used. A
-                snapshot that is larger than the whole budget is taken when no other copy waits.
+            nbytes: Bytes of the snapshot.
+            of_device: Whether training computes on another device. The host then has a core to spare, and the worker
+                uses one thread. A snapshot that is larger than the whole budget is then taken if no other copy waits.
         """
         self.threads = 1 if of_device else torch.get_num_threads()
         if not of_device and not self.limits.idle():

@@ -37,7 +37,7 @@ def usable_cores() -> float:
 
 @cache
 def quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
-    """Return the cores that a control group's ``cpu.max`` allows; infinite where it allows all or does not exist."""
+    """Return the number of cores that a control group's ``cpu.max`` allows; infinite without a limit or a file."""
     try:
         allowed, period = file.read_text().split()
         return int(allowed) / int(period)

@@ -21,7 +21,7 @@ from probes.metrics.singular_values import Grams, grams
 from probes.metrics.waiting import looks_wait
 
 _DOUBLE = 8  # bytes
-_ON_DEVICE = "solved_matrices"  # the one source of which a device gives something smaller: Gram matrices
+_ON_DEVICE = "solved_matrices"  # the only source that a device makes smaller: it gives Gram matrices
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Snapshot:
 
 
 class NoRoomError(Exception):
-    """Spectra are left out: they take the host longer to solve than they come, and no step waits for them."""
+    """Spectra are left out: they arrive faster than the host solves them, and no step waits for the host."""
 
 
 def take_snapshot(metrics: Sequence[Metric], observation: Observation, budget: Budget) -> Snapshot | None:
@@ -54,7 +54,7 @@ def take_snapshot(metrics: Sequence[Metric], observation: Observation, budget: B
     Args:
         metrics: All metrics that are due.
         observation: The tensors. They stay as they are until this returns.
-        budget: Pays for the copies.
+        budget: The budget from which the memory of the copies is taken.
 
     Returns:
         None where no metric can be deferred, where the tensors are on another device, or where the budget refuses.

@@ -23,7 +23,7 @@ def to_host(tensor: Tensor) -> Tensor:
     copies.wait_stream(torch.cuda.current_stream(tensor.device))
     with torch.cuda.stream(copies):
         host.copy_(tensor, non_blocking=True)
-    tensor.record_stream(copies)  # its memory is not given to anyone else before the copy is complete
+    tensor.record_stream(copies)  # its memory is not reused before the copy is complete
     return host
 
 
@@ -40,11 +40,11 @@ def to_host_together(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _stands_together(device: torch.device) -> bool:
-    return device.type == "cuda"  # where beginning a copy takes longer than a small one
+    return device.type == "cuda"  # there, starting a copy takes longer than a small copy itself
 
 
 def arrival(device: torch.device) -> Any:
-    """Return an event that is reached when all copies begun on the device so far are complete; None on the CPU."""
+    """Return an event that is reached when all copies started on the device so far are complete; None on the CPU."""
     if device.type != "cuda":
         return None
     event = torch.cuda.Event()
@@ -52,10 +52,13 @@ def arrival(device: torch.device) -> Any:
     return event
 
 
-_ALIGNED = 16  # bytes: as numbers of any type want to stand
+_ALIGNED = 16  # bytes: an alignment that suits numbers of any type
 
 
 @cache
 def _copies(device: torch.device) -> torch.cuda.Stream:
-    """Return the stream on which copies from a device are made: beside training, which goes on in its own."""
+    """Return the stream in which copies from a device are made.
+
+    Training goes on in its own stream.
+    """
     return torch.cuda.Stream(device)

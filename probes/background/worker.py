@@ -14,7 +14,8 @@ import torch
 class Worker:
     """A thread that does a job every ``interval`` seconds.
 
-    It wakes rarely on its own, because each change of threads delays a training with steps of a few milliseconds.
+    The thread wakes rarely on its own, because each switch of threads delays a training with steps of a few
+    milliseconds.
 
     Args:
         job: Called without arguments; it raises nothing.
@@ -30,13 +31,13 @@ class Worker:
         self._thread.start()
 
     def wake(self) -> None:
-        """Have the job done now."""
+        """Do the job now, without waiting for the interval to pass."""
         with self._changed:
             self._woken = True
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """End the thread when the job under way is done."""
+        """End the thread when the running job is done."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -58,9 +59,9 @@ _held_for_fork: list[bool] = []
 
 @contextmanager
 def computing(threads: int) -> Iterator[None]:
-    """Compute with so many threads of torch's, and let no fork happen meanwhile.
+    """Compute with this number of torch threads, and let no fork happen meanwhile.
 
-    A thread of torch keeps the number of threads that it began with, whatever another thread sets for itself later.
+    A thread keeps the number of torch threads with which it started, whatever another thread sets for itself later.
     """
     with _computing:
         before = torch.get_num_threads()
@@ -78,7 +79,7 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    if _held_for_fork:  # else a signal has ended the waiting
+    if _held_for_fork:  # empty if a signal has interrupted the wait for the lock
         _held_for_fork.pop()
         _computing.release()
 

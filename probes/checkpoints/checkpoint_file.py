@@ -47,11 +47,11 @@ class StoredTensors:
     """The tensors of a checkpoint.
 
     Attributes:
-        shapes: By name a tensor on device meta, of the same shape and type; tensors that share their memory are one
-            object. In the order of the modules, as far as the file keeps it.
+        shapes: By name, a tensor on device meta of the same shape and type. Tensors that share their memory are one
+            object. The names are in the order of the modules, as far as the file keeps it.
         read: Returns the tensor of a name.
-        step: Optimizer steps finished, where the file itself says it.
-        epoch: Its epoch, likewise.
+        step: Optimizer steps finished, if the file itself says so.
+        epoch: The epoch, if the file itself says so.
     """
 
     shapes: Mapping[str, Tensor]
@@ -69,7 +69,7 @@ def open_checkpoint(path: Path, *, key: str | None = None) -> StoredTensors:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint, or holds what only the execution of code would load, or no state dict.
+        ValueError: The file is no checkpoint, has objects that load only by executing code, or has no state dict.
     """
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {str(path)!r}: there is no such file; check the path")
@@ -136,7 +136,7 @@ def _load(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError:
         raise
-    except Exception as error:  # of a foreign file the unpickler says whatever it stumbled over
+    except Exception as error:  # on a foreign file the unpickler may raise any exception
         refused = _REFUSED.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if refused is None:
             raise ValueError(
@@ -169,7 +169,7 @@ def _state_dict(content: Any, key: str | None, where: str) -> Mapping[str, Tenso
 
 
 def _is_state_dict(content: Any) -> bool:
-    """Whether most entries are tensors by name: a state dict may hold extra state of a module beside them."""
+    """Whether most entries are tensors under a name: a state dict may also hold extra state of a module."""
     if not isinstance(content, Mapping) or not content or not all(isinstance(name, str) for name in content):
         return False
     return 2 * len(_tensors(content)) > len(content)
@@ -193,7 +193,10 @@ def _without_wrapper(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a meta tensor for each tensor, one for all that are the same memory."""
+    """Return a meta tensor for each tensor.
+
+    Tensors that share their memory get the same meta tensor.
+    """
     known: dict[tuple[Any, ...], Tensor] = {}
     found = {}
     for name, tensor in state.items():

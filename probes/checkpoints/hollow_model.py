@@ -1,9 +1,10 @@
-"""A model without values, made from the names and shapes in a state dict: its modules have their parameters alone.
+"""A model without values, made from the names and shapes in a state dict: its modules have parameters only.
 
 A state dict does not name the classes of modules. They are guessed from the tensors, for column ``layer_type`` and for
-the matrices of a weight. A weight of four dimensions belongs to a convolution, or to a transposed one if its bias has
-that length. A bare parameter of three dimensions is a stack of matrices. A vector beside running means belongs to a
-batch norm. An embedding cannot be told from a linear layer and is called ``Linear``.
+the matrices of a weight. A weight of four dimensions belongs to a convolution, or to a transposed convolution if its
+bias has the length of the second dimension, not of the first. A bare parameter of three dimensions is a stack of
+matrices. A vector beside running means belongs to a batch norm. An embedding cannot be told from a linear layer and is
+called ``Linear``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from probes.model.layer import LEGACY_SUFFIXES
 from probes.schema.printable import one_line
 
-_DEEPEST = 100  # modules inside each other; torch walks them by recursion
+_DEEPEST = 100  # nested modules; torch walks them by recursion
 _BUFFERS = {"running_mean", "running_var", "num_batches_tracked", "weight_u", "_u", "_v"}  # of norms
 _CONVOLUTIONS = {
     3: (nn.Conv1d, nn.ConvTranspose1d),
@@ -26,26 +27,26 @@ _CONVOLUTIONS = {
 
 
 class Checkpoint(nn.Module):
-    """The root, or a module that has none but other modules."""
+    """The root, or a module that holds only other modules."""
 
 
 class HollowModel:
-    """The modules of a state dict, to be selected from as those of a model.
+    """The modules of a state dict, from which layers are selected as from a model.
 
     Attributes:
         root: The outermost module.
         names: By the id of each parameter, its name in the state dict.
-        paths: By the id of each module, its path there.
+        paths: By the id of each module, its path in the state dict.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         """Make the modules.
 
         Args:
-            tensors: By name, a tensor on device meta. Names of one object belong to a parameter that is shared.
+            tensors: By name, a tensor on device meta. Names that share one object belong to one shared parameter.
 
         Raises:
-            ValueError: A name is none that a module gives to its parameters.
+            ValueError: A name cannot be the name of a module's parameter.
         """
         self.names: dict[int, str] = {}
         self.paths: dict[int, str] = {}
@@ -57,7 +58,10 @@ class HollowModel:
             self._place(path)
 
     def _place(self, path: str) -> None:
-        """Put a module into the one that holds it; one whose tensors, several, are all another's is that other."""
+        """Put a module into its parent.
+
+        A module that shares all its tensors, at least two, with another module is that module.
+        """
         parent, here = self.root, ""
         for part in path.split(".") if path else ():
             here = f"{here}.{part}" if here else part
@@ -88,7 +92,7 @@ class HollowModel:
 
     def _register(self, module: nn.Module, name: str, tensor: Tensor, full_name: str) -> None:
         if not (tensor.is_floating_point() or tensor.is_complex()) and "weight" not in name:
-            return  # a buffer of indices or of a mask; of a weight they are codes, which the selection notes
+            return  # a buffer of indices or of a mask; integers of a weight are codes, which the selection notes
         parameter = self._parameters.get(id(tensor))
         if parameter is None:
             trainable = tensor.is_floating_point() or tensor.is_complex()
@@ -97,13 +101,13 @@ class HollowModel:
         with _naming(full_name):
             module.register_parameter(name, parameter)
             for suffix in LEGACY_SUFFIXES:
-                if name.endswith(suffix):  # where torch's older hooks keep what they make of it
+                if name.endswith(suffix):  # the attribute in which torch's older hooks keep the computed weight
                     _keep(module, name.removesuffix(suffix), tensor)
 
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Say which name no module gives to its parameters, where torch refuses it inside the block."""
+    """Raise an error that names the parameter if torch refuses its name inside the block."""
     try:
         yield
     except KeyError as error:
@@ -117,7 +121,10 @@ def _keep(module: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def _by_module(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Return the tensors of each module by their own names; those of a parametrization are modules like others."""
+    """Return the tensors of each module by their own names.
+
+    Parametrizations are modules like others.
+    """
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         path, _, own = name.rpartition(".")
@@ -138,7 +145,7 @@ def _kind(own: Mapping[str, Tensor], computed: Mapping[str, Tensor] | None) -> t
     """Return the class of a module, given its own tensors and those that its weight is computed from."""
     if computed is not None:
         plain = _kind({**own, "weight": max(computed.values(), key=Tensor.numel)}, None)
-        return type(f"Parametrized{plain.__name__}", (plain,), {})  # a class of its own, as torch gives it
+        return type(f"Parametrized{plain.__name__}", (plain,), {})  # a new class, as torch makes one
     weight = next((own[name] for name in ("weight", "weight_orig", "weight_v") if name in own), None)
     if weight is not None and weight.ndim in _CONVOLUTIONS:
         return _CONVOLUTIONS[weight.ndim][_is_transposed(weight, own.get("bias"))]
@@ -152,5 +159,5 @@ def _kind(own: Mapping[str, Tensor], computed: Mapping[str, Tensor] | None) -> t
 
 
 def _is_transposed(weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether a kernel has its input dimension first, ``(in, out, ...)``, as its bias, ``(out,)``, tells."""
+    """Whether the bias, ``(out,)``, shows that a kernel has its input dimension first, ``(in, out, ...)``."""
     return bias is not None and bias.shape[:1] != weight.shape[:1] and bias.shape[:1] == weight.shape[1:2]

@@ -35,31 +35,32 @@ def inspect(
     run: str | None = None,
     overwrite: bool = False,
 ) -> pd.DataFrame:
-    """Return weights, spectra, ranks and norms of each layer: the columns that a probe records of weights.
+    """Return weights, spectra, ranks and norms of each layer: the columns that a probe records from weights.
 
     Nothing is trained, called or changed, and nothing of a file is executed: a file that holds more than tensors,
     numbers and strings is refused. A file is read a few layers at a time.
 
     Args:
-        what: A model; a state dict, or a checkpoint that has one among its entries; a file, or several: those of
-            ``torch.save`` (``.pt``, ``.pth``, ``.ckpt``, ``.t7``, ...) and ``.safetensors``.
-        model: A model that the state dicts fit, for weights under norms that are not torch's. Without it the classes of
-            modules are guessed from the tensors, see :mod:`probes.checkpoints.hollow_model`. It is not changed.
-        step: The step, or the step of each file. None takes the step stored in the file, else the one in its name
+        what: A model, a state dict, a checkpoint that has a state dict among its entries, a file or several files.
+            Files are those of ``torch.save`` (``.pt``, ``.pth``, ``.ckpt``, ``.t7``, ...) and ``.safetensors``.
+        model: A model that the state dicts fit, for weights under norms that are not torch's. The model is not changed.
+            Without a model the classes of modules are guessed from the tensors, see
+            :mod:`probes.checkpoints.hollow_model`.
+        step: The step, or the step of each file. None takes the step stored in the file, else the step in its name
             (``step=400.ckpt``, ``checkpoint-500/model.safetensors``), else the number in which the names of several
             files differ.
         key: Entry of the files that is the state dict, such as ``"ema.model"``; None looks for it.
-        metrics: Metrics or groups; None takes all that read weights alone. Operator norms of convolutions do not: they
-            depend on the size of the images.
+        metrics: Metrics or groups; None takes all metrics that read weights only. Operator norms of convolutions are
+            not among them, because they depend on the size of the images.
         include: Names with wildcards, or module types: only these layers are inspected.
-        exclude: The same, to leave layers out.
+        exclude: Names with wildcards, or module types: these layers are left out.
         store: Folder or URL of a store. Rows, histograms and whole spectra are written to it as one run.
         run: The run's id in the store.
         overwrite: Delete an existing run of this id.
 
     Returns:
-        A row for each step and layer that has weights, with the columns of table ``layers``. For files, a column
-        ``file`` stands before them. The step is null if it is unknown.
+        A row for each step and layer that has weights, with the columns of table ``layers``. For files, the first
+        column is ``file``. The step is null if it is unknown.
 
     Raises:
         FileNotFoundError: A file is not there.
@@ -86,7 +87,7 @@ _Measured = tuple[str | None, Weights, _Tables]
 
 
 def _recorded(measured: Iterator[_Measured], recorder: Recorder) -> Iterator[_Measured]:
-    """Write what passes through to the run of a recorder."""
+    """Write the rows that pass through to the run of a recorder."""
     layers: list[str] = []
     steps: set[int] = set()
     for file, weights, tables in measured:

@@ -1,4 +1,4 @@
-"""The step of a checkpoint, as the name of its file says it."""
+"""The step of a checkpoint, read from the name of its file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)*")
 def step_in(path: Path) -> int | None:
     """Return the step that the name of a file says, or that of its folder; None if neither does.
 
-    A step is a whole number after a word for it, or all of the name: ``step=400.ckpt``, ``ckpt_0100.pt``, ``2000.pt``,
-    ``checkpoint-500/model.safetensors``.
+    A step is a whole number after a word such as "step", or the whole name: ``step=400.ckpt``, ``ckpt_0100.pt``,
+    ``2000.pt``, ``checkpoint-500/model.safetensors``.
     """
     for name in (path.stem, path.parent.name):
         found = [name] if name.isdecimal() else _AFTER_WORD.findall(name)
@@ -26,7 +26,7 @@ def step_in(path: Path) -> int | None:
 
 
 def steps_of(paths: Sequence[Path]) -> list[int | None]:
-    """Return the step of each file of a series: what its name says, else the number in which all names differ."""
+    """Return the step of each file of a series: the step in its name, else the number in which all names differ."""
     named = [step_in(path) for path in paths]
     if None not in named and len(set(named)) == len(named):
         return named
@@ -35,7 +35,7 @@ def steps_of(paths: Sequence[Path]) -> list[int | None]:
 
 
 def _number_that_differs(names: Sequence[str]) -> list[int] | None:
-    """Return the whole numbers in which names differ that are alike in all else; None if there are no such."""
+    """Return the whole number of each name if the names differ in one number only; None otherwise."""
     if len(set(names)) < max(2, len(names)) or len({_NUMBER.sub("#", name) for name in names}) > 1:
         return None
     columns = [column for column in zip(*map(_NUMBER.findall, names), strict=True) if len(set(column)) > 1]

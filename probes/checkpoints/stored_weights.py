@@ -17,10 +17,12 @@ from probes.model.parameters import Parameter
 
 
 def stored_sources(stored: StoredTensors, model: HollowModel) -> dict[str, Source]:
-    """Return the sources that a state dict offers, for one observation: it keeps what it has read.
+    """Return the sources that a state dict offers, for one observation.
 
-    The effective weight under torch's spectral norm and weight norm, parametrizations or older hooks, is computed as
-    evaluation computes it; under another parametrization it is a failure of that layer.
+    They keep the tensors that they have read.
+
+    Under torch's spectral norm and weight norm, whether parametrizations or older hooks, the effective weight is the
+    one that evaluation mode computes. Another parametrization is a failure of that layer.
     """
     read = cache(stored.read)
 
@@ -71,7 +73,7 @@ def _effective_weight(layer: Layer, path: str, stored: StoredTensors, read: Call
     """Return the weight that a layer under a norm of torch uses in evaluation.
 
     Raises:
-        ValueError: The norm is another.
+        ValueError: The layer is under another norm.
     """
     assert layer.weight is not None
     if layer.weight in parametrizations_of(layer.module):
@@ -92,13 +94,19 @@ def _effective_weight(layer: Layer, path: str, stored: StoredTensors, read: Call
 
 
 def _divided_by_sigma(W: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Return ``W / (u^H W v)``, rows being the dimension of the kernel that u is as long as."""
+    """Return ``W / (u^H W v)``.
+
+    The rows of W are the dimension of the kernel that has the length of u.
+    """
     rows = W if len(u) == W.shape[0] else W.transpose(0, 1)
     sigma = torch.vdot(u, rows.flatten(1) @ v).real
     return W / sigma
 
 
 def _with_length(V: Tensor, g: Tensor) -> Tensor:
-    """Return ``g V / |V|``, the length over the dimensions that g does not have."""
+    """Return ``g V / |V|``.
+
+    The norm is taken over the dimensions that g does not have.
+    """
     others = [place for place in range(V.ndim) if g.ndim == 0 or g.shape[place] == 1]
     return V * (g / torch.linalg.vector_norm(V, dim=others, keepdim=True))

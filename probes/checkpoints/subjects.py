@@ -1,4 +1,7 @@
-"""The subjects of an inspection: a model, a state dict or files, each opened when its turn comes."""
+"""The subjects of an inspection: a model, a state dict or files.
+
+Each is opened when its turn comes.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,8 @@ class Reading:
     """How subjects are read.
 
     Attributes:
-        model: A model that the state dicts fit; None: the classes of modules are guessed.
-        key: Entry of a file that is the state dict; None: it is looked for.
+        model: A model that the state dicts fit. None: the classes of modules are guessed.
+        key: Entry of a file that is the state dict. None: the entry is looked for.
         include: Layers to inspect, by name or class; None: all.
         exclude: Layers to leave out.
     """
@@ -68,13 +71,13 @@ def open_each(
 
     Args:
         what: A model, a state dict, a file or several.
-        step: The step, or that of each; None: what the file says, else its name.
-        reading: How they are read.
+        step: The step, or the step of each file. None: the step in the file, else the step in its name.
+        reading: How the subjects are read.
 
     Raises:
         FileNotFoundError: A file is not there.
-        ValueError: See :func:`probes.checkpoints.checkpoint_file.open_checkpoint`; or there are no files, or not as
-            many steps as files.
+        ValueError: See :func:`probes.checkpoints.checkpoint_file.open_checkpoint`; or there are no files, or the
+            numbers of steps and files differ.
     """
     files: list[Path] = []
     opens: list[Callable[[], Weights]]
@@ -105,7 +108,7 @@ def _filled(model: nn.Module, stored: StoredTensors, where: str) -> nn.Module:
     """Return a copy of a model with the tensors of a state dict.
 
     Raises:
-        ValueError: They do not fit it.
+        ValueError: The tensors do not fit the model.
     """
     copied = copy.deepcopy(innermost(model))
     state = {canonical_name(name): stored.read(name) for name in stored.shapes}

@@ -28,11 +28,11 @@ from probes.recording.record import Record
 from probes.recording.tables.arrow_tables import Tables
 from probes.schema import PARAMETERS
 
-ENTRIES_AT_ONCE = 1 << 23  # of weights, 32 MB in float32: measured together, then forgotten
+ENTRIES_AT_ONCE = 1 << 23  # entries of weights, 32 MB in float32, that are measured together and then released
 
 _OF_WEIGHTS = {"weight", "raw_weight", "bias", "effective_weight", "parameter", *DERIVED}
 _OF_TRAINING = {
-    *("update", "step_and_gradient", "unsolved_matrices"),  # these follow from other things than weights
+    *("update", "step_and_gradient", "unsolved_matrices"),  # these do not follow from weights alone
     *(source for source in DERIVED if source.startswith(("gradient_", "update_"))),
 }
 
@@ -40,10 +40,10 @@ _One = TypeVar("_One", Layer, Parameter)
 
 
 def weight_metrics(metrics: Sequence[str | Metric] | None) -> list[Metric]:
-    """Return those metrics that read nothing but weights.
+    """Return the metrics that read only weights.
 
     Raises:
-        ValueError: A metric or group is unknown, or reads what only a training has.
+        ValueError: A metric or group is unknown, or reads sources that only a training has.
     """
     chosen = Plan(metrics).metrics
     of_weights = [m for m in chosen if m.reducer is None and m.reads in _OF_WEIGHTS - _OF_TRAINING]
@@ -55,14 +55,14 @@ def weight_metrics(metrics: Sequence[str | Metric] | None) -> list[Metric]:
 
 @dataclass(frozen=True)
 class Weights:
-    """What is measured.
+    """One set of weights to measure.
 
     Attributes:
         layers: The layers.
         parameters: The parameters.
-        sources: Returns how their tensors are read, for one observation.
+        sources: Returns the sources of their tensors, for one observation.
         step: Optimizer steps finished; None: unknown.
-        epoch: Its epoch; None: unknown.
+        epoch: The epoch; None: unknown.
     """
 
     layers: Sequence[Layer]
@@ -90,13 +90,13 @@ class Missing:
     """The numbers that could not be computed.
 
     Attributes:
-        entries: What, why, and of which layer.
+        entries: The metric, the reason and the layer of each missing number.
     """
 
     entries: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, what: str, failure: Exception, step: int, /, **place: Any) -> None:
-        """Take a failure of one metric, and warn of it the first time."""
+        """Note a failure of one metric, and warn of it the first time."""
         why = f"{type(failure).__name__}: {failure}"
         if not any(entry["why"] == why for entry in self.entries):
             where = "".join(f" of {name} {value!r}" for name, value in place.items())

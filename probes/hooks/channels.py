@@ -1,7 +1,7 @@
 """The channel dimension of an output.
 
-For torch's own kinds of modules the dimension is known. For any other module the sizes of its parameters tell it: the
-channel dimension is the one that is as long as a parameter vector, or as the output dimension of a matrix or kernel.
+For torch's own kinds of modules the dimension is known. For any other module it follows from the sizes of the
+parameters: the channel dimension is as long as a parameter vector, or as the output dimension of a matrix or kernel.
 Dimension 0 holds samples and is taken only if no other fits. If several dimensions fit, or none, it is
 
 1. the second, if the module's class is named after its spatial dimensions (``LayerNorm2d``), or if the module has an
@@ -26,7 +26,7 @@ _COUNTS = ("out_channels", "num_features", "num_channels", "out_features", "embe
 
 
 def channel_dim(module: nn.Module, shape: Sequence[int]) -> int:
-    """Return which dimension of a module's output counts channels, from 0; 0 of an output of no or one dimension."""
+    """Return the index of the channel dimension of a module's output; 0 if the output has no or one dimension."""
     ndim = len(shape)
     if ndim < 2:
         return 0
@@ -66,7 +66,7 @@ def _count(module: nn.Module) -> int | None:
 
 
 def _sizes(module: nn.Module) -> Iterator[tuple[int, ...]]:
-    """Yield the shapes that say which dimension counts channels: vectors before matrices and kernels."""
+    """Yield the shapes that determine the channel dimension: vectors before matrices and kernels."""
     shapes = [tuple(parameter.shape) for parameter in module._parameters.values() if parameter is not None]
     shapes += [tuple(module.normalized_shape)] if isinstance(module, (nn.LayerNorm, nn.RMSNorm)) else []
     yield from (shape for shape in shapes if sum(size > 1 for size in shape) == 1)
@@ -80,7 +80,7 @@ def _fitting(sizes: tuple[int, ...], output: Sequence[int]) -> list[int]:
         after_samples = [1] if len(sizes) == ndim > 2 and output[1] == sizes[0] else []
         return after_samples + [ndim - 1] * (output[-1] in sizes)
     (place,) = long
-    if len(sizes) > 1:  # (C, 1, 1): lined up with the output from the right, as the two are multiplied
+    if len(sizes) > 1:  # (C, 1, 1): aligned with the output from the right, as in a broadcast product
         aligned = ndim - len(sizes) + place
         return [aligned] if aligned >= 0 and output[aligned] == sizes[place] else []
     found = [dim for dim, size in enumerate(output) if size == sizes[0]]

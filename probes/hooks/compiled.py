@@ -1,7 +1,8 @@
 """Observing outputs from inside a compiled graph.
 
-A forward hook that Dynamo traces cannot run Python at run time. It calls one opaque operator instead, which can. The
-graph stays whole, one graph serves recorded and unrecorded steps, and an unrecorded step costs one call.
+A forward hook that Dynamo traces cannot run Python at run time. It calls one opaque operator instead, and the operator
+runs Python. The graph stays whole, one graph serves recorded and unrecorded steps, and an unrecorded step costs one
+call.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _taps: WeakValueDictionary[int, GraphTap] = WeakValueDictionary()
 
 
 class GraphTap:
-    """A call in a compiled graph through which a function sees two tensors, a layer's output and its input."""
+    """A call in a compiled graph that passes a layer's output and its input to a function."""
 
     def __init__(self, see: Callable[[Tensor, Tensor], None], device: torch.device) -> None:
         self.see = see
@@ -36,7 +37,7 @@ class GraphTap:
 
 
 class CompiledPasses:
-    """Limits of compiled graphs, each told once: gradients that are not seen, other roundings, CUDA graphs.
+    """Limits of compiled graphs, each reported once: gradients that are not seen, different rounding, CUDA graphs.
 
     Attributes:
         replayed: Whether a part of the model became a CUDA graph.
@@ -51,13 +52,19 @@ class CompiledPasses:
         self._rounded |= output.dtype in (torch.bfloat16, torch.float16)
 
     def in_cuda_graph(self, output: Tensor) -> bool:
-        """Return whether an output is of a pass that becomes a CUDA graph; nothing may be kept of it then."""
+        """Return whether an output belongs to a pass that becomes a CUDA graph.
+
+        No tensor of such a pass may be kept.
+        """
         captured = is_captured(output)
         self.replayed |= captured
         return captured
 
     def report(self, gaps: Gaps, *, asked: bool) -> None:
-        """Report the limits, as far as they were met; warn of gradients only if the user asked for them by name."""
+        """Report the limits that were met.
+
+        Warn of gradients only if the user asked for them by name.
+        """
         if self.replayed:
             gaps.warn(
                 what="activations",

@@ -13,7 +13,7 @@ CONVOLUTION = "convolution"  # the name of this source
 _SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
 
 Shape = tuple[int, ...]
-Shapes = dict[int, tuple[Shape | None, Shape]]  # of input and output, by layer
+Shapes = dict[int, tuple[Shape | None, Shape]]  # shapes of input and output, by index of the layer
 
 
 def called_convolutions(shapes: Shapes, observation: Observation) -> Reading:

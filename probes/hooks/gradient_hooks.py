@@ -18,9 +18,9 @@ from probes.model.parameters import Parameter
 from probes.ranks import Ranks
 
 _SAME = 1e-3  # relative difference of the norms of one gradient on two ranks that share it
-CARRIED = "carried_gradient"  # a source: 1 a layer whose gradient was not set to 0 before the step, else 0
+CARRIED = "carried_gradient"  # a source: 1 for a layer whose gradient was not set to 0 before the step, else 0
 _LOOKED_AT = 4096  # entries of such a gradient
-MICRO_BATCHES = "micro_batches"  # a source: six numbers a layer, see GradientHooks.take
+MICRO_BATCHES = "micro_batches"  # a source: six numbers for each layer, see GradientHooks.take
 
 
 class GradientHooks:
@@ -35,10 +35,12 @@ class GradientHooks:
     def __init__(
         self, parameters: Sequence[Parameter], *, ranks: Ranks, report: Callable[[str, Exception], None]
     ) -> None:
-        """Prepare hooks on these parameters; they are attached when a step is measured.
+        """Prepare hooks on these parameters.
+
+        They are attached when a step is measured.
 
         Args:
-            parameters: The parameters. One that is frozen at a measured step has no hook.
+            parameters: The parameters. A parameter that is frozen at a measured step gets no hook.
             ranks: The ranks whose contributions count.
             report: Called with a description and the exception when something fails; training goes on.
         """
@@ -68,9 +70,9 @@ class GradientHooks:
         self._paused = paused
 
     def squared_length(self, trained: Sequence[Tensor]) -> Tensor | None:
-        """Return ``sum |g|^2`` over these parameters as their last backward pass left them: not clipped, not unscaled.
+        """Return ``sum |g|^2`` over these parameters after their last backward pass, before clipping and unscaling.
 
-        None if one of them has a gradient that no hook saw: of a sharded parameter, or given by hand.
+        None if one of them has a gradient that no hook saw: the parameter is sharded, or the gradient was set by hand.
         """
         self._measure_sums()
         places = self._places()
@@ -101,8 +103,8 @@ class GradientHooks:
     def take(self, gradients: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Return ``[K, N, sum |d_i|^2, |g|^2, |g|^2 as used, n]`` of each parameter that had ``K >= 2`` contributions.
 
-        ``N`` passes on each rank make ``K``. Where the ranks passed unlike numbers of times, or do not share one
-        gradient at the end of the backward pass (a loop that averages by itself), ``K`` is NaN.
+        ``K`` counts the contributions of all ranks, ``N`` for each. ``K`` is NaN if the ranks made different numbers of
+        passes, or if they do not share one gradient at the end of the backward pass (a loop that averages by itself).
 
         Args:
             gradients: The gradients as the optimizer will use them, by parameter.
@@ -130,7 +132,10 @@ class GradientHooks:
         self._without_hook = self._parameters
 
     def _attach(self, one: Parameter) -> bool:
-        """Attach the hooks to a parameter, unless it is frozen: that may change until the next step."""
+        """Attach the hooks to a parameter, unless it is frozen.
+
+        It may be frozen or unfrozen before the next step.
+        """
         parameter = one.value
         if parameter is None or not parameter.requires_grad or hasattr(parameter, "full_tensor"):
             return False
@@ -145,11 +150,11 @@ class GradientHooks:
     def _forget(self) -> None:
         self._counts: dict[int, int] = {}
         self._carried: dict[int, Tensor] = {}
-        self._arriving: dict[int, Tensor] = {}  # |d_i|^2 of what is not yet added
-        self._each: dict[int, Tensor] = {}  # sum |d_i|^2, of this rank
+        self._arriving: dict[int, Tensor] = {}  # |d_i|^2 of contributions that are not added yet
+        self._each: dict[int, Tensor] = {}  # sum |d_i|^2 of this rank
         self._whole: dict[int, Tensor] = {}  # |g|^2
-        self._grown: dict[Parameter, Tensor] = {}  # those that got a contribution and are not measured since
-        self._measured_after: int | None = None  # the backward pass at whose end they will be
+        self._grown: dict[Parameter, Tensor] = {}  # gradients with contributions that are not measured yet
+        self._measured_after: int | None = None  # the backward pass at whose end they will be measured
 
     def _guarded(
         self, act: Callable[[Parameter, Tensor, Tensor], None], one: Parameter, parameter: Tensor
@@ -168,7 +173,7 @@ class GradientHooks:
         index = one.index
         if index not in self._carried:
             self._carried[index] = _ZERO if parameter.grad is None else _is_not_zero(parameter.grad)
-        if parameter.grad is None:  # the first, or the first since the gradient was dropped
+        if parameter.grad is None:  # the first contribution, or the first since the gradient was set to None
             self._counts.pop(index, None)
             self._each.pop(index, None)
         if self._ranks.count > 1:
@@ -176,7 +181,7 @@ class GradientHooks:
         elif self._counts.get(index) and parameter.grad is not None:
             if index not in self._each:
                 self._each[index] = now = _square(parameter.grad.detach())
-                if not now.is_cuda and not now and self._whole.get(index):  # set to zero: the same
+                if not now.is_cuda and not now and self._whole.get(index):  # set to zero: as if None
                     self._counts[index] = 0
             self._arriving[index] = _square(contribution.detach())
 
@@ -187,7 +192,7 @@ class GradientHooks:
         if arrived is not None:
             self._each[index] = self._each[index] + arrived if index in self._each else arrived
             if self._counts[index] == 1 and self._ranks.count == 1:
-                del self._each[index]  # it is the only one so far
+                del self._each[index]  # this contribution is the only one so far
         if parameter.grad is not None:
             self._grown[one] = parameter
             if self._measured_after is None or self._measured_after != running_backward():
@@ -196,7 +201,10 @@ class GradientHooks:
                     self._measure_sums()
 
     def _measure_sums(self) -> None:
-        """Measure the gradients that have grown, in one call; one by one where that raises."""
+        """Measure the gradients that have new contributions, in one call.
+
+        If the call raises, measure them one by one.
+        """
         grown, self._grown, self._measured_after = self._grown, {}, None
         gradients = {one: parameter.grad.detach() for one, parameter in grown.items() if parameter.grad is not None}
         with torch.no_grad():
@@ -214,7 +222,7 @@ class GradientHooks:
                 self._report(f"micro-batch gradient of {one.name!r}", failure)
 
     def _summed_over_ranks(self) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-        """Return over all ranks the sum of ``|d_i|^2``, and ``K``: NaN where the ranks do not agree."""
+        """Return the sum of ``|d_i|^2`` over all ranks, and ``K``, which is NaN where the ranks do not agree."""
         device, ranks = self._ranks.device, self._ranks.count
         mine = torch.zeros(3, len(self._parameters), dtype=torch.float64, device=device)
         measured: tuple[Mapping[int, int | Tensor], ...] = self._counts, self._each, self._whole
@@ -248,7 +256,7 @@ def _squares(gradients: Mapping[Parameter, Tensor]) -> dict[int, Tensor]:
 
 def _at_least_single(tensor: Tensor) -> Tensor:
     if tensor.layout == torch.sparse_coo:
-        tensor = tensor.coalesce().values()  # of the same length; not every norm of torch takes a sparse tensor
+        tensor = tensor.coalesce().values()  # of the same norm; not every norm function of torch takes a sparse tensor
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
@@ -264,7 +272,7 @@ def _on_device(number: Tensor, device: torch.device) -> Tensor:
 
 
 def tell_missing_gradients(trained: Sequence[Tensor], gaps: Gaps) -> None:
-    """Tell of a step at which gradients are due and no trained parameter has one."""
+    """Report a step at which gradients are due and no trained parameter has one."""
     if trained and all(parameter.grad is None for parameter in trained):
         gaps.warn(
             what="gradients",

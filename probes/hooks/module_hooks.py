@@ -1,4 +1,4 @@
-"""Forward hooks that belong to one model only: a copy of it, or the model saved whole, does not carry them on."""
+"""Forward hooks that belong to one model only: neither a copy of the model nor a saved whole model keeps them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ class ModuleHook:
     """A hook of the probe on a module.
 
     A deep copy of the module (an average of weights, MAML) has no hook. A pickled module (``torch.save(model)``) has in
-    its place a function of the standard library that does nothing: it can be loaded where meandrift is not installed.
+    the hook's place a function of the standard library that does nothing. The module can be loaded where meandrift is
+    not installed.
     """
 
     def __init__(self, call: Callable[..., None]) -> None:
@@ -37,7 +38,7 @@ class ModuleHook:
         hooks = None if self._handle is None else self._handle.hooks_dict_ref()
         copied = memo.get(id(hooks))
         if self._handle is not None and copied is not None:
-            # The memo, and the list in it of what is to be kept alive, goes when copying ends.
+            # The memo, and its list of objects to keep alive, is freed when copying ends.
             memo.setdefault(id(memo), []).append(_Removal(copied, self._handle.id))
         return nullcontext().__exit__
 

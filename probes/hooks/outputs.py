@@ -55,12 +55,12 @@ class OutputHooks:
 
         Args:
             root: The model whose mode says whether a pass is a training pass.
-            layers: All observed layers; those that stand for a module's output get a hook.
+            layers: All observed layers. Layers that stand for a module's output get a hook.
             reducers: The reducers of all metrics, by source.
             ranks: The ranks whose vectors are merged.
             shapes: Note the shapes of inputs and outputs even without a reducer.
             report: Called with a description and the exception when something fails; training goes on.
-            passes: Notified of calls that only the hook of a layer sees.
+            passes: Is notified of calls that only the hook of a layer sees.
             evaluation: Count passes in eval mode or under no_grad as well.
         """
         self._root = root
@@ -90,7 +90,7 @@ class OutputHooks:
             self._attach(layer)
 
     def sources(self) -> dict[str, Source]:
-        """Return the sources that these hooks offer: one for each reducer, and those that follow from the calls."""
+        """Return the sources that these hooks offer: one for each reducer, and the sources computed from the calls."""
         of_calls: dict[str, Source] = {
             CONVOLUTION: partial(called_convolutions, self.shapes),
             FEEDS_NONLINEARITY.reads: self._before.read,
@@ -103,7 +103,7 @@ class OutputHooks:
         Args:
             sources: The sources that are due.
             keep_passes_since_optimizer: Keep the vectors collected since the last call of
-                :meth:`end_of_optimizer_step`: they belong to the step that starts.
+                :meth:`end_of_optimizer_step`, because they belong to the step that starts.
         """
         self._paused = False
         if not sources and not self._looks:  # most steps of most runs: nothing was collected, and nothing will be
@@ -144,7 +144,7 @@ class OutputHooks:
         return newer
 
     def _read(self, source: str, observation: Observation) -> Reading:
-        """Merge the vectors of all passes and ranks; every rank gets those of all layers."""
+        """Merge the vectors of all passes and ranks. Every rank gets the vectors of all layers."""
         merged = self._merged(source)
         kept = {index: vector for index, vector in merged.by_layer().items() if index in observation.layers}
         failures = {index: why for index, why in merged.failures.items() if index in observation.layers}
@@ -162,7 +162,7 @@ class OutputHooks:
     def check_fired(self, gaps: Gaps) -> None:
         """Warn if no hook ran in a step that was due: hooks that are added after the first compiled call never run.
 
-        No warning for a model that is measured without training: no training pass has begun, no gradient is there.
+        A model that is measured without training gives no warning: it has no training pass and no gradient.
         """
         if self._wanted and not self.fired and not self.compiled.replayed and self._trained():
             gaps.warn(
@@ -189,7 +189,7 @@ class OutputHooks:
             self._handles.append(
                 ModuleHook(self._hook(layer)).attach(layer.module.register_forward_hook, with_kwargs=True)
             )
-        except Exception as failure:  # a part that torch does not let anyone hook, of TorchScript say
+        except Exception as failure:  # a part on which torch allows no hook, for example of TorchScript
             self._report(f"output of layer {layer.name!r}", failure)
 
     def _tap(self, see: Callable[[Tensor, Tensor], None], module: nn.Module) -> GraphTap:
@@ -258,7 +258,7 @@ class OutputHooks:
                     self._vectors[source].setdefault(index, []).append(vector)
 
     def _collect(self, layer: Layer, tensor: Tensor, reducers: Sequence[tuple[str, Reducer]]) -> None:
-        """Reduce a tensor; a reducer that raises costs this layer its source, and nothing else."""
+        """Reduce a tensor. If a reducer raises, only its source is missing, and only for this layer."""
         try:
             with torch.no_grad():
                 seen, channels = with_channels(layer.module, tensor)
@@ -295,6 +295,6 @@ class OutputHooks:
         if not in_backward():
             self._outside.add(layer.index)
             return True
-        # Recomputed for a checkpoint. The first forward has counted, unless it ran under no_grad (reentrant
+        # The pass recomputes for a checkpoint. The first forward has counted, unless it ran under no_grad (reentrant
         # checkpoints).
         return layer.index not in self._outside

@@ -1,4 +1,4 @@
-"""The tensor of a module's output that is observed, in the form that reducers take it."""
+"""The observed tensor of a module's output, in the form that reducers expect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from probes.hooks.channels import channel_dim
 
 
 def first_tensor(value: Any) -> Tensor | None:
-    """Return the first tensor in a tensor, tuple, list, mapping or dataclass, however deep; None if there is none."""
+    """Return the first tensor in a tensor, tuple, list, mapping or dataclass, at any depth; None if there is none."""
     if isinstance(value, Tensor):
         return value
     for item in _items(value):
@@ -31,7 +31,7 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def why_not_seen(tensor: Tensor | None, output: Any) -> str | None:
-    """Return why an output, in which this tensor was found, has no statistics; None where it has."""
+    """Return why the output in which this tensor was found has no statistics; None if it has statistics."""
     if tensor is None:
         return f"the output, a {type(output).__name__}, has no tensor in it that is found"
     if tensor.is_nested:

@@ -1,4 +1,4 @@
-"""Every private name of torch that the hooks use, each once, and what happens without it."""
+"""Every private name of torch that the hooks use, each once, and the behaviour without it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def in_backward() -> bool:
 
 
 def running_backward() -> int:
-    """Return a number for the backward pass that is running in this thread: -1 for none.
+    """Return the number of the backward pass that is running in this thread; -1 if none is running.
 
     Without ``_current_graph_task_id``: -1 always.
     """
@@ -33,25 +33,26 @@ def running_backward() -> int:
 
 
 def at_end_of_backward(call: Callable[[], None]) -> bool:
-    """Have a function called at the end of the running backward pass, after the callbacks that are queued there.
+    """Call a function at the end of the running backward pass, after the callbacks that are queued there.
 
     Returns:
-        Whether it will be called. Without ``Variable._execution_engine``: False.
+        Whether the function will be called. Without ``Variable._execution_engine``: False.
     """
     engine = getattr(torch.autograd.Variable, "_execution_engine", None)
     queue: Callable[[Callable[[], None]], None] | None = getattr(engine, "queue_callback", None)
     if queue is None:
         return False
-    queue(lambda: queue(call))  # queued once more there, to come after those queued meanwhile: DDP averages in one
+    queue(lambda: queue(call))  # queued again at the end, to run after callbacks queued meanwhile: DDP averages in one
     return True
 
 
 class HookGuards:
-    """Makes Dynamo tell compiled graphs apart by the hooks of their modules, while somebody holds it.
+    """Makes Dynamo tell compiled graphs apart by the hooks of their modules, while an object holds the guards.
 
-    By default Dynamo reuses the graph of another model of the same class, and the calls that this model's hooks need
-    are missing in it (torch's setting ``skip_nnmodule_hook_guards``). Graphs that were compiled earlier stay as they
-    are. When the last holder releases it, the setting is restored. Without the setting: nothing is set.
+    By default Dynamo reuses the graph of another model of the same class (torch's setting
+    ``skip_nnmodule_hook_guards``). That graph lacks the calls that this model's hooks need. Graphs that were compiled
+    earlier stay as they are. When the last holder releases the guards, the setting is restored. Without the setting:
+    nothing is set.
     """
 
     _holders = 0
@@ -68,7 +69,10 @@ class HookGuards:
             self._held = True
 
     def release(self) -> None:
-        """Let the setting go; releasing again does nothing."""
+        """Release the setting.
+
+        A second call does nothing.
+        """
         if not self._held:
             return
         self._held = False
@@ -88,7 +92,7 @@ def _dynamo_settings() -> Any:
 def emulates_precision_casts() -> bool:
     """Return whether Inductor rounds between fused operations as eager execution does.
 
-    Without the setting: False, so that the probe warns of other roundings.
+    Without the setting: False, so that the probe warns of different rounding.
     """
     import torch._inductor.config as settings
 
@@ -97,23 +101,24 @@ def emulates_precision_casts() -> bool:
 
 @torch.compiler.assume_constant_result
 def is_exporting() -> bool:
-    """Return whether torch.export is under way.
+    """Return whether torch.export is running.
 
-    Asked for when a graph is traced, and not by the tracer, which in torch 2.11 takes ``is_exporting`` for true always.
+    It is called while a graph is traced, and the tracer must not trace it: in torch 2.11 the tracer takes
+    ``is_exporting`` as always true.
     """
     return bool(torch.compiler.is_exporting())
 
 
 def is_rewriting() -> bool:
-    """Return whether torch turns the model into something else and no training pass is under way: export, a trace."""
+    """Return whether torch exports or traces the model, so that no training pass is running."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def is_captured(tensor: torch.Tensor) -> bool:
-    """Return whether what is launched now for a tensor becomes a CUDA graph, or prepares one.
+    """Return whether kernels launched now for a tensor become a CUDA graph, or prepare one.
 
-    A graph is replayed without Python, and lives in memory of its own, of which nothing may be kept. Inductor says only
-    by who calls that it prepares one (``mode="reduce-overhead"``).
+    A graph is replayed without Python. It has its own memory, and no tensor in that memory may be kept. Only the
+    callers on the stack show that Inductor prepares a graph (``mode="reduce-overhead"``).
     """
     if not (tensor.is_cuda and torch.cuda.is_initialized()):  # a tensor without values may be of a device that is not
         return False
@@ -132,7 +137,7 @@ def _is_called_from(file: str) -> bool:
 def scale_of(scaler: Any) -> Any:
     """Return the scale of a GradScaler, a tensor on its device.
 
-    Without ``_scale``: a number, for which a GPU is waited for.
+    Without ``_scale``: a number, which makes the host wait for the GPU.
     """
     scale = getattr(scaler, "_scale", None)
     return scaler.get_scale() if scale is None else scale
@@ -147,7 +152,7 @@ def version_of(tensor: torch.Tensor) -> int:
 
 
 def watched_operators(see: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> AbstractContextManager[Any]:
-    """Have every operator that this thread runs in a block go through ``see(operator, args, kwargs)``.
+    """Pass every operator that this thread runs in a block through ``see(operator, args, kwargs)``.
 
     ``see`` calls the operator and returns what it returns. Without ``TorchDispatchMode``: ImportError.
     """
@@ -162,7 +167,7 @@ def watched_operators(see: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class FunctionMode(TorchFunctionMode):
-    """Has every function of torch that this thread calls in a block go through ``see(function, args, kwargs)``.
+    """Passes every function of torch that this thread calls in a block through ``see(function, args, kwargs)``.
 
     ``see`` calls the function and returns what it returns.
     """
@@ -172,7 +177,7 @@ class FunctionMode(TorchFunctionMode):
         self._see = see
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Hand the call on."""
+        """Pass the call to ``see``."""
         del types
         return self._see(func, args, kwargs or {})
 
@@ -180,7 +185,7 @@ class FunctionMode(TorchFunctionMode):
 def written_arguments(operator: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the positions and the names of the arguments that an operator writes to. Without ``_schema``: none.
 
-    Batch norms do not say that they write to their running statistics.
+    The schemas of batch norms do not declare that they write to their running statistics.
     """
     if "batch_norm" in str(operator):
         return (3, 4), ("running_mean", "running_var")
@@ -194,10 +199,10 @@ def written_arguments(operator: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
 
 
 def quiet_attributes(module: torch.nn.Module) -> dict[str, Any]:
-    """Return attributes that leave a module without hooks of its user's, and uncompiled.
+    """Return attributes that leave a module without its user's hooks, and uncompiled.
 
-    Hooks that torch itself has defined stay: they compute weights (spectral norm, pruning). Without the names: the
-    hooks are called, and a compiled module is compiled for evaluation too.
+    Hooks that torch itself defines stay: they compute weights (spectral norm, pruning). Without the names: the hooks
+    are called, and a compiled module is compiled for evaluation too.
     """
     kept: dict[str, Any] = {}
     for name in ("_forward_hooks", "_forward_pre_hooks"):
@@ -225,6 +230,6 @@ def without_global_hooks() -> Iterator[None]:
 
 
 def _is_torchs_own(hook: Any) -> bool:
-    function = getattr(hook, "func", hook)  # of a partial
+    function = getattr(hook, "func", hook)  # the function of a partial
     home = getattr(function, "__module__", None) or type(function).__module__
     return str(home).partition(".")[0] == "torch"

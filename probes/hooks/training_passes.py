@@ -1,4 +1,4 @@
-"""Notices the beginning of training passes, of the model itself or of a part that the loop calls without it."""
+"""Notices the beginning of training passes, of the model itself or of a part that the loop calls directly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from probes.hooks.torch_internals import is_exporting
 
 
 class TrainingPasses:
-    """Hooks on the model and on its children: a variational autoencoder may never be called as a whole.
+    """Hooks on the model and on its children, because a loop may never call the whole model (variational autoencoders).
 
     Attributes:
         passed: Whether a pass in training mode has begun since the last step; set it to False at a step.
@@ -31,7 +31,7 @@ class TrainingPasses:
         """
         self.passed = False
         self._root, self._begins = root, begins
-        self._called: set[int] = set()  # in the pass under way
+        self._called: set[int] = set()  # parts called in the current pass
         device = next((parameter.device for parameter in root.parameters()), torch.device("cpu"))
         self._tap = GraphTap(lambda *_: self.note(root), device)
         self._handles: list[RemovableHandle] = []
@@ -77,6 +77,6 @@ def entries(root: nn.Module) -> list[nn.Module]:
         part = waiting.pop()
         if isinstance(part, (nn.ModuleList, nn.ModuleDict)):
             waiting += part.children()
-        elif not isinstance(part, torch.jit.ScriptModule):  # these take no hook
+        elif not isinstance(part, torch.jit.ScriptModule):  # script modules take no hook
             found.setdefault(id(part), part)
     return list(found.values())

@@ -25,14 +25,14 @@ class MeandriftCallback(OpensProbe, Callback):
     """
 
     def __init__(self, **settings: Any) -> None:
-        """Prepare a probe; settings as of :class:`probes.integrations.opening.OpensProbe`."""
+        """Prepare a probe; the settings are those of :class:`probes.integrations.opening.OpensProbe`."""
         super().__init__(**settings)
         self._resumed: dict[str, Any] | None = None
         self._logged: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Attach the probe."""
-        # Where the same Trainer fits on, no checkpoint is loaded.
+        # If the same Trainer fits again, no checkpoint is loaded.
         saved = self._resumed or (self._state if trainer.global_step else {})
         self._resumed = None
         # Lightning counts the steps of all optimizers.
@@ -41,7 +41,7 @@ class MeandriftCallback(OpensProbe, Callback):
         probe.epoch = trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Log the numbers of the epoch that has ended, and note the one that begins."""
+        """Log the numbers of the epoch that has ended, and note the new epoch."""
         if self.probe is not None:
             self._log(trainer)
             self.probe.epoch = trainer.current_epoch
@@ -54,7 +54,7 @@ class MeandriftCallback(OpensProbe, Callback):
         batch: Any,  # noqa: ARG002
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        """Log the loss of the batch, and what the module has logged."""
+        """Log the loss of the batch, and the numbers that the module has logged."""
         if self.probe is None:
             return
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
@@ -93,7 +93,10 @@ class MeandriftCallback(OpensProbe, Callback):
         self._resumed = state_dict or None
 
     def _log(self, trainer: pl.Trainer, *, split: str = "train", **numbers: Any) -> None:
-        """Log numbers, and those that the module has logged since this was called last; the Trainer keeps all."""
+        """Log numbers, and those that the module has logged since the last call.
+
+        The Trainer itself keeps all logged numbers.
+        """
         if self.probe is None or not self._is_open or trainer.sanity_checking:
             return
         shown = dict(trainer.logged_metrics)
@@ -104,5 +107,8 @@ class MeandriftCallback(OpensProbe, Callback):
 
 
 def _is_same(new: Tensor, old: Tensor | None) -> bool:
-    """Return whether two values are of one call of ``self.log``: each makes a copy, which the Trainer shows again."""
+    """Return whether two values come from one call of ``self.log``.
+
+    Each call makes a copy, which the Trainer shows again.
+    """
     return old is not None and new.data_ptr() == old.data_ptr()

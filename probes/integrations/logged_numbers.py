@@ -12,7 +12,7 @@ from probes.recording.step_rows import RESERVED
 
 
 def logged_numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those values that :meth:`probes.Probe.log` takes: single real numbers, under names that are free.
+    """Return the values that :meth:`probes.Probe.log` takes: single real numbers under names that are free.
 
     A name of a key column (``step``, ``epoch``, ``seconds``) is left out: the probe fills these itself.
     """

@@ -25,16 +25,16 @@ def open_probe(
     options: Mapping[str, Any],
     make: Callable[..., Probe] = Probe,
 ) -> Probe:
-    """Return a probe that begins a run, or goes on with it at the step that the training stands at.
+    """Return a probe that begins a run, or continues it at the current step of the training.
 
-    A training that goes on supersedes the rows from its step on. It does so even with ``overwrite=True``, which only
-    concerns a training that begins. A training that died before its first checkpoint begins anew: with
+    A training that goes on supersedes the rows from its step on. It does so even with ``overwrite=True``, which
+    concerns only a training that begins. A training that died before its first checkpoint begins anew: with
     ``resume="auto"`` among the options, it supersedes all rows.
 
     Args:
         model: The trained model.
         optimizer: Its optimizer.
-        run: The run's id; None: that of the checkpoint, or a new one.
+        run: The run's id. None: the id in the checkpoint, or a new id.
         store: Folder or URL of the store.
         step: Optimizer steps finished, according to the checkpoint; 0 without one.
         saved: The probe's state in the checkpoint; empty without one.
@@ -61,7 +61,9 @@ def open_probe(
 
 
 def _saved_run(saved: Mapping[str, Any], store: str | os.PathLike[str]) -> str:
-    """Return the run that a checkpoint names: rows of it are superseded, so it must be that of the checkpoint.
+    """Return the run that a checkpoint names.
+
+    Its rows are superseded, so the store's run must be the checkpoint's run.
 
     Raises:
         ValueError: The store has another run of this name.
@@ -77,7 +79,7 @@ def _saved_run(saved: Mapping[str, Any], store: str | os.PathLike[str]) -> str:
 
 
 def began(store: str | os.PathLike[str], run: str) -> str | None:
-    """Return when a run of a store began; None if it has no such run, or it cannot be read."""
+    """Return when a run of a store began; None if the store has no such run, or the run cannot be read."""
     with suppress(OSError):
         started = read_run_row(open_store(store), run).get("started")
         return None if started is None else started.isoformat()
@@ -99,12 +101,15 @@ class OpensProbe:
         probe: Callable[..., Probe] = Probe,
         **options: Any,
     ) -> None:
-        """Prepare a probe; it is attached when training begins.
+        """Prepare a probe.
+
+        It is attached when training begins.
 
         Args:
             run: The run's id in the store; None takes a new id, which is then in ``self.probe.run``.
             store: Folder or URL of the store.
-            probe: What makes the probe: ``md.Probe`` of ``import meandrift as md`` takes ``warn=`` among the options.
+            probe: The class or function that makes the probe; ``md.Probe`` of ``import meandrift as md`` takes
+                ``warn=`` among the options.
             options: Further arguments of :class:`probes.Probe`. With ``resume="auto"`` a job that its scheduler starts
                 again goes on with its run, from its newest checkpoint or, without one, from the start.
         """
@@ -112,15 +117,17 @@ class OpensProbe:
         self._run, self._store, self._options = run, store, options
         self._make_probe = probe
         self._is_open = False
-        self._state: dict[str, Any] = {}  # that a probe was closed with
+        self._state: dict[str, Any] = {}  # the state of the probe when it was closed
         self.probe: Probe | None = None
         self._began: str | None = None
 
     def _open(self, model: nn.Module, optimizer: Any, *, step: int, saved: Mapping[str, Any], config: Any) -> Probe:
-        """Open and return the probe; step and saved as of :func:`open_probe`, config unless the options have one.
+        """Open and return the probe.
 
-        A training that begins while the probe of another is open takes its place, and its run: the framework has given
-        that one up, for example to try a smaller batch.
+        ``step`` and ``saved`` are those of :func:`open_probe`. ``config`` is used unless the options have one.
+
+        If the probe of an earlier training is still open, the new training takes its place and its run. The framework
+        has given up the earlier training, for example to try a smaller batch.
         """
         run, options = self._run, {"config": config, **self._options}
         if self.probe is not None and self._is_open:
@@ -141,7 +148,7 @@ class OpensProbe:
         return self.probe
 
     def _state_now(self) -> dict[str, Any]:
-        """Return the state of the probe, or what it was closed with; empty without one, and where it is off."""
+        """Return the state of the probe, now or when it was closed; empty without a probe, or if it is off."""
         if self.probe is None or not self._is_open:
             return self._state
         state = self.probe.state_dict()

@@ -1,4 +1,7 @@
-"""The state of a probe in a file beside a framework's checkpoint: sealed, and read without executing any of it."""
+"""The state of a probe in a file beside a framework's checkpoint.
+
+It has a checksum and is read without executing code.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a state whole or not at all; the last bytes of the file are its checksum.
 
     Raises:
-        OSError: It could not be written, on a full disk for instance.
+        OSError: The file could not be written, for example on a full disk.
     """
     buffer, partial = io.BytesIO(), path.with_suffix(".partial")
     torch.save(dict(state), buffer)
@@ -38,7 +41,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: The file is damaged, or is no state of a probe.
-        UnsafePathError: It is a link, or no file.
+        UnsafePathError: The path is a link, or no regular file.
     """
     try:
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
@@ -49,6 +52,6 @@ def read_state(path: Path) -> dict[str, Any]:
         state = torch.load(io.BytesIO(unsealed(content)), map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or not isinstance(state.get("run"), str):
             raise ValueError(f"it holds a {type(state).__name__}, expected a dictionary that names a run")
-    except Exception as error:  # of a foreign file the unpickler says whatever it stumbled over
+    except Exception as error:  # on a foreign file the unpickler may raise any exception
         raise ValueError(f"{path} is not the state of a probe ({reason(error)}): remove it to begin a run.") from error
     return state

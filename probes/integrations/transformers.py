@@ -18,8 +18,8 @@ class MeandriftCallback(OpensProbe, TrainerCallback):
     """Records a training by ``transformers.Trainer``: accumulation, mixed precision, gradient checkpointing, DDP.
 
     Table ``steps`` gets the numbers that the Trainer logs, under their names. ``loss`` is the mean since its last log.
-    A Trainer that goes on from a checkpoint (``resume_from_checkpoint=``) supersedes the rows from its step on. A
-    training that ends by an exception is closed as "failed" when the process ends.
+    A Trainer that goes on from a checkpoint (``resume_from_checkpoint=``) supersedes the rows from its step on. A run
+    whose training ends by an exception is closed as "failed" when the process ends.
 
     Examples:
         >>> trainer = Trainer(model, args, callbacks=[MeandriftCallback(every=100)])  # doctest: +SKIP
@@ -49,7 +49,7 @@ class MeandriftCallback(OpensProbe, TrainerCallback):
         control: TrainerControl,  # noqa: ARG002
         **given: Any,
     ) -> None:
-        """Log what the Trainer logs."""
+        """Log the numbers that the Trainer logs."""
         logs: dict[str, Any] = given["logs"]
         if self.probe is not None:
             split = "validation" if any(name.startswith("eval_") for name in logs) else "train"

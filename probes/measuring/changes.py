@@ -1,4 +1,4 @@
-"""The sources of updates and gradients as matrices, and what is read before an update for use after it."""
+"""The sources of updates and gradients as matrices, and the sources read before an update for use after it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ KEPT: Mapping[str, tuple[str, ...]] = {
     "moments": (),
     "step_and_gradient": ("before", "gradient_length"),
 }
-"""By source of a metric that is measured after the update: the sources to read before it. Of any other: ``before``."""
+"""By source of a metric measured after the update: the sources to read before it.
+
+Any other source is itself read before.
+"""
 
 
 def needed_before(metrics: Sequence[Metric]) -> set[str]:
@@ -67,7 +70,7 @@ def _gradient_matrices(observation: Observation) -> Reading:
 
 
 def _as_matrices(observation: Observation, index: int, tensor: Tensor) -> Tensor | None:
-    """Return what has the shape of a layer's parameter as the weight's matrices are; None of vectors and complex."""
+    """Return a tensor of the parameter's shape in the form of the weight's matrices; None for vectors or complex."""
     layer = observation.layers[index]
     parameter = raw_parameter(layer)
     if parameter is None or parameter.is_complex() or tensor.ndim < 2 or not tensor.numel():
@@ -76,7 +79,7 @@ def _as_matrices(observation: Observation, index: int, tensor: Tensor) -> Tensor
 
 
 def _scaled_spectra(solved: str, spectra: str) -> Source:
-    """Return the source of spectra, each with ``sqrt(columns / rows)`` of its matrix."""
+    """Return the source of pairs: a spectrum and ``sqrt(columns / rows)`` of its matrix."""
 
     def read(observation: Observation) -> Reading:
         stacks, found = observation.read(solved).by_layer(), observation.read(spectra)
@@ -103,7 +106,7 @@ def _none(_: Observation) -> Reading:
 
 
 KINDS = ("", "gradient_", "update_")
-"""How the names of the sources of matrices begin: of weights, gradients and updates."""
+"""Prefixes of the sources' names: matrices of weights, of gradients and of updates."""
 
 
 def turns(solved: Collection[int] | None = None) -> dict[str, Source]:

@@ -29,7 +29,7 @@ class Fail(Protocol):
 
 
 class _Job(NamedTuple):
-    """A metric, and the tensors it is computed of at one step."""
+    """A metric, and the tensors of one step from which it is computed."""
 
     metric: Metric
     observation: Observation
@@ -39,14 +39,16 @@ class _Job(NamedTuple):
 def measure(
     metrics: Sequence[Metric], observations: Sequence[Observation], *, state: State, fail: Fail
 ) -> list[Result]:
-    """Return the results of the metrics; a metric whose source has no tensors at a step has none there.
+    """Return the results of the metrics.
+
+    A metric whose source has no tensors at a step has no result there.
 
     Args:
         metrics: The metrics to compute.
         observations: The tensors, of one step or several.
         state: The tensors that metrics keep from one record to the next; updated.
-        fail: Called with metric, exception and step when something fails, and with the layer's name where only some
-            layers fail.
+        fail: Called with metric, exception and step when something fails, and with the layer's name if only some layers
+            fail.
     """
     together: dict[Any, list[_Job]] = {}
     with torch.no_grad():
@@ -60,7 +62,7 @@ def measure(
 
 
 def _read(metric: Metric, observation: Observation, fail: Fail) -> Reading:
-    """Return what a metric reads, without the layers that it is not defined for."""
+    """Return the reading of a metric's source, without the layers for which the metric is not defined."""
     try:
         reading = observation.read(metric.reads)
         _tell(metric, observation, reading.failures, fail, everywhere=not len(reading.indices))
@@ -74,7 +76,10 @@ def _read(metric: Metric, observation: Observation, fail: Fail) -> Reading:
 
 
 def _compute(jobs: list[_Job], state: State, fail: Fail) -> list[Result]:
-    """Compute jobs that share a function with one call; job by job, then layer by layer where that fails."""
+    """Compute jobs that share a function with one call.
+
+    If it fails, compute job by job, then layer by layer.
+    """
     keeps_state = jobs[0].metric.keeps_state
     if len(jobs) > 1 and keeps_state:
         return [result for job in jobs for result in _compute([job], state, fail)]
@@ -135,7 +140,7 @@ def _with_state(job: _Job, state: State) -> Result:
 
 
 def _result(job: _Job, values: Tensor) -> Result:
-    """Return the rows that the metric has columns for."""
+    """Return as many rows of the values as the metric has columns."""
     own = job.metric.table in DENSE_TABLES and job.metric.finish is None
     rows = values[: len(job.metric.columns)] if own else values
     return Result(job.metric, job.observation.step, job.reading.indices, rows)

@@ -21,7 +21,7 @@ class Reading(NamedTuple):
 
     Attributes:
         indices: The layers (or parameters) that have such a tensor at this step, by index.
-        tensors: A list with one entry a layer, or one tensor with a row for each layer.
+        tensors: A list with one entry for each layer, or one tensor with a row for each layer.
         failures: The layers whose tensor could not be read, and why.
     """
 
@@ -34,7 +34,7 @@ class Reading(NamedTuple):
         return dict(zip(self.indices, self.tensors, strict=True))
 
     def by_device(self) -> list[tuple[Any, Reading]]:
-        """Return a reading for each device that has some of the tensors: one call takes tensors of one device."""
+        """Return a reading for each device of the tensors, because one call takes tensors of one device."""
         if isinstance(self.tensors, Tensor):
             return [(self.tensors.device, self)] if self.indices else []
         devices = [_device(tensor) for tensor in self.tensors]
@@ -47,19 +47,19 @@ class Reading(NamedTuple):
 
 
 def _device(entry: Any) -> Any:
-    """Return the device of a tensor, of the first of several, or of what else says that it has one."""
+    """Return the device of a tensor, of the first of several tensors, or of another object with a ``device``."""
     return getattr(entry[0] if isinstance(entry, tuple) else entry, "device", None)
 
 
 def read_each(
     given: Mapping[int, Any], read: Callable[[int, Any], Any], *, failures: Mapping[int, Exception] = NONE
 ) -> Reading:
-    """Return a reading made layer by layer, so that a layer that raises is the only one without a tensor.
+    """Return a reading made layer by layer, so that only a layer that raises has no tensor.
 
     Args:
-        given: What each layer's tensor is read from, by the layer's index.
+        given: The object from which each layer's tensor is read, by the layer's index.
         read: ``read(index, given) -> tensor``; None leaves the layer out.
-        failures: The layers that failed before.
+        failures: The layers that have already failed.
     """
     found, failed = {}, dict(failures)
     for index, each in given.items():
@@ -95,12 +95,14 @@ class Observation:
         sources: Mapping[str, Source],
         parameters: Mapping[int, Parameter] | None = None,
     ) -> None:
-        """Prepare to look; nothing is read yet.
+        """Prepare the observation.
+
+        Nothing is read yet.
 
         Args:
             step: The step.
             layers: The layers, by index.
-            sources: How each kind of tensor is read, by name. A source may read others.
+            sources: The function that reads each kind of tensor, by name. A source may read other sources.
             parameters: The parameters, by index.
         """
         self.step = step
@@ -110,7 +112,7 @@ class Observation:
         self._readings: dict[str, Reading] = {}
 
     def place(self, table: str, index: int) -> dict[str, str]:
-        """Return the name of a layer, or of a parameter in table ``parameters``, with the word for what it is."""
+        """Return a layer's name by the key ``layer``, or in table ``parameters`` a parameter's by ``parameter``."""
         if table == PARAMETERS:
             return {PARAMETER: self.parameters[index].name}
         return {LAYER: self.layers[index].name}
@@ -121,7 +123,10 @@ class Observation:
         return [value for value in values if value is not None and value.requires_grad]
 
     def read(self, source: str) -> Reading:
-        """Return the tensors of a source; a later call returns the same ones."""
+        """Return the tensors of a source.
+
+        A later call returns the same tensors.
+        """
         if source not in self._readings:
             self._readings[source] = self._sources[source](self)
         return self._readings[source]

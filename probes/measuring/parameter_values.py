@@ -1,4 +1,4 @@
-"""The sources that read every parameter by itself, whatever layer it belongs to."""
+"""The sources that read every parameter by itself, regardless of its layer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from probes.ranks import Ranks
 
 
 def parameter_value_sources(ranks: Ranks, *, gradient_scale: Tensor | None = None) -> dict[str, Source]:
-    """Return the sources ``parameter`` and ``parameter_gradient``, of parameters that are trained at this step.
+    """Return the sources ``parameter`` and ``parameter_gradient`` of the parameters that are trained at this step.
 
-    A tensor that is read for a layer already is the same object here, so that metrics compute it once.
+    A tensor that has already been read for a layer is the same object here, so that metrics compute it once.
 
     Args:
         ranks: Which parameters this process measures.
@@ -45,7 +45,7 @@ def _each(read: Callable[[Tensor], Tensor | None], of_layers: str, ranks: Ranks)
             tensor = known.get(id(value))
             if tensor is None and (tensor := read(value)) is not None:
                 if type(tensor) is not Tensor and hasattr(tensor, "full_tensor"):
-                    tensor = tensor.full_tensor()  # all ranks take part, whoever keeps it
+                    tensor = tensor.full_tensor()  # all ranks take part, whichever rank keeps the result
                 tensor = real_values(tensor)
             return tensor if ranks.owns(index) else None
 
@@ -55,7 +55,10 @@ def _each(read: Callable[[Tensor], Tensor | None], of_layers: str, ranks: Ranks)
 
 
 def _read_for_layers(source: str, observation: Observation) -> dict[int, Tensor]:
-    """Return the tensors that are read for layers, by parameter; without parametrized weights, which are computed."""
+    """Return the tensors that are read for layers, by parameter.
+
+    Parametrized weights are left out: they are computed.
+    """
     found = {}
     for index, tensor in observation.read(source).by_layer().items():
         layer = observation.layers[index]

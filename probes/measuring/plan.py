@@ -20,9 +20,9 @@ class Plan:
     """The chosen metrics and the schedule of each.
 
     Attributes:
-        spectra_interval: The steps between two records, where spectra may cost only a share of training
-            (:mod:`probes.measuring.pricing`); None where the caller has asked for all of them.
-        passes_interval: The same for passes of the probe batch.
+        spectra_interval: The steps between two records, if spectra may cost only a share of training
+            (:mod:`probes.measuring.pricing`). None if the caller has asked for all spectra.
+        passes_interval: The steps between two records, likewise for passes of the probe batch.
     """
 
     def __init__(
@@ -35,24 +35,24 @@ class Plan:
         """Choose metrics and schedules.
 
         Args:
-            metrics: Names of metrics or groups, or metrics of one's own; None takes all of ``METRICS``.
-            cadence: One of three. A whole number ``n`` records every ``n`` steps: large metrics at every
-                ``every_nth_record``-th record, expensive ones at least ``min_steps_between`` steps apart, and from
-                ``n = 10`` on the spectra of large matrices in turns. A schedule is followed by all metrics. A mapping
-                from metric or group to a number or schedule is followed exactly by these metrics; all others are
-                recorded as under ``every=100``.
+            metrics: Names of metrics or groups, or the user's own metrics; None takes all of ``METRICS``.
+            cadence: A whole number, a schedule or a mapping. A whole number ``n`` records every ``n`` steps. Large
+                metrics are then recorded at every ``every_nth_record``-th record, and expensive metrics at least
+                ``min_steps_between`` steps apart. From ``n = 10`` on, the spectra of large matrices take turns. A
+                schedule is followed by all metrics. A mapping from metric or group to a number or schedule is followed
+                exactly by these metrics. All other metrics are recorded as under ``every=100``.
             probe_batch: Whether there is a batch, from which ``channels`` are recorded.
 
         Raises:
-            ValueError: A metric or group is unknown, or needs a batch that is not there, two metrics fill the same
-                column, or a step count is not positive.
+            ValueError: A metric or group is unknown, a metric needs a batch that was not passed, two metrics fill the
+                same column, or a step count is not positive.
         """
         self.metrics = tuple(_chosen(metrics, probe_batch=probe_batch))
         _check_columns(self.metrics)
         asked = _asked(self.metrics, metrics, cadence)
         self.asks_for_gradients_of_outputs = any(m.reducer and m.reducer.of == "output_gradient" for m in asked)
         self._schedules = list(_schedules(self.metrics, cadence))
-        self._every = cadence if isinstance(cadence, int) else 1  # between its steps no schedule need be asked
+        self._every = cadence if isinstance(cadence, int) else 1  # no schedule is due between multiples of it
         named = isinstance(cadence, Mapping) and any(n in cadence for n in ("singular_values", "spectra", "spectrum"))
         interval = cadence if isinstance(cadence, int) else EVERY
         self.spectra_interval = None if callable(cadence) or named or interval < LEAST_INTERVAL else interval
@@ -64,7 +64,7 @@ class Plan:
         return [] if step % self._every else [metric for metric, schedule in self._schedules if schedule(step)]
 
     def times_due(self, metric: Metric, steps: range) -> int | None:
-        """Return at how many of some steps a metric is recorded; None where a function of the user's own decides."""
+        """Return at how many of some steps a metric is recorded; None if the user's own function decides."""
         return next(times_due(schedule, steps) for one, schedule in self._schedules if one is metric)
 
 
@@ -82,7 +82,7 @@ def _chosen(metrics: Sequence[str | Metric] | None, *, probe_batch: bool) -> lis
 
 
 def _asked(chosen: Sequence[Metric], metrics: Sequence[str | Metric] | None, cadence: Cadence) -> tuple[Metric, ...]:
-    """Return the metrics that the caller named, alone or by their group."""
+    """Return the metrics that the caller named, by metric or by group."""
     words = cadence if isinstance(cadence, Mapping) else ()
     return tuple(m for m in chosen if metrics is not None or m.name in words or m.group in words)
 
@@ -121,7 +121,7 @@ def _schedules(metrics: Sequence[Metric], cadence: Cadence) -> Iterable[tuple[Me
         for name, value in cadence.items():
             own |= {metric.name: as_schedule(value) for metric in _named(name, metrics, "every")}
         cadence = EVERY
-    every(cadence)  # refuses what is no step count, even where a mapping names every metric
+    every(cadence)  # refuses an invalid step count, even if a mapping names every metric
     return [(metric, own.get(metric.name) or every(cadence * _records_between(metric, cadence))) for metric in metrics]
 
 

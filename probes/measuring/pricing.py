@@ -16,28 +16,28 @@ from probes.metrics.singular_values import SPECTRUM
 from probes.model.layer import Layer, raw_parameter
 from probes.model.module_kinds import CONVOLUTIONS
 
-Shapes = Mapping[int, tuple[tuple[int, ...] | None, tuple[int, ...]]]  # by layer: of its input and of its output
+Shapes = Mapping[int, tuple[tuple[int, ...] | None, tuple[int, ...]]]  # by layer: shapes of its input and output
 
 RECORD_SHARE = 0.25  # of a training step, for the spectra of one record
-LEAST_INTERVAL = 10  # steps between records from which the share is kept; who asks for more gets all of it
+LEAST_INTERVAL = 10  # from this number of steps between records on, the share is kept; denser records get all spectra
 _BACKWARD = 3  # a training step is about three forwards
-_LEAST = 3e6  # flops that take as long as the calls of torch around a small layer, forward, backward and update
+_LEAST = 3e6  # flops that take as long as torch's calls for a small layer: forward, backward and update
 _DOUBLE = 2  # a flop in float64, in flops in float32
 _EIGENVALUES = 16  # flops in float32 that take as long as the eigenvalues of a matrix of side n, over n^3: LAPACK's
 # tridiagonalisation runs from memory; measured with torch.linalg.eigvalsh on one core, sides 64 to 1024
 
 
 def spectrum_flops(rows: int, columns: int) -> float:
-    """Return what the singular values of a matrix cost in float32 flops: those of a Gram matrix and its eigenvalues."""
+    """Return the cost of a matrix's singular values in float32 flops: the Gram matrix and its eigenvalues."""
     small, large = min(rows, columns), max(rows, columns)
     return _DOUBLE * small**2 * large + _EIGENVALUES * small**3
 
 
 def step_flops(layers: Mapping[int, Layer], shapes: Shapes) -> float:
-    """Return what a training step costs, in flops: the sum over layers of ``3 * 2 * |W| * positions``.
+    """Return the cost of a training step, in flops: the sum over layers of ``3 * 2 * |W| * positions``.
 
     The positions of a layer are the number of elements of its output divided by its channels. A small layer costs at
-    least the calls that it takes. Layers that were not seen and operators without a weight (attention's products) are
+    least the time of its calls. Layers that were not seen and operators without a weight (attention's products) are
     left out, so the true cost of a step is somewhat higher.
     """
     total = 0.0
@@ -53,7 +53,7 @@ def step_flops(layers: Mapping[int, Layer], shapes: Shapes) -> float:
 
 @dataclass(frozen=True)
 class Turns:
-    """Which matrices are solved at which record.
+    """The matrices that are solved at each record.
 
     Attributes:
         always: Layers that are solved at every record.
@@ -76,8 +76,8 @@ def take_turns(costs: Mapping[int, float], step: float, *, share: float = RECORD
     """Share out a record's time among matrices.
 
     Args:
-        costs: What the spectrum of each layer's matrix costs.
-        step: What a training step costs, in the same unit.
+        costs: The cost of the spectrum of each layer's matrix.
+        step: The cost of a training step, in the same unit.
         share: The part of a step that a record may take.
 
     Returns:
@@ -102,10 +102,10 @@ def take_turns(costs: Mapping[int, float], step: float, *, share: float = RECORD
             slots.append(set())
         slots[-1].add(index)
         left -= costs[index]
-        while left < 0:  # dearer than a turn: empty ones follow
+        while left < 0:  # more expensive than a turn: empty turns follow
             left += room / 2 if room else math.inf
             slots.append(set())
-    while math.gcd(len(slots), SPECTRUM.every_nth_record) > 1:  # else some turn never meets a record of whole spectra
+    while math.gcd(len(slots), SPECTRUM.every_nth_record) > 1:  # else some turns never meet a record of whole spectra
         slots.append(set())
     return Turns(frozenset(always), tuple(map(frozenset, slots)))
 
@@ -119,7 +119,7 @@ class SpectraSchedule:
         Args:
             layers: All observed layers.
             interval: Steps between two records; None solves all matrices at each.
-            note: Is told which layers take turns: see :meth:`probes.gaps.Gaps.note`.
+            note: Called with the layers that take turns: see :meth:`probes.gaps.Gaps.note`.
         """
         self._note = note
         self._layers = {layer.index: layer for layer in layers}
@@ -131,7 +131,8 @@ class SpectraSchedule:
 
         Args:
             step: The step.
-            shapes: The shapes of the pass before it. Without any, no price can be told, and all are solved.
+            shapes: The shapes of the pass before the step. Without shapes the cost is unknown, and all matrices are
+                solved.
         """
         if self._interval is None:
             return None
@@ -163,17 +164,19 @@ class SpectraSchedule:
 
 
 PASS_SHARE = 0.002  # of training, for the passes of the probe batch
-_PASS = 0.9  # training steps that a pass of a batch of the same size takes: a third forward, as much to reduce what is
-# seen, and the calls of Python between; measured by ``python tests/benchmarks/probe_pass.py``
-_LEAST_PASS = 0.35  # training steps that a pass of a small batch takes all the same: calls
+# A pass of a batch of the same size costs 0.9 training steps. The forward takes a third of a step, and reducing the
+# outputs takes another third. The rest is Python calls between them. It is measured by
+# ``python tests/benchmarks/probe_pass.py``.
+_PASS = 0.9
+_LEAST_PASS = 0.35  # cost in training steps of a pass of a small batch: its calls alone
 _UNKNOWN_PASS = 1.0
 
 
 def pass_price(samples: int, shapes: Shapes) -> float:
-    """Return what a pass of the probe batch costs, in training steps.
+    """Return the cost of a pass of the probe batch, in training steps.
 
     Args:
-        samples: Samples in the batch; 0 where that is not known.
+        samples: Samples in the batch; 0 if the number is not known.
         shapes: The shapes of a training pass; none of the batch.
     """
     trained = next((output[0] for _, output in shapes.values() if output), 0)
@@ -181,7 +184,7 @@ def pass_price(samples: int, shapes: Shapes) -> float:
 
 
 class PassSchedule:
-    """Decides at a run's first record at which records the probe batch is passed through the model."""
+    """Decides at a run's first record at which records the model sees the probe batch."""
 
     def __init__(self, samples: int, interval: int | None, note: Callable[..., None]) -> None:
         """Prepare to decide.
@@ -189,17 +192,17 @@ class PassSchedule:
         Args:
             samples: Samples in the batch.
             interval: Steps between two records; None passes the batch at each.
-            note: Is told how often a pass is made: see :meth:`probes.gaps.Gaps.note`.
+            note: Called with the interval of the passes: see :meth:`probes.gaps.Gaps.note`.
         """
         self._samples, self._interval, self._note = samples, interval, note
         self._steps_between = 0
 
     def due(self, step: int, shapes: Shapes) -> bool:
-        """Return whether a pass is due at a step at which a record is.
+        """Return whether a pass is due at the step of a record.
 
         Args:
             step: The step.
-            shapes: The shapes of the pass before it.
+            shapes: The shapes of the pass before the step.
         """
         if self._interval is None:
             return True

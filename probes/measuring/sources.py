@@ -1,6 +1,6 @@
-"""The sources that follow from the parameters of a layer, and those that follow from another source.
+"""The sources that follow from the parameters of a layer, and the sources that follow from another source.
 
-Each reads layer by layer: a layer whose tensor cannot be read is a failure of its own, and the others are read.
+Each source reads layer by layer. If a layer's tensor cannot be read, only this layer fails.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ def parameter_sources(ranks: Ranks, *, gradient_scale: Tensor | None = None) -> 
     """Return the sources that read parameters and their gradients.
 
     ``weight`` is the effective weight, ``raw_weight`` the parameter under a parametrization (where there is one),
-    ``gradient`` the gradient as the optimizer will use it. ``before`` copies the trained parameters, and is to be read
-    before the update; ``after`` reads them after it. Complex numbers are pairs of real ones, except in
+    ``gradient`` the gradient as the optimizer will use it. ``before`` copies the trained parameters and must be read
+    before the update. ``after`` reads them after it. Complex numbers are pairs of real ones, except in
     ``effective_weight``.
 
     Args:
         ranks: Which layers this process measures.
-        gradient_scale: The factor on the gradients that the optimizer will divide by (a fused one under a GradScaler).
+        gradient_scale: The factor on the gradients by which the optimizer will divide (a fused optimizer under a
+            GradScaler).
     """
 
     def of(read: Callable[[Layer], Tensor | None], finish: Callable[[Tensor], Tensor] = _real) -> Source:
@@ -56,7 +57,9 @@ def read_tensors(
     *,
     finish: Callable[[Tensor], Tensor] | None = None,
 ) -> Reading:
-    """Read one tensor of each layer. All ranks take part in the gathering of shards, the owner keeps the result.
+    """Read one tensor of each layer.
+
+    All ranks take part in the gathering of shards. The owner keeps the result.
 
     Args:
         observation: The layers.
@@ -80,7 +83,7 @@ def _dense(tensor: Tensor) -> Tensor:
     """Return a dense tensor of at least single precision, real or complex.
 
     Raises:
-        ValueError: The tensor has no values, or none that are weights.
+        ValueError: The tensor has no values, or its values are not weights.
     """
     _check(tensor)
     if tensor.layout != torch.strided:
@@ -108,7 +111,7 @@ def real_values(tensor: Tensor) -> Tensor:
     """Return a dense real tensor of at least single precision; complex numbers as pairs.
 
     Raises:
-        ValueError: The tensor has no values, or none that are weights.
+        ValueError: The tensor has no values, or its values are not weights.
     """
     return _real(_dense(tensor))
 
@@ -123,7 +126,7 @@ def _effective_weight(layer: Layer) -> Tensor | None:
         return None
     parameter = layer.module._parameters.get(layer.weight)
     if parameter is not None and type(parameter) is not nn.Parameter:
-        _check(parameter)  # what a class of its own knows of the weight is lost when it is detached
+        _check(parameter)  # a tensor subclass loses its information on the weight when it is detached
     return effective_weight(layer)
 
 
@@ -152,7 +155,7 @@ def _unscaled(gradient: Tensor, scale: Tensor | None) -> Tensor:
 
 
 def _matrices(observation: Observation) -> Reading:
-    """Return the matrices of each weight that has any, ``(E, out, in)``; embeddings are matrices too."""
+    """Return the matrices ``(E, out, in)`` of each weight that has matrices; embeddings are matrices too."""
 
     def read(index: int, weight: Tensor) -> Tensor | None:
         layer = observation.layers[index]
@@ -188,7 +191,7 @@ def _single(source: str) -> Source:
 
 
 def _computed(source: str, compute: Callable[[list[Tensor]], list[Tensor] | Tensor]) -> Source:
-    """Return a source that is computed from another, for all layers together; layer by layer if that raises."""
+    """Return a source computed from another source, for all layers together, or layer by layer if that raises."""
 
     def together(reading: Reading) -> Reading:
         try:
@@ -230,7 +233,10 @@ DERIVED: Mapping[str, Source] = {
 """Sources that follow from other sources, computed once for all metrics that read them."""
 
 PRICED = {"singular_values", *(f"{kind}scaled_spectra" for kind in KINDS)}
-"""The sources whose large matrices take turns, by a price that follows from the shapes of a pass."""
+"""The sources whose large matrices take turns.
+
+The turns depend on costs that follow from the shapes of a pass.
+"""
 
 COMPUTED_FROM = {
     "spectra": "solved_matrices",
@@ -239,14 +245,17 @@ COMPUTED_FROM = {
     "gradient_histogram": "gradient",
     "weight_histogram": "weight",
 }
-"""The one source that a computed source reads: a copy of it is all that a deferred metric needs."""
+"""The only source that each computed source reads.
+
+A deferred metric needs only a copy of this source.
+"""
 
 
 def check_sources(metrics: Sequence[Metric], offered: Collection[str]) -> None:
     """Refuse metrics that read a source that nobody offers.
 
     Raises:
-        ValueError: A metric's ``reads`` is no source; the message lists the valid names.
+        ValueError: A metric's ``reads`` is no source. The message lists the valid names.
     """
     for metric in metrics:
         if metric.reducer is None and metric.reads not in offered:

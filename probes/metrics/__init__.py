@@ -1,4 +1,6 @@
-"""The metrics. A new one is a file here, a line in ``METRICS`` and a test.
+"""The metrics.
+
+A new metric is a file here, a line in ``METRICS`` and a test.
 
 Then ``python docs/generated.py --write`` puts its file and its columns into the docs.
 """
@@ -79,6 +81,6 @@ METRICS: dict[str, Metric] = {
 }
 
 OF_CALLS = (ATTENTION, ROUTER)
-"""Metrics of function calls in the forward, of modules that are no layers: heads and experts, table ``units``."""
+"""Metrics of function calls in the forward pass, by modules that are no layers: heads and experts, table ``units``."""
 
 __all__ = ["METRICS", "OF_CALLS", "Metric", "metric"]

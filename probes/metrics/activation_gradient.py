@@ -14,7 +14,7 @@ from probes.metrics.metric import Metric
 from probes.metrics.reducer import Reducer, count
 from probes.schema import Column
 
-_Begun = tuple[Begun, Any]  # and the number of zeros, where the former does not have it
+_Begun = tuple[Begun, Any]  # the second entry is the number of zeros, if the first does not have it
 
 
 def reduce_gradient(gradient: Tensor, channel_dim: int) -> Tensor:
@@ -24,7 +24,7 @@ def reduce_gradient(gradient: Tensor, channel_dim: int) -> Tensor:
 
 
 def begin_gradient(gradient: Tensor, channel_dim: int) -> Tensor | _Begun:
-    """Begin :func:`reduce_gradient`: return its vector, or what :func:`finish_gradient` makes the vector of."""
+    """Begin :func:`reduce_gradient`: return its vector, or the input from which :func:`finish_gradient` makes it."""
     begun = begin_moments(gradient, channel_dim)
     if isinstance(begun, ChannelSums):
         return begun, None
@@ -45,7 +45,7 @@ def merge_gradient(vectors: Tensor) -> Tensor:
 
 
 def gradient_statistics(vectors: list[Tensor]) -> Tensor:
-    """Return variance and sparsity, ``(2, layers)``; NaN in, NaN variance out; no elements: NaN."""
+    """Return variance and sparsity, ``(2, layers)``; NaN gives a NaN variance; no elements give NaN."""
     n, _, squares, _, zeros = torch.stack(vectors).unbind(1)
     return torch.stack([squares / n, zeros / n])
 

@@ -17,13 +17,13 @@ from probes.metrics.reducer import Reducer, channel_planes, finish_together, pie
 from probes.metrics.waiting import looks_wait
 from probes.schema import Column, pa
 
-HEAD = 4  # n, mean, sum of squared deviations, non-finite entries; the channel means stand behind
+HEAD = 4  # n, mean, sum of squared deviations, non-finite entries; the channel means follow
 _SAFE = 1e-26  # mean square below which the squares of smaller elements are lost in float32
 _CANCELLATION = 64.0  # mean^2 / var beyond which one pass in float32 loses more than two digits
 
 
 class ChannelVariances(NamedTuple):
-    """What is left of an activation on a device that is not to be waited for, until all layers are put together."""
+    """The partial results of an activation on a device that must not be waited for, until all layers are combined."""
 
     n: int
     variances: Tensor
@@ -32,7 +32,10 @@ class ChannelVariances(NamedTuple):
 
 
 class PartialMoments(NamedTuple):
-    """What is left of an activation on the CPU, and makes its vector together with those of other layers."""
+    """The partial results of an activation on the CPU.
+
+    Its vector is made together with those of other layers.
+    """
 
     n: int
     mean: float
@@ -44,10 +47,10 @@ class PartialMoments(NamedTuple):
 def reduce_moments(activation: Tensor, channel_dim: int) -> Tensor:
     """Return ``[n, mean, sum((x - mean)^2), nonfinite, channel means...]`` in float64.
 
-    On the CPU: one pass of partial sums in float32, combined in float64, and a second pass only where the mean is so
-    large that the difference of squares would cancel, or the squares are too small or too large for float32. Elsewhere
-    Welford's method, which needs no look at the data; its variance is off by about ``(1e-7 mean)^2``, and infinite for
-    entries beyond 1e18. No elements give zeros.
+    On the CPU, one pass makes partial sums in float32, which are combined in float64. A second pass follows only if the
+    mean is so large that the difference of squares would cancel, or if the squares are too small or too large for
+    float32. Other devices use Welford's method, which needs no look at the data. Its variance has an error of about
+    ``(1e-7 mean)^2``, and is infinite for entries beyond 1e18. No elements give zeros.
     """
     found = begin_moments(activation, channel_dim)
     return found if isinstance(found, Tensor) else finish_moments([found])[0]
@@ -57,11 +60,11 @@ Begun = PartialMoments | ChannelVariances | ChannelSums
 
 
 def begin_moments(activation: Tensor, channel_dim: int) -> Tensor | Begun:
-    """Begin :func:`reduce_moments`: return its vector, or what :func:`finish_moments` makes the vector of.
+    """Begin :func:`reduce_moments`: return its vector, or the input from which :func:`finish_moments` makes it.
 
     On the CPU the vector of a float64 activation, or of one that needs float64, is returned at once. Otherwise few
-    calls are made here and the rest for all layers together: between two layers a call is slow, because on a CPU its
-    code has left the caches and on a GPU it has to be launched.
+    calls are made here, and the remaining calls serve all layers together. A call between two layers is slow: on a CPU
+    its code has left the caches, and on a GPU it has to be launched.
     """
     if activation.ndim < 2:
         activation, channel_dim = activation.reshape(1, -1), 1
@@ -113,7 +116,7 @@ def _finish_sums(begun: Sequence[ChannelSums]) -> Sequence[Tensor]:
 
 
 def _entries_a_channel(sizes: tuple[int, ...], channels: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return how many entries each channel of some activations has, one activation behind the other."""
+    """Return how many entries each channel of some activations has, one activation after the other."""
     layout = channel_layout(channels, HEAD, device)
     return (numbers(sizes, device) / layout.channels)[layout.owners]
 
@@ -127,14 +130,16 @@ def _put_together(
     *,
     each: Tensor,
 ) -> Sequence[Tensor]:
-    """Return the vectors of some activations on a device, with the same few calls for any number.
+    """Return the vectors of some activations on a device.
+
+    The number of calls does not depend on the number of activations.
 
     Args:
         sizes: Entries of each activation.
         channels: Channels of each activation.
-        means: Mean of each channel, one activation behind the other.
+        means: Mean of each channel, one activation after the other.
         squares: Sum of the squared deviations of each channel from its mean.
-        nonfinite: Counts of each activation.
+        nonfinite: Number of non-finite entries of each activation.
         each: Entries of each channel.
     """
     layout = channel_layout(channels, HEAD, means.device)
@@ -156,10 +161,10 @@ _FINISH: dict[type, Callable[[Sequence[Any]], Sequence[Tensor]]] = {
 
 
 def _begin_channel_variances(activation: Tensor, channel_dim: int) -> ChannelVariances:
-    """Return what Welford's method and a count give: everything that needs the entries themselves."""
+    """Return the results of Welford's method and of a count: all that needs the entries themselves."""
     wide = activation if activation.dtype == torch.float64 else activation.float()
     variances, means = torch.var_mean(channel_planes(wide, channel_dim), dim=(0, 2), correction=0)
-    nonfinite = torch.count_nonzero(activation - activation)  # NaN of what is not finite, else 0
+    nonfinite = torch.count_nonzero(activation - activation)  # x - x is NaN if x is not finite, else 0
     return ChannelVariances(activation.numel(), variances, means, nonfinite)
 
 
@@ -174,7 +179,7 @@ def _from_partial_sums(activation: Tensor, channel_dim: int) -> PartialMoments |
     nonfinite = 0
     if not math.isfinite(total) or math.isinf(squares):
         nonfinite = n - sum(int(torch.count_nonzero(piece.isfinite())) for piece in pieces(activation))
-        if not nonfinite:  # only the sums are beyond float32
+        if not nonfinite:  # the entries are finite, and only the sums exceed float32
             return _from_channel_variances(activation.double(), channel_dim)
     deviations = squares - total * mean
     exact = total * mean <= _CANCELLATION * deviations and squares > _SAFE * n
@@ -188,7 +193,7 @@ def _partial_sums(activation: Tensor, channel_dim: int) -> tuple[Tensor, float]:
     channel_dim %= activation.ndim
     places = [dim for dim in range(1, activation.ndim) if dim != channel_dim]
     channel_sums = activation.sum(places, dtype=torch.float32) if places else activation.float()  # (samples, channels)
-    # Where channels are innermost, the norm of each channel takes eight times as long as that of the whole sample.
+    # If channels are innermost, the norm of each channel takes eight times as long as the norm of the whole sample.
     apart = places and activation.stride(channel_dim) != 1
     together = places if apart else list(range(1, activation.ndim))
     norms = torch.linalg.vector_norm(activation, dim=together, dtype=torch.float32)
@@ -210,7 +215,7 @@ def merge_moments(vectors: Tensor) -> Tensor:
 
 
 def _vectors(heads: np.ndarray, means: np.ndarray, channels: np.ndarray) -> Sequence[Tensor]:
-    """Put together the vectors of some activations, ``heads`` ``(4, activations)`` and ``means`` one after another."""
+    """Combine ``heads``, ``(4, activations)``, and ``means``, one activation after the other, into vectors."""
     starts = np.cumsum(channels) - channels
     places = starts + HEAD * np.arange(len(channels)) + np.arange(HEAD)[:, None]
     vectors = np.empty(len(means) + heads.size)

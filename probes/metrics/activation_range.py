@@ -17,11 +17,11 @@ from probes.metrics.waiting import looks_wait
 from probes.schema import Column
 
 SATURATED = 3.0  # tanh has less than 1 % of its slope there
-HEAD = 2  # n, saturated entries; the channel maxima stand behind
+HEAD = 2  # n, saturated entries; the channel maxima follow
 
 
 class RangeParts(NamedTuple):
-    """What is left of an activation on a device that is not to be waited for, until all layers are put together."""
+    """The partial results of an activation on a device that must not be waited for, until all layers are combined."""
 
     n: int
     saturated: Tensor  # a number
@@ -38,7 +38,7 @@ Begun = RangeParts | ChannelSums
 
 
 def begin_range(activation: Tensor, channel_dim: int) -> Tensor | Begun:
-    """Begin :func:`reduce_range`: return its vector, or what :func:`finish_range` makes the vector of."""
+    """Begin :func:`reduce_range`: return its vector, or the input from which :func:`finish_range` makes it."""
     if activation.ndim < 2:
         activation, channel_dim = activation.reshape(1, -1), 1
     if not activation.numel():
@@ -57,12 +57,12 @@ def begin_range(activation: Tensor, channel_dim: int) -> Tensor | Begun:
 
 
 def finish_range(begun: Sequence[Begun]) -> Sequence[Tensor]:
-    """Return the vectors of :func:`reduce_range` of several activations, for each device with the same few calls."""
+    """Return the vectors of :func:`reduce_range` of several activations, with a few calls for each device."""
     return finish_together(begun, key=lambda each: (type(each), each[-1].device), finish=_finish_alike)
 
 
 def _finish_alike(begun: Sequence[Any]) -> Sequence[Tensor]:
-    """Return the vectors of what is of one kind and on one device."""
+    """Return the vectors of partial results of one kind on one device."""
     device = begun[0][-1].device
     channels, saturated, maxima = _of_sums(begun) if isinstance(begun[0], ChannelSums) else _of_parts(begun)
     layout = channel_layout(channels, HEAD, device)
@@ -94,12 +94,12 @@ def _channel_maxima(activation: Tensor, channel_dim: int) -> Tensor:
     rows = channels_last_rows(activation, channel_dim)
     if rows is None:
         return channel_planes(activation, channel_dim).amax(2).amax(0)
-    # Whole samples side by side first: torch takes maxima of few columns one number at a time.
+    # First reduce over whole samples side by side: with few columns torch takes maxima one number at a time.
     return rows.view(len(activation), -1).amax(0).view(-1, rows.shape[1]).amax(0)
 
 
 def merge_range(vectors: Tensor) -> Tensor:
-    """Merge the vectors of :func:`reduce_range`, ``(parts, size)``: counts add, maxima do not."""
+    """Merge the vectors of :func:`reduce_range`, ``(parts, size)``: the sum of counts, the largest of maxima."""
     seen = torch.where(vectors[:, :1] > 0, vectors[:, HEAD:], -torch.inf)
     return torch.cat([vectors[:, :HEAD].sum(0), seen.amax(0)])
 

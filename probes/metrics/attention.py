@@ -1,4 +1,4 @@
-"""Largest logit and entropy of each head of an attention: the rows of table ``units`` that are heads."""
+"""Largest logit and entropy of each attention head: the rows of table ``units`` that are heads."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ QUERIES, SAMPLES = 32, 8  # of each pass, at most
 
 
 class HeadSums(NamedTuple):
-    """What some queries say of each head; parts of one attention are merged.
+    """Sums over some queries for each head.
+
+    Parts of one attention are merged.
 
     Attributes:
         largest: Largest logit, ``(heads,)``; -inf without a query.
         entropies: Sum over queries of the entropy, ``(heads,)`` float64.
-        queries: Queries that may look at a key, ``(heads,)`` float64.
+        queries: Number of queries that may attend to a key, ``(heads,)`` float64.
     """
 
     largest: Tensor
@@ -30,7 +32,7 @@ class HeadSums(NamedTuple):
 
 
 def spread_places(count: int, most: int, device: torch.device) -> Tensor:
-    """Return at most so many places of ``count``, evenly spread, the first and the last among them.
+    """Return at most ``most`` indices below ``count``, evenly spread, with the first and the last.
 
     >>> spread_places(9, 3, torch.device("cpu")).tolist(), spread_places(2, 3, torch.device("cpu")).tolist()
     ([0, 4, 8], [0, 1])
@@ -43,12 +45,13 @@ def spread_places(count: int, most: int, device: torch.device) -> Tensor:
 def head_sums(logits: Tensor, allowed: Tensor | None = None) -> HeadSums:
     """Return the sums of some queries, from their logits for all keys.
 
-    A query that may look at no key does not count. A NaN logit gives NaN. No queries give -inf and 0.
+    A query that may attend to no key does not count. A NaN logit gives NaN. No queries give -inf and 0.
 
     Args:
-        logits: ``(heads, queries, keys)``, masked ones included.
-        allowed: Which of them the mask allows, broadcastable to the same; None: all above half of the least number of
-            their type, which stands for masked entries elsewhere.
+        logits: ``(heads, queries, keys)``, masked logits included.
+        allowed: True for logits that the mask allows, broadcastable to the shape of the logits. None: a logit is
+            allowed if it is above half of the smallest number of its type, because other code writes that number into
+            masked entries.
     """
     if allowed is None:
         allowed = ~(logits <= torch.finfo(logits.dtype).min / 2)
@@ -65,7 +68,10 @@ def head_sums(logits: Tensor, allowed: Tensor | None = None) -> HeadSums:
 
 
 def merged_heads(parts: list[HeadSums]) -> HeadSums:
-    """Return the sums of all queries of some parts; parts with another number of heads than the first are left out."""
+    """Return the sums of all queries of some parts.
+
+    Parts whose number of heads differs from the first are left out.
+    """
     alike = [part for part in parts if len(part.largest) == len(parts[0].largest)]
     largest, entropies, queries = (torch.stack(list(each)) for each in zip(*alike, strict=True))
     return HeadSums(largest.amax(0), entropies.sum(0), queries.sum(0))
@@ -74,7 +80,7 @@ def merged_heads(parts: list[HeadSums]) -> HeadSums:
 def head_vector(sums: HeadSums) -> Tensor:
     """Return one attention as a vector, ``(2 + 2 heads,)`` float64: kind, heads, largest logits, mean entropies.
 
-    Without a query NaN.
+    Without a query the numbers are NaN.
     """
     largest = torch.where(sums.queries > 0, sums.largest, torch.nan)
     head = torch.tensor([HEADS, float(len(largest))], dtype=torch.float64, device="cpu")

@@ -1,4 +1,4 @@
-"""Whether a gradient was still there when the first backward pass of a step added to it, as without ``zero_grad``."""
+"""Whether a gradient was not 0 when the first backward pass of a step added to it, as without ``zero_grad``."""
 
 from __future__ import annotations
 

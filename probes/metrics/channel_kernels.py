@@ -1,9 +1,10 @@
-"""Kernels for a GPU, in Triton: what is summed over each channel of an activation, in one pass over its memory.
+"""Kernels for a GPU, in Triton: sums over each channel of an activation, in one pass over its memory.
 
-Torch would read the activation ten times: for a variance, for masks, for counts of the masks. Each program takes every
-``GROUPS``-th part of a channel and adds up ``x - k`` and ``(x - k)^2``, with ``k`` the channel's first entry, so that a
-mean far from zero costs no digits. It counts what is not finite, NaN, zeros and what lies beyond 3, and keeps the
-largest entry that is not NaN. The result is float64, ``(NUMBERS, channels, GROUPS)``, in this order after ``k``.
+Torch would read the activation ten times: for the variance, for masks and for the counts of the masks. Each program
+takes every ``GROUPS``-th part of a channel and adds up ``x - k`` and ``(x - k)^2``, with ``k`` the channel's first
+entry, so that a mean far from zero costs no digits. It counts the entries that are not finite, NaN, zero or beyond 3 in
+magnitude, and keeps the largest entry that is not NaN. The result is float64, ``(NUMBERS, channels, GROUPS)``, in this
+order after ``k``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import triton
 import triton.language as tl
 
 NUMBERS = 8
-GROUPS = tl.constexpr(32)  # programs a channel: enough for a GPU to be busy with few channels
+GROUPS = tl.constexpr(32)  # programs for each channel: they keep a GPU busy with few channels
 SATURATED = tl.constexpr(3.0)  # as in activation_range
 
 
@@ -34,7 +35,7 @@ def _tally(  # noqa: PLR0917 - a kernel has no keywords
     beyond: tl.tensor,
     most: tl.tensor,
 ) -> tl.tensor:
-    """Return the sums, counts and maximum with a block of entries in them."""
+    """Return the sums, counts and maximum after adding a block of entries."""
     apart = tl.where(inside, values - shift, 0.0)
     is_number = values == values  # noqa: PLR0124 - NaN is not
     return (
@@ -53,7 +54,7 @@ def _keep(  # noqa: PLR0917 - a kernel has no keywords
     place: tl.tensor, stride: tl.tensor, there: tl.tensor, shift: tl.tensor, first: tl.tensor, second: tl.tensor,
     bad: tl.tensor, nans: tl.tensor, zeros: tl.tensor, beyond: tl.tensor, most: tl.tensor,
 ) -> None:  # fmt: skip
-    """Write the numbers of a channel, or of several, ``stride`` apart."""
+    """Write the numbers of one or several channels, ``stride`` apart."""
     tl.store(place, shift.to(tl.float64), mask=there)
     tl.store(place + stride, tl.sum(first.to(tl.float64), axis=0), mask=there)
     tl.store(place + 2 * stride, tl.sum(second.to(tl.float64), axis=0), mask=there)
@@ -82,8 +83,8 @@ def sum_planes(  # noqa: PLR0917 - a kernel has no keywords
         channels: Number of channels.
         inner: Number of entries of a channel in a sample.
         items: ``samples * chunks``.
-        chunks: Blocks that ``inner`` entries take.
-        BLOCK: Entries a block.
+        chunks: Number of blocks for ``inner`` entries.
+        BLOCK: Entries of a block.
     """
     channel, group = tl.program_id(0), tl.program_id(1)
     shift = _finite_or_zero(tl.load(x + channel * inner).to(tl.float32))
@@ -119,8 +120,8 @@ def sum_rows(  # noqa: PLR0917 - a kernel has no keywords
         sums: The result, float64.
         channels: Number of channels.
         rows: Number of rows.
-        ROWS: Rows a block.
-        CHANNELS: Channels a block.
+        ROWS: Rows of a block.
+        CHANNELS: Channels of a block.
     """
     group = tl.program_id(1)
     columns = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)

@@ -1,4 +1,4 @@
-"""Where the numbers of each layer stand in the vectors of all layers, one behind the other."""
+"""The positions of each layer's numbers when the vectors of all layers are concatenated."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 
 class ChannelLayout(NamedTuple):
-    """The places in vectors that have a head, whose entries belong to no channel, and an entry a channel behind it.
+    """Positions in vectors of a head, whose entries belong to no channel, followed by one entry for each channel.
 
     Attributes:
-        heads: Places of the heads' entries, ``(head, layers)``.
-        places: Places of the channels' entries, ``(channels,)``.
+        heads: Positions of the heads' entries, ``(head, layers)``.
+        places: Positions of the channels' entries, ``(channels,)``.
         owners: The layer of each channel, ``(channels,)``.
-        channels: How many channels each layer has, ``(layers,)``.
+        channels: Number of channels of each layer, ``(layers,)``.
     """
 
     heads: Tensor
@@ -28,7 +28,7 @@ class ChannelLayout(NamedTuple):
 
 @lru_cache(maxsize=16)
 def channel_layout(channels: tuple[int, ...], head: int, device: torch.device) -> ChannelLayout:
-    """Return the layout of vectors of so many channels behind heads of one length, on a device."""
+    """Return the layout, on a device, of vectors with these numbers of channels after heads of one length."""
     counts = np.array(channels, dtype=np.int64)
     starts = np.cumsum(counts + head) - counts - head
     owners = np.repeat(np.arange(len(counts)), counts)
@@ -40,5 +40,8 @@ def channel_layout(channels: tuple[int, ...], head: int, device: torch.device) -
 
 @lru_cache(maxsize=16)
 def numbers(counts: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return counts as float64 on a device, ``(layers,)``; the same tensor each time, not to be changed."""
+    """Return counts as float64 on a device, ``(layers,)``.
+
+    The tensor is cached and must not be changed.
+    """
     return torch.tensor(counts, dtype=torch.float64, device="cpu").to(device, non_blocking=True)

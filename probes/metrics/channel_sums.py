@@ -1,4 +1,4 @@
-"""Sums over each channel of an activation on a GPU, by one kernel where Triton is at hand."""
+"""Sums over each channel of an activation on a GPU, by one kernel if Triton is available."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from probes.metrics.reducer import channel_planes, channels_last_rows
 
 _TYPES = {torch.float32, torch.float16, torch.bfloat16}
-# Few sizes of blocks: each is compiled once, in about half a second.
-_LONG, _SHORT = 1024, 64  # entries a block of one channel
-_LONG_FROM = 256  # entries of a channel in a sample
+# There are few block sizes, because a kernel is compiled once for each size, in about half a second.
+_LONG, _SHORT = 1024, 64  # entries of a block of one channel
+_LONG_FROM = 256  # entries of a channel in a sample, from which on blocks are long
 _ROWS, _CHANNELS = 16, 64  # of a block of several channels
 
 
@@ -43,7 +43,7 @@ class _Kernels:
                 return launch(self._found, activation, channel_dim)
         except torch.OutOfMemoryError:
             raise
-        except Exception as failure:  # of a compiler that is missing, a card too old: torch's own calls serve
+        except Exception as failure:  # the compiler is missing or the GPU too old: torch's own calls take the place
             self._usable = False
             why = str(failure).splitlines()[:1] or [""]
             warnings.warn(
@@ -59,13 +59,14 @@ _KERNELS = _Kernels()
 
 
 class ChannelSums(NamedTuple):
-    """What is summed over each channel of an activation, in parts.
+    """Sums over each channel of an activation, in parts.
 
     Attributes:
         n: Entries of the activation.
-        parts: ``(8, channels, parts)`` float64: ``k``, the same in all parts of a channel, its first entry or 0 where
-            that is not finite; ``sum(x - k)`` and ``sum((x - k)^2)``, in float32 within a part; the counts of what is
-            not finite, of NaN, of zeros and of ``|x| > 3``; the largest entry that is not NaN.
+        parts: ``(8, channels, parts)`` float64. The first number is ``k``, the first entry of the channel, or 0 if it
+            is not finite; it is the same in all parts. ``sum(x - k)`` and ``sum((x - k)^2)`` follow, in float32 within
+            a part. The next four are the counts of entries that are not finite, that are NaN, that are zero and with
+            ``|x| > 3``. The last is the largest entry that is not NaN.
     """
 
     n: int
@@ -73,9 +74,9 @@ class ChannelSums(NamedTuple):
 
 
 def channel_sums(activation: Tensor, channel_dim: int) -> ChannelSums | None:
-    """Return the sums over each channel, or None where there is no kernel for them.
+    """Return the sums over each channel, or None if there is no kernel for them.
 
-    There is none where Triton is not, outside CUDA, in float64, and for subclasses of Tensor.
+    There is no kernel without Triton, outside CUDA, in float64, and for subclasses of Tensor.
 
     Args:
         activation: At least two dimensions, samples first, and not empty.
@@ -87,7 +88,10 @@ def channel_sums(activation: Tensor, channel_dim: int) -> ChannelSums | None:
 
 
 def launch(kernels: ModuleType, activation: Tensor, channel_dim: int) -> Tensor:
-    """Launch the kernel for the way in which an activation lies in memory; copy it where there is none."""
+    """Launch the kernel for an activation's memory layout.
+
+    A layout without a kernel is copied.
+    """
     groups = kernels.GROUPS.value
     channels = activation.shape[channel_dim]
     sums = torch.empty(kernels.NUMBERS, channels, groups, dtype=torch.float64, device=activation.device)

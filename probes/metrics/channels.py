@@ -11,18 +11,20 @@ from probes.metrics.metric import Metric
 from probes.metrics.reducer import channel_planes
 from probes.schema import CHANNEL_NUMBERS, CHANNELS
 
-HEAD = 2 + len(CHANNEL_NUMBERS)  # nonlinearity, channels, and for each number whether the layer has it
+HEAD = 2 + len(CHANNEL_NUMBERS)  # nonlinearity, channels, and a flag for each number: whether the layer has it
 
 
 @dataclass(frozen=True)
 class ChannelMoments:
-    """The channels of one tensor, or of several together; each attribute ``(channels,)``, float64.
+    """The channels of one tensor, or of several tensors together.
+
+    Each attribute is ``(channels,)`` float64.
 
     Attributes:
-        count: Entries a channel, a number.
+        count: Entries of each channel, a single number.
         mean: Mean.
         squares: Sum of squared deviations from the mean.
-        maximum: Largest entry; NaN if one is.
+        maximum: Largest entry; NaN if an entry is NaN.
         positive: Number of entries above 0.
     """
 
@@ -34,7 +36,7 @@ class ChannelMoments:
 
     @property
     def deviation(self) -> Tensor:
-        """The standard deviation of each channel, over n and not n - 1."""
+        """The standard deviation of each channel, with n and not n - 1 as the divisor."""
         return (self.squares / self.count).sqrt()
 
     def merged(self, other: ChannelMoments) -> ChannelMoments:
@@ -53,8 +55,9 @@ class ChannelMoments:
 def channel_moments(tensor: Tensor, channel_dim: int) -> ChannelMoments | None:
     """Return the moments of each channel of a real tensor, samples first; None of a tensor without elements.
 
-    Sums over positions in float32 (float64 if it is), over samples in float64; the deviations are from the mean, so
-    that a large mean costs no digits. On the CPU a tenth of the time of ``torch.var_mean`` over two dimensions.
+    Sums over positions are in float32 (in float64 for a float64 tensor), sums over samples in float64. The deviations
+    are from the mean, so that a large mean costs no digits. On the CPU this takes a tenth of the time of
+    ``torch.var_mean`` over two dimensions.
     """
     if not tensor.numel():
         return None
@@ -72,9 +75,9 @@ def channel_vector(nonlinearity: int, seen: ChannelMoments, *further: Tensor | N
     """Return a layer's channels as one vector, ``(HEAD + 9 channels,)`` in float64.
 
     Args:
-        nonlinearity: Its place in the list of operators.
-        seen: What it is given.
-        further: Numbers behind ``positive_fraction``, each ``(channels,)``; None where the layer has none.
+        nonlinearity: The index of the nonlinearity in the list of operators.
+        seen: The moments of its input.
+        further: The numbers after ``positive_fraction``, each ``(channels,)``; None for a number that the layer lacks.
     """
     channels = len(seen.mean)
     columns = [seen.mean, seen.deviation, seen.maximum, seen.positive / seen.count, *further]
@@ -87,7 +90,7 @@ def channel_vector(nonlinearity: int, seen: ChannelMoments, *further: Tensor | N
 
 
 def side_by_side(vectors: list[Tensor]) -> Tensor:
-    """Return vectors of unlike length as the columns of one tensor, ``(longest, layers)``, filled up with 0."""
+    """Return vectors of different lengths as the columns of one tensor, ``(longest, layers)``, padded with 0."""
     return torch.nn.utils.rnn.pad_sequence(vectors)
 
 

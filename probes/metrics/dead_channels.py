@@ -1,4 +1,4 @@
-"""Dead channels of pre-activations: those that a rectifier silences for the whole batch."""
+"""Dead channels of pre-activations: a rectifier silences them for the whole batch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from probes.schema import Column
 
 
 def dead_share(vectors: list[Tensor]) -> Tensor:
-    """Return the share of dead channels, ``(1, layers)``, of the vectors of ``activation_range.reduce_range``.
+    """Return the share of dead channels, ``(1, layers)``, from the vectors of ``activation_range.reduce_range``.
 
-    A channel is dead where no entry of the whole batch is above 0: a ReLU behind it passes nothing on, forward or
+    A channel is dead if no entry of the whole batch is above 0. A ReLU after it then passes on only zeros, forward and
     backward. A channel with a NaN gives a NaN dead fraction. No elements: NaN.
     """
     channels = tuple(len(vector) - HEAD for vector in vectors)
@@ -28,7 +28,10 @@ def dead_share(vectors: list[Tensor]) -> Tensor:
 
 
 def has_channels(vector: Tensor) -> bool:
-    """Return whether the channels' maxima are known: not where outputs had unlike numbers of channels."""
+    """Return whether the channels' maxima are known.
+
+    They are not if outputs had different numbers of channels.
+    """
     return len(vector) > HEAD
 
 

@@ -1,4 +1,4 @@
-"""The effective learning rate of a layer, and the length of its step per length of its gradient."""
+"""The effective learning rate of a layer, and the ratio of the lengths of its step and its gradient."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from probes.metrics.l2_norm import l2_norms
 from probes.metrics.metric import Metric
 from probes.schema import Column
 
-_EVERY_NTH = 10  # record
+_EVERY_NTH = 10  # every tenth record
 
 
 def effective_learning_rates(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Return ``lr / |W|^2`` of each layer, ``(1, layers)`` float64.
 
-    It is the rate of a layer whose output does not depend on the length of its weight, as before a norm: the step turns
-    the weight by about ``lr / |W|^2`` per gradient at ``|W| = 1``. A weight of 0 gives infinity, NaN gives NaN. Source:
-    van Laarhoven 2017.
+    It applies to a layer whose output does not depend on the length of its weight, as before a norm. The step then
+    turns the weight by about ``lr / |W|^2`` times the gradient at ``|W| = 1``. A weight of 0 gives infinity, NaN gives
+    NaN. Source: van Laarhoven 2017.
     """
     rates, weights = (list(each) for each in zip(*pairs, strict=True))
     return (torch.stack(rates).double() / l2_norms(weights).square()).unsqueeze(0)
@@ -28,7 +28,7 @@ def step_lengths(steps: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
     """Return ``|W' - W| / |g|`` of each layer, ``(1, layers)`` float64.
 
     Args:
-        steps: Parameter before and after the step, and ``|g|``; 0 gives infinity, or NaN without a step.
+        steps: Parameter before and after the step, and ``|g|``. ``|g| = 0`` gives infinity, or NaN if the step is 0.
     """
     before, after, lengths = (list(each) for each in zip(*steps, strict=True))
     moved = differences([each.reshape(-1) for each in after], [each.reshape(-1) for each in before])

@@ -1,4 +1,4 @@
-"""Whether a nonlinearity is given a layer's output: which layers are meant by "before the nonlinearity"."""
+"""Whether a layer's output is the input of a nonlinearity: this defines the layers "before the nonlinearity"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from probes.schema import FEEDS, Column, pa
 
 
 def as_row(known: list[Tensor]) -> Tensor:
-    """Return one number a layer, 0 or 1, as a row, ``(1, layers)``."""
+    """Return one number for each layer, 0 or 1, as a row, ``(1, layers)``."""
     return torch.stack(known).unsqueeze(0)
 
 

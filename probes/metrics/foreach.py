@@ -1,4 +1,4 @@
-"""Operations of torch on lists of tensors, each one call; torch keeps their names private.
+"""Operations of torch on lists of tensors, each in one call, under torch's private names.
 
 Without the private name: the same operation, tensor by tensor.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def norms(tensors: Sequence[Tensor], *, dtype: torch.dtype | None = None) -> list[Tensor]:
-    """Return the l2 norm of each tensor, a scalar."""
+    """Return the l2 norm of each tensor as a scalar tensor."""
     together = _together("_foreach_norm")
     if together is None:
         return [torch.linalg.vector_norm(tensor, dtype=dtype) for tensor in tensors]
@@ -37,7 +37,7 @@ def products(tensors: Sequence[Tensor], factors: Sequence[Tensor]) -> list[Tenso
 
 
 def copy_into(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    """Copy each source into its target, of the same shape."""
+    """Copy each source into its target, which has the same shape."""
     together = _together("_foreach_copy_")
     if together is None:
         for target, source in zip(targets, sources, strict=True):

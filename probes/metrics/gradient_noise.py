@@ -10,14 +10,14 @@ from probes.schema import Column, pa
 
 
 def gradient_noise(parts: list[Tensor]) -> Tensor:
-    """Return the noise, the micro-batches, their covariance's trace and the signal, ``(4, layers)`` float64.
+    """Return noise, number of micro-batches, trace of their covariance and signal, ``(4, layers)`` float64.
 
-    Each of ``R`` ranks makes ``N`` passes; their ``K = R N`` contributions ``d_i`` make up the gradient
-    ``g = sum_i d_i / R``, so that ``g_i = N d_i`` estimates it alone. The unbiased estimate of the trace of the
-    covariance of ``g_i`` is ``trace = sum_i |g_i - g|^2 / (K - 1) = (N^2 sum |d_i|^2 - K |g|^2) / (K - 1)``,
-    ``noise = trace / n`` its average over elements, and ``signal = |g|^2 - trace / K`` the unbiased estimate of the
-    squared length of the true gradient, which may be negative. All are stated in the units of the gradient that the
-    optimizer uses: what a GradScaler or clipping did to the length of the sum is divided out. NaN where ``K`` is, see
+    Each of ``R`` ranks makes ``N`` passes. Their ``K = R N`` contributions ``d_i`` make up the gradient ``g = sum_i d_i
+    / R``. Each ``g_i = N d_i`` alone is an estimate of ``g``. The unbiased estimate of the trace of the covariance of
+    ``g_i`` is ``trace = sum_i |g_i - g|^2 / (K - 1) = (N^2 sum |d_i|^2 - K |g|^2) / (K - 1)``, ``noise = trace / n``
+    its average over elements, and ``signal = |g|^2 - trace / K`` the unbiased estimate of the squared length of the
+    true gradient. This estimate may be negative. All numbers are in the units of the gradient that the optimizer uses:
+    the factor of a GradScaler or of clipping on the length of the sum is divided out. All are NaN if ``K`` is NaN, see
     :meth:`probes.hooks.gradient_hooks.GradientHooks.take`.
 
     Args:

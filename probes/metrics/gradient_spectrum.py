@@ -1,4 +1,4 @@
-"""Spectral norm, stable rank and effective rank of the gradient, the matrix before the optimizer."""
+"""Spectral norm, stable rank and effective rank of the gradient matrix, before the optimizer changes it."""
 
 from __future__ import annotations
 

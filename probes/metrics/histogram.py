@@ -1,7 +1,7 @@
 """Histograms over signed exponent bins, and the shares computed from them: sparsity, near-sparsity, non-finite.
 
-The bins are those of :func:`probes.schema.bin_edges`: fixed, so counts add exactly over steps, layers, ranks and runs,
-and no pass over the data looks for a range first.
+The bins of :func:`probes.schema.bin_edges` are fixed. Counts therefore add exactly over steps, layers, ranks and runs,
+and no pass over the data has to find a range first.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from probes.metrics.rows import InRows
 from probes.metrics.waiting import looks_wait
 from probes.schema import HISTOGRAMS, Column, pa
 
-MANTISSA_BITS = 1  # two bins an octave: 70 bytes a layer and step in the closed store; one bin 44, four bins 115
+MANTISSA_BITS = 1  # two bins an octave: 70 bytes for each layer and step in the store; one bin 44, four bins 115
 OCTAVE = 1 << MANTISSA_BITS
 HALF = 256 * OCTAVE  # bins of one sign, NaN and infinities in the last octave
 SLOTS = 2 * HALF
 _WIDTH = SLOTS + 1
-_PIECE = 1 << 18  # elements counted at a time, 1 MB: what is at work then stays in a core's own cache
-_LARGE = 1 << 16  # elements beyond which a pass of its own costs a tensor nothing
+_PIECE = 1 << 18  # elements counted at a time, 1 MB: they stay in a core's own cache
+_LARGE = 1 << 16  # elements beyond which a separate pass for a tensor costs nothing
 NEAR = 10
-_ROUNDING = 2e-7  # octaves: of a length in float32
-_NO_OCTAVE = -1000  # below that of any float64
+_ROUNDING = 2e-7  # octaves: the rounding of a length in float32
+_NO_OCTAVE = -1000  # below the octave of any float64
 _SHIFT = 23 - MANTISSA_BITS
-_ON_DEVICE = 1 << 22  # elements counted at a time on a GPU, whose places take 32 MB
-_LANES = 32  # tables a tensor on a GPU, one for each thread of those that run together
+_ON_DEVICE = 1 << 22  # elements counted at a time on a GPU; their slot indices take 32 MB
+_LANES = 32  # tables for each tensor on a GPU: one for each thread that runs at the same time
 
 
 def exponent_counts(tensors: list[Tensor]) -> Tensor:
     """Return each tensor's counts over all signed exponent bins, then its exact zeros: ``(layers, SLOTS + 1)`` int64.
 
-    Slot ``s < HALF`` counts the negative numbers of bin ``-1 - s``, slot ``HALF + i`` the positive ones of bin ``i``;
-    NaN and infinities are in the last octave of each half. Every element is in exactly one slot, and the exact zeros
-    are counted again in the last entry. Tensors wider than float32 are rounded to it; no elements give zeros.
-    Source: IEEE 754, whose sign and exponent bits are the bin number.
+    Slot ``s < HALF`` counts the negative numbers of bin ``-1 - s``. Slot ``HALF + i`` counts the positive numbers of
+    bin ``i``. NaN and infinities are in the last octave of each half. Every element is in exactly one slot, and the
+    exact zeros are counted again in the last entry. Tensors wider than float32 are rounded to float32. No elements give
+    zeros. Source: IEEE 754, whose sign and exponent bits are the bin number.
     """
     if looks_wait(tensors[0]):
         return _counts_on_device(tensors)
@@ -57,27 +57,27 @@ def exponent_counts(tensors: list[Tensor]) -> Tensor:
 def exponent_histograms(tensors: list[Tensor]) -> Tensor:
     """Return each tensor's :func:`exponent_counts`, then the bits of its l2 norm: ``(layers, SLOTS + 2)`` int64.
 
-    The norm is a float64 that stands among integers as the integer of the same 64 bits; :func:`rms_octaves` reads it.
+    The float64 norm is stored as the integer with the same 64 bits. :func:`rms_octaves` reads it.
     """
     return torch.cat([exponent_counts(tensors), l2_norms(tensors).view(torch.int64)[:, None]], dim=1)
 
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")
 def rms_octaves(l2_norm_bits: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Return ``floor(log2 rms)``, with ``rms^2 = sum(x^2) / n``; ``_NO_OCTAVE`` where the rms is 0 or not finite.
+    """Return ``floor(log2 rms)``, with ``rms^2 = sum(x^2) / n``; ``_NO_OCTAVE`` if the rms is 0 or not finite.
 
     Args:
         l2_norm_bits: The last entry of :func:`exponent_histograms`, int64.
         n: The number of elements, of the same shape.
     """
     lengths = np.ascontiguousarray(l2_norm_bits).view(np.float64)
-    # Rounding may put the rms of equal powers of two just below themselves.
+    # The rms of elements that all equal one power of two may be rounded to just below that power.
     octaves = np.floor(np.log2(lengths) - np.log2(n) / 2 + _ROUNDING)
     return np.where(np.isfinite(octaves), octaves, _NO_OCTAVE).astype(np.int64)
 
 
 def _count(flats: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
-    """Count the slots of some tensors: ``(tensors, SLOTS + 1)``, with nothing in the last entry."""
+    """Count the slots of some tensors: ``(tensors, SLOTS + 1)``, with 0 in the last entry."""
     if len(flats) == 1:
         counts = [
             _bincount((piece.view(torch.int32) >> _SHIFT).add_(_offset(0)), 1) for piece in flats[0].split(_PIECE)
@@ -86,7 +86,7 @@ def _count(flats: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
     slots = torch.cat(flats).view(torch.int32)
     slots >>= _SHIFT
     if len(slots) < _LARGE * len(flats):
-        # 199 small tensors took 0.8 ms one at a time and take 0.15 in one pass; large ones would gain nothing.
+        # 199 small tensors take 0.8 ms one at a time and 0.15 ms in one pass. Large tensors would gain nothing.
         slots += _remembered_offsets(sizes, slots.device)
     else:
         for index, part in enumerate(slots.split(sizes)):
@@ -95,8 +95,8 @@ def _count(flats: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
 
 
 def _offset(index: int) -> int:
-    """Return what turns the shifted bits of one of several tensors into places of one table."""
-    # The shift leaves negative floats 2 HALF below where their magnitude stands: adding HALF orders all slots.
+    """Return the number to add to the shifted bits of one of several tensors to index one table."""
+    # After the shift, negative floats are 2 HALF below their magnitude's bin: adding HALF orders all slots.
     return _WIDTH * index + HALF
 
 
@@ -113,7 +113,10 @@ def _bincount(slots: Tensor, tensors: int) -> Tensor:
 
 
 def _count_zeros(flats: list[Tensor], counts: Tensor) -> None:
-    """Fill in the last entries. Zeros share bins 0 and -1 with the subnormal numbers: empty bins, no zeros."""
+    """Count the zeros into the last entries.
+
+    Zeros share bins 0 and -1 with subnormal numbers: if both are empty, there are none.
+    """
     candidates = zip(counts[:, 0].tolist(), counts[:, HALF].tolist(), strict=True)
     for index, (below, above) in enumerate(candidates):
         if below or above:
@@ -121,13 +124,14 @@ def _count_zeros(flats: list[Tensor], counts: Tensor) -> None:
 
 
 def _counts_on_device(tensors: list[Tensor]) -> Tensor:
-    """Count all tensors with the same few calls; torch's bincount would wait to know how many bins there are."""
+    """Count all tensors with a few calls. torch's bincount would wait for the device to know the number of bins."""
     device = tensors[0].device
     counts = torch.zeros(len(tensors), _WIDTH, dtype=torch.int64, device=device)
     singles = [tensor if tensor.dtype == torch.float32 else tensor.float() for tensor in tensors]
     for rows in InRows(singles, at_once=_ON_DEVICE):
         layout = rows.layout
-        # Neighbours count in tables of their own: numbers in a network are alike, and would wait for one another.
+        # Neighbouring threads count in separate tables: the numbers of a network are alike, and threads that add to the
+        # same slot wait for each other.
         lanes = torch.arange(rows.values.shape[1], device=device) % _LANES * _WIDTH + HALF
         slots = (rows.values.view(torch.int32) >> _SHIFT).long()
         slots += layout.places.unsqueeze(1) * (_LANES * _WIDTH)
@@ -143,12 +147,12 @@ def _counts_on_device(tensors: list[Tensor]) -> Tensor:
 
 
 def sparsities(histograms: np.ndarray) -> np.ndarray:
-    """Return sparsity, near-sparsity and the count of non-finite entries, ``(3, layers)``, of ``(SLOTS + 2, layers)``.
+    """Return sparsity, near-sparsity and the non-finite count, ``(3, layers)``, from ``(SLOTS + 2, layers)``.
 
     Sparsity is the share of elements that are exactly 0. Near-sparsity is the share below ``2^(floor(log2 rms) - 10)``
     in magnitude, zeros included: about a thousandth of the root mean square, ``rms^2 = sum(x^2) / n``, whose octave is
-    :func:`rms_octaves`. With NaN or an infinity among the elements near-sparsity is NaN; no
-    elements give NaN for both shares. All elements zero give 1.
+    :func:`rms_octaves`. If an element is NaN or infinite, near-sparsity is NaN. No elements give NaN for both shares.
+    If all elements are zero, both shares are 1.
     """
     bins = occupied_bins(histograms)
     magnitudes = histograms[:bins] + histograms[HALF : HALF + bins]
@@ -161,9 +165,9 @@ def sparsities(histograms: np.ndarray) -> np.ndarray:
 
 
 def occupied_bins(histograms: np.ndarray) -> int:
-    """Return the bins of one sign, in whole octaves, beyond which no finite number of ``(SLOTS + 1, ...)`` lies.
+    """Return the number of bins of one sign, in whole octaves, that hold all finite numbers of ``(SLOTS + 1, ...)``.
 
-    Numbers in a network are seldom above 1, so that at least half of the bins can be skipped.
+    Numbers in a network are rarely above 1, so at least half of the bins can be skipped.
     """
     occupied = np.any(histograms[:SLOTS].reshape(2, HALF, -1), axis=(0, 2))
     filled = np.flatnonzero(occupied[: HALF - OCTAVE])
@@ -183,7 +187,7 @@ def reduce_histogram(activation: Tensor, channel_dim: int) -> Tensor:  # noqa: A
 
 
 def merge_histograms(histograms: Tensor) -> Tensor:
-    """Return the histogram of the whole, ``(parts, SLOTS + 1) -> (SLOTS + 1,)``: counts add, exactly."""
+    """Return the histogram of all parts together, ``(parts, SLOTS + 1) -> (SLOTS + 1,)``: counts add exactly."""
     return histograms.sum(0).long()
 
 

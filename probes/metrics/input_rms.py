@@ -1,4 +1,7 @@
-"""The root mean square of a layer's input: of a transformer's norms the residual stream, depth by depth."""
+"""The root mean square of a layer's input.
+
+For a transformer's norms the input is the residual stream at each depth.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def reduce_squares(tensor: Tensor, channel_dim: int) -> Tensor:  # noqa: ARG001 
 
 
 def merge_squares(vectors: Tensor) -> Tensor:
-    """Merge the vectors of :func:`reduce_squares`, ``(parts, 2)``: both add."""
+    """Merge the vectors of :func:`reduce_squares`, ``(parts, 2)``: both numbers add."""
     return vectors.sum(0)
 
 

@@ -14,12 +14,12 @@ from probes.schema import Column
 def largest_slice_mean(slices: list[Tensor]) -> Tensor:
     """Return the mean over slices ``W[o, i]`` of the slice's largest singular value: ``(1, layers)`` float64.
 
-    The slices of all layers with the same kernel size are solved together: in closed form where the smaller side is at
-    most 3, else by LAPACK, on CUDA by repeated squaring. A slice with a NaN or an infinity makes its layer's mean NaN.
-    Source: the paper.
+    The slices of all layers with the same kernel size are solved together. If the smaller side is at most 3, a closed
+    form is used. Larger slices are solved by LAPACK, on CUDA by repeated squaring. A slice with a NaN or an infinity
+    makes its layer's mean NaN. Source: the paper.
     """
     means: list[Tensor] = [torch.empty(0)] * len(slices)
-    groups: dict[tuple[int, ...], list[int]] = {}  # by kind of numbers and kernel size
+    groups: dict[tuple[int, ...], list[int]] = {}  # by number type and kernel size
     for index, batch in enumerate(slices):
         groups.setdefault((batch.is_complex(), *batch.shape[1:]), []).append(index)
     for members in groups.values():
@@ -38,7 +38,7 @@ def largest_singular_values(matrices: Tensor) -> Tensor:
         return torch.where(finite, torch.linalg.svdvals(usable)[:, 0], torch.nan)
     if matrices.shape[1] > matrices.shape[2]:
         matrices = matrices.mT
-    rows = matrices.double().permute(1, 2, 0).contiguous()  # (rows, columns, batch): each entry a long vector
+    rows = matrices.double().permute(1, 2, 0).contiguous()  # (rows, columns, batch): each entry is a long vector
     solve = {1: _of_one, 2: _of_two, 3: _of_three}.get(len(rows), _of_many)
     return solve(rows).clamp_min(0).sqrt()
 

@@ -12,16 +12,16 @@ from probes.metrics.flat import flat
 from probes.metrics.foreach import norms
 from probes.metrics.waiting import looks_wait
 
-PIECE = 1 << 16  # elements summed in float32; longer tensors lose 1e-5 of their length in torch's own norm
-_SAFE = (1e-15, 1e18)  # lengths whose squares float32 holds, with room for how the elements spread
+PIECE = 1 << 16  # elements summed in float32; torch's own norm loses 1e-5 of the length of longer tensors
+_SAFE = (1e-15, 1e18)  # lengths whose squares float32 holds, with a margin for the spread of the elements
 
 
 def l2_norms(tensors: list[Tensor]) -> Tensor:
     """Return ``sqrt(sum(x^2))`` of each tensor: ``(layers,)`` float64; NaN in, NaN out; no elements: 0.
 
-    On the CPU runs of 65,536 elements are summed in float32, the runs in float64, and a length outside the range where
-    float32 holds the squares is taken again in float64: in float32 the squares of a gradient of 1e-20 are 0. On CUDA,
-    where a look at the value would wait for the device, all sums are in float64.
+    On the CPU, runs of 65,536 elements are summed in float32, and the sums of the runs in float64. If float32 cannot
+    hold the squares, the length is computed again in float64: in float32 the squares of a gradient of 1e-20 are 0. On
+    CUDA all sums are in float64, because a look at the value would wait for the device.
     """
     if looks_wait(tensors[0]):
         return torch.stack(norms(tensors, dtype=torch.float64))
@@ -29,7 +29,7 @@ def l2_norms(tensors: list[Tensor]) -> Tensor:
 
 
 def host_l2_norms(tensors: list[Tensor]) -> list[float]:
-    """Return what :func:`l2_norms` does, for tensors on the CPU."""
+    """Return the same lengths as :func:`l2_norms`, for tensors on the CPU."""
     # Plain Python from here on: a dozen calls of NumPy take longer than the norms of a small network.
     owners = [_pieces(tensor) for tensor in tensors]
     pieces = [piece for own in owners for piece in own]

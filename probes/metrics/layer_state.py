@@ -1,4 +1,4 @@
-"""The state of each layer: frozen or trained, its mode, its optimizer's group, the type of its numbers."""
+"""The state of each layer: frozen or trained, its mode, its group of the optimizer, its number type."""
 
 from __future__ import annotations
 

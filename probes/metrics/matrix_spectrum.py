@@ -1,4 +1,4 @@
-"""Largest singular value, stable rank, effective rank and RMS norm of stacks of matrices, solved or from below."""
+"""Largest singular value, stable rank, effective rank and RMS norm of stacks, solved or iterated from below."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from probes.metrics.operator_norm import Matrices, largest_singular_values
 from probes.metrics.singular_values import scaled_statistics
 from probes.schema import Column
 
-ITERATIONS = 15  # each two passes over the matrix
-EVERY_NTH = 10  # record; the same as of whole spectra, so that matrices that take turns meet all of these records
+ITERATIONS = 15  # each takes two passes over the matrix
+EVERY_NTH = 10  # every tenth record, as for whole spectra: matrices that take turns then meet all of these records
 
 
 def spectrum_columns(prefix: str, tensor: str) -> tuple[Column, Column, Column]:
     """Return the columns of spectral norm, stable rank and effective rank of a change of the weight.
 
     Args:
-        prefix: How their names begin: ``grad_``.
-        tensor: What they are measured on.
+        prefix: The prefix of their names, such as ``grad_``.
+        tensor: The tensor on which they are measured.
     """
     from_below = f"; from below by Golub-Kahan-Lanczos where {prefix}effective_rank is null"
     ranks = f"{tensor}; mean over a stack"
@@ -38,7 +38,8 @@ def spectrum_numbers(columns: np.ndarray) -> np.ndarray:
     """Return ``sigma_1``, stable rank, effective rank and ``sqrt(in / out) sigma_1`` of spectra in scaled columns.
 
     Shape ``(4, layers)``; the columns are those of :func:`probes.metrics.singular_values.scaled_columns`. A zero matrix
-    gives 0, NaN, NaN, 0; a NaN gives NaN. Of a stack the largest of the first and the last, the means of the others.
+    gives 0, NaN, NaN, 0; a NaN gives NaN. For a stack, the first and the last number are the largest over its matrices,
+    the others are means.
     """
     return scaled_statistics(columns)[[1, 2, 3, 5]]
 
@@ -46,8 +47,9 @@ def spectrum_numbers(columns: np.ndarray) -> np.ndarray:
 def numbers_from_below(stacks: list[Tensor]) -> Tensor:
     """Return ``sigma_1``, stable rank and ``sqrt(in / out) sigma_1`` of matrices too large to be solved, float64.
 
-    Shape ``(3, layers)``. By Golub-Kahan-Lanczos in 15 steps, as the operator norm of a convolution: from below, to
-    about a thousandth of a random matrix, and exact where one singular value stands alone. A NaN gives NaN.
+    Shape ``(3, layers)``. The method is Golub-Kahan-Lanczos in 15 steps, as for the operator norm of a convolution. It
+    approaches the value from below: to about a thousandth for a random matrix, and exactly if one singular value is
+    well separated. A NaN gives NaN.
     """
     found = [_from_below(stack) for stack in stacks]
     return torch.stack(found, dim=1)

@@ -1,6 +1,6 @@
 """The matrices of a weight: the unfolded weight and the kernel slices.
 
-A convolution kernel is a tensor of four dimensions. Its singular values are defined only for a matrix made of it.
+A convolution kernel is a tensor of four dimensions. Singular values are defined only for a matrix made from it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 def unfolded(weight: Tensor, *, transposed: bool = False) -> Tensor:
     """Return the weight as one matrix, ``(out, in * kh * kw)``: the matrix that spectral normalisation divides.
 
-    Shapes: ``(out, in, kh, kw) -> (out, in*kh*kw)``; a transposed convolution's ``(in, out, kh, kw)`` has its output
-    dimension brought first. Source: Miyato et al., "Spectral Normalization for GANs" (2018), section 2.1.
+    Shapes: ``(out, in, kh, kw) -> (out, in*kh*kw)``; for a transposed convolution, ``(in, out, kh, kw)``, the output
+        dimension is moved to the front. Source: Miyato et al., "Spectral Normalization for GANs" (2018), section 2.1.
     """
     if transposed:
         weight = weight.transpose(0, 1)
@@ -24,9 +24,9 @@ def unfolded(weight: Tensor, *, transposed: bool = False) -> Tensor:
 def matrices(weight: Tensor, *, convolution: bool, transposed: bool = False) -> Tensor:
     """Return the matrices of a weight of two or more dimensions, ``(E, out, in)``.
 
-    A weight of three dimensions that is no convolution's is a stack of ``E`` matrices, each of which multiplies by
-    itself: the experts ``(E, out, in)`` of a mixture, the bilinear forms ``(out, in1, in2)`` of ``nn.Bilinear``. Any
-    other weight is one unfolded matrix, and ``E = 1``.
+    A weight of three dimensions that belongs to no convolution is a stack of ``E`` independent matrices: the experts
+    ``(E, out, in)`` of a mixture, the bilinear forms ``(out, in1, in2)`` of ``nn.Bilinear``. Any other weight is one
+    unfolded matrix, and ``E = 1``.
     """
     if weight.ndim == 3 and not convolution:
         return weight

@@ -12,10 +12,11 @@ from probes.schema import Column
 
 
 def mean_drift(vectors: list[Tensor], first: list[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
-    """Return the mean drift, ``(1, layers)``, of the vectors of ``activation_moments``, and the first record's vectors.
+    """Return the mean drift, ``(1, layers)``, from vectors of ``activation_moments``, and the first record's vectors.
 
     ``drift = sqrt(mean_c (mu_c - mu_c(first))^2)`` over channels ``c``: the root mean square shift of the channel means
-    since the first record; 0 there, and where the first had another number of channels. No elements: NaN.
+    since the first record. It is 0 at the first record, and if the first record had a different number of channels. No
+    elements give NaN.
     """
     references = [
         vector if old is None or len(old) != len(vector) else old for vector, old in zip(vectors, first, strict=True)
@@ -30,7 +31,10 @@ def mean_drift(vectors: list[Tensor], first: list[Tensor | None]) -> tuple[Tenso
 
 
 def has_channels(vector: Tensor) -> bool:
-    """Return whether the means of the channels are known: not where outputs had unlike numbers of channels."""
+    """Return whether the means of the channels are known.
+
+    They are not if outputs had different numbers of channels.
+    """
     return len(vector) > HEAD
 
 

@@ -17,7 +17,7 @@ from probes.metrics.rows import InRows
 from probes.metrics.waiting import looks_wait
 from probes.schema import Column, pa
 
-_SMALL = 4096  # elements up to which a tensor is cheaper to copy beside others than to look at alone
+_SMALL = 4096  # up to this number of elements, copying a tensor beside others is cheaper than a separate pass
 _CANCELLATION = 64.0  # mean^2 / var beyond which one pass in float32 loses more than two digits
 
 
@@ -25,9 +25,9 @@ def moments(tensors: list[Tensor]) -> Tensor:
     """Return mean, population variance, l2 norm and the count of non-finite entries: ``(4, layers)`` float64.
 
     ``mean = sum(x) / n``, ``var = sum((x - mean)^2) / n``, ``l2 = sqrt(sum(x^2))``. The difference ``E[x^2] - E[x]^2``
-    is used only where it cannot cancel; elsewhere a second pass sums the squares about the mean. NaN or an infinity
-    gives NaN or an infinity, and is counted beside; a constant has variance 0; no elements: mean and variance NaN, l2
-    norm 0. A tensor that is in the list twice is computed once.
+    is used only if it cannot cancel. Otherwise a second pass sums the squared deviations from the mean. NaN or an
+    infinity gives NaN or an infinity, and is counted as non-finite. A constant has variance 0. No elements give mean
+    and variance NaN, and l2 norm 0. A tensor that is in the list twice is computed once.
     """
     places = {id(tensor): place for place, tensor in enumerate({id(t): t for t in tensors}.values())}
     if len(places) == len(tensors):
@@ -41,13 +41,13 @@ def _of_each(tensors: list[Tensor]) -> Tensor:
 
 
 def _on_device(tensors: list[Tensor]) -> Tensor:
-    """Two passes over everything, and no look at a value."""
+    """Compute with two passes over all elements, without reading a value on the host."""
     n = numbers(tuple(tensor.numel() for tensor in tensors), tensors[0].device)
     totals, nonfinite, squares = (torch.zeros_like(n) for _ in range(3))
     in_rows = InRows(tensors)
     for rows in in_rows:
         rows.add_to(totals, rows.values.sum(1, dtype=torch.float64))
-        rows.add_to(nonfinite, torch.ne(rows.values - rows.values, 0).sum(1))  # NaN of what is not finite, else 0
+        rows.add_to(nonfinite, torch.ne(rows.values - rows.values, 0).sum(1))  # x - x is NaN if x is not finite
     means = totals / n
     for rows in in_rows:
         rows.add_to(squares, rows.squares_about(means))
@@ -63,9 +63,9 @@ def _squares_about(tensor: Tensor, mean: Tensor) -> Tensor:
 
 
 def _on_host(tensors: list[Tensor]) -> Tensor:
-    # Plain Python where NumPy has a few dozen numbers to work on: between two training steps its calls come cold.
+    # Plain Python for a few dozen numbers: between two training steps NumPy's code has left the caches.
     sizes = [tensor.numel() for tensor in tensors]
-    found = [(math.nan, 0.0)] * len(sizes)  # mean and squares about it
+    found = [(math.nan, 0.0)] * len(sizes)  # mean, and squared deviations from it
     small = [i for i, n in enumerate(sizes) if 0 < n <= _SMALL]
     large = [i for i, n in enumerate(sizes) if n > _SMALL]
     for members, compute in ((small, _of_small), (large, _of_large)):
@@ -86,7 +86,7 @@ def _row(tensor: Tensor, n: int, mean: float, squares: float) -> tuple[float, fl
 
 @np.errstate(invalid="ignore", over="ignore")  # NaN in, NaN out: divergence is a finding, not a warning of NumPy's
 def _of_small(tensors: list[Tensor]) -> Iterator[tuple[float, float]]:
-    """Return means and squares about them, all tensors side by side in float64."""
+    """Return means and sums of squared deviations, with all tensors side by side in float64."""
     values = torch.cat([flat(tensor) for tensor in tensors]).numpy().astype(np.float64)
     n = np.array([tensor.numel() for tensor in tensors])
     starts = np.cumsum(n) - n
@@ -97,10 +97,13 @@ def _of_small(tensors: list[Tensor]) -> Iterator[tuple[float, float]]:
 
 
 def _of_large(tensors: list[Tensor]) -> Iterator[tuple[float, float]]:
-    """Yield means and squares about them; one pass each for sum and length, one more where these would cancel."""
+    """Yield means and sums of squared deviations.
+
+    One pass gives the sum and one the length. A third pass follows if their difference would cancel.
+    """
     sums = [tensor.sum().item() for tensor in tensors]
     for tensor, in_single, length in zip(tensors, sums, host_l2_norms(tensors), strict=True):
-        # A sum may be beyond float32 where no element is.
+        # A sum may exceed float32 although no element does.
         total = in_single if math.isfinite(in_single) else tensor.sum(dtype=torch.float64).item()
         mean = total / tensor.numel()
         squares = length * length - total * mean
@@ -110,11 +113,13 @@ def _of_large(tensors: list[Tensor]) -> Iterator[tuple[float, float]]:
 
 
 def moment_columns(prefix: str, tensor: str) -> tuple[Column, ...]:
-    """Return the columns of :func:`moments`, their names beginning with a prefix.
+    """Return the columns of :func:`moments`.
+
+    Their names begin with a prefix.
 
     Args:
-        prefix: For instance ``weight_``; may be empty.
-        tensor: What they are taken on.
+        prefix: The prefix, such as ``weight_``. It may be empty.
+        tensor: The tensor on which they are measured.
     """
     return (
         Column(f"{prefix}mean", "1", "sum(x) / n", tensor),
@@ -129,7 +134,7 @@ GRADIENT = "gradient of the parameter, as the optimizer uses it"
 _RAW = "parameter under a parametrization; null where it is the effective weight"
 _BIAS = "bias of the layer, a norm's beta or m"
 
-# All four share one function, which is then called once for all their tensors; each takes the rows it has columns for.
+# All four share one function, which is called once for all their tensors. Each uses as many rows as it has columns.
 WEIGHT_MOMENTS = Metric("weight_moments", "weights", "weight", moments, moment_columns("weight_", WEIGHT))
 RAW_WEIGHT_MOMENTS = Metric(
     "raw_weight_moments", "weights", "raw_weight", moments, moment_columns("raw_weight_", _RAW)[:2]

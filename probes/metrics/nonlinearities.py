@@ -30,13 +30,16 @@ NONLINEARITIES = (
     "glu",
     "sin",
 )
-"""Names in table ``channels``. Others are made of these: relu6 of hardtanh, selu of elu."""
+"""Names in table ``channels``.
+
+Other nonlinearities call these operators: relu6 calls hardtanh, selu calls elu.
+"""
 
 _OTHER_NAMES = {"_prelu_kernel": "prelu", "rrelu_with_noise": "rrelu", "log_sigmoid_forward": "log_sigmoid"}
 
 
 def nonlinearity(operator: Any) -> int | None:
-    """Return the index of an operator in ``NONLINEARITIES``, in place or not; None for one that is not there."""
+    """Return the index of an operator in ``NONLINEARITIES``, in place or not; None if it is not in the list."""
     namespace, _, name = str(operator).partition(".")
     name = name.partition(".")[0]
     name = _OTHER_NAMES.get(name, name).removesuffix("_")

@@ -1,4 +1,4 @@
-"""The operator norm of a convolution: its largest stretch of an input, stride and padding included."""
+"""The operator norm of a convolution: the largest factor by which it stretches an input, with stride and padding."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from probes.schema import Column
 
 _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 _ITERATIONS = 25
-_WARM_ITERATIONS = 14  # from the last record's vector; a few optimizer steps move it little
-_MIXED_IN = 0.1  # of a fixed pseudo-random direction beside the last record's vector
-_TINY = 1e-300  # 0 / _TINY = 0 where the bidiagonalisation has come to its end
+_WARM_ITERATIONS = 14  # from the last record's vector, which a few optimizer steps change little
+_MIXED_IN = 0.1  # share of a fixed pseudo-random direction that is added to the last record's vector
+_TINY = 1e-300  # 0 / _TINY = 0 when the bidiagonalisation has ended
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Convolution:
         padding: Width of the border.
         dilation: Spacing of the kernel.
         groups: Groups of channels.
-        padding_mode: What stands in the border: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        padding_mode: The values in the border: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
 
     Raises:
         ValueError: The kernel has no or more than three spatial dimensions, or ``input_shape`` does not fit it.
@@ -59,7 +59,7 @@ class Convolution:
 
     @property
     def device(self) -> torch.device:
-        """Where the weight is."""
+        """The device of the weight."""
         return self.weight.device
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Convolution:
         return convolve(x, self.weight, None, self.stride, padding, self.dilation, self.groups)
 
     def _border(self) -> list[int]:
-        """Return the border's width at both ends of each spatial dimension, the last one first, as F.pad wants it."""
+        """Return the border's width at both ends of each spatial dimension, the last one first, as F.pad expects it."""
         kernel = self.weight.shape[2:]
         if isinstance(self.padding, str):
             dilations = (self.dilation,) * len(kernel) if isinstance(self.dilation, int) else self.dilation
@@ -84,7 +84,9 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Matrices:
-    """A stack of matrices as one linear map, whose groups they are.
+    """A stack of matrices as one linear map.
+
+    Each matrix is a group of the map.
 
     Attributes:
         weight: The matrices, ``(E, rows, columns)``.
@@ -94,7 +96,7 @@ class Matrices:
 
     @property
     def groups(self) -> int:
-        """How many there are."""
+        """The number of matrices."""
         return len(self.weight)
 
     @property
@@ -124,12 +126,12 @@ def conv_operator_norm(
 ) -> Tensor:
     """Return ``max |conv(x)| / |x|`` over inputs of one shape, padding and stride included: float64.
 
-    This is not the unfolded matrix's spectral norm, which is only 0.4 to 0.7 of it for ordinary kernels. The value is
-    approached from below: 25 iterations from a random start give about 0.999 of it. A weight with a NaN or an infinity
-    gives NaN. The arguments are those of :class:`Convolution` and :func:`largest_singular_value`.
+    This is not the unfolded matrix's spectral norm, which is only 0.4 to 0.7 of it for ordinary kernels. The method
+    approaches the norm from below: 25 iterations from a random start give about 0.999 of it. A weight with a NaN or an
+    infinity gives NaN. The arguments are those of :class:`Convolution` and :func:`largest_singular_value`.
 
     Raises:
-        ValueError: ``input_shape`` does not fit the weight, or the weight is no convolution's.
+        ValueError: ``input_shape`` does not fit the weight, or the weight belongs to no convolution.
 
     Source: Sedghi, Gupta and Long 2019 (what the norm is); Golub and Kahan 1965 (the method).
     """
@@ -143,16 +145,17 @@ def largest_singular_value(
     """Return the largest singular value (float64) and its right singular vector, of ``input_shape``.
 
     Golub-Kahan-Lanczos: ``A V = U B`` with orthonormal columns and ``B`` upper bidiagonal. The largest singular value
-    of ``B`` grows towards that of ``A``. The adjoint is the convolution's own backward. No random number generator is
-    moved, and CUDA is not waited for.
+    of ``B`` grows towards that of ``A``. The adjoint is the convolution's own backward. No random number generator
+    changes its state. The host does not wait for CUDA.
 
-    The groups of a grouped convolution are operators of their own: each has its own ``B``, all in the same calls. The
-    value is the largest of theirs, and the vector holds the unit vectors of all groups, side by side.
+    The groups of a grouped convolution are separate operators. Each has its own ``B``, and the same calls compute all.
+    The returned value is the largest of all groups. The returned vector holds the unit vectors of all groups, side by
+    side.
 
     Args:
         operator: The convolution.
         iterations: Steps, each one convolution and one adjoint; 1 or more.
-        start: Input to start from, of ``input_shape``, the vector of an earlier call for instance; by default fixed
+        start: Input to start from, of ``input_shape``, for example the vector of an earlier call. The default is fixed
             pseudo-random numbers.
     """
     eigenvalues, found = _of_groups(operator, iterations, start)
@@ -168,7 +171,7 @@ def largest_singular_values(operator: LinearMap, *, iterations: int = _ITERATION
 
 
 def _of_groups(operator: LinearMap, iterations: int, start: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the largest eigenvalue of ``A^T A`` of each group, ``(groups,)``, and its vectors, ``(groups, n)``."""
+    """Return each group's largest eigenvalue of ``A^T A``, ``(groups,)``, and the eigenvectors, ``(groups, n)``."""
     weight = operator.weight.detach()
     operator = replace(operator, weight=weight)
     with torch.no_grad():
@@ -180,7 +183,7 @@ def _of_groups(operator: LinearMap, iterations: int, start: Tensor | None) -> tu
 
 
 def _top_eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the largest eigenvalue of each matrix, ``(groups, n, n)``, and a unit vector of it, ``(groups, n)``."""
+    """Return the largest eigenvalue of each matrix, ``(groups, n, n)``, and a unit eigenvector, ``(groups, n)``."""
     if looks_wait(matrices):  # as LAPACK does
         eigenvalues, projectors = top_eigenvalue(matrices)
         best = projectors.diagonal(dim1=1, dim2=2).argmax(dim=1)
@@ -243,9 +246,10 @@ def _tridiagonal(alphas: list[Tensor], betas: list[Tensor]) -> Tensor:
 def operator_norms(operators: list[Convolution], starts: list[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
     """Return each convolution's operator norm, ``(1, layers)``, and the vectors to start from at the next record.
 
-    The first record takes 25 iterations, later ones go on from the last vector with 14. The same pseudo-random
-    direction is added to that vector at each record. Without it, the iteration would stay in an invariant subspace and
-    miss a larger value outside of it. A circular convolution, whose Fourier modes are invariant all, takes 25.
+    The first record takes 25 iterations. Later records start from the last vector and take 14. The same pseudo-random
+    direction is added to that vector at each record. Without this direction, the iteration would stay in an invariant
+    subspace and miss a larger value outside of it. A circular convolution takes 25 at each record, because all its
+    Fourier modes are invariant.
     """
     found = []
     for operator, start in zip(operators, starts, strict=True):

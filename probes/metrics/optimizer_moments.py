@@ -11,7 +11,7 @@ from probes.metrics.rows import sums
 from probes.metrics.waiting import looks_wait
 from probes.schema import Column
 
-_EVERY_NTH = 10  # record: the moments are averages over many steps
+_EVERY_NTH = 10  # every tenth record: the moments are averages over many steps
 
 
 def _sizes(tensors: list[Tensor]) -> Tensor:
@@ -37,10 +37,10 @@ def _sums(tensors: list[Tensor]) -> Tensor:
 
 
 def moment_ratio(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return ``sqrt(sum(m^2) / sum(v))`` of each layer, ``(1, layers)`` float64; without any gradient yet NaN.
+    """Return ``sqrt(sum(m^2) / sum(v))`` of each layer, ``(1, layers)`` float64; NaN before the first gradient.
 
-    Near 1 where successive gradients agree; ``sqrt((1 - beta_1) / (1 + beta_1))``, 0.23 for 0.9, where they are
-    independent and their mean is 0.
+    The ratio is near 1 if successive gradients agree. If they are independent and their mean is 0, it is ``sqrt((1 -
+    beta_1) / (1 + beta_1))``, which is 0.23 for ``beta_1 = 0.9``.
     """
     firsts, seconds = (list(moments) for moments in zip(*pairs, strict=True))
     return first_moment_rms(firsts) / second_moment_root(seconds)

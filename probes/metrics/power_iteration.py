@@ -11,20 +11,20 @@ from probes.metrics.matrix_views import rms_factor
 from probes.metrics.metric import Metric
 from probes.metrics.singular_values import RMS_NORM, SPECTRAL_NORM, STABLE_RANK
 
-_FIRST, _LATER = 20, 4  # iterations at the first record, and from the vector of the last one
+_FIRST, _LATER = 20, 4  # iterations at the first record, and from the last record's vector
 _FRESH = (
-    0.05  # of the start is a fixed pseudo-random direction: a vector that the last one has no part of may have grown
+    0.05  # share of a fixed pseudo-random direction in the start: a vector orthogonal to the last one may have grown
 )
 
 
 def numbers_of_large(stacks: list[Tensor], starts: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
-    """Return ``sigma_1``, ``sum(|W|^2) / sigma_1^2`` and ``sqrt(in / out) sigma_1``, and the vectors to go on from.
+    """Return ``sigma_1``, ``sum(|W|^2) / sigma_1^2``, ``sqrt(in / out) sigma_1``, and the vectors for the next start.
 
-    The numbers have shape ``(3, layers)``. Of stacked matrices ``(E, rows, columns)`` the second is the mean over the
-    E, and the others are the largest. Power iteration
-    on ``W W^H``, from below: exact to rounding where the largest singular value stands alone, and below it by at most
-    about half of its distance to the next where these are close. A matrix with a NaN or an infinity gives NaN, zeros
-    give 0 and NaN. Source: Miyato et al. 2018, Algorithm 1.
+    The numbers have shape ``(3, layers)``. For stacked matrices ``(E, rows, columns)``, the second number is the mean
+    over the matrices and the others are the largest. The method is power iteration on ``W W^H``, from below. It is
+    exact to rounding if the largest singular value is well separated. If the next value is close, the result is too
+    small by at most about half of their distance. A matrix with a NaN or an infinity gives NaN. Zeros give 0, NaN and
+    0. Source: Miyato et al. 2018, Algorithm 1.
     """
     found = [_iterate(stack, start) for stack, start in zip(stacks, starts, strict=True)]
     values = [

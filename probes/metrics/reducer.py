@@ -21,17 +21,18 @@ class Reducer:
     """Reduces a tensor inside the hook that sees it, and merges the vectors of micro-batches and ranks.
 
     Attributes:
-        reduce: ``reduce(tensor, channel_dim) -> vector``; may not keep or change the tensor, which is real and has its
-            samples first and at least one more dimension; ``channel_dim`` is 1 or more. With ``finish`` it may return
-            anything else.
-        merge: ``merge(vectors) -> vector``: of several, ``(parts, size)``, the vector that the whole would have given.
-            A part of zeros is one that saw nothing.
-        of: ``output`` of the layer, its ``input``, or ``output_gradient``: the gradient that arrives at the output in
-            the backward pass.
-        finish: ``finish(found) -> vectors``: called once a step with all that ``reduce`` has returned and that is no
-            tensor, of all layers and passes; the vector of each, in that order.
-        head: How many entries at the front do not belong to a channel. They alone are merged where parts have unlike
-            numbers of channels, as a module has that serves layers of unlike widths. None: such parts cannot be merged.
+        reduce: ``reduce(tensor, channel_dim) -> vector``. It may not keep or change the tensor. The tensor is real,
+            with samples first and at least one more dimension. ``channel_dim`` is 1 or more. With ``finish`` it may
+            return an object of another type.
+        merge: ``merge(vectors) -> vector``: from the vectors of several parts, ``(parts, size)``, the vector of the
+            whole tensor. A vector of zeros belongs to a part without elements.
+        of: The ``output`` of the layer, its ``input``, or ``output_gradient``: the gradient that arrives at the output
+            in the backward pass.
+        finish: ``finish(found) -> vectors``: called once a step with all results of ``reduce`` that are no tensors, of
+            all layers and passes. It returns the vector of each, in the same order.
+        head: Number of entries at the front that do not belong to a channel. If parts have different numbers of
+            channels, as for a module that serves layers of different widths, only the head is merged. None: such parts
+            cannot be merged.
     """
 
     reduce: Callable[[Tensor, int], Any]
@@ -41,10 +42,10 @@ class Reducer:
     head: int | None = None
 
     def whole(self, parts: Sequence[Tensor | Exception]) -> Tensor:
-        """Return the vector of a tensor from those of its parts; its head alone if the parts differ in channels.
+        """Return the vector of a tensor from those of its parts; only its head if the numbers of channels differ.
 
         Raises:
-            Exception: What stands in the place of a part that could not be reduced: the others are not the whole.
+            Exception: The exception of a part that could not be reduced. The other parts are not the whole tensor.
         """
         vectors = [_unfailed(part) for part in parts]
         if len(vectors) == 1:
@@ -54,7 +55,10 @@ class Reducer:
         return self.merge(torch.stack([vector.to(vectors[0].device) for vector in vectors]))
 
     def finished(self, found: Sequence[Any]) -> list[Tensor | Exception]:
-        """Return the result of :attr:`finish` for each; if it raises, of each alone, an exception in its place."""
+        """Return the result of :attr:`finish` for each.
+
+        If it raises, each is finished alone, and an exception takes the place of a result.
+        """
         assert self.finish is not None
         try:
             return list(_checked(self.finish(found), len(found)))
@@ -81,12 +85,14 @@ def _checked(vectors: Sequence[Tensor], count: int) -> Sequence[Tensor]:
 def finish_together(
     begun: Sequence[Any], *, key: Callable[[Any], Hashable], finish: Callable[[list[Any]], Sequence[Tensor]]
 ) -> list[Tensor]:
-    """Return the vectors of what ``reduce`` began, in that order; those with the same key are finished by one call.
+    """Return the vectors of partial results, in their order.
+
+    One call finishes all that have the same key.
 
     Args:
-        begun: What ``reduce`` has returned.
-        key: What can be finished together has the same key: kind and device.
-        finish: Takes those of one key, and returns their vectors in the same order.
+        begun: The partial results that ``reduce`` has returned.
+        key: Returns the key, kind and device, which is the same for results that can be finished together.
+        finish: Takes the partial results of one key, and returns their vectors in the same order.
     """
     groups: dict[Hashable, list[int]] = {}
     for place, each in enumerate(begun):
@@ -106,8 +112,8 @@ def pieces(tensor: Tensor) -> Iterator[Tensor]:
 def count(compare: Callable[..., Tensor], tensor: Tensor, value: float) -> Tensor:
     """Return the number of elements for which a comparison with a value holds: ``count(torch.eq, x, 0)``, float64.
 
-    On the CPU in scratch memory of floats that stays in the cache: thrice as fast as ``count_nonzero`` of a mask, and
-    exact, as no piece has 2^24 elements.
+    On the CPU it counts in float scratch memory that stays in the cache. This is three times as fast as
+    ``count_nonzero`` of a mask. It is exact, because no piece has 2^24 elements.
     """
     if (
         tensor.device.type != "cpu"
@@ -125,13 +131,13 @@ def count(compare: Callable[..., Tensor], tensor: Tensor, value: float) -> Tenso
 
 
 def channels_last_rows(tensor: Tensor, channel_dim: int) -> Tensor | None:
-    """Return the tensor as ``(rows, channels)`` without a copy, where its memory is laid out so; else None."""
+    """Return the tensor as ``(rows, channels)`` without a copy, or None if its memory layout does not allow this."""
     moved = tensor.movedim(channel_dim, -1)
     return moved.reshape(-1, moved.shape[-1]) if moved.is_contiguous() else None
 
 
 def channel_planes(tensor: Tensor, channel_dim: int) -> Tensor:
-    """Return the tensor as ``(samples, channels, rest)``; without a copy where channels come before positions."""
+    """Return the tensor as ``(samples, channels, rest)``, without a copy if channels come before positions."""
     moved = tensor.movedim(channel_dim, 1) if tensor.ndim > 1 else tensor.reshape(1, -1)
     samples, channels = moved.shape[:2]
     return moved.reshape(samples, channels, math.prod(moved.shape[2:]))

@@ -15,10 +15,12 @@ EXPERTS = 1.0  # first entry of a vector: its units are experts
 
 
 class ExpertSums(NamedTuple):
-    """Sums over some tokens for each expert. Those of one router can be merged.
+    """Sums over some tokens for each expert.
+
+    The sums of one router can be merged.
 
     Attributes:
-        choices: Choices of each expert, ``(experts,)`` float64.
+        choices: How often each expert was chosen, ``(experts,)`` float64.
         probabilities: Sum over tokens of its probability, ``(experts,)`` float64.
         entropy: Sum over tokens of the entropy, a number.
         tokens: Number of tokens.
@@ -33,8 +35,8 @@ class ExpertSums(NamedTuple):
 def expert_sums(scores: Tensor, chosen: Tensor) -> ExpertSums:
     """Return the sums of some tokens.
 
-    Scores with no negative one among them are probabilities up to a factor (a softmax, sigmoids): ``p = s / sum(s)``.
-    Any others are logits: ``p = softmax(s)``. A NaN gives NaN probabilities and entropy.
+    If no score is negative, the scores are probabilities up to a factor (a softmax, sigmoids): ``p = s / sum(s)``.
+    Otherwise they are logits: ``p = softmax(s)``. A NaN gives NaN probabilities and entropy.
 
     Args:
         scores: The scores by which experts are chosen, ``(tokens, experts)``.
@@ -50,7 +52,10 @@ def expert_sums(scores: Tensor, chosen: Tensor) -> ExpertSums:
 
 
 def merged_experts(parts: list[ExpertSums]) -> ExpertSums:
-    """Return the sums of all tokens; parts with another number of experts than the first are left out."""
+    """Return the sums of all tokens.
+
+    Parts whose number of experts differs from the first are left out.
+    """
     alike = [part for part in parts if len(part.choices) == len(parts[0].choices)]
     return ExpertSums(*(torch.stack(list(each)).sum(0) for each in zip(*alike, strict=True)))
 

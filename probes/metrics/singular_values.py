@@ -14,11 +14,11 @@ from probes.metrics.metric import Metric
 from probes.metrics.waiting import looks_wait
 from probes.schema import SPECTRA, Column
 
-PADDING = -1.0  # behind the end of a spectrum; no singular value is negative
-_FLOOR = 3e-8  # of the largest singular value: what the square root leaves of float64 rounding in the Gram matrix
-_LARGE = 64  # smaller sides from which float32 pays
-_WIDE = 1.8  # columns a row; squarer matrices are rarely well conditioned
-_WELL_CONDITIONED = 8.0  # up to which float32 keeps every singular value within 1e-6 of the largest
+PADDING = -1.0  # after the end of a spectrum; no singular value is negative
+_FLOOR = 3e-8  # share of the largest singular value: the square root of float64 rounding in the Gram matrix
+_LARGE = 64  # length of the smaller side from which on float32 saves time
+_WIDE = 1.8  # columns per row; matrices closer to square are rarely well conditioned
+_WELL_CONDITIONED = 8.0  # condition number up to which float32 errors stay below 1e-6 of the largest value
 _BLOCKS = 4
 _SCRATCH = 1 << 19  # elements converted at a time, 4 MB
 _TOGETHER = 1 << 22  # entries of the Gram matrices that are solved with one call, 32 MB
@@ -26,7 +26,9 @@ _TOGETHER = 1 << 22  # entries of the Gram matrices that are solved with one cal
 
 @dataclass(frozen=True)
 class Grams:
-    """Gram matrices on the host, in the place of a stack of matrices on a device whose spectra are still to be solved.
+    """Gram matrices on the host that replace a stack of matrices on a device.
+
+    Their spectra are still to be solved.
 
     Attributes:
         values: The lower triangles of ``W W^T`` of the smaller side, ``(E, side, side)``, float64.
@@ -38,7 +40,7 @@ class Grams:
 
     @property
     def device(self) -> torch.device:
-        """Where the values are: what is computed of them is computed there."""
+        """The device of the values, on which their spectra are computed."""
         return self.values.device
 
     @property
@@ -53,17 +55,17 @@ def grams(stack: Tensor) -> Tensor:
 
 
 def singular_values(matrices: list[Tensor]) -> list[Tensor]:
-    """Return the singular values of each matrix, descending, float64; within 1e-6 of the largest in any case.
+    """Return the singular values of each matrix, descending, float64, always within 1e-6 of the largest.
 
-    ``sigma_i = sqrt(lambda_i(G))`` with the Gram matrix ``G = W W^T`` of the smaller side. In float64 products of
-    float32 numbers are exact, so that rounding leaves an absolute error of about 3e-8 of the largest singular value,
-    and 1e-15 relative where the matrix is well conditioned. On the CPU large, wide matrices are tried in float32 first,
-    which is twice as fast; the result stands where it says itself that the condition number is at most 8. Matrices with
-    the same smaller side are solved together. Of a complex matrix ``G = W W^H``. A matrix with a NaN or an infinity
-    gives NaN and spoils no other; no elements give an empty list.
+    ``sigma_i = sqrt(lambda_i(G))`` with the Gram matrix ``G = W W^T`` of the smaller side. In float64, products of
+    float32 numbers are exact. Rounding therefore leaves an absolute error of about 3e-8 of the largest singular value,
+    and a relative error of 1e-15 if the matrix is well conditioned. On the CPU, large, wide matrices are tried in
+    float32 first, which is twice as fast. The float32 result is kept if its own condition number is at most 8. Matrices
+    with the same smaller side are solved together. For a complex matrix, ``G = W W^H``. A matrix with a NaN or an
+    infinity gives NaN and does not affect other matrices. No elements give an empty list.
 
-    On CUDA, where LAPACK's routines wait for the device, the Gram matrices of real ones are returned instead, and
-    :func:`spectra_of` solves them when they have come to the host.
+    On CUDA, LAPACK's routines wait for the device. The Gram matrices of real matrices are therefore returned instead,
+    and :func:`spectra_of` solves them on the host.
     """
     results: list[Tensor] = [torch.empty(0)] * len(matrices)
     groups: dict[tuple[int, bool], list[int]] = {}
@@ -86,7 +88,7 @@ def singular_values(matrices: list[Tensor]) -> list[Tensor]:
 def stacked_spectra(stacks: Sequence[Tensor | Grams]) -> list[Tensor]:
     """Return the :func:`singular_values` of each matrix of each stack, ``(E, rows, columns) -> (E, side)``.
 
-    Of :class:`Grams` too. On CUDA the Gram matrices, ``(E, side, side)``.
+    :class:`Grams` are solved too. On CUDA the Gram matrices are returned, ``(E, side, side)``.
     """
     given = [stack for stack in stacks if isinstance(stack, Tensor)]
     solved = iter(singular_values([matrix for stack in given for matrix in stack]))
@@ -99,7 +101,7 @@ def stacked_spectra(stacks: Sequence[Tensor | Grams]) -> list[Tensor]:
 
 
 def _solve_in_single(matrices: list[Tensor], members: list[int], results: list[Tensor]) -> list[int]:
-    """Solve what float32 is enough for, and return the members that it is not enough for."""
+    """Solve the matrices for which float32 is precise enough, and return the indices of the other members."""
     left = []
     for index in members:
         matrix = matrices[index]
@@ -128,15 +130,15 @@ def _spectra_of_grams(grams: Tensor) -> Tensor:
 
 
 def gram(matrix: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return the lower triangle of ``W W^H`` of the smaller side, ``(side, side)``; above it anything may stand."""
+    """Return the lower triangle of ``W W^H`` of the smaller side, ``(side, side)``; other entries are undefined."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
-    if len(wide) < _LARGE or looks_wait(wide):  # where a call costs more than the upper triangle
+    if len(wide) < _LARGE or looks_wait(wide):  # there, a call costs more than the upper triangle
         wide = wide.to(dtype)
         return wide @ wide.mH
     product = wide.new_zeros(len(wide), len(wide), dtype=dtype)
     rows = -(-len(wide) // _BLOCKS)
     blocks = [(first, min(first + rows, len(wide))) for first in range(0, len(wide), rows)]
-    # Piece by piece, so that a second thread needs little memory beside a backward pass that has all of its own.
+    # Piece by piece, so that a second thread needs little memory beside the memory of a backward pass.
     converts = wide.dtype != dtype and wide.device.type == "cpu"
     for piece in wide.split(max(1, _SCRATCH // len(wide)), dim=1) if converts else (wide,):
         columns = piece.to(dtype)
@@ -148,8 +150,8 @@ def gram(matrix: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
 def in_columns(solved: list[Tensor]) -> Tensor:
     """Return stacks of spectra, or of Gram matrices still to be solved, as columns of one matrix, ``(2 + n, layers)``.
 
-    The first row is 0 above spectra and the side above Gram matrices, the second how many there are in the stack;
-    ``PADDING`` fills the columns up.
+    The first row is 0 for spectra and the side for Gram matrices. The second row is their number in the stack.
+    ``PADDING`` fills up the columns.
     """
     kinds = [[0.0 if stack.ndim == 2 else float(stack.shape[1]) for stack in solved], [float(len(s)) for s in solved]]
     columns = torch.nn.utils.rnn.pad_sequence([stack.reshape(-1) for stack in solved], padding_value=PADDING)
@@ -161,7 +163,7 @@ def scaled_columns(solved: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Return :func:`in_columns` below a row of each matrix's ``sqrt(in / out)``.
 
     Args:
-        solved: Spectra ``(E, side)``, or Gram matrices on CUDA, each with that number.
+        solved: Spectra ``(E, side)``, or Gram matrices on CUDA, each with ``sqrt(in / out)``.
     """
     factors = torch.stack([factor for _, factor in solved]).unsqueeze(0)
     return torch.cat([factors, in_columns([spectra for spectra, _ in solved])])
@@ -173,7 +175,7 @@ def single_in_columns(solved: list[Tensor]) -> Tensor:
 
 
 def spectra_of(columns: np.ndarray) -> np.ndarray:
-    """Return the padded spectra in the columns of :func:`in_columns`, ``(longest, ...)``; solves Gram matrices.
+    """Return the padded spectra in the columns of :func:`in_columns`, ``(longest, ...)``; Gram matrices are solved.
 
     The spectra of a stack follow one another.
     """
@@ -194,12 +196,13 @@ def spectra_of(columns: np.ndarray) -> np.ndarray:
 
 
 def spectrum_statistics(columns: np.ndarray) -> np.ndarray:
-    """Return mean, largest, stable rank, effective rank and condition number, ``(5, layers)``, of :func:`in_columns`.
+    """Return mean, largest, stable rank, effective rank and condition number, ``(5, layers)``, from :func:`in_columns`.
 
     ``mean = sum(sigma) / r``, ``stable rank = sum(sigma^2) / sigma_1^2``, ``effective rank = exp(-sum p log p)`` with
-    ``p = sigma / sum(sigma)`` (Roy and Vetterli 2007), ``condition number = sigma_1 / sigma_r``, infinite where the
-    smallest is within rounding of 0 (3e-8 of the largest). A zero matrix gives 0, 0, NaN, NaN, NaN; a NaN spectrum
-    gives NaN. Of a stack of matrices the largest ``sigma_1`` and condition number, and the means of the others.
+    ``p = sigma / sum(sigma)`` (Roy and Vetterli 2007), ``condition number = sigma_1 / sigma_r``. The condition number
+    is infinite if the smallest value is within rounding of 0 (3e-8 of the largest). A zero matrix gives 0, 0, NaN, NaN,
+    NaN; a NaN spectrum gives NaN. For a stack of matrices, ``sigma_1`` and the condition number are the largest, and
+    the others are means.
     """
     counts, spectra = columns[1], spectra_of(columns)
     values = _statistics(spectra)
@@ -210,7 +213,7 @@ def spectrum_statistics(columns: np.ndarray) -> np.ndarray:
 
 
 def scaled_statistics(columns: np.ndarray) -> np.ndarray:
-    """Return the statistics of :func:`scaled_columns`: the five of :func:`spectrum_statistics`, then the RMS norm.
+    """Return the statistics of :func:`scaled_columns`: those of :func:`spectrum_statistics`, then the RMS norm.
 
     Returns:
         ``(6, layers)``; the RMS norm is ``sqrt(in / out) sigma_1``.
@@ -243,7 +246,7 @@ _MATRIX = "effective weight, unfolded to (out, in*kh*kw); mean over a stack"
 _LARGEST = "effective weight, unfolded to (out, in*kh*kw); largest of a stack"
 _MIYATO = "Miyato et al. 2018, section 2.1"
 
-# Of a large matrix these three come from power iteration at records without a whole spectrum.
+# For a large matrix, these three come from power iteration at records without a whole spectrum.
 _OR_FROM_BELOW = "; by power iteration, from below, where singular_value_mean is null"
 SPECTRAL_NORM = Column("spectral_norm", "1", f"sigma_1{_OR_FROM_BELOW}", _LARGEST, _MIYATO)
 STABLE_RANK = Column("stable_rank", "1", "sum_i sigma_i^2 / sigma_1^2", _MATRIX, "Rudelson and Vershynin 2007")

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 _SQUARINGS = 40  # separates two eigenvalues that differ by 1e-12 of their size
-_AT_ONCE = 5  # squarings without a division: of trace 1 and n = 100, the trace is 1e-64 or more then
+_AT_ONCE = 5  # squarings without a division: with trace 1 and n = 100, the trace stays at 1e-64 or more
 _TINY = 1e-300  # 0 / _TINY = 0 for a zero matrix
 
 
 def top_eigenvalue(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest eigenvalue of each matrix, and the projector on its eigenvectors divided by their number.
 
-    By repeated squaring: ``P -> P^2 / tr(P^2)`` leaves of a matrix only its top eigenvectors, and ``lambda = tr(P M)``.
-    Good for small matrices, float64. A NaN gives NaN for its own matrix, zeros give 0.
+    The method is repeated squaring: ``P -> P^2 / tr(P^2)`` keeps only the top eigenvectors of a matrix, and ``lambda =
+    tr(P M)``. It suits small float64 matrices. A NaN gives NaN for its own matrix, zeros give 0.
 
     Args:
         matrices: ``(..., n, n)``, symmetric and positive semidefinite.

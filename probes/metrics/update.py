@@ -13,7 +13,7 @@ from probes.metrics.rows import InRows
 from probes.metrics.waiting import looks_wait
 from probes.schema import Column
 
-_MOSTLY_ACROSS = 0.5  # share of |D|^2 along W up to which |D|^2 - <W, D>^2 / |W|^2 loses no digit that float32 had
+_MOSTLY_ACROSS = 0.5  # up to this share of |D|^2 along W, |D|^2 - <W, D>^2 / |W|^2 keeps all digits of float32
 
 
 def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -21,9 +21,9 @@ def update_size_and_angle(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
 
     ``ratio = |D| / |W|``, ``angle = atan2(|D - c W|, |W| (1 + c))`` and ``alignment = <W, D> / (|W| |D|)`` with
     ``D = W' - W`` and ``c = <W, D> / |W|^2``. The angle between W and W' is exact for small steps where ``acos`` is
-    not. ``|D - c W|`` follows from the lengths by Pythagoras where D is not mostly along W; there, and always on a GPU,
-    the difference itself is taken. A parameter of 0 gives an infinite or NaN ratio, no step a NaN alignment, no
-    elements NaN, NaN in NaN out. Source of the angle: Wan et al. 2021, spherical motion dynamics.
+    not. ``|D - c W|`` follows from the lengths by Pythagoras if D is not mostly along W. Otherwise, and always on a
+    GPU, the difference itself is computed. A parameter of 0 gives an infinite or NaN ratio. A step of 0 gives a NaN
+    alignment. No elements give NaN, and NaN gives NaN. Source of the angle: Wan et al. 2021, spherical motion dynamics.
     """
     alike = [(w, v) if w.stride() == v.stride() else (w.contiguous(), v.contiguous()) for w, v in pairs]
     if looks_wait(alike[0][0]):
@@ -47,7 +47,7 @@ def _columns(weight: Tensor, step: Tensor, dots: Tensor, along: Tensor, across: 
 
 
 def _on_device(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Take the difference across itself of all, a few million elements at a time, and look at no value."""
+    """Compute ``D - c W`` itself for all steps, a few million elements at a time, without reading a value."""
     before, after = (InRows(tensors) for tensors in zip(*pairs, strict=True))
     weight, step, dots, across = torch.zeros(4, len(pairs), dtype=torch.float64, device=pairs[0][0].device)
     for old, new in zip(before, after, strict=True):
@@ -65,8 +65,8 @@ def _on_device(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
 def _lengths_and_products(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``|W|``, ``|D|`` and ``<W, D>`` of each step, float64.
 
-    On the CPU large parameters are taken a piece at a time: memory for the difference of 30 million parameters takes
-    longer to be had from the system than the sums take.
+    On the CPU large parameters are processed in pieces. For the difference of 30 million parameters, the system takes
+    longer to provide the memory than the sums take.
     """
     large = [i for i, w in enumerate(before) if len(w) > PIECE]
     small = [i for i, w in enumerate(before) if len(w) <= PIECE]

@@ -1,4 +1,4 @@
-"""Spectral norm, stable rank, effective rank and RMS norm of the update, the matrix behind the optimizer."""
+"""Spectral norm, stable rank, effective rank and RMS norm of the update matrix that the optimizer makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mirror: shows the rows of a probe in another tool, in a thread of its own."""
+"""A mirror: shows the rows of a probe in another tool, in a separate thread."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ import pyarrow as pa
 
 from probes.mirrors.table_rows import StepValues, values_of
 
-MOST_WAITING = 1000  # steps, or blocks of them; of more, the oldest are dropped: the store has them
-LAST_SECONDS = 30.0  # what the end of a run may wait for a screen
-_PAUSE = 0.5  # seconds until a screen that takes nothing now is asked again
+MOST_WAITING = 1000  # steps, or blocks of steps; beyond it the oldest are dropped, because the store has them
+LAST_SECONDS = 30.0  # longest wait for a screen at the end of a run
+_PAUSE = 0.5  # seconds until a screen that takes no step now is asked again
 
 
 class Screen(Protocol):
     """The tool of a mirror, as the mirror sees it."""
 
     def show(self, values: StepValues, *, newer: int) -> bool:
-        """Show a step; False: not now. ``newer`` says how many steps wait behind it."""
+        """Show a step; False if it cannot be shown now.
+
+        ``newer`` is the number of newer steps that wait.
+        """
 
     def close(self, rest: list[StepValues]) -> None:
         """Show the steps that are left, and end."""
 
 
 class Mirror:
-    """An observer of a probe that hands each step to a screen.
+    """An observer of a probe that passes each step to a screen.
 
-    It takes tables in the writer's thread and returns at once; a thread of its own does the rest. A screen that raises
-    is a failure of the next call, and the step is not shown.
+    It takes tables in the writer's thread and returns at once. A separate thread shows them. If a screen raises, the
+    step is not shown, and the next call raises the exception.
 
     Args:
-        name: Of the tool, for messages.
-        open_screen: Opens the screen of a run, in the mirror's thread, when there is something to show.
+        name: The name of the tool, for messages.
+        open_screen: Opens the screen of a run, in the mirror's thread, when there is a step to show.
     """
 
     def __init__(self, name: str, open_screen: Callable[[str], Screen]) -> None:
@@ -60,7 +63,7 @@ class Mirror:
         """Take the tables of one or more steps.
 
         Raises:
-            Exception: What the screen has raised since the last call.
+            Exception: The exception that the screen has raised since the last call.
         """
         with self._changed:
             self._tables.append(tables)
@@ -77,9 +80,9 @@ class Mirror:
         """Show the records that wait, for half a minute at most, then end.
 
         Raises:
-            TimeoutError: The screen has not taken all of it by then.
+            TimeoutError: The screen has not taken all records by then.
             RuntimeError: Steps were dropped, because the screen took them too slowly.
-            Exception: What the screen has raised.
+            Exception: The exception that the screen has raised.
         """
         with self._changed:
             self._closing = True
@@ -122,7 +125,7 @@ class Mirror:
         if self._screen is None:
             return
         for step in list(self._waiting):
-            values = self._waiting.pop(step)  # one that raises is not tried again
+            values = self._waiting.pop(step)  # a step that raises is not tried again
             if not self._screen.show(values, newer=len(self._waiting)):
                 self._waiting = {step: values, **self._waiting}
                 return

@@ -12,7 +12,7 @@ from probes.mirrors.mirror import Mirror, Screen
 
 
 def mirrors_of(mirror: Any, *, store: str | os.PathLike[str]) -> tuple[Mirror, ...]:
-    """Return the mirrors that a probe is asked for; none for None.
+    """Return the mirrors that the argument names; an empty tuple for None.
 
     Args:
         mirror: ``"wandb"``: the run of wandb that is open at the first record; ``"tensorboard"``: event files in
@@ -20,7 +20,7 @@ def mirrors_of(mirror: Any, *, store: str | os.PathLike[str]) -> tuple[Mirror, .
         store: Folder of the store.
 
     Raises:
-        ValueError: It is none of these, its package is missing, or the store is no folder of this machine.
+        ValueError: ``mirror`` is none of these, its package is missing, or the store is no folder of this machine.
     """
     if mirror is None:
         return ()
@@ -66,4 +66,4 @@ MIRRORS: dict[str, Callable[[str | os.PathLike[str]], Callable[[str], Screen]]] 
     "wandb": _wandb,
     "tensorboard": _tensorboard,
 }
-"""By name, the function that returns how the screen of a run in a store is opened."""
+"""By name, the function that returns the opener of the screen for a run in a store."""

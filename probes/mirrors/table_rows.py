@@ -1,4 +1,4 @@
-"""Rows of the store's tables as the scalars and histograms of one step, under names of their own."""
+"""Rows of the store's tables as named scalars and histograms of one step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from probes import schema
 from probes.schema import bin_edges
 
 SHOWN = (schema.LAYERS, schema.PARAMETERS, schema.HISTOGRAMS, schema.STEPS)
-"""The tables that hold scalars or histograms; whole spectra are neither."""
+"""The tables that hold scalars or histograms.
+
+Whole spectra are neither.
+"""
 
 _NAMED_BY = (schema.LAYER, schema.PARAMETER, schema.TENSOR, schema.SPLIT)
 
@@ -30,7 +33,7 @@ class Histogram(NamedTuple):
     edges: np.ndarray
 
     def with_at_most(self, bins: int) -> Histogram:
-        """Return it with neighbouring bins joined, two by two, until there are few enough."""
+        """Return the histogram with neighbouring bins joined in pairs, until at most ``bins`` remain."""
         counts, edges = self
         while len(counts) > bins:
             if len(counts) % 2:
@@ -55,7 +58,7 @@ class StepValues:
 
 
 def scalars_of(table: str, row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield name and value of each number that a row has beside its keys."""
+    """Yield the name and value of each number in a row, except its keys."""
     keys = {column.name for column in schema.KEYS[table]} | {schema.RUN}
     prefix = _prefix(row)
     for name, value in row.items():
@@ -64,7 +67,7 @@ def scalars_of(table: str, row: Mapping[str, Any]) -> Iterator[tuple[str, float]
 
 
 def histogram_of(row: Mapping[str, Any]) -> tuple[str, Histogram] | None:
-    """Return name and histogram of a row of table ``histograms``; None where it counts no finite element."""
+    """Return the name and histogram of a row of table ``histograms``; None if it counts no finite element."""
     counts = np.asarray(row["counts"] or [], dtype=np.float64)
     if not counts.size:
         return None

@@ -27,8 +27,8 @@ class TensorBoardScreen:
     """Writes steps to event files.
 
     Args:
-        target: A writer of the user, which stays open, or the folder of a new writer. A run that goes on there
-            supersedes the events from its step on.
+        target: A writer of the user, which stays open, or the folder of a new writer. A run that continues in that
+            folder supersedes the events from its step on.
     """
 
     def __init__(self, target: SummaryWriter | Path) -> None:
@@ -46,7 +46,7 @@ class TensorBoardScreen:
         return True
 
     def close(self, rest: list[StepValues]) -> None:
-        """Write what is left, and end our own writer."""
+        """Write the remaining steps, and close a writer that this screen has made."""
         for values in rest:
             self.show(values, newer=0)
         if self._writer is not None:

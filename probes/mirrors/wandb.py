@@ -11,16 +11,16 @@ from probes.mirrors.table_rows import StepValues
 
 PREFIX = "meandrift"
 STEP_NAME = f"{PREFIX}/step"
-PATIENCE = 5.0  # seconds without a row of the user's after which the mirror commits rows of its own
-_MOST_BINS = 512  # that wandb takes
+PATIENCE = 5.0  # seconds without a row from the user, after which the mirror commits its own rows
+_MOST_BINS = 512  # the most that wandb takes
 
 
 class WandbScreen:
-    """Shows steps in the run of wandb that is open, along an axis of their own, ``meandrift/step``.
+    """Shows steps in the open run of wandb, along a separate axis, ``meandrift/step``.
 
-    The user's numbering of rows stays: wandb drops a row whose ``step=`` is behind the number of rows committed. If the
-    user logs, a step of the mirror therefore goes into the user's next row. If not, the mirror commits rows of its own
-    and holds the newest one back, so that there are never more rows than steps.
+    The mirror must not change the user's numbering of rows, because wandb drops a row whose ``step=`` is below the
+    number of committed rows. If the user logs, a step of the mirror therefore goes into the user's next row. If not,
+    the mirror commits its own rows. It holds the newest row back, so that there are never more rows than steps.
 
     Raises:
         ValueError: No run is open.
@@ -32,12 +32,12 @@ class WandbScreen:
         self._run = wandb.run
         self._run.define_metric(STEP_NAME, hidden=True)
         self._run.define_metric(f"{PREFIX}/*", step_metric=STEP_NAME)
-        self._rows = self._run.step  # after our last one
+        self._rows = self._run.step  # number of rows after our last row
         self._attached = False
         self._moved = time.monotonic()
 
     def show(self, values: StepValues, *, newer: int) -> bool:
-        """Show a step in the user's next row, or in a row of its own if the user logs none."""
+        """Show a step in the user's next row, or in a separate row if the user logs none."""
         if self._run.step != self._rows:  # the user has logged since
             self._log(values, commit=False)
         elif newer and time.monotonic() - self._moved > PATIENCE:
@@ -47,14 +47,17 @@ class WandbScreen:
         return True
 
     def close(self, rest: list[StepValues]) -> None:
-        """Commit all that is left; the run stays open."""
+        """Commit all remaining steps.
+
+        The run stays open.
+        """
         for values in rest:
             self._commit(values)
         if self._attached:
             self._run.log({}, commit=True)
 
     def _commit(self, values: StepValues) -> None:
-        if self._attached:  # the row before, which would be overwritten
+        if self._attached:  # commit the previous row first, because this step would overwrite it
             self._run.log({}, commit=True)
         self._log(values, commit=True)
 

@@ -12,13 +12,13 @@ from probes.model.layer import Layer
 
 @dataclass(frozen=True)
 class Container:
-    """A module that is an observed layer or holds some.
+    """A module that is an observed layer or holds observed layers.
 
     Attributes:
-        name: Its dotted name as layers have it; the model itself has its class name.
+        name: The dotted name, in the form of layers' names. For the model itself it is the class name.
         kind: Class name.
         module: The module itself.
-        depth: Index of its first layer.
+        depth: Index of the first layer in it.
     """
 
     name: str

@@ -10,10 +10,10 @@ _WITHOUT_FLOAT64 = {"mps"}
 
 
 def check_devices(devices: Iterable[torch.device]) -> None:
-    """Refuse devices that have no float64, in which sums over a tensor are kept.
+    """Refuse devices without float64, because sums over a tensor are in float64.
 
     Raises:
-        ValueError: There is one.
+        ValueError: A device has no float64.
     """
     refused = sorted({device.type for device in devices} & _WITHOUT_FLOAT64)
     if refused:

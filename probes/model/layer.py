@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 # Older hooks (torch.nn.utils.spectral_norm, weight_norm) keep the parameter under another name and the weight as a
-# plain attribute; the first entry that exists is what the optimizer updates.
+# plain attribute. The optimizer updates the first entry that exists.
 LEGACY_SUFFIXES = ("_orig", "_v")
 
 
@@ -23,8 +23,9 @@ class Layer:
         index: Position among the observed layers, from 0.
         kind: Class name of the module before any parametrization.
         module: The module itself.
-        weight: Attribute name of the observed weight; None where there is none, or where it is tied to another layer's.
-        bias: Attribute name of the bias beside it; None where there is none.
+        weight: Attribute name of the observed weight; None if there is none, or if it is tied to another layer's
+            weight.
+        bias: Attribute name of the bias that belongs to the weight; None if there is none.
         observes_output: Whether this row carries the module's activation.
     """
 
@@ -38,21 +39,23 @@ class Layer:
 
     @property
     def transposed(self) -> bool:
-        """Whether the weight has its input dimension first, as transposed convolutions have."""
+        """Whether the weight has its input dimension first, as in transposed convolutions."""
         return isinstance(self.module, _TRANSPOSED)
 
     @property
     def parametrized(self) -> bool:
-        """Whether the forward uses another weight than the parameter itself."""
+        """Whether the forward pass uses a weight that differs from the parameter."""
         return self.weight is not None and self.weight not in self.module._parameters
 
 
 def effective_weight(layer: Layer) -> Tensor:
-    """Return the weight that the forward of the layer uses, detached; changes nothing, not even in train mode.
+    """Return the weight that the forward pass uses, detached.
 
-    A parametrization runs in eval mode and is set back, so that no power iteration takes place: reading
-    ``module.weight`` in train mode would run one and change the training. Sharded parameters under the parametrization
-    are gathered first, for which all ranks have to call. The result may share storage with the parameter.
+    Nothing changes, not even in train mode.
+
+    A parametrization runs in eval mode, and its mode is then restored. Reading ``module.weight`` in train mode would
+    run a power iteration and change the training. Sharded parameters under the parametrization are gathered first, so
+    all ranks have to call this function. The result may share storage with the parameter.
     """
     assert layer.weight is not None
     parametrizations = parametrizations_of(layer.module)
@@ -67,7 +70,8 @@ def effective_weight(layer: Layer) -> Tensor:
 def raw_parameter(layer: Layer) -> nn.Parameter | None:
     """Return the parameter that the optimizer updates: the original under a parametrization, else the weight.
 
-    Of several originals (weight norm's length and direction) it is the one with the most elements.
+    If there are several originals (weight norm's length and direction), the original with the most elements is
+    returned.
     """
     if layer.weight is None:
         return None
@@ -116,5 +120,8 @@ def _quietly(parametrization: nn.Module) -> Tensor:
 
 
 def _gathered(module: nn.Module) -> dict[str, Tensor]:
-    """Return the sharded parameters, whole: vectors beside them (a power iteration's) are no distributed tensors."""
+    """Return the sharded parameters, gathered.
+
+    Other vectors (of a power iteration) are no distributed tensors.
+    """
     return {name: p.full_tensor() for name, p in module.named_parameters() if hasattr(p, "full_tensor")}

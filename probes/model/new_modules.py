@@ -20,9 +20,9 @@ class NewModules:
         self._known = {id(module) for module in root.modules()}
 
     def look(self, gaps: Gaps) -> None:
-        """Warn at once of modules that are not the first model's.
+        """Warn at once of modules that the first model did not have.
 
-        Rows of a replaced module end. Its successor has none, as a run has the layers of its first model.
+        The rows of a replaced module end. The new module has no rows, because a run has the layers of its first model.
         """
         now = {id(module) for module in self._model.modules()}
         if now != self._known:

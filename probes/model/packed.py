@@ -1,18 +1,18 @@
-"""Parameters that hold no numbers of their own: quantised and packed weights."""
+"""Parameters whose entries are not the weights themselves: quantised and packed weights."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-_QUANTISED = ("quant_state", "SCB")  # where bitsandbytes keeps the scales of a weight
+_QUANTISED = ("quant_state", "SCB")  # attributes in which bitsandbytes keeps the scales of a weight
 
 
 def why_packed(tensor: Tensor) -> str | None:
-    """Return why the entries of a tensor are no weights; None where they are.
+    """Return why the entries of a tensor are no weights; None if they are weights.
 
     A tensor of whole numbers holds indices, or codes of quantised weights. Floats of one byte are codes with a scale. A
-    class that wraps other tensors keeps codes and scales in them. Statistics of these codes have no meaning. Sharded
-    parameters, which wrap their part of the whole, are not packed.
+    class that wraps other tensors keeps codes and scales in them. Statistics of such codes have no meaning. Sharded
+    parameters also wrap a tensor, their part of the whole, but they are not packed.
     """
     kind = type(tensor)
     if hasattr(kind, "__tensor_flatten__") and not hasattr(tensor, "full_tensor"):

@@ -15,10 +15,10 @@ class Parameter:
     """One parameter of the model.
 
     Attributes:
-        name: Its dotted name without wrappers and "parametrizations".
+        name: The dotted name without wrappers and "parametrizations".
         index: Position among the parameters, from 0.
         module: The module that owns it.
-        attribute: Its name there.
+        attribute: The name of the parameter in that module.
     """
 
     name: str
@@ -28,10 +28,10 @@ class Parameter:
 
     @property
     def value(self) -> nn.Parameter | None:
-        """The parameter now: the module may have been given another."""
+        """The current parameter: it may have been replaced in the module."""
         try:
             now = self.module._parameters.get(self.attribute)  # getattr takes ten times as long
-        except AttributeError:  # of TorchScript
+        except AttributeError:  # TorchScript
             now = getattr(self.module, self.attribute, None)
         return now if isinstance(now, nn.Parameter) else None
 
@@ -39,8 +39,8 @@ class Parameter:
 def parameters_of(root: nn.Module) -> tuple[Parameter, ...]:
     """Return all floating-point parameters, each once, in the order of the modules.
 
-    A parametrized weight is named as the weight (``conv.weight``); where several parameters make it, each after its own
-    name (``conv.weight.original0``).
+    A parametrized weight has the name of the weight (``conv.weight``). If several parameters make the weight, each has
+    its own name (``conv.weight.original0``).
     """
     found: list[Parameter] = []
     seen: set[int] = set()

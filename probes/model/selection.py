@@ -1,9 +1,9 @@
 """The choice of the observed layers, and their names.
 
 A *layer* is one row of the store's ``layers`` table: a module with its output and the parameter named
-``weight`` (and the bias beside it). Every further parameter of a module (``weight_hh_l0`` of an LSTM,
-``relative_position_bias_table`` of a windowed attention) is a row of its own, named ``<module>.<parameter>``, unless it
-is the bias that belongs to such a weight by its name. Quantised and packed parameters are left out, with a note.
+``weight`` (and the bias that belongs to it). Every further parameter of a module (``weight_hh_l0`` of an LSTM,
+``relative_position_bias_table`` of a windowed attention) is a separate row, named ``<module>.<parameter>``, unless its
+name says that it is the bias of such a weight. Quantised and packed parameters are left out, with a note.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Selection:
 
     @cached_property
     def containers(self) -> tuple[Container, ...]:
-        """The modules that are observed layers or hold some, wrappers and parametrizations left out."""
+        """The modules that are observed layers or hold observed layers, without wrappers and parametrizations."""
         return containers_of(list(_named_modules(self.root)), self.layers)
 
 
@@ -57,17 +57,17 @@ def select_layers(
 ) -> Selection:
     """Return the layers to observe, in depth order.
 
-    Without patterns these are all modules that own a parameter, and the normalisation layers even where they own none.
-    Pure reading: no attribute that a parametrization computes is touched.
+    Without patterns these are all modules that own a parameter, and all normalisation layers, even without parameters.
+    The model is only read, and no attribute that a parametrization computes is accessed.
 
     Args:
-        model: Any module; DDP, compiled and checkpoint wrappers do not show in the names.
-        include: Names with ``*`` and ``?``, or module types; only modules that match one are observed, with or without
+        model: Any module. DDP, compiled and checkpoint wrappers do not appear in the names.
+        include: Names with ``*`` and ``?``, or module types. Only modules that match one are observed, with or without
             parameters.
         exclude: The same, to leave modules out.
 
     Raises:
-        ValueError: A pattern matches no module, nothing is left to observe, a lazy module has no weights yet, or the
+        ValueError: A pattern matches no module, no module is left to observe, a lazy module has no weights yet, or the
             model is on a device without float64.
     """
     root = innermost(model)
@@ -107,12 +107,12 @@ def canonical_name(name: str) -> str:
 
 
 def _named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield canonical name and module, parametrizations left out."""
+    """Yield the canonical name and the module, without parametrizations."""
     for name, module in root.named_modules():
         parts = name.split(".")
         if isinstance(module, ScriptModule):
             continue
-        # A wrapper has the name of what it wraps: the innermost is the layer.
+        # A wrapper has the name of the wrapped module: the innermost module is the layer.
         if "parametrizations" not in parts and not _WRAPPERS.intersection(module._modules):
             yield canonical_name(name), module
 
@@ -129,7 +129,7 @@ def _shared_modules(root: nn.Module) -> Iterator[dict[str, str]]:
 
 
 def _scripted_parts(root: nn.Module) -> Iterator[dict[str, str]]:
-    """Yield a note for each part of TorchScript, which lets nobody see what happens inside."""
+    """Yield a note for each part of TorchScript, because its inner modules cannot be observed."""
     inside: set[int] = set()
     for name, module in root.named_modules():
         if isinstance(module, ScriptModule) and id(module) not in inside:
@@ -161,7 +161,7 @@ def _is_observed(module: nn.Module) -> bool:
 def _append_rows(
     rows: list[Layer], notes: list[dict[str, str]], owners: dict[int, str], name: str, module: nn.Module
 ) -> None:
-    """Append the module's own row and one row for each further parameter that is no bias of another."""
+    """Append the module's own row and one row for each further parameter that is not the bias of another parameter."""
     tensors = _own_tensors(module)
     kind = _kind(module)
     for tensor, why in _packed_parameters(module).items():
@@ -181,12 +181,12 @@ def _append_rows(
 
 
 def _bias_of(weight: str) -> str:
-    """Return the name that the bias beside a weight has: ``bias_hh_l0``, ``in_proj_bias``, ``gate_up_proj_bias``."""
+    """Return the name of the bias that belongs to a weight: ``bias_hh_l0``, ``in_proj_bias``, ``gate_up_proj_bias``."""
     return weight.replace("weight", "bias") if "weight" in weight else f"{weight}_bias"
 
 
 def _without_tied_weight(row: Layer, owners: dict[int, str], notes: list[dict[str, str]]) -> Layer:
-    """Return the row without its weight if that is another layer's too."""
+    """Return the row without its weight if another layer has the same weight."""
     parameter = raw_parameter(row)
     if isinstance(parameter, nn.parameter.UninitializedParameter):
         raise ValueError(
@@ -200,13 +200,13 @@ def _without_tied_weight(row: Layer, owners: dict[int, str], notes: list[dict[st
 
 
 def _has_own_output(module: nn.Module) -> bool:
-    """Whether a module whose weights have other names than ``weight`` is still a layer: a leaf, or attention."""
+    """Whether a module without a ``weight`` is still a layer with an output: a leaf module, or attention."""
     children = [name for name in module._modules if name != "parametrizations"]
     return not children or isinstance(module, nn.MultiheadAttention)
 
 
 def _own_tensors(module: nn.Module) -> list[str]:
-    """Return the names of the module's own weights and biases, as its forward knows them."""
+    """Return the names of the module's own weights and biases, as its forward uses them."""
     names = list(parametrizations_of(module))
     for name, parameter in module._parameters.items():
         if parameter is not None and why_packed(parameter) is None:
@@ -215,7 +215,7 @@ def _own_tensors(module: nn.Module) -> list[str]:
 
 
 def _packed_parameters(module: nn.Module) -> dict[str, str]:
-    """Return the parameters whose entries are no numbers of their own, by name, and why."""
+    """Return the parameters whose entries are no weights, by name, with the reason."""
     parameters = {name: parameter for name, parameter in module._parameters.items() if parameter is not None}
     return {name: why for name, parameter in parameters.items() if (why := why_packed(parameter)) is not None}
 
@@ -231,6 +231,6 @@ def _before_legacy_hook(module: nn.Module, name: str) -> str:
 
 def _kind(module: nn.Module) -> str:
     kind = type(module)
-    if kind.__bases__[0].__name__ == "FSDPModule":  # fully_shard makes a class of that and the module's own
+    if kind.__bases__[0].__name__ == "FSDPModule":  # fully_shard makes a class from it and the module's own class
         kind = kind.__bases__[1]
     return (kind.__bases__[0] if parametrize.is_parametrized(module) else kind).__name__

@@ -13,11 +13,11 @@ _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropo
 
 
 class TrainingMode:
-    """Looks at the modes of a model's modules once: at attaching many loops have yet to call ``model.train()``.
+    """Looks once at the modes of a model's modules: many loops call ``model.train()`` only after attaching.
 
     Args:
         root: The model.
-        evaluation: Whether passes in eval mode are recorded; eval mode then counts as intended.
+        evaluation: Whether passes in eval mode are recorded. Eval mode is then taken as intended.
     """
 
     def __init__(self, root: nn.Module, *, evaluation: bool) -> None:
@@ -25,7 +25,10 @@ class TrainingMode:
         self._looked = False
 
     def look(self, gaps: Gaps) -> None:
-        """Warn of a model that is updated in eval mode; note single batch norms and dropouts that are in it."""
+        """Warn of a model that is updated in eval mode.
+
+        Note single batch norms and dropouts that are in eval mode.
+        """
         if self._looked:
             return
         self._looked = True

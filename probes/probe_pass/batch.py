@@ -1,4 +1,4 @@
-"""The probe batch: a copy of what the user gave, moved to the model's device, and the call that passes it on."""
+"""The probe batch: a copy of the user's batch, moved to the model's device, and the call of the model with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ProbeBatch:
             arguments; or a function of the model that passes a batch through it.
 
     Raises:
-        ValueError: It holds no tensor with samples.
+        ValueError: The batch holds no tensor with samples.
     """
 
     def __init__(self, given: Any) -> None:
@@ -41,7 +41,10 @@ class ProbeBatch:
             self._given = _mapped(self._given, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pass_through(self, model: nn.Module) -> None:
-        """Call the model with the batch; whatever it returns is dropped."""
+        """Call the model with the batch.
+
+        The model's output is dropped.
+        """
         if self._call is not None:
             self._call(model)
         elif isinstance(self._given, Mapping):

@@ -1,12 +1,13 @@
 """The input of each nonlinearity in one pass, and the layer that it comes from.
 
-Every operator of the pass is seen, so that a module (``nn.ReLU``), a function (``F.gelu``), a method (``relu_``) and a
-fused layer (timm's ``BatchNormAct2d``) are alike. Each tensor carries its origin: the layer in whose forward it was
-made, or else the one among its arguments' origins that was called last, so that sums, pooling and views between a layer
-and its nonlinearity do not hide the layer. Behind a nonlinearity there is no origin until the next layer.
+Every operator of the pass is seen. A module (``nn.ReLU``), a function (``F.gelu``), a method (``relu_``) and a fused
+layer (timm's ``BatchNormAct2d``) are therefore treated alike. Each tensor has an origin: the layer in whose forward it
+was made. A tensor made outside of layers has the origin of its arguments, and of several origins the layer that was
+called last. Sums, pooling and views between a layer and its nonlinearity therefore do not hide the layer. The output of
+a nonlinearity has no origin.
 
-Where the operator runs in a module without parameters and parts of its own, that module is the nonlinearity, and its
-input is what it sees: ``NewGELUActivation`` calls tanh with a polynomial of its input.
+If the operator runs in a module without parameters and submodules, that module is the nonlinearity, and the module's
+input is taken: ``NewGELUActivation`` calls tanh with a polynomial of its input.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Seen(NamedTuple):
     """The input of the nonlinearity behind a layer.
 
     Attributes:
-        nonlinearity: Its place in ``NONLINEARITIES``.
-        moments: The channels of its input.
+        nonlinearity: The index of the nonlinearity in ``NONLINEARITIES``.
+        moments: The moments of the channels of its input.
     """
 
     nonlinearity: int
@@ -46,13 +47,13 @@ class _Origin(NamedTuple):
 
 @dataclass
 class _Call:
-    """A module that runs.
+    """A running call of a module.
 
     Attributes:
-        origin: Of tensors that are made in it; None outside of layers.
-        given: Input of a module without parameters and parts; None of any other.
-        hidden: Whether it computes a weight, or is a recurrent layer.
-        seen: Whether its nonlinearity has been seen.
+        origin: The origin of tensors that are made in the call; None outside of layers.
+        given: Input of a module without parameters and submodules; None for any other module.
+        hidden: Whether the module computes a weight, or is a recurrent layer.
+        seen: Whether the module's nonlinearity has been seen.
     """
 
     origin: _Origin | None
@@ -68,7 +69,7 @@ class NonlinearityInputs:
         layers: The observed layers with an output.
 
     Attributes:
-        seen: By the index of the layer before it.
+        seen: The nonlinearity inputs, by the index of the layer before.
         inputs: By index, the channels of the input of each layer with running statistics.
     """
 
@@ -110,7 +111,7 @@ class NonlinearityInputs:
             self._origins.pop(tensor, None)
 
     def see(self, operator: Any, args: Sequence[Any], outputs: Any) -> None:
-        """Say where the outputs of an operator come from."""
+        """Note the origin of the outputs of an operator."""
         place = self._place(operator)
         origin = None if place is not None else self._origin_of(args)
         for tensor in outputs if isinstance(outputs, (tuple, list)) else [outputs]:
@@ -166,12 +167,12 @@ class NonlinearityInputs:
 
 
 def running_mean_of(module: nn.Module) -> Tensor | None:
-    """Return the running mean of a norm, or of the norm that is a part of it; None of one that keeps none."""
+    """Return the running mean of a norm, or of the norm that is a part of it; None if it keeps none."""
     return _running(module, "running_mean")
 
 
 def running_variance_of(module: nn.Module) -> Tensor | None:
-    """Return the running variance of a norm; None of one that keeps none, such as mean-centring."""
+    """Return the running variance of a norm; None if it keeps none, as in mean-centring."""
     return _running(module, "running_var")
 
 

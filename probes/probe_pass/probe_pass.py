@@ -24,15 +24,15 @@ from probes.ranks import Ranks
 class ProbePass:
     """Passes a fixed batch through a model, before the update of a step at which it is due.
 
-    It runs when weights and gradients of the step are read: the training pass is over, the backward too. With several
-    ranks the first alone makes it, without a collective; a model in shards (FSDP) is refused.
+    The pass runs when weights and gradients of the step are read, after the training's forward and backward pass. With
+    several ranks, only the first makes the pass, without a collective. A sharded model (FSDP) is refused.
 
     Args:
         selection: The model and its observed layers.
-        batch: What is passed; without one no pass is offered.
+        batch: The probe batch. Without a batch no pass is offered.
         ranks: The ranks that record together.
-        interval: Steps between two records, where passes may cost only a share of training; None makes all.
-        note: Told, by keywords, how often a pass is made: see :meth:`probes.gaps.Gaps.note`.
+        interval: Steps between two records, if passes may cost only a share of training; None makes all passes.
+        note: Called with keywords that say how often a pass is made: see :meth:`probes.gaps.Gaps.note`.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class ProbePass:
         self._passed_at = -1
 
     def sources(self, shapes: Shapes) -> dict[str, Source]:
-        """Return the source that this pass offers, if there is a batch; ``shapes`` as of :meth:`read`."""
+        """Return the source that this pass offers, if there is a batch; ``shapes`` are those of :meth:`read`."""
         return {} if self._batch is None else {PROBE_BATCH.reads: partial(self.read, self._batch, shapes)}
 
     def read(self, batch: ProbeBatch, shapes: Shapes, observation: Observation) -> Reading:
         """Return a vector for each layer before a nonlinearity (:func:`probes.metrics.channels.channel_vector`).
 
-        None where no pass is due, and where an earlier optimizer of the step has had it.
+        The reading is empty if no pass is due, or if an earlier optimizer of the step has had it.
 
         Args:
             batch: What is passed.
-            shapes: Those of the last training pass, from which the price follows.
+            shapes: The shapes of the last training pass, from which the cost follows.
             observation: The step.
 
         Raises:
-            ValueError: The model is in shards, or on device meta.
+            ValueError: The model is sharded, or on device meta.
             Exception: The model fails on the batch.
         """
         step = observation.step
@@ -127,7 +127,7 @@ class _ModuleCalls:
 
 
 def _vector(layer: Layer, found: NonlinearityInputs) -> Tensor | None:
-    """Return what table ``channels`` says of a layer; None where no nonlinearity is given its output."""
+    """Return a layer's vector for table ``channels``; None if its output is not the input of a nonlinearity."""
     seen = found.seen.get(layer.index)
     if seen is None:
         return None

@@ -1,9 +1,9 @@
-"""A pass that changes nothing: evaluation mode, no gradients, no hooks of the user; all state is restored.
+"""A pass that changes nothing: evaluation mode, no gradients, no user hooks, and all state is restored.
 
 A forward may change the state of torch (random generators, settings), attributes of modules (a cache, a counter, a
-replaced buffer), and the entries of parameters, buffers and the batch. Attributes are noted before and put back;
-entries are copied when an operator is about to write to them, so that a pass that writes nothing, as nearly all do,
-copies nothing.
+replaced buffer), and the entries of parameters, buffers and the batch. Attributes are noted before the pass and put
+back after it. Entries are copied when an operator is about to write to them. A pass that writes nothing, as nearly all
+do, therefore copies nothing.
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ _ABSENT = object()
 
 @contextmanager
 def quietly(model: nn.Module) -> Iterator[None]:
-    """Hold a model in evaluation, without gradients and hooks; afterwards model and torch are as they were."""
+    """Keep a model in evaluation mode, without gradients and hooks.
+
+    Afterwards model and torch are as they were.
+    """
     devices = sorted({each.device.index or 0 for each in model.parameters() if each.is_cuda})
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # a checkpoint, say, warns of a pass without gradients
+        warnings.simplefilter("ignore")  # for example, a checkpoint warns of a pass without gradients
         stack.enter_context(torch.random.fork_rng(devices=devices))
         stack.enter_context(_other_generators())
         stack.enter_context(_eager())
@@ -70,7 +73,7 @@ def _eager() -> Iterator[None]:
 
 
 def _noted(module: nn.Module) -> Callable[[], None]:
-    """Return a function that gives a module the attributes back that it has now, and these their entries."""
+    """Return a function that restores the module's present attributes, and the entries of their containers."""
     attributes = vars(module)
     before = dict(attributes)
     contents = [(value, value.copy()) for value in before.values() if type(value) in _CONTAINERS]
@@ -104,7 +107,7 @@ class WrittenTensors:
     """Copies of tensors that an operator is about to write to, so that they can be put back.
 
     Args:
-        tensors: Those that must not change.
+        tensors: The tensors that must not change.
     """
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
@@ -116,7 +119,7 @@ class WrittenTensors:
         self._written: dict[Any, tuple[tuple[int, ...], tuple[str, ...]]] = {}
 
     def keep(self, operator: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        """Copy what an operator is about to write to, the first time that it is."""
+        """Copy the tensors that an operator is about to write to, each before the first write."""
         if operator not in self._written:
             self._written[operator] = written_arguments(operator)
         places, names = self._written[operator]
@@ -128,14 +131,17 @@ class WrittenTensors:
                     self._copies.append((owner, owner.detach().clone()))
 
     def put_back(self) -> None:
-        """Give the written tensors their entries back; no version counter moves, so autograd sees no change."""
+        """Restore the entries of the written tensors.
+
+        No version counter changes, so autograd sees no change.
+        """
         for owner, copy in self._copies:
             owner.data.copy_(copy)
         self._copies.clear()
 
 
 def _memory(tensor: Tensor) -> int | None:
-    """Return the address of a tensor's memory; None of one that has none, such as a sparse one."""
+    """Return the address of a tensor's memory; None if it has none, such as a sparse tensor."""
     try:
         return tensor.untyped_storage().data_ptr() or None
     except (RuntimeError, NotImplementedError):

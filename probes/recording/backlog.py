@@ -19,14 +19,14 @@ class Sink(Protocol):
         """Take rows of a table.
 
         Raises:
-            OSError: Not now.
+            OSError: The rows cannot be written now.
         """
 
     def spill(self, table: str, batch: pa.RecordBatch) -> None:
         """Keep rows that :meth:`write` refuses in another place.
 
         Raises:
-            OSError: That place takes none either.
+            OSError: That place refuses the rows too.
         """
 
 
@@ -38,7 +38,7 @@ class Lost:
         rows: The number of lost rows, over all tables.
         first_step: The first step that lacks rows.
         last_step: The last step that lacks rows.
-        why: The store's message when it refused the last of them.
+        why: The store's message when it refused the last of these rows.
     """
 
     rows: int = 0
@@ -47,7 +47,7 @@ class Lost:
     why: str = ""
 
     def add(self, batch: pa.RecordBatch, why: str) -> None:
-        """Count a batch in."""
+        """Count the rows of a lost batch."""
         steps = batch.column(schema.STEP)
         first, last = steps[0].as_py(), steps[-1].as_py()
         self.first_step = min(first, self.first_step) if self.rows else first
@@ -71,11 +71,11 @@ class Backlog:
         self._reason = ""
 
     def add(self, batches: Iterable[tuple[str, pa.RecordBatch]]) -> None:
-        """Take batches, each with the name of its table."""
+        """Append batches, each with the name of its table."""
         self._batches += batches
 
     def write(self) -> None:
-        """Hand over batch by batch, until the store refuses one."""
+        """Write batch by batch, until the store refuses one."""
         while self._batches:
             try:
                 self._sink.write(*self._batches[0])
@@ -83,14 +83,14 @@ class Backlog:
                 self._failure = failure
                 self._reason = f"{type(failure).__name__}: {failure}"
                 if isinstance(failure, OSError):
-                    return  # it may pass: all is kept, in order
+                    return  # the refusal may be temporary: all batches are kept, in order
                 self.lost.add(self._batches[0][1], self._reason)
             self._batches.popleft()
 
     def spill(self, *, most: int) -> None:
         """Spill all rows if they take more than ``most`` bytes.
 
-        If the spool refuses them too, the oldest rows stay in memory as far as they fit, and the newest are lost.
+        If the spool refuses the rows too, the oldest rows stay in memory as far as they fit, and the newest are lost.
         """
         if self._nbytes <= most:
             return

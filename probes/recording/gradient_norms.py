@@ -14,16 +14,16 @@ _L2 = next(i for i, column in enumerate(PARAMETER_GRADIENT_MOMENTS.columns) if c
 
 
 class GradientNorms:
-    """Gathers squared lengths of parts of the gradient, one part an optimizer."""
+    """Gathers squared lengths of parts of the gradient, one part for each optimizer."""
 
     def __init__(self) -> None:
         self._unclipped: list[Tensor | None] = []
 
     def add_unclipped(self, square: Tensor | None, scale: Tensor | float | None) -> None:
-        """Take what the backward passes left to one optimizer.
+        """Add the gradients that the backward passes left to one optimizer.
 
         Args:
-            square: ``sum |g|^2``; None if it is not known: then the length of the whole gradient is not known either.
+            square: ``sum |g|^2``. None if it is not known; the length of the whole gradient is then not known either.
             scale: The factor on these gradients; None for 1.
         """
         if square is None or scale is None:
@@ -35,7 +35,7 @@ class GradientNorms:
         """Return ``grad_norm`` and ``grad_norm_unclipped``, as far as they are known.
 
         Args:
-            results: Those of metric ``PARAMETER_GRADIENT_MOMENTS`` at the step, of all ranks.
+            results: The results of metric ``PARAMETER_GRADIENT_MOMENTS`` at the step, of all ranks.
         """
         used = [result.values[_L2].square().sum() for result in results]
         unclipped = [square for square in self._unclipped if square is not None]

@@ -1,4 +1,4 @@
-"""The first step whose gradient or logged loss is not finite, looked for at every step by a small sum."""
+"""The first step whose gradient or logged loss is not finite, found by a small sum at every step."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from probes.model.parameters import Parameter
 
 AT_ONCE = frozenset({"state", "weights", "gradients", "updates"})
 NEXT = AT_ONCE | {"activations", "saturation", "activation_gradients"}
-MOST_ENTRIES = 4096  # of a gradient that are summed up
-MOST_TRIES = 8  # parameters that are asked for a gradient at a step
+MOST_ENTRIES = 4096  # entries of a gradient that are summed
+MOST_TRIES = 8  # parameters that are searched for a gradient at a step
 TURN_EVERY = 4  # steps
-HELD = 4  # sums that wait on a GPU for one copy: beginning a copy takes longer than a sum
-MOST_EPISODES = 10  # of a run: a loss that is NaN now and then is not recorded for ever
-MOST_WAITING = 1000  # numbers that nobody has looked at: the oldest are dropped
+HELD = 4  # sums that wait on a GPU for a common copy: starting a copy takes longer than a sum
+MOST_EPISODES = 10  # for each run, so that a loss that is sometimes NaN is not recorded for ever
+MOST_WAITING = 1000  # numbers that were not looked at; beyond it the oldest are dropped
 LOSS = "loss"
 _RECORDED = "weights and gradients of all layers are recorded when it is noticed, activations too in the step after"
 _OF_SEVERAL_RANKS = (
@@ -38,7 +38,7 @@ class _Number(NamedTuple):
     step: int
     of: str
     value: Tensor | float
-    event: Any = None  # reached when the value is there; None: it is
+    event: Any = None  # reached when the value has arrived; None: it has arrived
 
     @property
     def is_there(self) -> bool:
@@ -50,23 +50,23 @@ class _Number(NamedTuple):
 
 
 class NonfiniteWatch:
-    """Says when to record beside the schedule, because a gradient or the logged ``loss`` is not finite.
+    """Decides when to record outside the schedule, because a gradient or the logged ``loss`` is not finite.
 
     A NaN in the loss reaches every gradient. A NaN that arises in the backward pass reaches the gradients of all layers
-    before that place. The gradient of each optimizer's first trained parameter therefore shows nearly every NaN at the
-    step at which it arises. Every fourth step one further parameter, a different one each time, is looked at. A NaN
-    that stays in a single weight is in the loss one step later. At most 4,096 entries of a gradient are summed, because
-    the norm of the whole gradient at every step would cost too much.
+    before the layer in which it arises. The gradient of each optimizer's first trained parameter therefore shows nearly
+    every NaN at the step at which it arises. Every fourth step one further parameter, a different one each time, is
+    looked at. A NaN that stays in a single weight is in the loss one step later. At most 4,096 entries of a gradient
+    are summed, because the norm of the whole gradient at every step would cost too much.
 
-    On a GPU four sums are copied together and without waiting, so that their values are known up to four steps later;
-    the step of each is kept. Gradients that are still scaled are passed over: a GradScaler skips a step whose gradients
-    are not finite.
+    On a GPU four sums are copied together and without waiting. Their values are known up to four steps later, and the
+    step of each is kept. Gradients that are still scaled are not looked at, because a GradScaler skips a step whose
+    gradients are not finite.
 
-    With several ranks the first rank looks and tells the step. No record is made beside the schedule, because a record
-    adds up the numbers of all ranks. Ranks may differ in their losses, and in the step at which a copied number has
-    arrived. A rank that saw nothing would not take part, and the others would wait for it. DDP averages gradients
-    before they are looked at, so that the first rank sees what any rank had. Sharded gradients are passed over,
-    because reading one gathers it.
+    With several ranks, the first rank looks and reports the step. No record is made outside the schedule, because a
+    record adds up the numbers of all ranks. Ranks may differ in their losses, and in the step at which a copied number
+    has arrived. A rank that saw no NaN would not take part, and the other ranks would wait for it. DDP averages
+    gradients before they are looked at, so the first rank sees a NaN of any rank. Sharded gradients are not looked at,
+    because reading such a gradient gathers it.
     """
 
     def __init__(self, metrics: Sequence[Metric], gaps: Gaps, *, rank: int = 0, ranks: int = 1) -> None:
@@ -74,7 +74,7 @@ class NonfiniteWatch:
 
         Args:
             metrics: All metrics that the user chose.
-            gaps: Takes a note of the first step that was not finite, for the run's row.
+            gaps: Gets a note of the first step that was not finite, for the run's row.
             rank: The rank of this process.
             ranks: How many processes record together.
         """
@@ -82,26 +82,26 @@ class NonfiniteWatch:
         self._next = [metric for metric in metrics if metric.group in NEXT]
         self._gaps, self._active, self._records = gaps, rank == 0, ranks == 1
         self._candidates: dict[int, Sequence[Parameter]] = {}  # by optimizer
-        self._places: dict[int, tuple[int, int]] = {}  # by optimizer: of the first with a gradient, and of the turn
+        self._places: dict[int, tuple[int, int]] = {}  # by optimizer: index of the first with a gradient, and turn
         self._numbers: deque[_Number] = deque(maxlen=MOST_WAITING)
         self._held: list[_Number] = []  # on a GPU
         self._episodes = 0
         self._broken = self._next_due = False
 
     def due(self, planned: Sequence[Metric]) -> list[Metric]:
-        """Return the metrics of a step that starts: those planned, and activations too in the step after a finding."""
+        """Return the metrics of a step that starts: the planned ones, and activations in the step after a finding."""
         if not self._next_due:
             return list(planned)
         self._next_due = False
         return [*planned, *(metric for metric in self._next if metric not in planned)]
 
     def note_loss(self, step: int, given: Mapping[str, Any], on_host: Mapping[str, Any]) -> None:
-        """Take what the loop has logged.
+        """Take the numbers that the loop has logged.
 
         Args:
             step: The step that it belongs to.
-            given: The numbers as they were given, which tells their device.
-            on_host: The same, copied or on their way to the host.
+            given: The numbers as the loop passed them, which shows their device.
+            on_host: The same numbers, already on the host or being copied to it.
         """
         value = on_host.get(LOSS)
         if self._active and value is not None:
@@ -112,12 +112,12 @@ class NonfiniteWatch:
     def look(
         self, step: int, optimizer: Any, parameters: Callable[[], Sequence[Parameter]], *, scaled: bool
     ) -> Sequence[Metric]:
-        """Look at the gradients that an optimizer is about to use; return the metrics to record at once, if any.
+        """Look at the gradients that an optimizer is about to use, and return the metrics to record at once, if any.
 
         Args:
             step: The step.
-            optimizer: The optimizer; None where it is not known.
-            parameters: Returns those that it updates; asked at its first step.
+            optimizer: The optimizer; None if it is not known.
+            parameters: Returns the parameters that the optimizer updates. It is called at the optimizer's first step.
             scaled: Whether the gradients still carry the factor of a GradScaler.
         """
         if not self._active:
@@ -162,7 +162,7 @@ class NonfiniteWatch:
         self._places[key] = first, turn
 
     def _add_sum(self, step: int, one: Parameter) -> bool:
-        """Take the sum of some entries of a gradient; False if there is no gradient that can be summed up."""
+        """Take the sum of some entries of a gradient; False if there is no gradient that can be summed."""
         parameter = one.value
         gradient = None if parameter is None else parameter.grad
         if gradient is None or gradient.layout != torch.strided or hasattr(gradient, "full_tensor"):
@@ -189,7 +189,7 @@ class NonfiniteWatch:
 
 
 def _sum(gradient: Tensor) -> Tensor | float:
-    """Return a number that is finite where the first entries of a gradient are."""
+    """Return a number that is finite if the first entries of a gradient are finite."""
     part = first_entries(torch.view_as_real(gradient) if gradient.is_complex() else gradient, most=MOST_ENTRIES)
     if looks_wait(part):
         return part.sum(dtype=torch.float64)

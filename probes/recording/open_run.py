@@ -1,4 +1,4 @@
-"""The open run: its recorder and writer on the rank that writes, and nothing on the others."""
+"""The open run: its recorder and writer on the rank that writes, and neither on the other ranks."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class OpenRun:
     """The open run of a store.
 
     Args:
-        opening: Which run, in which store, and how it starts.
-        model: What is observed.
+        opening: The run, its store, and how it starts.
+        model: The observed model.
         tables: Turns records into record batches.
-        gaps: The values that could not be recorded; kept in the run's row.
-        budget: Pays for metrics that are computed in the background.
-        ranks: The ranks that record together; the first of them writes.
-        observers: Given the rows on the rank that writes.
-        bytes_per_1000_steps: What is expected to be written, for the run's row.
+        gaps: The values that could not be recorded. They are kept in the run's row.
+        budget: The budget of metrics that are computed in the background.
+        ranks: The ranks that record together. The first rank writes.
+        observers: The observers, which get the rows on the rank that writes.
+        bytes_per_1000_steps: The expected number of bytes in 1,000 steps, for the run's row.
 
     Attributes:
         name: The run's id, on every rank.
-        observers: Those that are given the rows.
-        step: The step that it starts with, on every rank.
+        observers: The observers that get the rows.
+        step: The step with which the run starts, on every rank.
         place: See :meth:`probes.recording.opening.opening.Opening.place`.
     """
 
@@ -92,7 +92,7 @@ class OpenRun:
             self._gaps.fail("rows of table steps", SlowStoreError(_SLOW), row["step"])
 
     def report(self, step: int) -> None:
-        """Tell of failures in the writer's thread."""
+        """Report failures in the writer's thread."""
         if self._writer is None:
             return
         for metric, why, when, place in self._writer.take_failures():
@@ -106,7 +106,10 @@ class OpenRun:
                 self._gaps.fail("a block of records", failure, step)
 
     def flush(self) -> None:
-        """Bring everything put so far into finished parts of the store; what it refuses is kept and warned of."""
+        """Bring all rows so far into finished parts of the store.
+
+        Rows that the store refuses are kept, with a warning.
+        """
         if self._writer is not None and self._recorder is not None:
             self._writer.flush()
             try:
@@ -116,7 +119,10 @@ class OpenRun:
                 self._gaps.delay(failure)
 
     def secure(self) -> None:
-        """Return when everything put so far survives SIGKILL; what the store refuses is kept and tried again."""
+        """Return when all rows so far survive SIGKILL.
+
+        Rows that the store refuses are kept and tried again.
+        """
         if self._writer is not None:
             self._writer.flush()
 
@@ -124,7 +130,7 @@ class OpenRun:
         """Supersede the rows from a step on and go on writing.
 
         Returns:
-            Those rows of ``held``, of table ``steps``, that the store then lacks; the caller records them again.
+            The rows of ``held``, of table ``steps``, that the store then lacks. The caller records them again.
 
         Raises:
             OSError: The store refused. Its rows are as they were.
@@ -139,7 +145,9 @@ class OpenRun:
             self._writer = Writer(self._recorder, self._tables, self._budget, self.observers)
 
     def close(self, status: str) -> None:
-        """Hand over what is waiting and close the run with a status; closing again does nothing.
+        """Write the rows that wait and close the run with a status.
+
+        A second call does nothing.
 
         Rows that the store does not take are kept elsewhere, and a warning says where; ``strict`` raises.
         """
@@ -152,12 +160,12 @@ class OpenRun:
         try:
             self._tell(writer, raises=raises)
         finally:
-            with suppress(OSError):  # the recorder has it all the same, and says so when it closes
+            with suppress(OSError):  # the recorder has the rows anyway, and reports the error when it closes
                 self._describe()
             self._close_recorder(self._recorder, status, raises=raises)
 
     def _nbytes(self, writer: Writer) -> int:
-        """Return the bytes of the run's parts, and half of the log and of what is to be written there."""
+        """Return the bytes of the run's parts, plus half of the bytes in the log or waiting for it."""
         assert self._recorder is not None
         return self._recorder.nbytes + writer.waiting // 2
 

@@ -9,12 +9,14 @@ from probes.background.snapshot import Snapshot
 from probes.measuring.result import Result
 from probes.schema import DENSE_TABLES, HISTOGRAMS
 
-FILLED_BINS = 1 / 4  # of a histogram's, about: the log has no empty ones at both ends, and counts of half the width
+FILLED_BINS = 1 / 4  # of a histogram, about: the log omits empty bins at both ends, and its counts are half as wide
 
 
 @dataclass
 class Record:
-    """The record of one step; its tensors are on the CPU, or on their way there until all of ``ready`` are reached.
+    """The record of one step.
+
+    Its tensors are on the CPU, or being copied there until all of ``ready`` are reached.
 
     Attributes:
         step: Optimizer steps finished before.
@@ -32,7 +34,7 @@ class Record:
 
     @property
     def nbytes(self) -> int:
-        """Memory of its values; a budget pays for the copies."""
+        """Memory of its values, without the copies, which a budget counts."""
         return sum(result.values.nbytes for result in self.results)
 
     @property
@@ -47,6 +49,6 @@ class Record:
 
 
 def _logged_bytes(result: Result) -> int:
-    if result.metric.table in DENSE_TABLES:  # of some metrics the values are histograms until the host has summed them
+    if result.metric.table in DENSE_TABLES:  # the values of some metrics are histograms until the host has summed them
         return 4 * len(result.metric.columns) * len(result.indices)
     return round(result.values.nbytes * (FILLED_BINS if result.metric.table == HISTOGRAMS else 1))

@@ -1,4 +1,4 @@
-"""Notices a training that logs on and on while the probe sees neither its passes nor its steps."""
+"""Notices a training that keeps logging while the probe sees neither its passes nor its steps."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable
 
 from probes.gaps import Gaps
 
-_ALLOWED = 3  # logs of one name after one step: before and after a correction, and in the cell run again
+_ALLOWED = 3  # logs of one name after one step: before and after a correction, and in a cell that is run again
 
 
 class RepeatedLogs:
     """Counts how often a name is logged after one optimizer step with no training pass in between.
 
-    Each such number takes the place of the one before it. That happens when the loop goes on with another model and
-    another optimizer than the probe was given: after peft's ``merge_and_unload()``, say.
+    Each such number replaces the number before it. This happens when the loop continues with another model and
+    optimizer than those of the probe, for example after peft's ``merge_and_unload()``.
 
     Args:
-        gaps: Told of it, once.
+        gaps: The warning is reported here, once.
     """
 
     def __init__(self, gaps: Gaps) -> None:
@@ -27,7 +27,7 @@ class RepeatedLogs:
         self._told = False
 
     def note(self, step: int, names: Iterable[str]) -> None:
-        """Take note of names logged for a step that is over, and warn of the first that is logged once too often."""
+        """Note names logged for a step that is over, and warn of the first name that is logged too often."""
         if self._told:
             return
         if step != self._step:

@@ -28,11 +28,11 @@ from probes.recording.record import Record
 from probes.recording.tables.dense_table import finished
 from probes.schema import CHANNELS, DENSE_TABLES, HISTOGRAMS, PARAMETERS, SPECTRA, UNITS
 
-_OF_ONE_RANK = (CHANNELS, UNITS)  # of the probe batch, and of the batches of rank 0
+_OF_ONE_RANK = (CHANNELS, UNITS)  # tables of the probe batch, and of the batches of rank 0
 
 
 class StepInProgress:
-    """The record of one step while it is made.
+    """The record of one step while it is being made.
 
     Attributes:
         due: The metrics to compute.
@@ -59,8 +59,8 @@ class StepInProgress:
             layers: All observed layers.
             parameters: Number of all parameters.
             state: The tensors that metrics keep from one record to the next.
-            gaps: Told of failures.
-            budget: Pays for metrics that are computed in the background; without it none are.
+            gaps: Failures are reported here.
+            budget: The budget of metrics that are computed in the background; without it none are.
         """
         self.due = due
         self.gradient_norms = GradientNorms()
@@ -72,7 +72,7 @@ class StepInProgress:
         self._budget = budget
 
     def keep(self, observation: Observation) -> bool:
-        """Read before the update what is needed after it; return whether a metric is measured then."""
+        """Read the sources that are needed after the update; return whether a metric is measured after it."""
         for source in sorted(needed_before(self.due)):
             observation.read(source)
         return any(metric.after_update for metric in self.due)
@@ -82,7 +82,7 @@ class StepInProgress:
         self.due = [*self.due, *(metric for metric in metrics if metric not in self.due)]
 
     def measure(self, observation: Observation, *, after_update: bool = False) -> None:
-        """Compute the due metrics of an observation: those of before the optimizer's update, or those of after it."""
+        """Compute the due metrics of an observation that are measured before the optimizer's update, or after it."""
         metrics = [metric for metric in self.due if metric.after_update == after_update]
         try:
             snapshot = self._snapshot(metrics, observation)
@@ -100,11 +100,11 @@ class StepInProgress:
             return None if self._budget is None else take_snapshot(metrics, observation, self._budget)
         except NoRoomError:
             raise
-        except Exception:  # it comes again where the metric reads the tensors, and is reported there
+        except Exception:  # the same error comes again when the metric reads the tensors, and is reported then
             return None
 
     def finish(self, ranks: Ranks, *, epoch: int | None) -> Record | None:
-        """Return the record of all ranks, on its way to the host; None on ranks that do not write."""
+        """Return the record of all ranks, being copied to the host; None on ranks that do not write."""
         results = self._record.results if ranks.count == 1 else self._summed(ranks)
         if ranks.rank != 0:
             return None
@@ -117,9 +117,9 @@ class StepInProgress:
         return Record(self._record.step, epoch, moved, ready, self._record.snapshots)
 
     def _summed(self, ranks: Ranks) -> list[Result]:
-        """Add up the ranks' results: dense over all layers, with a mark where there is one.
+        """Add up the ranks' results: dense over all layers, with a mark for each layer that has a result.
 
-        Those that one rank alone has stay as they are.
+        Results that only one rank has stay as they are.
         """
         parts: list[Tensor] = []
         shared = [metric for metric in self.due if metric.table not in _OF_ONE_RANK]
@@ -146,7 +146,7 @@ class StepInProgress:
 
 
 def _on_host(results: list[Result]) -> list[Result]:
-    """Return results of one device, on their way to the host."""
+    """Return results of one device, being copied to the host."""
     if results[0].values.device.type == "cpu":
         return results
     copies = to_host_together([result.values for result in results])
@@ -154,13 +154,13 @@ def _on_host(results: list[Result]) -> list[Result]:
 
 
 def _rows(result: Result, width: int) -> Tensor:
-    """Return a finished result with a row a layer, ``(layers, width)``."""
+    """Return a finished result with a row for each layer, ``(layers, width)``."""
     rows = torch.from_numpy(finished(result)).double().mT
     return F.pad(rows, (0, width - rows.shape[1]), value=PADDING)
 
 
 def _sparse(metric: Metric, step: int, dense: Tensor) -> Result:
-    """Return the rows, ``(layers, width + 1)``, whose last entry is the mark of a measured layer."""
+    """Return the result of the rows, ``(layers, width + 1)``, whose last entry marks a measured layer."""
     indices = dense[:, -1].nonzero().squeeze(1)
     values = dense[indices, :-1].mT
     whole = metric.table == HISTOGRAMS

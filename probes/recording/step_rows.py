@@ -1,4 +1,4 @@
-"""The rows of table ``steps``: numbers that the training loop logs, each at the step it belongs to."""
+"""The rows of table ``steps``: numbers that the training loop logs, each at its step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from probes.gaps import Gaps
 from probes.recording.repeated_logs import RepeatedLogs
 from probes.schema import NETWORK_COLUMNS, STEPS, STEPS_COLUMNS, Column, arrow_schema
 
-_READY = "_ready"  # of a row: CUDA events after which its tensors hold their values
+_READY = "_ready"  # entry of a row: CUDA events after which its tensors hold their values
 RESERVED = {"run", "step", "epoch", "split", "seconds"}
 
 
@@ -26,7 +26,7 @@ def checked_epoch(epoch: Any) -> int | None:
     """Return an epoch as a number that column ``epoch`` holds; None stays None.
 
     Raises:
-        ValueError: It is no whole number, or beyond 31 bits.
+        ValueError: The epoch is no whole number, or has more than 31 bits.
     """
     try:
         number = None if epoch is None else operator.index(epoch)
@@ -51,9 +51,9 @@ class StepRows:
         """Begin to hold rows.
 
         Args:
-            put: Takes a row that is complete.
-            gaps: Told of a name that is logged again and again for one step.
-            seconds: Wall-clock time that the run has taken so far.
+            put: Takes a complete row.
+            gaps: A name that is logged again and again for one step is reported here.
+            seconds: Wall-clock time of the run so far.
             held: Rows that were held back when a checkpoint was written: see :meth:`state`.
         """
         self._put = put
@@ -69,14 +69,14 @@ class StepRows:
     def add(
         self, step: int, epoch: int | None, split: str, values: Mapping[str, Any], *, over: bool = False
     ) -> dict[str, Any]:
-        """Add values to the row of a step and split, and return them on the host, or on their way there.
+        """Add values to the row of a step and split, and return them on the host, or being copied there.
 
-        A name given twice keeps the last value.
+        A name that is passed twice keeps the last value.
 
         Args:
             step: The step.
             epoch: Pass through the data, or None.
-            split: What the values are of: train, test.
+            split: The data of the values: train, test.
             values: Numbers, or tensors of one element, by name.
             over: Whether the step was taken before this call, and no training pass has begun since.
 
@@ -94,14 +94,17 @@ class StepRows:
             row = self._rows[split] = {"step": step, "epoch": epoch, "split": split, "seconds": self.seconds}
         row.update(checked)
         if over:
-            self._repeated.note(step, values.keys() - {"lr"})  # which every log fills in
+            self._repeated.note(step, values.keys() - {"lr"})  # every log fills in lr
         row.setdefault(_READY, []).extend(
             arrival(value.device) for value in values.values() if isinstance(value, Tensor) and value.is_cuda
         )
         return checked
 
     def state(self) -> dict[str, Any]:
-        """Return the wall-clock time and the rows held back, as plain numbers; they stay held back."""
+        """Return the wall-clock time and the rows held back, as plain numbers.
+
+        The rows stay held back.
+        """
         rows = [
             {name: value.item() if isinstance(value, Tensor) else value for name, value in _arrived(row).items()}
             for row in self._rows.values()
@@ -109,7 +112,7 @@ class StepRows:
         return {"seconds": self.seconds, "rows": rows}
 
     def flush(self) -> None:
-        """Hand over the rows held back."""
+        """Write the rows held back."""
         for split in list(self._rows):
             self._put(self._rows.pop(split))
 
@@ -131,7 +134,10 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def steps_batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
-    """Return rows of table ``steps``; columns that a row has no value for are null, a user's own come last."""
+    """Return rows of table ``steps``.
+
+    A column without a value in a row is null. The user's own columns come last.
+    """
     for row in rows:
         _arrived(row)
     own = {name: None for row in rows for name in row if name not in _STEPS_NAMES}
@@ -142,7 +148,7 @@ def steps_batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
 
 
 def _arrived(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row when its tensors hold their values."""
+    """Wait until the tensors of a row hold their values, and return the row."""
     for event in row.pop(_READY, ()):
         event.synchronize()
     return row

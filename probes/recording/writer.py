@@ -1,6 +1,6 @@
-"""The writer: takes records from the training thread and hands their rows to the recorder in blocks.
+"""The writer: takes records from the training thread and passes their rows to the recorder in blocks.
 
-A record reaches the recorder, where it survives SIGKILL, within about a second; :meth:`Writer.flush` waits for it.
+A record reaches the recorder within about a second, and then survives SIGKILL. :meth:`Writer.flush` waits for this.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from probes.recording.tables.observers import Observers
 from probes.schema import STEPS
 
 LONGEST_WAIT = 0.02  # seconds that a step waits for room
-SLOW = 0.5  # seconds from which on a store is slow over a block
-ROW_BYTES = 1024  # about, of a row of table `steps` as it waits
+SLOW = 0.5  # seconds for a block, from which on a store counts as slow
+ROW_BYTES = 1024  # about, for a row of table `steps` that waits
 Failure = tuple[str, Exception, int, dict[str, Any]]  # metric, exception, step and place
 
 
 class Writer:
-    """Moves records and rows of table ``steps`` to a recorder, in order, from a thread of its own.
+    """Moves records and rows of table ``steps`` to a recorder, in order, from a separate thread.
 
     The same thread computes the deferred metrics of records. Memory is bounded, and no step waits longer than
-    ``LONGEST_WAIT``. While the store is slow, fewer records are taken the more bytes wait, and none when
+    ``LONGEST_WAIT``. If the store is slow, fewer records are taken the more bytes wait. No record is taken when
     ``max_waiting`` bytes wait. Every record that was taken is written. Rows that the store refuses, for example because
     the disk is full, are kept and tried again each second. They are spilled at the end, or when they take more than
     ``max_refused`` bytes.
@@ -59,7 +59,10 @@ class Writer:
         self._worker = Worker(self._work, interval=self._limits.staleness, name="probe-writer")
 
     def put(self, record: Record) -> bool:
-        """Take a record, and return whether it was taken: of a store that is too slow, some are not."""
+        """Take a record, and return whether it was taken.
+
+        If the store is too slow, some are not.
+        """
         size = record.nbytes
         with self._room:
             if not self._takes(size):
@@ -68,7 +71,7 @@ class Writer:
             self._records.append(record)
             self._bytes += size
             self._logged_bytes += record.logged_bytes
-        if self._is_new or 2 * self._waiting > self._limits.max_waiting:  # before there is no room
+        if self._is_new or 2 * self._waiting > self._limits.max_waiting:  # before the memory is full
             self._wanted = True
         if self._wanted or (record.snapshots and self._budget.wakes):
             self._worker.wake()
@@ -103,22 +106,22 @@ class Writer:
         return self._backlog.lost if self._backlog.lost.rows else None
 
     def flush(self) -> None:
-        """Return when everything put so far has been handed to the recorder, or refused by it."""
+        """Return when the recorder has taken or refused all rows so far."""
         self._write_waiting()
 
     def close(self) -> None:
-        """Hand over everything that waits, and end the thread."""
+        """Write all rows that wait, and end the thread."""
         self._worker.stop()
         self._write_waiting()
         self._backlog.spill(most=0)
 
     @property
     def _is_new(self) -> bool:
-        """Whether the run has begun so shortly ago that each record is written at once."""
+        """Whether the run began so recently that each record is written at once."""
         return time.monotonic() - self._began < self._limits.eager
 
     def _takes(self, size: int) -> bool:
-        """Return whether a record is taken now, after a wait for the block under way if need be."""
+        """Return whether a record is taken now, after a wait for the current block if necessary."""
         if not self._fits(size):
             self._wanted = True
             self._worker.wake()
@@ -130,7 +133,7 @@ class Writer:
         return not is_slow or self._offered % self._stride == 0
 
     def _fits(self, size: int) -> bool:
-        return not self._waiting or self._waiting + size < self._limits.max_waiting  # one may be larger than all room
+        return not self._waiting or self._waiting + size < self._limits.max_waiting  # a single one may exceed the limit
 
     @property
     def _waiting(self) -> int:
@@ -138,12 +141,12 @@ class Writer:
 
     @property
     def _stride(self) -> int:
-        """Every so many-th record is taken: 1 until half of ``max_waiting`` waits, then 2, from three quarters on 4."""
+        """One record in this number is taken: 1 until half of ``max_waiting`` waits, 2 until three quarters, then 4."""
         room = self._limits.max_waiting
         return int(2 ** int(math.log2(room / max(1, room - self._waiting))))
 
     def _work(self) -> None:
-        """Compute deferred metrics; write, if it is time to."""
+        """Compute deferred metrics, and write if a write is due."""
         if self._wanted or time.monotonic() - self._written >= self._limits.staleness:
             self._write_waiting()
         else:
@@ -181,7 +184,7 @@ class Writer:
             with self._room:
                 records = [self._records.popleft() for _ in range(complete)]
                 rows = [self._rows.popleft() for _ in range(len(self._rows))]
-            self._backlog.write()  # what was refused first: it makes room
+            self._backlog.write()  # refused rows first, which frees memory
             try:
                 for batches in self._batches(records, rows):
                     self._backlog.add(batches)

@@ -1,12 +1,12 @@
-"""The store's layout: tables, keys, columns, file names and histogram bins. All that writer and reader share.
+"""The store's layout, which writers and readers share: tables, keys, columns, file names and histogram bins.
 
 A store is a folder of hive-partitioned Parquet tables, ``<store>/<table>/run=<id>/part-<first>-<last>.parquet``. The
-run id stands in the path alone. Every measured column carries its unit, formula and reference in the Parquet field
-metadata, so a file explains itself without this module.
+run id is only in the path. Every measured column carries its unit, formula and reference in the Parquet field metadata,
+so a file explains itself without this module.
 
-Rows that are in no part yet stand in numbered log segments, ``<store>/_writers/<id>/<table>-<number>.arrows``: plain
-Arrow IPC streams without an end mark, words as strings. A part is named after the first and the last segment whose
-rows it holds, and is renamed into place before they are deleted.
+Rows that are in no part yet are in numbered log segments, ``<store>/_writers/<id>/<table>-<number>.arrows``. These are
+plain Arrow IPC streams without an end mark, and their words are strings. A part is named after the first and the last
+segment whose rows it holds. It is renamed into place before these segments are deleted.
 
 This module imports pyarrow and numpy, never torch.
 """
@@ -59,11 +59,11 @@ UNITS = "units"
 STEPS = "steps"
 RUNS = "runs"
 TABLES = (LAYERS, HISTOGRAMS, SPECTRA, PARAMETERS, CHANNELS, UNITS, STEPS, RUNS)
-DENSE_TABLES = (LAYERS, PARAMETERS)  # metrics fill their columns; the other tables have columns of their own
+DENSE_TABLES = (LAYERS, PARAMETERS)  # metrics fill their columns; the columns of other tables are fixed
 
-WRITERS = "_writers"  # begins with "_": readers of a Parquet folder pass over it
+WRITERS = "_writers"  # begins with "_": readers of a Parquet folder ignore it
 SAMPLES = "samples"  # beside the tables: grids of generated images, run=<id>/step-<step>.png
-TENSORBOARD = "tensorboard"  # likewise: event files of a mirror
+TENSORBOARD = "tensorboard"  # beside the tables: event files of a mirror
 BESIDE = (SAMPLES, TENSORBOARD)
 MAX_SEGMENT_BYTES = 256 << 20  # a reader holds a segment in memory; a writer ends one at 16 MiB
 
@@ -172,13 +172,13 @@ RUNS_COLUMNS = (
 
 
 def arrow_schema(table: str, columns: Iterable[Column]) -> pa.Schema:
-    """Return the Arrow schema of a table: its keys first, then the given columns."""
+    """Return the Arrow schema of a table: its keys first, then these columns."""
     fields = [column.arrow_field() for column in (*KEYS[table], *columns)]
     return pa.schema(fields, metadata={VERSION_KEY: str(SCHEMA_VERSION)})
 
 
 NONFINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-"""In JSON, which has no such numbers, these words stand for them."""
+"""The words that stand in JSON for NaN and the infinities, because JSON has no such numbers."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
@@ -189,7 +189,7 @@ def local_folder(store: str | os.PathLike[str]) -> Path | None:
     ``~`` is the home of the user. In a ``file://`` URL, ``%20`` is a space.
 
     Raises:
-        ValueError: A ``file://`` URL names another machine, or holds ``?`` or ``#``, which end the path of a URL.
+        ValueError: A ``file://`` URL names another machine, or has a ``?`` or ``#``, which end the path of a URL.
 
     >>> local_folder("file:///data/lr%3D0.5").as_posix(), local_folder("s3://bucket/runs")
     ('/data/lr=0.5', None)

@@ -18,7 +18,7 @@ def part_name(first: int, last: int) -> str:
 
 
 def part_range(name: str) -> tuple[int, int] | None:
-    """Return the first and the last log segment that a part holds; None if the name is not a part's.
+    """Return the first and the last log segment that a part holds; None if the name is not that of a part.
 
     >>> part_range("part-00000001-00000007.parquet"), part_range("part-0.parquet")
     ((1, 7), None)
@@ -33,7 +33,7 @@ def segment_name(table: str, number: int) -> str:
 
 
 def segment_number(name: str, table: str) -> int | None:
-    """Return the number of a log segment of a table; None if the name is not one's.
+    """Return the number of a log segment of a table; None if the name is not that of a segment.
 
     >>> segment_number("layers-00000003.arrows", "layers"), segment_number("damaged-layers-00000003.arrows", "layers")
     (3, None)
@@ -43,7 +43,7 @@ def segment_number(name: str, table: str) -> int | None:
 
 
 def segment_table(name: str) -> str | None:
-    """Return the table of a log segment; None if the name is not one's."""
+    """Return the table of a log segment; None if the name is not that of a segment."""
     match = _SEGMENT.fullmatch(name)
     return match[1] if match else None
 
@@ -54,10 +54,10 @@ _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.I
 
 
 def check_portable(run: str) -> None:
-    """Refuse a run id that Windows has no folder of: a store is to be copied to any machine.
+    """Refuse a run id that cannot name a folder on Windows, because a store may be copied to any machine.
 
     Raises:
-        ValueError: It is the name of a device there (``aux``, ``nul.1``), or ends with a dot.
+        ValueError: The id is the name of a device on Windows (``aux``, ``nul.1``), or ends with a dot.
     """
     if _WINDOWS_DEVICE.fullmatch(run) or run.endswith("."):
         raise ValueError(

@@ -9,9 +9,9 @@ def bin_edges(first_bin: int, length: int, *, mantissa_bits: int) -> np.ndarray:
     """Return the ``length + 1`` edges of signed exponent bins, ascending.
 
     Bin ``i >= 0`` holds the float32 numbers whose bit pattern, without sign, shifted right by
-    ``23 - mantissa_bits``, is ``i``: ``2**mantissa_bits`` bins an octave. Bin ``-1 - i`` holds their negatives. Bins 0
-    and -1 touch at zero and hold subnormal numbers and zeros too. The bins are the same for every tensor, step, rank
-    and run, so counts add.
+    ``23 - mantissa_bits``, is ``i``. An octave has ``2**mantissa_bits`` bins. Bin ``-1 - i`` holds the negatives of
+    these numbers. Bins 0 and -1 meet at zero and also hold subnormal numbers and zeros. The bins are the same for every
+    tensor, step, rank and run, so counts add.
 
     Args:
         first_bin: Bin of the first count, from ``-255 * 2**mantissa_bits``.

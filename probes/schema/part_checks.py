@@ -1,6 +1,7 @@
-"""Checks of a Parquet file's footer: the columns a table must have, and sizes that no part of ours has.
+"""Checks of a Parquet file's footer: the columns that a table must have, and sizes that no part of a store has.
 
-Readers leave a file out that has a problem of :func:`reading_problem`; ``verify`` names all of :func:`schema_problems`.
+Readers leave out a file for which :func:`reading_problem` names a problem. ``verify`` names all of
+:func:`schema_problems`.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ _IDENTITY = {
     *(schema.TENSOR, schema.VIEW, schema.SPLIT),
 }
 _NUMBERS_ONLY = {schema.LAYERS, schema.PARAMETERS, schema.STEPS}  # tables whose further columns are measured numbers
-SURE_ROWS, ROWS_A_BYTE = 1 << 20, 32  # a row group of 32,768 rows takes a kilobyte at least
+SURE_ROWS, ROWS_A_BYTE = 1 << 20, 32  # a row group of 32,768 rows takes at least a kilobyte
 SURE_BYTES, TIMES_PACKED = 64 << 20, 256
 
 
 def key_names(table: str) -> list[str]:
-    """Return the names that together tell a row of this table from any other of its run."""
+    """Return the names of the columns that together identify a row of this table within its run."""
     return [column.name for column in schema.KEYS[table] if column.name in _IDENTITY]
 
 
 def schema_problems(table: str, stored: pa.Schema) -> Iterator[str]:
-    """Yield each difference of a part's columns from the layout."""
+    """Yield each difference between a part's columns and the layout."""
     version = schema.version_of(stored.metadata)
     if version is None or not 1 <= version <= schema.SCHEMA_VERSION:
         yield f"has schema version {version or 'none'}; this meandrift knows 1 to {schema.SCHEMA_VERSION}"
@@ -62,8 +63,8 @@ def schema_problems(table: str, stored: pa.Schema) -> Iterator[str]:
 def reading_problem(table: str, stored: pa.Schema) -> str | None:
     """Return the reason why readers cannot use the columns of a part; None if they can.
 
-    Parts of other programs, and of other versions, are read if each declared column is of the right family: words,
-    whole numbers, numbers, times or lists of numbers. Of the others see :func:`is_measured`.
+    Parts of other programs and versions are read if each declared column has a type of the right family: words, whole
+    numbers, numbers, times or lists of numbers. For other columns see :func:`is_measured`.
     """
     missing = [name for name in key_names(table) if name not in stored.names]
     if missing:
@@ -78,11 +79,13 @@ def reading_problem(table: str, stored: pa.Schema) -> str | None:
 
 
 def size_problem(metadata: pq.FileMetaData, nbytes: int) -> str | None:
-    """Return why a file must not be read: it unpacks to far more than any part of its size; None if it may.
+    """Return why a file must not be read: it unpacks to far more than a part of its size.
+
+    None if it may be read.
 
     Args:
-        metadata: Its footer.
-        nbytes: Its size.
+        metadata: The file's footer.
+        nbytes: The file's size in bytes.
     """
     rows = metadata.num_rows
     if rows < 0 or (rows > SURE_ROWS and rows > ROWS_A_BYTE * nbytes):
@@ -98,14 +101,17 @@ def _repeated(stored: pa.Schema) -> list[str]:
 
 
 def is_measured(table: str, kind: pa.DataType) -> bool:
-    """Return whether a column that the schema does not declare can be read: numbers; words and lists in some tables."""
+    """Return whether an undeclared column can be read: numbers always, words and lists only in some tables."""
     if table in _NUMBERS_ONLY:
         return _is_number(kind) or pa.types.is_null(kind)
     return _is_number(kind) or pa.types.is_null(kind) or _is_word(kind) or _is_numbers(kind)
 
 
 def _alike(expected: pa.DataType, found: pa.DataType) -> bool:
-    """Return whether two types are of one family; a column of nulls is of any."""
+    """Return whether two types are of one family.
+
+    A column of nulls belongs to every family.
+    """
     families: list[Callable[[pa.DataType], bool]] = [
         _is_word,
         pa.types.is_integer,

@@ -9,10 +9,10 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, invisible formats such as 
 
 
 def printable(text: object, *, keep: str = "") -> str:
-    r"""Return a text in which each character that moves a cursor, hides or reorders letters stands as its escape.
+    r"""Return a text with an escape for each character that moves a cursor, or hides or reorders letters.
 
     Args:
-        text: Any object; its ``str`` is taken.
+        text: Any object, converted by ``str``.
         keep: Characters that stay as they are: ``"\n"`` in a text of several lines.
 
     >>> printable("conv\x1b[2J"), printable("two\nlines")
@@ -25,7 +25,7 @@ def printable(text: object, *, keep: str = "") -> str:
 
 
 def one_line(text: object, *, most: int = 400) -> str:
-    """Return a text on one line, safe to show, cut after ``most`` letters."""
+    """Return a text on one line, safe to show, cut after ``most`` characters."""
     line = " ".join(printable(text, keep="\n\t\r").split())
     return line if len(line) <= most else f"{line[:most]}... ({len(line):,} letters)"
 
@@ -44,7 +44,9 @@ def say(text: object, *, err: bool = False) -> None:
 
 
 def without_formula(cell: str) -> str:
-    """Return a cell of a CSV file that no spreadsheet takes for a formula: it gets an apostrophe before it.
+    """Return a cell of a CSV file that no spreadsheet takes for a formula.
+
+    A cell that starts like a formula gets an apostrophe.
 
     >>> without_formula("=HYPERLINK(1)"), without_formula("conv-1")
     ("'=HYPERLINK(1)", 'conv-1')

@@ -6,16 +6,16 @@ import json
 from typing import Any
 
 MOST_LETTERS = 16 << 20
-MOST_DEPTH = 64  # levels; a configuration of ours has 32 at most
-MOST_VALUES = 50_000  # a configuration of ours has 20,000 at most
+MOST_DEPTH = 64  # levels; a configuration that a probe writes has at most 32
+MOST_VALUES = 50_000  # a configuration that a probe writes has at most 20,000
 
 
 def stored_json(text: str, kind: type) -> Any:
     """Return the JSON that a store holds, an object (``dict``) or a list.
 
     Raises:
-        ValueError: It is no JSON, none of that kind, nested too deep, or too long; the message says which, and not
-            where it stands.
+        ValueError: The text is no JSON, not of that kind, nested too deep, or too long. The message says which, without
+            the place of the text.
     """
     if len(text) > MOST_LETTERS:
         raise ValueError(f"has {len(text):,} letters, expected {MOST_LETTERS:,} at most")
@@ -32,7 +32,7 @@ def stored_json(text: str, kind: type) -> Any:
 
 
 def _check_size(value: Any) -> None:
-    """Refuse lists and objects that are nested in too many levels or hold too many values. It does not recurse."""
+    """Refuse lists and objects with too many levels or values, without recursion."""
     level, count = [value], 0
     for _ in range(MOST_DEPTH + 1):
         members = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]

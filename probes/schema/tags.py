@@ -1,4 +1,4 @@
-"""Tags in a run's row: how they stand there, and how runs are chosen by them."""
+"""Tags in a run's row: how they are stored, and how they choose runs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-TAG_PREFIX = "tag:"  # of a pattern in place of a run id, which has no colon
+TAG_PREFIX = "tag:"  # starts a pattern in place of a run id; no run id has a colon
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 def is_tag(word: object) -> bool:
-    """Return whether this may be a tag: letters, digits, ``.``, ``_`` and ``-``, 80 at most.
+    """Return whether a word is a valid tag: letters, digits, ``.``, ``_`` and ``-``, 80 at most.
 
     >>> is_tag("baseline"), is_tag("two words")
     (True, False)
@@ -25,7 +25,7 @@ def with_tags(patterns: Sequence[Any], tags: Mapping[str, Sequence[str]]) -> lis
     """Return patterns of runs with each ``tag:PATTERN`` replaced by the runs that have such a tag.
 
     Args:
-        patterns: Run ids or shell patterns; of tags behind ``tag:``.
+        patterns: Run ids or shell patterns, and patterns of tags after ``tag:``.
         tags: The tags of each run.
 
     Raises:
@@ -49,12 +49,12 @@ def with_tags(patterns: Sequence[Any], tags: Mapping[str, Sequence[str]]) -> lis
 
 
 def has_tag_prefix(pattern: object) -> bool:
-    """Return whether a pattern of runs is about tags."""
+    """Return whether a pattern of runs chooses by tags."""
     return isinstance(pattern, str) and pattern.startswith(TAG_PREFIX)
 
 
 def parsed_tags(text: Any) -> list[str]:
-    """Return the tags that a run's row holds as JSON; none if it holds none.
+    """Return the tags that a run's row holds as JSON; an empty list if it holds none.
 
     >>> parsed_tags('["baseline", "paper"]'), parsed_tags(None)
     (['baseline', 'paper'], [])

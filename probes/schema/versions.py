@@ -1,4 +1,4 @@
-"""Versions of the store's layout: the one since which a column has its present meaning, and refusal of newer ones."""
+"""Versions of the store's layout: since when a column has its present meaning, and the refusal of newer versions."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ _SINCE: dict[int, dict[str, frozenset[str]]] = {
         ),
     },
 }
-"""By past version and table: the columns that mean since then what they mean now.
+"""By past version and table: the columns that have had their present meaning since that version.
 
-With a new version, what the last one left unlisted and the new one does not touch gets an entry under the last.
+When a new version is made, list under the previous version the unlisted columns that the new version does not change.
 """
 
 
@@ -68,7 +68,7 @@ class NewerSchemaError(ValueError):
 def since(table: str, column: str) -> int:
     """Return the schema version since which a column of a table has the meaning of its description.
 
-    A column that no past version lists is new in the present one, or means something else than before.
+    A column that no past version lists is new in the present version, or has a new meaning.
 
     >>> since("layers", "weight_mean"), since("layers", "spectral_norm")
     (1, 2)
@@ -87,7 +87,7 @@ def check_readable(metadata: Mapping[bytes, bytes] | None, file: object) -> None
     """Refuse a file of a later schema version.
 
     Raises:
-        NewerSchemaError: Its version is later than this one; the message names the file and the way out.
+        NewerSchemaError: The file's version is later than this version. The message names the file and the remedy.
     """
     version = version_of(metadata)
     if version is not None and version > SCHEMA_VERSION:

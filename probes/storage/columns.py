@@ -1,7 +1,7 @@
 """The Arrow types of columns, in the log and in a part.
 
-The log keeps words as plain strings, because one IPC stream may not replace its dictionaries; parts keep the
-declared words dictionary-encoded, so that pandas gives back a Categorical.
+The log keeps words as plain strings, because an IPC stream may not replace its dictionaries. Parts keep the declared
+words dictionary-encoded, so that pandas returns a Categorical.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _METADATA = {schema.VERSION_KEY: str(schema.SCHEMA_VERSION)}
 
 
 def log_schema(table: str, given: pa.Schema) -> pa.Schema:
-    """Return the schema under which rows of ``given`` stand in the log.
+    """Return the schema in the log for rows of schema ``given``.
 
-    Declared columns take their declared type and description. Words become plain strings. A number that the
-    ``steps`` table does not declare is the user's own: float64.
+    Declared columns take their declared type and description. Words become plain strings. A number that the ``steps``
+    table does not declare is the user's own and becomes float64.
 
     Raises:
-        ValueError: The table is unknown, a column comes twice or is named ``run``, or a key is missing.
+        ValueError: The table is unknown, a column occurs twice or is named ``run``, or a key is missing.
     """
     if table not in RECORDED:
         raise ValueError(f"table {table!r}: a recorder writes {', '.join(RECORDED)}; `runs` is set by describe()")
@@ -40,7 +40,8 @@ def log_schema(table: str, given: pa.Schema) -> pa.Schema:
 def part_schema(table: str, logged: pa.Schema) -> pa.Schema:
     """Return the schema of a part that holds rows logged under ``logged``.
 
-    Declared words are dictionaries again. Table ``steps`` gets the columns of the whole network that were not logged.
+    Declared words become dictionaries again. Table ``steps`` gets the columns of the whole network that were not
+    logged.
     """
     held = [DECLARED[table].get(column.name, column) for column in logged]
     lacking = [one for one in schema.NETWORK_COLUMNS if table == schema.STEPS and one.name not in logged.names]

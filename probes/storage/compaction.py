@@ -1,9 +1,11 @@
-"""Compaction: joins small parts; no reader ever counts a row twice or misses one.
+"""Compaction: joins small parts.
 
-The compacted parts are written into a folder of their own, which is then exchanged with the run's part folder in one
+No reader ever counts a row twice or misses a row.
+
+The compacted parts are written into a separate folder. This folder is then exchanged with the run's part folder in one
 step. The name of a compacted part has never been used before. A reader that listed the old folder and opens an old part
 after the exchange therefore gets FileNotFoundError, never wrong rows, and lists the folder again. File systems that
-cannot exchange folders (object stores, some network file systems) keep the small parts, which are right as they are.
+cannot exchange folders (object stores, some network file systems) keep the small parts, which stay correct.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from probes.storage.files import LocalStoreFiles, StoreFiles
 from probes.storage.parts import GROUP_BYTES, ROW_GROUP_ROWS, fitted, write_parquet
 from probes.storage.safe_files import is_regular, remove
 
-LARGE_ROWS = 16 * ROW_GROUP_ROWS  # a part this large gains nothing from being joined: it is linked, not rewritten
+LARGE_ROWS = 16 * ROW_GROUP_ROWS  # joining a part this large gains nothing: it is linked, not rewritten
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,10 @@ def _joined_schema(source: _Source) -> pa.Schema:
 
 
 def _groups(source: _Source, joined: pa.Schema) -> list[list[str]]:
-    """Group neighbouring small parts of one schema version; a large part that has all columns is a group by itself."""
+    """Group neighbouring small parts of one schema version.
+
+    A large part that has all columns is a separate group.
+    """
     groups: list[list[str]] = []
     last_stays, last_version = True, None
     for name in source.names:
@@ -126,7 +131,7 @@ def _tables(source: _Source, names: list[str], joined: pa.Schema) -> Iterator[pa
     for name in names:
         with source.open(name) as part:
             for index in range(part.num_row_groups):
-                # Beside a training that ends: two small parts took 19 MB to read with threads, 5 without.
+                # Reading two small parts at the end of a training took 19 MB with threads, and 5 MB without.
                 yield fitted(part.read_row_group(index, use_threads=False), joined)
 
 
@@ -143,7 +148,7 @@ def _gathered(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _in_one_piece(gathered: list[pa.Table]) -> pa.Table:
-    """Join the tables of a list into one and empty the list, so that they are freed before the row group is encoded."""
+    """Join the tables of a list and empty the list, so that they are freed before the row group is encoded."""
     whole = pa.concat_tables(gathered).combine_chunks()
     gathered.clear()
     return whole
@@ -152,7 +157,7 @@ def _in_one_piece(gathered: list[pa.Table]) -> pa.Table:
 def _change_places(source: _Source, staged: Path) -> bool:
     for path in source.folder.iterdir():
         if path.name not in source.names:
-            os.link(path, staged / path.name)  # not ours, so not ours to lose
+            os.link(path, staged / path.name)  # a file of another program: keep it
     if source.files.fsync:
         for path in (*staged.iterdir(), staged):
             sync(path)

@@ -1,8 +1,8 @@
-"""Settings of any kind as JSON. Whatever cannot be written as JSON is written as its ``repr``; nothing is raised.
+"""Settings of any kind as JSON: a value that JSON cannot hold is written as its ``repr``, and nothing is raised.
 
 Mappings, dataclasses, attrs classes, namespaces, named tuples, and objects with ``model_dump`` (pydantic) or
 ``to_dict`` (Hugging Face) become objects. Sequences, sets and small arrays become lists. NaN and the infinities become
-the words of :data:`probes.schema.NONFINITE`: strict JSON has no numbers for them.
+the words of :data:`probes.schema.NONFINITE`, because strict JSON has no such numbers.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import numpy as np
 
 from probes.storage.config_values import NO_SCALAR, scalar_of, sound
 
-MAX_DEPTH = 32  # levels of nesting: an object that makes a new child at each look has no end
-MAX_VALUES = 20_000  # in all: the run's row is written whole at each flush
-MAX_ELEMENTS = 1_000  # of an array that is written out; of a larger one, shape and type are
-MAX_LETTERS = 2_000  # of a repr
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # differs between processes: equal settings would seem to differ
+MAX_DEPTH = 32  # levels of nesting: an object that makes a new child at each access has no end
+MAX_VALUES = 20_000  # of a whole configuration: each flush writes the whole row of the run
+MAX_ELEMENTS = 1_000  # of an array that is written; for a larger array, shape and type are written
+MAX_LETTERS = 2_000  # characters of a repr
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # differs between processes, so equal settings would seem to differ
 _EXPORTS = ("model_dump", "to_dict", "flag_values_dict")  # pydantic; Hugging Face and ml_collections; absl
 _FIELDS = ("__attrs_attrs__", "__struct_fields__", "__fields__", "_fields")  # attrs; msgspec; pydantic 1; namedtuple
 _Members = list[tuple[Any, Callable[[], Any]]]
@@ -35,8 +35,8 @@ _Members = list[tuple[Any, Callable[[], Any]]]
 def config_json(config: Any) -> str:
     """Return a configuration as a JSON object.
 
-    Text that is a JSON object is taken as it is. Of a class, and of an object that has no fields, the public attributes
-    are taken. Anything else, such as a list, stands under the key ``config``.
+    Text that is a JSON object is taken as it is. For a class, and for an object without fields, the public attributes
+    are taken. Any other value, such as a list, is stored under the key ``config``.
     """
     if isinstance(config, str) and _is_json_object(config):
         return config
@@ -53,7 +53,10 @@ def plain_json(value: Any) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Return the ``repr`` of a value without addresses in memory, cut after 2,000 letters; never raises."""
+    """Return the ``repr`` of a value without memory addresses, cut after 2,000 characters.
+
+    It never raises.
+    """
     try:
         text = _ADDRESS.sub("", sound(repr(value)))
     except Exception:  # of the object's own code
@@ -62,10 +65,10 @@ def text_of(value: Any) -> str:
 
 
 class _Plain:
-    """Converts one value and all that it holds. Counts the values, and remembers the objects around the present one."""
+    """Converts one value and all values in it, counts them, and remembers the objects around the current one."""
 
     def __init__(self) -> None:
-        self._above: dict[int, str] = {}  # place of each object that holds the present one
+        self._above: dict[int, str] = {}  # place of each object that holds the current one
         self._left = MAX_VALUES
 
     def convert(self, value: Any, place: str = "") -> Any:
@@ -119,7 +122,10 @@ class _Plain:
         return found
 
     def _read(self, read: Callable[[], Any], place: str) -> Any:
-        """Convert one member. One that cannot be read, such as a missing value in OmegaConf, costs no other."""
+        """Convert one member.
+
+        A member that cannot be read, such as a missing value in OmegaConf, affects no other member.
+        """
         try:
             value = read()
         except Exception as failure:  # of the object's own code
@@ -140,7 +146,7 @@ def _is_json_object(text: str) -> bool:
 
 
 def _public_attributes(config: Any) -> dict[str, Any]:
-    """Return the attributes of a class or of an object without fields, those of its class among them."""
+    """Return the attributes of a class or of an object without fields, including the attributes of its class."""
     if not isinstance(config, type) and scalar_of(config) is not NO_SCALAR:
         return {}
     kinds = config.__mro__ if isinstance(config, type) else type(config).__mro__
@@ -166,14 +172,14 @@ def _members(value: Any) -> _Members | None:
 
 
 def _exported(value: Any) -> Iterator[Mapping[Any, Any]]:
-    """Yield what the object's own methods say that it holds."""
+    """Yield the mappings that the object's own export methods return."""
     if hasattr(type(value), "shape"):  # a data frame is no configuration
         return
     for name in _EXPORTS:
         if callable(getattr(type(value), name, None)):
             try:
                 found = getattr(value, name)()
-            except Exception:  # of the object's own code; its fields may be readable
+            except Exception:  # from the object's own code; its fields may still be readable
                 continue
             if isinstance(found, Mapping):
                 yield found
@@ -191,7 +197,7 @@ def _field_names(value: Any) -> list[str] | None:
 
 
 def _name(key: Any) -> str:
-    """Return a key as text: numbers and None as JSON writes them, everything else as its ``repr``."""
+    """Return a key as text: numbers and None as JSON writes them, any other key as its ``repr``."""
     known = scalar_of(key)
     if isinstance(known, str):
         return known

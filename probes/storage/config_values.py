@@ -16,7 +16,7 @@ import numpy as np
 
 from probes.schema import NONFINITE
 
-NO_SCALAR: Final = object()  # says that a value is none of these
+NO_SCALAR: Final = object()  # returned for a value that is no single value
 _TYPES = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _TORCH_WORDS = {"device", "dtype", "layout", "memory_format", "qscheme"}  # by name: the store needs no torch
 _WORDS = {number: word for word, number in NONFINITE.items() if not math.isnan(number)}
@@ -25,8 +25,8 @@ _WORDS = {number: word for word, number in NONFINITE.items() if not math.isnan(n
 def scalar_of(value: Any) -> Any:
     """Return a string, a finite number, a boolean or None for a single value; ``NO_SCALAR`` for any other.
 
-    An enum is its value where that is a word or a number by its class, else its name. A type or a function is its
-    dotted name. A whole number of more than 64 bits is its hexadecimal text.
+    An enum becomes its value if its class makes it a word or a number, else its name. A type or a function becomes its
+    dotted name. A whole number of more than 64 bits becomes its hexadecimal text.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -43,7 +43,7 @@ def scalar_of(value: Any) -> Any:
 
 
 def sound(text: str) -> str:
-    r"""Return text that UTF-8 can hold: a lone surrogate, of a file name that is not UTF-8, becomes ``\udcff``."""
+    r"""Return text that UTF-8 can hold: a single surrogate, from a file name that is not UTF-8, becomes ``\udcff``."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Damaged files of a store: whatever goes wrong while one is read ends in one error that names it."""
+"""Damaged files of a store: every failure to read a file becomes one error that names the file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from probes.schema.printable import one_line
 from probes.schema.versions import NewerSchemaError
 
-# What Arrow and the conversion of its values raise on bytes that make no sense. RecursionError is a RuntimeError.
+# Errors that Arrow and the conversion of its values raise on invalid bytes. RecursionError is a RuntimeError.
 _SIGNS = (
     pa.ArrowException,
     ArithmeticError,
@@ -25,12 +25,17 @@ _SIGNS = (
 
 
 class DamagedFileError(OSError):
-    """A file of a store cannot be read, or is not what a store has in its place. The message names it."""
+    """A file of a store cannot be read, or is of the wrong kind for its place.
+
+    The message names the file.
+    """
 
 
 @contextmanager
 def naming(path: object) -> Iterator[None]:
-    """Name the file in each error that says its content cannot be read; one that is not there, or newer, is no damage.
+    """Raise an error that names the file if its content cannot be read.
+
+    A missing or newer file is not damaged.
 
     Raises:
         DamagedFileError: The content cannot be read.
@@ -38,7 +43,7 @@ def naming(path: object) -> Iterator[None]:
     """
     try:
         yield
-    except (FileNotFoundError, NewerSchemaError):  # neither is damage
+    except (FileNotFoundError, NewerSchemaError):  # neither error is damage
         raise
     except (OSError, *_SIGNS) as error:
         if isinstance(error, OSError) and (error.errno is not None or str(path) in str(error)):
@@ -47,6 +52,6 @@ def naming(path: object) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of an error's message, safe to show; its class where it has none."""
+    """Return the first line of an error's message, safe to show; the error's class if it has no message."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return one_line(lines[0]) if lines else type(error).__name__

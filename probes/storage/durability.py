@@ -10,7 +10,7 @@ def sync(path: Path) -> None:
     """Wait until a file's content, or the names in a folder, are on the disk.
 
     Raises:
-        OSError: The disk refused; what was written may be lost in a power cut.
+        OSError: The disk refused. The written bytes may be lost in a power cut.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:

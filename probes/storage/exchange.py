@@ -17,7 +17,7 @@ def exchange(first: Path, second: Path) -> bool:
     """Give each of two folders the other's name, atomically.
 
     Returns:
-        True if done; False if this platform or file system cannot, and then nothing has changed.
+        True if done. False if this platform or file system cannot exchange folders; nothing has then changed.
 
     Raises:
         OSError: One of the two is missing, or may not be renamed.

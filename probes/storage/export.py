@@ -1,7 +1,7 @@
-"""Export a table to what other programs want: one Parquet file, CSV, or a TensorBoard log folder.
+"""Export a table for other programs: to one Parquet file, CSV, or a TensorBoard log folder.
 
-Rows that stand in a log only, those of a killed or a living writer, are exported like all others. Files that are
-damaged are named and left out.
+Rows that are only in the log of a killed or a living writer are exported like all others. Damaged files are named and
+left out.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ log = logging.getLogger("meandrift")
 
 
 def export(files: StoreFiles, destination: Path, *, table: str, kind: str, runs: Sequence[str] | None = None) -> int:
-    """Write the rows of a table, all runs or some, run after run in step order.
+    """Write the rows of a table, of all or some runs, run after run in step order.
 
     Args:
         files: The store.
-        destination: The file, or for TensorBoard the folder, to make. It must not exist.
+        destination: The new file, or for TensorBoard the new folder. It must not exist.
         table: Any table of the store.
         kind: ``parquet``, ``csv`` or ``tensorboard``.
         runs: Run ids; None takes all.
@@ -42,7 +42,7 @@ def export(files: StoreFiles, destination: Path, *, table: str, kind: str, runs:
     Raises:
         ValueError: The table or kind is unknown, a run or the table has no rows, or TensorBoard is not installed.
         FileExistsError: The destination exists.
-        FileNotFoundError: The folder that the file shall lie in does not.
+        FileNotFoundError: The folder of the destination does not exist.
     """
     if table not in schema.TABLES or kind not in _WRITERS:
         raise ValueError(
@@ -125,7 +125,10 @@ class _Counted:
 
 
 def _whole(destination: Path, write: Callable[[Path], int]) -> int:
-    """Write beside the destination, then rename: a file of that name is a finished one."""
+    """Write beside the destination, then rename.
+
+    A file under that name is therefore finished.
+    """
     if not destination.parent.is_dir():
         raise FileNotFoundError(
             f"no folder {str(destination.parent)!r} to write {destination.name!r} to: make it first"
@@ -140,7 +143,10 @@ def _whole(destination: Path, write: Callable[[Path], int]) -> int:
 
 
 def _joined_schema(files: StoreFiles, table: str, runs: dict[str, RunRows]) -> pa.Schema:
-    """Return the columns of all rows; take a part that cannot be read, or contradicts the others, out of ``runs``."""
+    """Return the columns of all rows.
+
+    Parts that cannot be read, or contradict other parts, are removed from ``runs``.
+    """
     logged = [rows.schema for own in runs.values() for rows in own.logged]
     joined = schema.unified(logged) if logged else pa.schema([])
     for run, own in runs.items():
@@ -189,5 +195,5 @@ def _as_text(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     plain = values.cast(kind)
     if not pa.types.is_string(kind):
         return plain
-    is_formula = pc.match_substring_regex(plain, r"^[=+\-@\t\r\n]")  # as `without_formula` sees it
+    is_formula = pc.match_substring_regex(plain, r"^[=+\-@\t\r\n]")  # as in `without_formula`
     return pc.if_else(is_formula, pc.binary_join_element_wise("'", plain, ""), plain)

@@ -1,4 +1,4 @@
-"""Keys of a run's rows: each comes once, and steps do not fall."""
+"""Keys of a run's rows: each key occurs once, and steps do not decrease."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from probes.storage.counting import counted
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong: where, and what."""
+    """One fault: its place and a description."""
 
     path: str
     problem: str
 
 
 def key_faults(keys: list[tuple[str, pa.Table]]) -> Iterator[Fault]:
-    """Yield what is wrong with the keys of a run and table.
+    """Yield the faults in the keys of a run and table.
 
     Args:
         keys: For each part, in row order, its path and the key columns of its rows, words as strings.
@@ -36,7 +36,7 @@ def key_faults(keys: list[tuple[str, pa.Table]]) -> Iterator[Fault]:
 
 
 def _backward_steps(path: str, rows: pa.Table, previous: dict[str, tuple[int, str]]) -> Iterator[Fault]:
-    """Steps may not fall, for each split by itself: an evaluation may be recorded late."""
+    """Yield faults where steps decrease, for each split by itself, because an evaluation may be recorded late."""
     splits = rows[schema.SPLIT] if schema.SPLIT in rows.column_names else pa.chunked_array([["-"] * rows.num_rows])
     for split in pc.unique(splits).to_pylist():
         mask = pc.equal(splits, split) if split is not None else pc.is_null(splits)

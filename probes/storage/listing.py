@@ -23,15 +23,16 @@ class ListedRun:
     """One run of a store.
 
     Attributes:
-        run: Its id.
-        status: What its row says; ``killed`` where that is "running" and the writer is dead.
+        run: The run's id.
+        status: The status in its row; ``killed`` if that is "running" and the writer is dead.
         started: When it began, UTC.
         updated: When its row was written last, UTC.
         last_step: The largest step recorded.
         device: The device of the model.
-        rows: Rows in all tables, those in its log among them; None where a part cannot be read.
+        rows: Number of rows in all tables, including its log; None if a part cannot be read.
         size: Bytes of its parts.
-        bytes_per_1000_steps: What it was expected to write in 1,000 steps as it began; None of older runs.
+        bytes_per_1000_steps: The bytes that it was expected to write in 1,000 steps, estimated at its start; None for
+            older runs.
         tags: Its tags.
     """
 
@@ -62,7 +63,7 @@ class ListedRun:
         }
 
     def plain(self) -> dict[str, Any]:
-        """Return the run for JSON: times in ISO 8601."""
+        """Return the run for JSON, with times in ISO 8601."""
         times = {name: None if time is None else time.isoformat() for name, time in self._times()}
         return {**vars(self), **times}
 
@@ -73,12 +74,12 @@ class ListedRun:
 def list_runs(
     files: StoreFiles, runs: Iterable[str] | None = None, tell: Callable[[str], object] = str
 ) -> Iterator[ListedRun]:
-    """Yield the runs of a store, or some, sorted by id.
+    """Yield all or some runs of a store, sorted by id.
 
     Args:
         files: The store.
         runs: Their ids; None takes all.
-        tell: Told of each file that cannot be read, and why; what it would have said is None.
+        tell: Called with each file that cannot be read, and the reason. The values of such a file are None.
     """
     for run in sorted({*files.runs(), *files.workspaces()} if runs is None else runs):
         row = _row(files, run, tell)

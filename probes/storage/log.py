@@ -1,9 +1,9 @@
-"""The append-only log: rows that are not yet in a part, safe from SIGKILL when ``append`` returns.
+"""The append-only log: rows that are not yet in a part, and survive SIGKILL once ``append`` returns.
 
-A table's log is a row of numbered segments, ``<table>-<number>.arrows``. A segment is a plain Arrow IPC stream (any
-Arrow reader opens it): one schema message, then one message a batch, each given to the kernel in one unbuffered
-write, with a checksum that other readers take for padding (:mod:`probes.schema.log_segment`). It has no end mark: it
-ends where the whole messages end.
+A table's log is a series of numbered segments, ``<table>-<number>.arrows``. A segment is a plain Arrow IPC stream,
+which any Arrow reader opens. It has one schema message, and then one message for each batch. Each message goes to the
+kernel in one unbuffered write. It has a checksum that other readers take for padding
+(:mod:`probes.schema.log_segment`). A segment has no end mark: it ends with its last whole message.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from probes.storage.safe_files import check_folder, is_regular, make_file, open_
 
 
 class TableLog:
-    """The log of one table: appends batches, hands over finished segments.
+    """The log of one table: appends batches, and returns finished segments.
 
     Args:
-        directory: Where the segments stand.
+        directory: The folder of the segments.
         table: A table of the store other than ``runs``.
         first: Number of the first segment.
-        spill: Folder for segments when ``directory`` takes none, because its disk is full or it was deleted.
-        folder: Descriptor of ``directory``, which also leads there when it was renamed.
+        spill: Folder for segments if ``directory`` takes none, because its disk is full or it was deleted.
+        folder: Descriptor of ``directory``, which stays valid if the folder is renamed.
         fsync: Wait for the disk after each batch, so that a power cut loses nothing either.
     """
 
@@ -50,11 +50,13 @@ class TableLog:
         self._changed: list[tuple[int, pa.Field]] = []
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Write a batch; when this returns, a SIGKILL cannot lose its rows.
+        """Write a batch.
+
+        When this returns, its rows survive SIGKILL.
 
         Raises:
-            ValueError: A column cannot be what the table says it is.
-            OSError: The file system refused. Nothing of the batch is kept then, all before it is.
+            ValueError: A column cannot have the type that the table declares.
+            OSError: The file system refused. Nothing of this batch is kept. All earlier batches are kept.
         """
         record = with_checksum(self._aligned(batch).serialize())
         if len(record) > schema.MAX_SEGMENT_BYTES // 2 and batch.num_rows > 1:
@@ -69,7 +71,7 @@ class TableLog:
         self.nbytes += len(record)
 
     def spill(self, batch: pa.RecordBatch) -> Path:
-        """Write a batch that :meth:`append` refused as a segment of its own in the spill folder, and return its path.
+        """Write a batch that :meth:`append` refused as a separate segment in the spill folder, and return its path.
 
         Raises:
             OSError: That folder cannot be written either. Nothing of the batch is kept.
@@ -79,7 +81,7 @@ class TableLog:
         return self._write_spilled([with_checksum(message.serialize()) for message in (self._schema, aligned)])
 
     def finish_segments(self) -> list[Path]:
-        """Close the segment under way and return all finished segments, oldest first.
+        """Close the current segment and return all finished segments, oldest first.
 
         Raises:
             OSError: The segment was deleted, and its rows cannot be written to the spill folder. They are kept open.
@@ -96,7 +98,10 @@ class TableLog:
 
     @property
     def _is_deleted(self) -> bool:
-        """Whether somebody deleted the segment under way: its rows are gone when it is closed."""
+        """Whether the current segment was deleted.
+
+        Its rows are lost when it is closed.
+        """
         assert self._descriptor is not None
         return os.fstat(self._descriptor).st_nlink == 0
 
@@ -118,11 +123,14 @@ class TableLog:
         self._number += 1
 
     def forget(self, segment: Path) -> None:
-        """Take a segment off the list of finished ones: its rows are in a part."""
+        """Remove a segment from the list of finished segments, because its rows are in a part."""
         self._finished.remove(segment)
 
     def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the batch under the schema of the log, in which columns it lacks are null."""
+        """Return the batch under the schema of the log.
+
+        Columns that it lacks are null.
+        """
         if self._given is None or not batch.schema.equals(self._given):
             self._meet(batch.schema)
         for index, column in self._changed:
@@ -138,7 +146,10 @@ class TableLog:
         return batch if batch.schema.equals(self._schema) else batch.select(self._schema.names)
 
     def _meet(self, given: pa.Schema) -> None:
-        """Prepare for batches of schema ``given``; a column that is new to the log begins a new segment."""
+        """Prepare for batches of schema ``given``.
+
+        A column that is new to the log begins a new segment.
+        """
         wanted = log_schema(self.table, given)
         new = [column for column in wanted if column.name not in self._schema.names]
         if new:
@@ -153,7 +164,7 @@ class TableLog:
 
     def _begin_segment(self) -> None:
         path = self.directory / schema.segment_name(self.table, self._number)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND  # read again only if somebody deletes it
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND  # reading is needed only if the file is deleted
         self._descriptor = open_regular(path, flags, folder=self._folder)
         self._end = 0
         if self._fsync:
@@ -180,12 +191,12 @@ class TableLog:
         self._end += len(record)
 
     def _cut_torn_end(self) -> None:
-        """Remove an incomplete message from the end: rows that are appended after it could not be read."""
+        """Remove an incomplete message from the end, because rows appended after it could not be read."""
         assert self._descriptor is not None
         try:
             os.ftruncate(self._descriptor, self._end)
         except OSError:
-            self.finish_segments()  # readers stop at the torn end; what follows stands in the next segment
+            self.finish_segments()  # readers stop at the incomplete message; further rows go into the next segment
 
 
 def _converted(values: pa.Array, column: pa.Field, table: str) -> pa.Array:
@@ -198,7 +209,7 @@ def _converted(values: pa.Array, column: pa.Field, table: str) -> pa.Array:
 
 
 def find_segments(directory: Path, table: str) -> dict[int, Path]:
-    """Return the segments of a table in a directory by number, oldest first; none if there is no such directory.
+    """Return the segments of a table in a directory by number, oldest first; an empty dict without the directory.
 
     Only regular files count: a link or folder with the name of a segment is left out.
     """
@@ -209,10 +220,10 @@ def find_segments(directory: Path, table: str) -> dict[int, Path]:
 
 
 def read_segment(path: Path) -> LogRows:
-    """Read all sound messages of a segment, whatever its end looks like.
+    """Read all undamaged messages of a segment, also if its end is incomplete.
 
     Raises:
-        UnsafePathError: It is no regular file, or longer than a log's segments are.
+        UnsafePathError: The segment is no regular file, or is longer than a log's segments are.
         FileNotFoundError: It is not there.
         NewerSchemaError: It was written under a later schema version.
     """

@@ -1,7 +1,8 @@
 """The checksum of a part: the CRC-32 of the whole file, kept in the file's own footer.
 
-The footer's key-value metadata holds a word that ends in eight hexadecimal digits. They are the checksum of the file in
-which these digits are zeros. Parquet's own checksums cover the data of its pages, and neither footer nor page headers.
+The footer's key-value metadata holds a word that ends with eight hexadecimal digits. They are the checksum of the file,
+computed with zeros in place of these digits. Parquet's own checksums cover the data of its pages, but neither the
+footer nor the page headers.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ _AT_ONCE = 8 << 20
 
 
 class Readable(Protocol):
-    """A file that can be read from any place."""
+    """A file that can be read from any position."""
 
     def seek(self, position: int, whence: int = 0, /) -> object:
-        """Go to a place."""
+        """Move to a position."""
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the current position."""
 
     def read(self, size: int, /) -> bytes:
-        """Return the bytes that follow."""
+        """Return the next ``size`` bytes."""
 
 
 def metadata(own: dict[bytes, bytes] | None) -> dict[bytes, bytes]:
@@ -45,7 +46,7 @@ def seal(path: Path) -> None:
 
 
 def checksum_problem(file: Readable | BinaryIO) -> str | None:
-    """Return what is wrong with the checksum of a file; None if it is right, or if the file is older and has none."""
+    """Return the problem with the checksum of a file; None if it is right, or if an older file has none."""
     _, footer = _footer(file)
     word, key = footer.find(WORD.encode()), footer.find(KEY.encode())
     if word < 0 and key < 0:
@@ -65,7 +66,7 @@ def _place_of_digits(file: Readable | BinaryIO) -> int | None:
 
 
 def _footer(file: Readable | BinaryIO) -> tuple[int, bytes]:
-    """Return where the footer begins, and its bytes; none if the file is no Parquet file."""
+    """Return the position and the bytes of the footer; no bytes if the file is no Parquet file."""
     file.seek(0, 2)
     size = file.tell()
     if size < 12:
@@ -80,7 +81,7 @@ def _footer(file: Readable | BinaryIO) -> tuple[int, bytes]:
 
 
 def _computed(file: Readable | BinaryIO, place: int) -> bytes:
-    """Return the checksum of a file as digits, zeros standing at ``place``."""
+    """Return the checksum of a file as digits, computed with zeros at ``place``."""
     file.seek(0)
     left, found = place, 0
     while left:

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from probes import schema
 from probes.storage import part_checksum
 
-ROW_GROUP_ROWS = 32_768  # few enough to skip by step and to hold in memory; 131,072 compress no better
-GROUP_BYTES = 2 << 20  # of rows in memory, where they are long: to encode them takes twice as much, beside a training
-PAGE_BYTES = 1 << 16  # with pages of 1 MB the first part takes 8 MB more memory to write, and files are 3 % smaller
+ROW_GROUP_ROWS = 32_768  # few enough to skip by step and to hold in memory; 131,072 rows compress no better
+GROUP_BYTES = 2 << 20  # of long rows in memory: encoding them takes twice as much memory, beside a training
+PAGE_BYTES = 1 << 16  # with pages of 1 MB, writing the first part takes 8 MB more memory, and files are 3 % smaller
 
 
 def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schema) -> None:
@@ -22,7 +22,7 @@ def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schem
     names = {leaf: name for name, leaf in _leaves(arrow_schema)}
     floats = [leaf for leaf, name in names.items() if pa.types.is_floating(_leaf_type(arrow_schema.field(name).type))]
     words = [leaf for leaf, name in names.items() if name in _KEY_NAMES or _is_word(arrow_schema.field(name).type)]
-    # A sink of our own, because a ParquetWriter that fails, on a full disk say, leaves its file open.
+    # The sink is opened here, because a ParquetWriter that fails, for example on a full disk, leaves its file open.
     with (
         pa.OSFile(str(path), "wb") as sink,
         pq.ParquetWriter(
@@ -32,7 +32,7 @@ def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schem
             use_dictionary=words,
             use_byte_stream_split=floats,
             data_page_size=PAGE_BYTES,
-            write_page_checksum=True,  # `verify` finds flipped bits by it
+            write_page_checksum=True,  # `verify` finds flipped bits by these checksums
         ) as writer,
     ):
         for table in tables:
@@ -43,15 +43,15 @@ def write_parquet(path: Path, tables: Iterable[pa.Table], arrow_schema: pa.Schem
 
 
 def _give_back() -> None:
-    """Return Arrow's unused memory to the system: the training can use it until the next part is written."""
+    """Return Arrow's unused memory to the system, so that the training can use it until the next part is written."""
     pool = pa.default_memory_pool()
-    if pool.backend_name != "system":  # which is the training's heap: it would fault its own pages in again
+    if pool.backend_name != "system":  # that is the training's heap: its pages would be faulted in again
         pool.release_unused()
 
 
 def _row_groups(table: pa.Table) -> Iterator[pa.Table]:
     """Cut a table into row groups of one chunk each: Parquet drops the dictionary if it changes within a row group."""
-    groups = max(1, round(table.nbytes / GROUP_BYTES))  # about: what was gathered to be one is a little more
+    groups = max(1, round(table.nbytes / GROUP_BYTES))  # rounded, because rows for one group take a little more
     rows = max(1, min(ROW_GROUP_ROWS, math.ceil(table.num_rows / groups)))
     for first in range(0, max(1, table.num_rows), rows):
         yield table.slice(first, rows).combine_chunks()
@@ -61,7 +61,7 @@ _KEY_NAMES = {column.name for columns in schema.KEYS.values() for column in colu
 
 
 def _leaves(arrow_schema: pa.Schema) -> list[tuple[str, str]]:
-    """Pairs of column name and Parquet leaf path."""
+    """Return pairs of column name and Parquet leaf path."""
     return [
         (column.name, f"{column.name}.list.element" if pa.types.is_list(column.type) else column.name)
         for column in arrow_schema
@@ -77,7 +77,10 @@ def _is_word(kind: pa.DataType) -> bool:
 
 
 def fitted(table: pa.Table, arrow_schema: pa.Schema) -> pa.Table:
-    """Return the table with exactly the columns of ``arrow_schema``; those it lacks are null."""
+    """Return the table with exactly the columns of ``arrow_schema``.
+
+    Columns that it lacks are null.
+    """
     columns = [
         table[column.name].cast(column.type)
         if column.name in table.column_names

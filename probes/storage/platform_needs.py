@@ -1,4 +1,4 @@
-"""What recording needs of the platform: Linux and macOS have it, Windows has not."""
+"""The platform features that recording needs: Linux and macOS have them, Windows has not."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from importlib.util import find_spec
 
 
 class UnsupportedPlatformError(ImportError):
-    """This platform lacks what a store is written safely with."""
+    """This platform lacks a feature that is needed to write a store safely."""
 
 
 def check_recording() -> None:
     """Refuse a platform on which a store cannot be written without losing rows.
 
-    A writer owns its run by ``flock``, which the system frees when the process dies, and reaches its folder by a
+    A writer owns its run by ``flock``, which the system frees when the process dies. A writer reaches its folder by a
     descriptor, so that a store that is renamed meanwhile loses nothing.
 
     Raises:
-        UnsupportedPlatformError: One of the two is missing; the message says where to go on.
+        UnsupportedPlatformError: One of the two is missing. The message names platforms that work.
     """
     needs = {
         "flock (fcntl)": find_spec("fcntl") is not None,

@@ -1,7 +1,7 @@
-"""Thinning of old runs: keeps every so many-th record, and a gap in the run's row says so.
+"""Thinning of old runs: keeps every n-th record, and notes this as a gap in the run's row.
 
-The steps to keep are written to a file before the first part is rewritten. If the process dies on the way, the same
-command finishes the run by this file; without it, the remaining records would be counted anew.
+The steps to keep are written to a file before the first part is rewritten. If the process dies before the end, the same
+command finishes the run with this file. Without the file, the remaining records would be counted anew.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from probes.storage.run_row import described, gaps_of, read_run_row, write_run_r
 from probes.storage.safe_files import make_file, read_regular
 
 UNDER_WAY = "thinning.json"  # in the run's workspace
-KEPT_EVERY = "kept_every"  # in the gap
+KEPT_EVERY = "kept_every"  # key in the gap
 _MOST_BYTES = 256 << 20  # of the file of steps
 
 
 @dataclass(frozen=True)
 class Thinned:
-    """What thinning did to a run: its rows before and after; equal if it had been thinned so far before."""
+    """The numbers of a run's rows before and after thinning; equal if it had already been thinned as much."""
 
     before: int
     after: int
@@ -42,9 +42,9 @@ class _Kept:
     Attributes:
         records: Steps of records, in all tables.
         rows: Steps of the training's rows in table ``steps``.
-        last: The largest step there was; what is recorded later stays.
-        started: When the run began: a run of the same name that was made since is another.
-        every: Every so many-th record is left, counted from the beginning.
+        last: The largest step when thinning was planned. Records of later steps stay.
+        started: When the run began. A run of the same name with another start is another run.
+        every: One record in this number is kept, counted from the beginning of the run.
     """
 
     records: list[int]
@@ -55,15 +55,17 @@ class _Kept:
 
 
 def thin_run(files: StoreFiles, run: str, nth: int) -> Thinned:
-    """Keep every ``nth`` record of a run, the first and the last among them. The caller owns the run.
+    """Keep every ``nth`` record of a run, including the first and the last.
 
-    A record is all that was measured at one step, in every table. Of the training's rows in table ``steps`` every
-    ``nth`` stays, and those of the records; evaluations stay. A run that has been thinned before is thinned to what is
-    asked, and not once more.
+    The caller owns the run.
+
+    A record is all rows of one step, in every table. In table ``steps``, every ``nth`` row of the training stays, and
+    so do the rows of kept records and of evaluations. If a run has been thinned before, ``nth`` still counts the
+    original records.
 
     Raises:
         ValueError: ``nth`` is not 2 or more.
-        OSError: A part cannot be read or written. The same call finishes it.
+        OSError: A part cannot be read or written. The same call finishes the thinning.
         NewerSchemaError: A part was written under a later schema version.
     """
     if nth < 2:
@@ -83,7 +85,7 @@ def thin_run(files: StoreFiles, run: str, nth: int) -> Thinned:
 
 
 def _planned(files: StoreFiles, run: str, row: dict[str, Any], nth: int) -> _Kept | None:
-    """Return the steps to keep; None where no more than these are left."""
+    """Return the steps to keep; None if only such steps are left."""
     before = max((gap[KEPT_EVERY] for gap in gaps_of(row) if isinstance(gap.get(KEPT_EVERY), int)), default=1)
     if before >= nth:
         return None
@@ -97,7 +99,7 @@ def _planned(files: StoreFiles, run: str, row: dict[str, Any], nth: int) -> _Kep
 
 
 def _steps(files: StoreFiles, table: str, run: str) -> list[int]:
-    """Return the steps of a table, ascending; of table ``steps`` those of the training."""
+    """Return the steps of a table, ascending; for table ``steps``, only steps of the training."""
     found: set[int] = set()
     columns = [schema.STEP, *([schema.SPLIT] if table == schema.STEPS else [])]
     for name in files.parts(table, run):
@@ -140,14 +142,14 @@ def _started(row: dict[str, Any]) -> str:
 
 def _write_down(files: StoreFiles, run: str, kept: _Kept) -> None:
     path = files.workspace(run) / UNDER_WAY
-    unfinished = path.with_suffix(".unfinished")  # which recovery deletes
+    unfinished = path.with_suffix(".unfinished")  # recovery deletes a file of this name
     with os.fdopen(make_file(unfinished), "w") as file:
         json.dump(vars(kept), file)
     unfinished.replace(path)
 
 
 def _under_way(files: StoreFiles, run: str, row: dict[str, Any]) -> _Kept | None:
-    """Return the steps that a thinning cut off was to keep; None if there was none."""
+    """Return the steps to keep of an interrupted thinning; None if there was none."""
     with suppress(FileNotFoundError):
         kept = _Kept(**json.loads(read_regular(files.workspace(run) / UNDER_WAY, limit=_MOST_BYTES)))
         return kept if kept.started == _started(row) else None

@@ -1,8 +1,8 @@
 """Recovery: brings log segments into parts, at a flush and for rows that a killed writer left behind.
 
-A part is named after the log segments that it holds, and it is renamed into place before they are deleted. At whatever
-moment a writer dies, the rows of each segment are therefore in a part, in the log, or in both, and the names tell
-which. A segment that a part holds already is deleted without being read.
+A part is named after the log segments that it holds, and it is renamed into place before they are deleted. Whenever a
+writer dies, the rows of each segment are therefore in a part, in the log, or in both, and the names show which. A
+segment that a part already holds is deleted without being read.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ UNDER_WAY = tuple(
 
 @dataclass
 class Recovered:
-    """What recovery did for one run.
+    """The result of recovery for one run.
 
     Attributes:
         run: The run.
         rows: Rows brought from the log into parts, by table.
-        torn_bytes: Bytes of records whose writing was cut off: their calls never returned.
+        torn_bytes: Bytes of records whose writing was interrupted. The calls that wrote them never returned.
         damaged: Log segments with damage, kept beside the log for inspection.
     """
 
@@ -63,9 +63,9 @@ class Recovered:
 
 
 def move_to_part(files: StoreFiles, table: str, run: str, segment: Path, done: Recovered) -> None:
-    """Bring one finished segment into a part of its own, then delete it.
+    """Bring one finished segment into a separate part, then delete the segment.
 
-    Doing it again after a failure is safe: the part has the segment's number, so it replaces itself.
+    A second call after a failure is safe: the part has the segment's number, so the new part replaces the old one.
     """
     number, content = schema.segment_number(segment.name, table), read_segment(segment)
     assert number is not None, segment
@@ -76,7 +76,7 @@ def move_to_part(files: StoreFiles, table: str, run: str, segment: Path, done: R
         files.put(table, run, schema.part_name(number, number), [rows], stored)
         done.rows[table] = done.rows.get(table, 0) + rows.num_rows
     done.torn_bytes += content.torn_bytes
-    with suppress(OSError):  # a segment that stays is known by its number to be in a part
+    with suppress(OSError):  # if the segment stays, its number shows that it is in a part
         if content.damaged:
             done.damaged.append(segment.replace(segment.with_name(DAMAGED + segment.name)))
         else:
@@ -84,7 +84,7 @@ def move_to_part(files: StoreFiles, table: str, run: str, segment: Path, done: R
 
 
 class RunRows(NamedTuple):
-    """Where the rows of one run and table stand: Parquet files by name, and the rows that are in a log only."""
+    """The rows of one run and table: the names of Parquet files, and the rows that are only in a log."""
 
     parts: list[str]
     logged: list[pa.Table]
@@ -93,8 +93,8 @@ class RunRows(NamedTuple):
 def rows_of(files: StoreFiles, table: str, run: str) -> RunRows:
     """Find a run's rows, each once, without writing anything.
 
-    The log is read before the parts are listed: a segment that a living writer brings into a part in between is in
-    that part, and its number says so.
+    The log is read before the parts are listed. If a living writer brings a segment into a part in between, the number
+    of the segment shows that the part holds it.
     """
     logged = list(_read_logs(files, table, run)) if table in RECORDED else []
     parts = files.parquet_names(table, run)
@@ -105,7 +105,7 @@ def rows_of(files: StoreFiles, table: str, run: str) -> RunRows:
 def _read_logs(files: StoreFiles, table: str, run: str) -> Iterator[tuple[int, pa.Table]]:
     for folder in (files.workspace(run), files.spilled(run)):
         for number, path in find_segments(folder, table).items():
-            with suppress(OSError):  # it was brought into a part, or is no log
+            with suppress(OSError):  # the segment was brought into a part, or is no log
                 rows = read_segment(path).rows
                 if rows is not None:
                     yield number, fitted(rows, part_schema(table, rows.schema))
@@ -114,7 +114,7 @@ def _read_logs(files: StoreFiles, table: str, run: str) -> Iterator[tuple[int, p
 def recover_run(files: StoreFiles, run: str) -> Recovered:
     """Bring the rows in a dead writer's log, and the rows that the store refused, into parts; clear the workspace.
 
-    The caller owns the run. If somebody began to delete the run and died, the deletion is finished.
+    The caller owns the run. If a process died while it deleted the run, the deletion is finished.
 
     Raises:
         OSError: A part could not be written. Its rows stay where they are.
@@ -132,12 +132,12 @@ def recover_run(files: StoreFiles, run: str) -> Recovered:
                     move_to_part(files, table, run, path, done)
             elif path.parent == workspace:
                 path.unlink()
-            else:  # its part is there, or another machine went on with the run and gave the number again
+            else:  # its part exists, or another machine continued the run and used the number again
                 path.replace(path.with_name(HELD + path.name))
     restore_spilled_row(files, run)
     clear(workspace)
     for folder in (spilled, spilled.parent, files.spill):
-        with suppress(OSError):  # not there, or not empty
+        with suppress(OSError):  # the folder is missing or not empty
             folder.rmdir()
     return done
 
@@ -152,14 +152,19 @@ def _left_if_unsafe(run: str) -> Iterator[None]:
 
 
 def clear(workspace: Path) -> None:
-    """Delete the temporary files of a dead writer from its workspace; its log and owner file stay."""
+    """Delete the temporary files of a dead writer from its workspace.
+
+    Its log and owner file stay.
+    """
     for path in workspace.iterdir():
         if path.name in UNDER_WAY or path.suffix == UNFINISHED:
             remove(path)
 
 
 def recover_dead(files: StoreFiles, runs: Iterable[str] | None = None, *, force: bool = False) -> list[Recovered]:
-    """Recover the runs whose writers died; leave those of live writers alone.
+    """Recover the runs whose writers died.
+
+    Runs of live writers are not touched.
 
     Args:
         files: The store.
@@ -171,7 +176,7 @@ def recover_dead(files: StoreFiles, runs: Iterable[str] | None = None, *, force:
     """
     wanted = files.workspaces() if runs is None else [run for run in files.workspaces() if run in set(runs)]
     attempts = [_recover_if_dead(files, run, force=force) for run in wanted]
-    with suppress(OSError):  # not there, a link, or a writer is in it
+    with suppress(OSError):  # the folder is missing, is a link, or is used by a writer
         (files.spool / schema.WRITERS).rmdir()
     return [done for done in attempts if done is not None]
 
@@ -189,15 +194,15 @@ def _recover_if_dead(files: StoreFiles, run: str, *, force: bool) -> Recovered |
         row = read_run_row(files, run)
         left_something = bool(done.rows or done.damaged or row.get("status") == "running")
         if row.get("status") == "running":
-            # From the parts: a recovery before this one may have died between them and the row.
+            # Count from the parts: an earlier recovery may have died after the parts and before the row.
             ended = {"status": "interrupted", "last_step": last_step(files, run)}
             write_run_row(files, run, described(row, ended))
-    except Exception as error:  # a stranger may have put anything there: it stops neither a training nor other runs
+    except Exception as error:  # files may come from a stranger: no error may stop a training or other runs
         log.warning("run %r is not recovered: %s", run, reason(error))
         return None
     finally:
         owner.release()
     if not left_something:
-        return None  # its writer closed between our listing and our lock
+        return None  # its writer closed the run between the listing and the lock
     log.warning("%s", done)
     return done

@@ -10,14 +10,14 @@ from probes.storage.files import StoreFiles
 from probes.storage.safe_files import make_file, remove
 from probes.storage.writer_lock import OWNER_FILE, WriterLock
 
-DELETING = "deleting"  # in the workspace of a run of which nothing is to be left
+DELETING = "deleting"  # in the workspace of a run that is being deleted
 
 
 def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
-    """Delete all that a store holds of a run: its parts, its log, its row, its checkpoint, samples and event files.
+    """Delete all files of a run in a store: its parts, its log, its row, its checkpoint, samples and event files.
 
     Raises:
-        ValueError: The store has no such run, or a writer has it.
+        ValueError: The store has no such run, or a writer owns it.
     """
     files.check_known([run])
     owner = WriterLock(files.workspace(run), force=force)
@@ -28,10 +28,10 @@ def remove_run(files: StoreFiles, run: str, *, force: bool = False) -> None:
 
 
 def erase(files: StoreFiles, run: str) -> None:
-    """Delete a run's log, refused rows and checkpoint, then its tables and what lies beside them, each at once.
+    """Delete a run's log, refused rows and checkpoint, then its tables and other folders, each in one step.
 
-    The caller owns the run. A mark is written first. If the caller dies on the way, the next recovery sees the mark and
-    finishes the deletion.
+    The caller owns the run. A mark is written first. If the caller dies before the end, the next recovery sees the mark
+    and finishes the deletion.
     """
     workspace = files.workspace(run)
     mark = workspace / DELETING
@@ -48,5 +48,5 @@ def erase(files: StoreFiles, run: str) -> None:
 
 
 def is_being_erased(files: StoreFiles, run: str) -> bool:
-    """Return whether somebody began to delete a run and has not finished."""
+    """Return whether the deletion of a run was started and not finished."""
     return os.path.lexists(files.workspace(run) / DELETING)

@@ -22,7 +22,7 @@ def next_step(files: StoreFiles, run: str) -> int:
     """Return the number of optimizer steps finished when the last row of a run was recorded; 0 without rows.
 
     A row of step n says that n steps were finished. If it is a row of a layer, or of split ``train``, step n was taken
-    too. Rows that stand in a log only do not count.
+    too. Rows that are only in a log do not count.
     """
     finished = [0]
     for table in RECORDED:
@@ -33,7 +33,10 @@ def next_step(files: StoreFiles, run: str) -> int:
 
 
 def last_step(files: StoreFiles, run: str) -> int | None:
-    """Return the largest step of a run's parts; None without rows. A part that cannot be read is passed over."""
+    """Return the largest step of a run's parts; None without rows.
+
+    A part that cannot be read is ignored.
+    """
     found = []
     for table in RECORDED:
         for name in files.parts(table, run):
@@ -44,7 +47,7 @@ def last_step(files: StoreFiles, run: str) -> int | None:
 
 
 def missing(files: StoreFiles, run: str, rows: Sequence[Held]) -> list[Held]:
-    """Return those rows of table ``steps`` whose step and split no part of a run has."""
+    """Return the rows of table ``steps`` whose step and split are in no part of a run."""
     first = min((row[schema.STEP] for row in rows), default=math.inf)
     found: set[tuple[int, str]] = set()
     for name in files.parts(schema.STEPS, run) if rows else ():
@@ -70,8 +73,8 @@ def _steps_finished(part: pq.ParquetFile, table: str) -> int:
 def rewind(files: StoreFiles, run: str, *, step: int) -> int:
     """Delete all rows of a run with ``step >= step`` and return their number. The caller owns the run.
 
-    Parts are deleted or replaced one by one, the newest first. If the process dies on the way, the run merely ends
-    earlier, and the next resume goes on from there.
+    Parts are deleted or replaced one by one, the newest first. If the process dies before the end, the run ends at an
+    earlier step, and the next resume continues there.
     """
     return sum(
         _rewind_part(files, table, run, name, step) for table in RECORDED for name in reversed(files.parts(table, run))
@@ -94,7 +97,7 @@ def _rewind_part(files: StoreFiles, table: str, run: str, name: str, step: int) 
 
 
 def _largest_step(metadata: pq.FileMetaData) -> float:
-    """Return the largest step of a part as its statistics say it; infinity if they do not."""
+    """Return the largest step of a part from its statistics; infinity if they lack it."""
     column = metadata.schema.names.index(schema.STEP)
     groups = [metadata.row_group(index).column(column).statistics for index in range(metadata.num_row_groups)]
     return max((group.max if group is not None and group.has_min_max else math.inf for group in groups), default=-1)

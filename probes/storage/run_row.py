@@ -1,4 +1,4 @@
-"""The `runs` table: one row a run, rewritten whole whenever it changes."""
+"""The `runs` table: one row for each run, rewritten as a whole at each change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_run_row(files: StoreFiles, run: str) -> dict[str, Any]:
     """Return a run's row as a dict with all columns of the schema; empty if the run has none.
 
     Raises:
-        DamagedFileError: It cannot be read, or its columns are not those of a run's row.
+        DamagedFileError: The row cannot be read, or its columns are not those of a run's row.
     """
     path = f"{files.folder(schema.RUNS, run)}/{RUN_FILE}"
     try:
@@ -76,7 +76,7 @@ def described(row: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, An
     """Return the row with these fields set; objects of ``config``, ``versions``, ``gaps`` and ``tags`` become JSON.
 
     Raises:
-        ValueError: A field is no column of the `runs` table, or its value cannot stand there.
+        ValueError: A field is no column of the `runs` table, or its column cannot hold its value.
     """
     unknown = sorted(set(fields) - set(_SCHEMA.names))
     if unknown:
@@ -90,7 +90,7 @@ def described(row: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, An
 
 
 def gaps_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the gaps of a run's row; none if there are none, or if they are no JSON list of objects."""
+    """Return the gaps of a run's row; an empty list if there are none, or if they are no JSON list of objects."""
     try:
         gaps = stored_json(row.get("gaps") or "[]", list)
     except ValueError:

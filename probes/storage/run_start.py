@@ -1,4 +1,4 @@
-"""The start of a recorder: a run that begins, one that goes on, or one that is written anew."""
+"""The start of a recorder: a run begins, is continued, or is written anew."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ AUTO = "auto"
 
 
 class RunExistsError(ValueError):
-    """The store has a run of this id, and nothing says that it is to go on or to be written anew."""
+    """The store has a run of this id, and no argument says to continue it or to write it anew."""
 
 
 @dataclass(frozen=True)
 class HowToStart:
-    """What to do with a run that the store has already, or has not.
+    """The treatment of a run, whether the store has it or not.
 
     =====================  ======================================  =============================
     given                  the store has the run                   the store has no such run
@@ -37,11 +37,12 @@ class HowToStart:
     ``overwrite=True``     is deleted, and begins at step 0        begins at step 0
     =====================  ======================================  =============================
 
-    To go on at step n deletes the rows of step n and later ones. "After the last recorded step" is right where training
-    goes on from there too: a job that died before its first checkpoint begins anew, and says so by ``resume_step=0``.
+    Going on at step n deletes the rows of step n and of later steps. "After the last recorded step" is right if the
+    training also goes on from there. A job that died before its first checkpoint begins anew, and says so by
+    ``resume_step=0``.
 
     Raises:
-        ValueError: ``resume`` is another word, or ``overwrite`` is given with one of the others.
+        ValueError: ``resume`` is another word, or ``overwrite`` is combined with another argument.
     """
 
     resume: str | None = None
@@ -62,7 +63,7 @@ class HowToStart:
 
     @property
     def resumes(self) -> bool:
-        """Whether a run that is there goes on."""
+        """Whether an existing run is continued."""
         return self.resume is not None or self.resume_step is not None
 
 
@@ -82,15 +83,17 @@ class RunStart:
 
 
 def start_run(files: StoreFiles, run: str, how: HowToStart) -> RunStart:
-    """Bring a run to the state it starts from. The caller owns the run. Rows of dead writers are recovered first.
+    """Bring a run to the state from which it starts.
+
+    The caller owns the run. Rows of dead writers are recovered first.
 
     Raises:
         RunExistsError: The run is there.
-        ValueError: The run is to go on and is not there, or was recorded by a newer meandrift; or it begins, and
-            Windows has no folder of its name.
+        ValueError: The run is to be continued and does not exist, it was recorded by a newer meandrift, or a new run's
+            name cannot be a folder on Windows.
         OSError: The store cannot be read or written.
     """
-    recover_dead(files)  # not this run: its owner is alive, it is we
+    recover_dead(files)  # except this run, because its owner is this process
     if how.overwrite:
         erase(files, run)
         return _new()

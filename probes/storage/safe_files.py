@@ -1,7 +1,7 @@
 """File operations inside a store that follow no link and open regular files only.
 
-A store may come from a stranger. A symbolic link in it leads a write or a deletion to a file outside the store, a hard
-link shares a file with one outside, and opening a FIFO stops the process for ever. The store's own folder may be a
+A store may come from a stranger. A symbolic link in it leads a write or a deletion to a file outside the store. A hard
+link shares its content with a file outside. Opening a FIFO stops the process for ever. The store's own folder may be a
 link, because its user named it.
 """
 
@@ -14,7 +14,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-# Platforms without these flags (Windows) rely on the look at the entry before it is opened.
+# Platforms without these flags (Windows) rely on the check of the entry before it is opened.
 _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 _KINDS = {
@@ -29,21 +29,21 @@ _KINDS = {
 
 
 class UnsafePathError(OSError):
-    """An entry of a store is a link, a FIFO, a device, or otherwise not what a store has in its place."""
+    """An entry of a store is a link, a FIFO, a device, or otherwise of the wrong kind for its place."""
 
 
 def kind_of(mode: int) -> str:
-    """Return the words for the kind of entry that a file mode says, such as "a symbolic link"."""
+    """Return the words for the kind of entry in a file mode, such as "a symbolic link"."""
     return _KINDS.get(stat.S_IFMT(mode), "an entry of unknown kind")
 
 
 def check_folder(folder: Path, *, root: Path, make: bool = False) -> Path:
-    """Return a folder below a root after checking that it and every folder between them is a real one.
+    """Return a folder below a root after checking that it and every folder between them is a real folder.
 
     Args:
-        folder: The folder; with ``make`` it exists afterwards, without it may be missing.
+        folder: The folder. With ``make`` it exists afterwards. Without ``make`` it may be missing.
         root: The store's own folder, which may be a link.
-        make: Make what is missing.
+        make: Make missing folders.
 
     Raises:
         UnsafePathError: One of them is a link, or no folder.
@@ -60,7 +60,7 @@ def check_folder(folder: Path, *, root: Path, make: bool = False) -> Path:
             mode = reached.lstat().st_mode
         except FileNotFoundError:
             if make:
-                raise  # another process deleted it right after it was made
+                raise  # another process deleted the folder right after it was made
             return folder
         if not stat.S_ISDIR(mode):
             raise _unsafe(reached, kind_of(mode), "a folder")
@@ -72,11 +72,11 @@ def open_regular(path: Path, flags: int, *, folder: int | None = None) -> int:
 
     Args:
         path: The file. The caller has checked the folders above it.
-        flags: As of :func:`os.open`.
-        folder: Descriptor of the file's folder, which is then found even after it was renamed.
+        flags: The flags of :func:`os.open`.
+        folder: Descriptor of the file's folder, which is then found even if it was renamed.
 
     Raises:
-        UnsafePathError: It is a link, a FIFO, a device or a folder, or is to be written and has a second name.
+        UnsafePathError: The file is a link, a FIFO, a device or a folder, or is to be written and has a second name.
         FileNotFoundError: It is not there.
     """
     name = path if folder is None else Path(path.name)
@@ -111,26 +111,31 @@ def read_regular(path: Path, *, limit: int, folder: int | None = None) -> bytes:
 
 
 def make_file(path: Path) -> int:
-    """Make an empty file, replacing any file or link of that name, and return its descriptor for writing."""
+    """Make an empty file and return its descriptor for writing.
+
+    A file or link of that name is replaced.
+    """
     with suppress(FileNotFoundError):
         remove(path)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY | _BINARY, 0o666)
 
 
 def remove(path: Path) -> None:
-    """Delete a file, or a folder with all it holds. A link is deleted itself; what it points to stays.
+    """Delete a file, or a folder with its content.
+
+    A link itself is deleted, and its target stays.
 
     Raises:
         FileNotFoundError: It is not there.
     """
     if stat.S_ISDIR(path.lstat().st_mode):
-        shutil.rmtree(path)  # by directory descriptors, so that no link can be put in the way
+        shutil.rmtree(path)  # rmtree uses directory descriptors, so no link can be put into the path meanwhile
     else:
         path.unlink()
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether the path is a file, and no link to one."""
+    """Return whether the path is a regular file, and no link to a file."""
     with suppress(FileNotFoundError, NotADirectoryError):
         return stat.S_ISREG(path.lstat().st_mode)
     return False

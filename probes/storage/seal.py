@@ -1,7 +1,7 @@
-"""Files of tensors, looked at before torch unpacks them: is it what was written, and does it fit into memory?
+"""Checks of tensor files before torch unpacks them: they must be unchanged and must fit into memory.
 
-``torch.load(weights_only=True)`` executes nothing of a file, but it unpacks compressed parts whatever they unpack to,
-and makes byte arrays as long as the file asks for. torch writes neither.
+``torch.load(weights_only=True)`` executes nothing of a file, but it unpacks compressed parts of any unpacked size, and
+makes byte arrays of any length that the file asks for. ``torch.save`` writes neither compressed parts nor such arrays.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ import zlib
 from typing import BinaryIO
 
 _SEAL = b"\nmeandrift-crc32-"  # at the end of a file, before eight hexadecimal digits
-_LEGACY_PICKLES = 5  # magic number, protocol, machine, object, keys of the storages, which follow as bytes
+_LEGACY_PICKLES = 5  # magic number, protocol, machine, object, keys of the storages; the storages follow as bytes
 _BYTE_ARRAYS = {"builtins bytearray", "__builtin__ bytearray"}
 
 
 def sealed(content: bytes | memoryview) -> bytes:
-    """Return the end of a file of this content: its checksum."""
+    """Return the checksum to append to this content."""
     return _SEAL + f"{zlib.crc32(content):08x}".encode()
 
 
 def unsealed(content: bytes) -> bytes:
-    """Return the content of a file without its checksum; of files of earlier versions, the zip archive has some.
+    """Return the content of a file without its checksum.
+
+    Files of earlier versions have only those of the zip archive.
 
     Raises:
-        ValueError: It was changed since it was written, or it is no archive as torch writes them, uncompressed.
+        ValueError: The file was changed after it was written, or it is no uncompressed archive as torch writes it.
     """
     place = len(content) - len(_SEAL) - 8
     if content[place : place + len(_SEAL)] == _SEAL:
@@ -44,7 +46,7 @@ def check_archive(file: BinaryIO) -> None:
     """Refuse a file of ``torch.save`` that takes more memory than it has bytes.
 
     Raises:
-        ValueError: It is compressed, or has a byte array, or is no archive and no series of pickles.
+        ValueError: The file is compressed, has a byte array, or is neither an archive nor a series of pickles.
     """
     if not zipfile.is_zipfile(file):
         _check_pickles(file, _LEGACY_PICKLES)
@@ -61,6 +63,6 @@ def check_archive(file: BinaryIO) -> None:
 def _check_pickles(file: BinaryIO, count: int) -> None:
     file.seek(0)
     for _ in range(count):
-        # torch's unpickler knows no other code that names an object.
+        # torch's unpickler accepts no other opcode that names an object.
         if any(code.name == "GLOBAL" and argument in _BYTE_ARRAYS for code, argument, _ in pickletools.genops(file)):
             raise ValueError("it has a byte array, as no file of tensors needs")

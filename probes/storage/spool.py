@@ -1,8 +1,8 @@
-"""The spool: a local folder for what a store cannot hold.
+"""The spool: a local folder for files that a store cannot hold.
 
-An object store cannot hold logs, owner files and parts under way, so they stand in the spool. A local store that
-refuses rows to the end, because its disk is full or it was deleted, leaves them in the spool too, until they are
-recovered.
+An object store cannot hold logs, owner files and unfinished parts, so they are kept in the spool. If a local store
+still refuses rows at the end, because its disk is full or it was deleted, these rows are kept in the spool until they
+are recovered.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ from urllib.parse import urlsplit
 
 
 def spool_folder(url: str) -> Path:
-    """Return the local folder for the logs of the store at this URL, one for each URL."""
+    """Return the local folder for the logs of the store at this URL.
+
+    Each URL has its own folder.
+    """
     parts = urlsplit(url)
-    return _base() / f"{parts.scheme}-{parts.hostname or ''}-{_digest(url)}"  # no more of it: it may hold a password
+    return _base() / f"{parts.scheme}-{parts.hostname or ''}-{_digest(url)}"  # not the rest, which may hold a password
 
 
 def spill_folder(root: Path) -> Path:
-    """Return the folder for rows that the local store in this folder refused, one for each store."""
+    """Return the folder for rows that the local store at ``root`` refused.
+
+    Each store has its own folder.
+    """
     return _base() / f"{root.name or 'root'}-{_digest(str(root.resolve()))}"
 
 

@@ -1,6 +1,6 @@
-"""Entries of a store's folders that no store of ours has: links, FIFOs, devices, and names that are no run id.
+"""Foreign entries of a store's folders: links, FIFOs, devices, and names that are no run id.
 
-Such entries are never read, written or followed. This module lists them, so that a user learns why rows are missing.
+Such entries are never read, written or followed. This module lists them to show a user why rows are missing.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from probes.storage.safe_files import kind_of
 
 
 class Stranger(NamedTuple):
-    """An entry that is left out, and what it is."""
+    """An entry that is left out, and its kind."""
 
     path: Path
     problem: str
 
 
 def strangers(files: StoreFiles) -> Iterator[Stranger]:
-    """Yield the entries of a local store that are left out wherever it is read or written."""
+    """Yield the entries of a local store that all readers and writers leave out."""
     if not isinstance(files, LocalStoreFiles):
         return
     for table in (*schema.TABLES, *schema.BESIDE):
@@ -35,7 +35,7 @@ def strangers(files: StoreFiles) -> Iterator[Stranger]:
 
 
 def _below(folder: Path, *, prefix: str) -> Iterator[Stranger]:
-    """Yield the strangers in a folder that holds a folder a run."""
+    """Yield the strangers in a folder that holds one folder for each run."""
     if not _is_there(folder):
         return
     if problem := _problem(folder):
@@ -70,8 +70,8 @@ def _is_there(path: Path) -> bool:
 
 
 def _problem(path: Path) -> str:
-    """Return what is strange about an entry; nothing if it is a file or a folder."""
-    with suppress(FileNotFoundError):  # deleted since it was listed
+    """Return why an entry is foreign; an empty text if it is a file or a folder."""
+    with suppress(FileNotFoundError):  # deleted after it was listed
         mode = path.lstat().st_mode
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
             return f"is {kind_of(mode)}, which is not followed"

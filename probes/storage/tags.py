@@ -12,10 +12,12 @@ from probes.storage.writer_lock import WriterLock
 
 
 def checked_tags(tags: str | Iterable[str]) -> list[str]:
-    """Return tags once each, in the order given; a string is one tag.
+    """Return the tags, each once, in their order.
+
+    A string is one tag.
 
     Raises:
-        ValueError: One is no word of letters, digits, ``.``, ``_`` and ``-``.
+        ValueError: A tag is no word of letters, digits, ``.``, ``_`` and ``-``.
     """
     words = [tags] if isinstance(tags, str) else list(tags)
     for word in words:
@@ -25,12 +27,12 @@ def checked_tags(tags: str | Iterable[str]) -> list[str]:
 
 
 def tags_of(row: Mapping[str, Any]) -> list[str]:
-    """Return the tags in a run's row; none if there are none, or if they are no JSON list of words."""
+    """Return the tags in a run's row; an empty list if there are none, or if they are no JSON list of words."""
     return schema.parsed_tags(row.get("tags"))
 
 
 def chosen_runs(files: StoreFiles, runs: Sequence[str]) -> list[str]:
-    """Return run ids with each ``tag:PATTERN`` among them replaced by the runs that have such a tag.
+    """Return run ids, with each ``tag:PATTERN`` replaced by the runs that have such a tag.
 
     Raises:
         ValueError: No run has one of the tags; the message lists the valid names.
@@ -41,7 +43,7 @@ def chosen_runs(files: StoreFiles, runs: Sequence[str]) -> list[str]:
 
 
 def set_tags(files: StoreFiles, run: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> list[str]:
-    """Add tags to a run that nobody writes now, take others away, and return those it has then.
+    """Add and remove tags of a run without a live writer, and return its new tags.
 
     Raises:
         ValueError: The run is being written, or a tag is no word.

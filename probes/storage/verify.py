@@ -1,4 +1,4 @@
-"""Verify a store: read every file to its last byte and check all that the layout promises."""
+"""Verify a store: read every file to its last byte and check all guarantees of the layout."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from probes.storage.strangers import strangers
 
 @dataclass
 class Verified:
-    """What was read, and what is wrong with it.
+    """The files that were read, and their faults.
 
     Attributes:
         files: Number of Parquet files read.
         rows: Number of rows in them.
-        faults: What breaks the store's promises.
-        notes: What is no fault: rows of dead writers that wait in the log.
+        faults: Violations of the layout's guarantees.
+        notes: Facts that are no faults: rows of dead writers that wait in the log.
     """
 
     files: int = 0
@@ -45,9 +45,9 @@ def verify(files: StoreFiles, runs: Iterable[str] | None = None) -> Verified:
     """Check every file of a store, or of some of its runs. A damaged file is a fault and stops nothing.
 
     A Parquet file must match its checksum, decode, and have the number of rows that it declares, the columns and types
-    of the schema, and a schema version known here. Within a run, each key comes once, steps do not fall, and each log
-    segment is in one part. A run has one row in ``runs``, whose JSON parses. A message in a log matches its checksum. A
-    store has no links, and its folders are named after runs; this is checked only where all runs are verified.
+    of the schema, and a schema version known here. Within a run, each key occurs once, steps do not decrease, and each
+    log segment is in one part. A run has one row in ``runs``, whose JSON parses. A message in a log matches its
+    checksum. A store has no links, and its folders are named after runs. This is checked only if all runs are verified.
 
     Raises:
         ValueError: One of ``runs`` is not in the store.
@@ -70,7 +70,7 @@ def verify(files: StoreFiles, runs: Iterable[str] | None = None) -> Verified:
 
 
 class _Read(NamedTuple):
-    """What a part holds: its number of rows, the problems of its columns, and the keys of its rows if it has none."""
+    """The content of a part: number of rows, problems of its columns, and the keys of its rows if there are none."""
 
     rows: int
     problems: list[str]
@@ -172,7 +172,10 @@ def _json_problems(row: dict[str, object]) -> Iterator[str]:
 
 
 def _verify_log(files: StoreFiles, run: str, found: Verified) -> None:
-    """Read the messages of the log segments of a run, which a live writer may bring into parts meanwhile."""
+    """Read the messages in a run's log segments.
+
+    A live writer may bring the segments into parts meanwhile.
+    """
     waiting = 0
     for folder in (files.workspace(run), files.spilled(run)):
         for table in RECORDED:

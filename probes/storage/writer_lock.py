@@ -1,8 +1,7 @@
 """The lock that makes one writer own a run. The kernel frees it when the writer dies.
 
-The lock is ``flock`` on ``owner.json`` in the run's workspace: the kernel frees it when the process dies. Where the
-owner runs on another host, a free lock proves nothing on some shared file systems, so such a run is taken over only
-by force.
+The lock is ``flock`` on ``owner.json`` in the run's workspace. On some shared file systems, a free lock does not prove
+that an owner on another host is dead. Such a run is therefore taken over only by force.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ import fcntl  # noqa: E402 - not on Windows, which is refused in words of our ow
 OWNER_FILE = "owner.json"
 RECOVERING = "recovering"
 PATIENCE_SECONDS = 30.0
-MAX_OWNER_BYTES = 1 << 16  # an owner file says five things
+MAX_OWNER_BYTES = 1 << 16  # an owner file has five entries
 _TRIES = 100
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LOCKS_HERE = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
 
 class RunIsOwnedError(ValueError):
-    """Another writer, which is alive or may be, has the run."""
+    """Another writer, which is or may be alive, owns the run."""
 
 
 class WriterLock:
@@ -53,7 +52,7 @@ class WriterLock:
 
     Attributes:
         workspace: The run's workspace.
-        folder: Its descriptor: it leads to the workspace also when the store was renamed.
+        folder: The descriptor of the workspace, which stays valid if the store is renamed.
     """
 
     def __init__(self, workspace: Path, *, task: str = "recording", force: bool = False) -> None:
@@ -64,7 +63,7 @@ class WriterLock:
         _held.add(self)
 
     def _take(self, task: str, *, force: bool, wait: bool) -> bool:
-        """Take the run; False if it is worth waiting for."""
+        """Take the run; False if its owner may release it soon."""
         self._file, self.folder, locked = _open_locked(self.workspace / OWNER_FILE)
         try:
             previous = _read(self._file)
@@ -87,27 +86,30 @@ class WriterLock:
         return not self._file.closed
 
     def release(self) -> None:
-        """Give the run back. The workspace goes too, unless something is left in it."""
+        """Release the run.
+
+        Its workspace is deleted if it is empty.
+        """
         if not self.held:
             return
         workspace = self.location()
-        with suppress(FileNotFoundError):  # somebody deleted the store under us
+        with suppress(FileNotFoundError):  # the store was deleted meanwhile
             if os.listdir(self.folder) == [OWNER_FILE]:  # noqa: PTH208  # a Path takes no descriptor
-                os.unlink(OWNER_FILE, dir_fd=self.folder)  # while locked: who gets the lock next sees that it is gone
+                os.unlink(OWNER_FILE, dir_fd=self.folder)  # while locked, so the next holder sees the deletion
         self.forget()
         for folder in (workspace, workspace.parent):
-            with suppress(OSError):  # something is left, or another writer came
+            with suppress(OSError):  # the workspace is not empty, or another writer uses it
                 folder.rmdir()
 
     def forget(self) -> None:
-        """Close the file and leave the workspace as it is, for a forked child: the run belongs to its parent."""
+        """Close the file in a forked child, and leave the workspace as it is: the run belongs to the parent."""
         if self.held:
             self._file.close()
             os.close(self.folder)
 
     def location(self) -> Path:
-        """Return where the workspace is now: somebody may have renamed the store since it was opened."""
-        with suppress(OSError):  # no /proc, or closed
+        """Return the current path of the workspace: the store may have been renamed since it was opened."""
+        with suppress(OSError):  # no /proc, or the descriptor is closed
             return Path(f"/proc/self/fd/{self.folder}").readlink()
         return self.workspace
 
@@ -120,13 +122,16 @@ def _forget_all() -> None:
         lock.forget()
 
 
-# A forked child (a DataLoader worker) shares the lock; if it outlived its parent, the run would seem alive.
+# A forked child (a DataLoader worker) shares the lock. If it outlived its parent, the run's writer would seem alive.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
 def is_alive(workspace: Path) -> bool:
-    """Return whether the writer that the owner file names is alive, or may be, on another machine. Writes nothing."""
+    """Return whether the writer in the owner file is alive, or may be alive on another machine.
+
+    Nothing is written.
+    """
     try:
         owner = _parsed(read_regular(workspace / OWNER_FILE, limit=MAX_OWNER_BYTES))
     except OSError:
@@ -135,9 +140,12 @@ def is_alive(workspace: Path) -> bool:
 
 
 def _open_locked(path: Path) -> tuple[FileIO, int, bool | None]:
-    """Open the owner file and try to lock it; again if its last owner deleted file or folder in between."""
+    """Open the owner file and try to lock it.
+
+    Repeat if its last owner deleted file or folder in between.
+    """
     for _ in range(_TRIES - 1):
-        with suppress(FileNotFoundError, FileExistsError):  # mkdir's, of a folder deleted right after it was found
+        with suppress(FileNotFoundError, FileExistsError):  # mkdir: the folder was deleted after it was found
             return _open_locked_once(path)
     return _open_locked_once(path)
 
@@ -161,7 +169,7 @@ def _open_locked_once(path: Path) -> tuple[FileIO, int, bool | None]:
 
 
 def _try_lock(file: FileIO) -> bool | None:
-    """True: locked now. False: another has it. None: there are no locks on this file system."""
+    """Return True if locked now, False if another process has the lock, None if the file system has no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -174,22 +182,22 @@ def _try_lock(file: FileIO) -> bool | None:
 
 
 def _may_end_soon(owner: dict[str, Any]) -> bool:
-    """Return whether an owner who has the lock, and whose file says this, may be one that only recovers.
+    """Return whether the owner that has the lock may be one that only recovers, according to its file.
 
-    If the file names a dead writer, or nobody, the process that has the lock has not written its own name yet.
+    If the file names a dead writer, or no writer, the process that has the lock has not written its own name yet.
     """
     return owner.get("task") == RECOVERING or _is_dead(owner, lock_was_free=False)
 
 
 def _is_dead(owner: dict[str, Any], *, lock_was_free: bool) -> bool:
     if not owner:
-        return True  # a new file, or one that its writer died over while writing it, just after taking the lock
+        return True  # a new file, or a file whose writer died while writing it, just after taking the lock
     me = _this_process()
     same_boot = bool(me["boot"]) and owner.get("boot") == me["boot"]
     if not same_boot and owner.get("host") != me["host"]:
         return _is_earlier_attempt(owner, me)
     if lock_was_free:
-        return True  # on one machine a free lock is proof
+        return True  # on one machine a free lock proves that the owner is dead
     pid = owner.get("pid")
     return (bool(me["boot"]) and not same_boot) or not isinstance(pid, int) or owner.get("born") != _birth(pid)
 
@@ -206,7 +214,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _attempt() -> dict[str, Any]:
-    """Return the SLURM job of this process and how often it was started again; nothing outside SLURM."""
+    """Return the SLURM job of this process and its number of restarts; an empty dict outside SLURM."""
     job, restarts = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT", "0")
     if not job or not restarts.isdecimal():
         return {}
@@ -231,7 +239,7 @@ def _boot_id() -> str:
 
 
 def _birth(pid: int) -> str | None:
-    """Start time of a process in clock ticks since boot, "alive" if only that is known, None if there is none."""
+    """Return a process's start in clock ticks since boot, "alive" if only that is known, None if it does not run."""
     with suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     if Path("/proc/self/stat").exists():
@@ -250,7 +258,7 @@ def _read(file: FileIO) -> dict[str, Any]:
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
-    with suppress(ValueError, RecursionError):  # torn by the death of its writer: then the lock alone decides
+    with suppress(ValueError, RecursionError):  # incomplete, because its writer died: the lock alone then decides
         owner = json.loads(content or b"{}")
         return owner if isinstance(owner, dict) else {}
     return {}

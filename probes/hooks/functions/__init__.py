@@ -1,1 +1,1 @@
-"""Function calls in the forward that no module's output shows: attention, and the choices of routers."""
+"""Function calls in the forward pass that no module's output shows: attention, and the choices of routers."""

@@ -1,8 +1,9 @@
 """The logits of some queries, from the arguments of a function that computes attention.
 
-Seen are ``F.scaled_dot_product_attention``, ``F.multi_head_attention_forward`` (``nn.MultiheadAttention``) and the
-softmax over the last of four dimensions, ``(batch, head, query, key)``, with which attention in eager code ends. The
-logits of the sampled queries alone are computed; a whole matrix of queries by keys never is.
+Three functions are seen: ``F.scaled_dot_product_attention``, ``F.multi_head_attention_forward``
+(``nn.MultiheadAttention``), and the softmax over the last of four dimensions, ``(batch, head, query, key)``, with which
+attention in eager code ends. Only the logits of the sampled queries are computed, never a whole matrix of queries by
+keys.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _MHA = (
 
 
 def arguments(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call by name; those that were not given are left out."""
+    """Return the arguments of a call by name.
+
+    Arguments that were not passed are left out.
+    """
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
@@ -57,17 +61,17 @@ def _of_queries_and_keys(
 
     Args:
         query: ``(..., head, query, feature)``, or without heads.
-        key: ``(..., head, key, feature)``; one head may serve several of the queries' (grouped attention).
-        mask: Broadcastable to ``(..., head, query, key)``: True where a key may be looked at, or a number to add.
-        scale: Factor of the products; None stands for ``1 / sqrt(features)``.
-        causal: Whether the i-th query may look at the first i keys alone, in place of a mask.
+        key: ``(..., head, key, feature)``; one head of keys may serve several heads of queries (grouped attention).
+        mask: Broadcastable to ``(..., head, query, key)``: True where a query may attend to a key, or a number to add.
+        scale: Factor of the dot products; None stands for ``1 / sqrt(features)``.
+        causal: Whether the i-th query may attend to the first i keys only. This takes the place of a mask.
     """
     check(query, key)
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     queries, keys = _with_heads(query), _with_heads(key)
     shape = (*queries.shape[:3], keys.shape[2])
     rows = spread_places(shape[2], QUERIES, query.device)
-    if causal:  # the rows that are needed, and no whole matrix
+    if causal:  # only the rows that are needed, never the whole matrix
         earlier = torch.arange(shape[3], device=query.device) <= rows.unsqueeze(1)
     masks = None if mask is None else _with_heads(mask)
     for sample in range(len(queries))[:: max(1, -(-len(queries) // SAMPLES))]:
@@ -115,7 +119,10 @@ def _projections(given: Mapping[str, Any], width: int) -> tuple[list[Tensor], li
 
 
 def _multi_head_mask(mask: Tensor | None, padding: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
-    """Return both masks in one, ``(batch, head, query, key)``, as numbers to add: here True means left out."""
+    """Return both masks in one, ``(batch, head, query, key)``, as numbers to add.
+
+    True in these masks means left out.
+    """
     total = None
     for each, view in ((mask, None), (padding, (len(q), 1, 1, k.shape[2]))):
         if each is not None:
@@ -140,7 +147,7 @@ def _split(x: Tensor, heads: int) -> Tensor:
 
 
 def _with_heads(x: Tensor) -> Tensor:
-    """Return a tensor with the dimensions before head, row and column as one, in front."""
+    """Return a tensor whose dimensions before head, row and column are joined into one first dimension."""
     while x.ndim < 4:
         x = x.unsqueeze(0) if x.ndim < 3 else x.unsqueeze(1)
     return x.flatten(0, -4)
@@ -151,10 +158,10 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def check(*tensors: Tensor) -> None:
-    """Refuse what cannot be read in this process alone.
+    """Refuse tensors that cannot be read in this process alone.
 
     Raises:
-        ValueError: A tensor is sharded or nested, or without values.
+        ValueError: A tensor is sharded or nested, or has no values.
     """
     for tensor in tensors:
         if hasattr(tensor, "to_local") or tensor.is_nested or tensor.is_meta:

@@ -1,8 +1,8 @@
 """Sees the calls of attention and of routers in the passes of a recorded step.
 
-A mode of torch sees them, in this thread, from the beginning of a pass to its end, and at recorded steps alone. In
-between the passes of other steps cost the call of two hooks on the model. Compiled code is not looked into: under a
-mode it would be compiled once more.
+A function mode of torch sees the calls in this thread, from the beginning of a pass to its end, at recorded steps only.
+At other steps a pass costs the calls of two hooks on the model. Calls in compiled code are not seen: under a mode the
+code would be compiled once more.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MOST_FRAMES = 40  # between a function of torch and the module that calls it
 class FunctionCalls:
     """Hooks on the model between which the calls are seen.
 
-    Training passes count, as for activations; of several ranks the passes of the first.
+    Training passes count, as for activations. With several ranks, only the passes of the first rank count.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class FunctionCalls:
         gaps: Gaps,
         evaluation: bool,
     ) -> None:
-        """Attach the hooks, where a metric reads the calls.
+        """Attach the hooks if a metric reads the calls.
 
         Args:
-            selection: The model; calls are told of its containers.
+            selection: The model. Calls are attributed to its containers.
             metrics: All metrics.
             report: Called with a description and the exception when something fails; training goes on.
             ranks: The ranks that record together.
-            gaps: Told of compiled parts.
+            gaps: Compiled parts are reported here.
             evaluation: Count passes in eval mode or under no_grad as well.
         """
         self._root, self._gaps, self._report, self._evaluation = selection.root, gaps, report, evaluation
@@ -65,7 +65,7 @@ class FunctionCalls:
         self._places = {id(module): place for place, module in enumerate(self._modules)}
         self._wanted: frozenset[str] = frozenset()
         self._paused = self._told = False
-        self._depth = 0  # of entries under way
+        self._depth = 0  # number of nested passes that have not ended
         self._mode: FunctionMode | None = None
         self._heads: dict[int, list[HeadSums]] = {}
         self._experts: dict[int, list[ExpertSums]] = {}
@@ -86,7 +86,7 @@ class FunctionCalls:
         self._heads, self._experts = {}, {}
 
     def pause(self, *, paused: bool) -> None:
-        """See nothing for a while: a closure that is evaluated again is not of the record."""
+        """Stop or resume seeing calls: later evaluations of a closure do not belong to the record."""
         self._paused = paused
 
     def remove(self) -> None:
@@ -105,7 +105,7 @@ class FunctionCalls:
         if torch.compiler.is_dynamo_compiling() or not self._wanted or self._paused or is_rewriting():
             return
         if module is self._root or not self._mode:
-            self._end()  # what a pass left that was broken off
+            self._end()  # a pass that raised has left the mode active
             if not self._counts() or self._is_compiled():
                 return
             self._mode = FunctionMode(self._see)
@@ -159,7 +159,7 @@ class FunctionCalls:
                 self._experts.setdefault(place, []).append(part)
 
     def _caller(self, frame: FrameType | None) -> int | None:
-        """Return the place of the innermost container among the callers."""
+        """Return the index of the innermost container among the callers."""
         for _ in range(_MOST_FRAMES):
             if frame is None:
                 return None

@@ -18,7 +18,7 @@ ROUTER_FUNCTIONS = frozenset({torch.topk, Tensor.topk})
 def router_part(
     module: nn.Module, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
 ) -> ExpertSums | None:
-    """Return the sums of a router's call; None of any other function, and of a choice that is none of experts.
+    """Return the sums of a router's call; None of any other function, and of a choice that does not choose experts.
 
     A router is a module that has, or whose child has, a matrix with a row for each of the scores. A loss that the model
     computes from all routers' scores is no router.

@@ -21,19 +21,19 @@ from probes.ranks import Ranks
 _ENDING = re.compile(r"Backward\d*$")
 _NONLINEAR = {"".join(part.capitalize() for part in name.split("_")) for name in NONLINEARITIES}
 _NONLINEAR |= {"PreluKernel", "RreluWithNoise"}
-# A layer's output is still what the nonlinearity is given behind sums, products, casts, views, pooling and dropout.
+# Sums, products, casts, views, pooling and dropout may stand between a layer's output and the nonlinearity.
 _PASSING = re.compile(
     r"Add|Sub|Rsub|Mul|Div|Neg|Pow|.*View|ReshapeAlias|Permute|Transpose|T|Mt|Clone|ToCopy|Squeeze|Unsqueeze|Expand|"
     r"Slice|Select|Split.*|Unbind|Cat|Stack|ConstantPadNd|Alias|AsStrided|NativeDropout|.*Pool.*|Mean|Sum|Amax|Upsample.*"
 )
-_HIDING = {"CompiledFunction", "CheckpointFunction", "CopySlices"}  # what happens in them is not in the graph
+_HIDING = {"CompiledFunction", "CheckpointFunction", "CopySlices"}  # their inner operators are not in the graph
 
 
 class LayersBefore:
     """Collects the nodes of layers' outputs during the passes of a step.
 
     Args:
-        ranks: The ranks that record together; the first alone reads the graph, which is the same on all.
+        ranks: The ranks that record together. Only the first rank reads the graph, because it is the same on all ranks.
     """
 
     def __init__(self, ranks: Ranks) -> None:
@@ -51,9 +51,9 @@ class LayersBefore:
             self._nodes[output.grad_fn] = layer
 
     def read(self, observation: Observation) -> Reading:
-        """Return the source ``feeds_nonlinearity``: 1 for each layer whose output a nonlinearity is given, else 0.
+        """Return the source ``feeds_nonlinearity``: 1 for each layer whose output enters a nonlinearity, else 0.
 
-        A layer that no other layer follows is left out, because the graph ends there; it is kept if a nonlinearity is
+        A layer that no other layer follows is left out, because the graph ends there. It is kept if a nonlinearity is
         seen inside it. The reading is empty if no graph was seen, or if a compiled function or a checkpoint hides a
         part of it. The nodes are released.
         """
@@ -64,9 +64,9 @@ class LayersBefore:
 
 def _layers_before(nodes: Mapping[Any, int]) -> dict[int, bool]:
     found: set[int] = set()
-    reached: set[int] = set()  # from another layer
+    reached: set[int] = set()  # layers that another layer follows
     for node in nodes:
-        if _name(node) in _NONLINEAR:  # of a layer that ends in one: its own norm, or, of PReLU, the layer before
+        if _name(node) in _NONLINEAR:  # inside a layer that ends in one: its own norm, or (PReLU) the layer before
             found |= _origins(node, nodes) or {nodes[node]}
     seen: set[Any] = set()
     waiting = [each for node in nodes for each in _inputs(node)]
@@ -87,7 +87,7 @@ def _layers_before(nodes: Mapping[Any, int]) -> dict[int, bool]:
 
 
 def _origins(node: Any, nodes: Mapping[Any, int]) -> set[int]:
-    """Return the layers whose outputs a nonlinearity is given."""
+    """Return the layers whose outputs are the input of a nonlinearity."""
     found: set[int] = set()
     seen: set[Any] = set()
     waiting = list(_inputs(node))
@@ -114,6 +114,6 @@ def _inputs(node: Any) -> Iterator[Any]:
 def _name(node: Any) -> str:
     try:
         name = node.name()
-    except RuntimeError:  # torch 2.11, of a function in Python whose graph a reentrant checkpoint has let go
+    except RuntimeError:  # torch 2.11, for a Python function whose graph a reentrant checkpoint has released
         name = type(node).__name__
     return _ENDING.sub("", name)

@@ -20,13 +20,14 @@ def check_parameters(
 ) -> None:
     """Warn of trained parameters that no optimizer holds, or that two hold; note the frozen ones in the run's row.
 
-    Without an optimizer nothing is checked. Modules that are not observed are not checked either. An optimizer inside a
-    wrapper that holds none of the parameters may hold copies of them (ZeRO, master weights in float32): this is a note.
+    Without an optimizer nothing is checked. Modules that are not observed are not checked either. If an optimizer
+    inside a wrapper holds none of the parameters, it may hold copies of them (ZeRO, master weights in float32). This is
+    only noted.
 
     Args:
         parameters: All parameters of the model.
-        given: The optimizers as the user gave them.
-        gaps: Told of it.
+        given: The optimizers as the user passed them.
+        gaps: Findings are reported here.
         of: The observed modules.
     """
     if not given:

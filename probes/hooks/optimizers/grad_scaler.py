@@ -14,7 +14,7 @@ _MOST_CALLS = 24  # between GradScaler.step and the hook of the optimizer; wrapp
 
 
 def loss_scale() -> Tensor | float | None:
-    """Return the scale of the GradScaler whose ``step`` is under way in this thread, or None.
+    """Return the scale of the GradScaler whose ``step`` is running in this thread, or None.
 
     A scaler does not tell the optimizer that it calls its ``step``, so this function searches the call stack for it.
     Backward passes add up scaled gradients, and the scaler unscales the sum before it is clipped. The gradient's length

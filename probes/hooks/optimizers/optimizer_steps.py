@@ -1,7 +1,8 @@
-"""Counts training steps at the optimizers and says when a step's gradients are there. One step is one round of all.
+"""Counts training steps at the optimizers and notices when a step's gradients are complete.
 
-An optimizer that is given a closure computes the gradients inside its step. They are read when the closure has returned
-for the first time: for optimizers that call it again (LBFGS), a record is of the first evaluation.
+One step is one round of all optimizers. An optimizer with a closure computes the gradients inside its step. They are
+read when the closure has returned for the first time. If an optimizer calls the closure again (LBFGS), the record shows
+the first evaluation.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ Report = Callable[[str, Exception], None]
 
 
 class Updated:
-    """What one step of an optimizer is about to update, looked up when it is asked for: at most steps nobody asks.
+    """The layers and parameters that a step will update.
+
+    They are looked up on demand, because few steps need them.
 
     Attributes:
-        optimizer: The optimizer; None where it is not known.
+        optimizer: The optimizer; None if it is not known.
     """
 
     def __init__(self, optimizer: Any, find: Callable[[], tuple[Sequence[Layer], Sequence[Parameter]]]) -> None:
@@ -49,8 +52,8 @@ class Updated:
 class OptimizerSteps:
     """Hooks on the optimizers of one model.
 
-    A round ends when every optimizer has stepped once, or when one is about to step a second time. Optimizers may
-    therefore step more rarely than others.
+    A round ends when every optimizer has stepped once, or when one is about to step a second time. An optimizer may
+    therefore step more rarely than another.
 
     Attributes:
         seen: Whether any step has been seen.
@@ -69,22 +72,23 @@ class OptimizerSteps:
         """Attach the hooks.
 
         Args:
-            optimizers: All optimizers that make steps; none is allowed.
+            optimizers: All optimizers that make steps. The list may be empty.
             everything: All observed layers and all parameters.
-            before: Called when the gradients of an optimizer's step are complete and no weight has moved. It is given
-                the layers and parameters that the optimizer updates (in the first step of a round also those that no
-                optimizer updates), and the factor on the gradients if the optimizer will divide by one.
+            before: Called when the gradients of an optimizer's step are complete and no weight has changed. Its
+                arguments are the layers and parameters that the optimizer updates, and the factor on the gradients if
+                the optimizer will divide by one. In the first step of a round they include those that no optimizer
+                updates.
             after: Called when the optimizer has stepped.
-            over: Called at the end of a round; with ``late=True`` if the end is noticed in the next round only.
+            over: Called at the end of a round, with ``late=True`` if the end is noticed only in the next round.
             report: Called with a description and the exception when something fails; training goes on.
         """
         self._optimizers = list(optimizers)
         self._everything = everything
         self._before, self._after, self._over, self._report = before, after, over, report
         self._stepped: set[int] = set()
-        self._unread: dict[int, Updated] = {}  # by optimizer under way: what has gradients that are to be read
-        self._depth: dict[int, int] = {}  # by optimizer: calls of its step under way
-        self._closures = 0  # under way
+        self._unread: dict[int, Updated] = {}  # by running optimizer: what has unread gradients
+        self._depth: dict[int, int] = {}  # by optimizer: running calls of its step
+        self._closures = 0  # number of running closures
         self.seen = False
         # Where a whole training step is compiled, the hooks run outside its graphs.
         pre, post = torch.compiler.disable(self._pre), torch.compiler.disable(self._post)
@@ -96,7 +100,10 @@ class OptimizerSteps:
                 report(f"steps of optimizer {type(each).__name__}", failure)
 
     def pass_begins(self) -> None:
-        """Note a training pass. A pass outside a closure shows that no step is running, so a failed step has ended."""
+        """Note a training pass.
+
+        A pass outside a closure shows that no step is running: a step that failed has ended.
+        """
         if not self._closures:
             self._depth.clear()
 
@@ -169,7 +176,7 @@ class OptimizerSteps:
         return Updated(optimizer, partial(self._share_of, optimizer, None if self._stepped else optimizer))
 
     def _share_of(self, optimizer: Any, homeless: Any) -> tuple[list[Layer], list[Parameter]]:
-        """Return what an optimizer holds; ``homeless`` is the one that what no optimizer holds is counted to."""
+        """Return the layers and parameters of an optimizer; ``homeless`` gets those that no optimizer holds."""
         owner = {id(p): each for each in self._optimizers for group in each.param_groups for p in group["params"]}
         return (
             [layer for layer in self._everything.layers if owner.get(_identity(layer), homeless) is optimizer],

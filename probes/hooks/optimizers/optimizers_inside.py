@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def as_optimizers(given: Any) -> list[Any]:
-    """Return what a user gave as ``optimizer=`` as a list: one optimizer, several, or None.
+    """Return a user's ``optimizer=`` argument (one optimizer, several, or None) as a list.
 
     An optimizer is anything that has ``step`` and ``param_groups``, whether or not it derives from torch's.
 
     Raises:
-        ValueError: Something in it is no optimizer.
+        ValueError: An entry is no optimizer.
     """
     if given is None:
         return []
@@ -31,16 +31,16 @@ def as_optimizers(given: Any) -> list[Any]:
 
 
 def is_optimizer(value: Any) -> bool:
-    """Return whether a value has what all optimizers have."""
+    """Return whether a value has the attributes that all optimizers have."""
     return callable(getattr(value, "step", None)) and hasattr(value, "param_groups")
 
 
 def stepping_optimizers(given: Sequence[Any]) -> list[Any]:
-    """Return the optimizers that make the steps of those given, each once.
+    """Return the optimizers that make the steps of the passed optimizers, each once.
 
     A wrapper calls the step of an optimizer that it holds as an attribute, or of several in a list or dict. When the
-    innermost optimizer steps, the gradient is the one that is used: under SAM after the second pass, under accelerate
-    only in steps that are not skipped.
+    innermost optimizer steps, it uses the gradient as it then is. Under SAM this is the gradient of the second pass.
+    Under accelerate the innermost optimizer steps only if the step is not skipped.
     """
     found: dict[int, Any] = {}
     for outer in given:
@@ -69,7 +69,7 @@ def _held_by(optimizer: Any) -> Iterator[Any]:
 
 
 def first_learning_rate(optimizers: Sequence[Any]) -> dict[str, Any]:
-    """Return the learning rate of the first group of the first optimizer as ``lr``; nothing where it has none.
+    """Return the learning rate of the first group of the first optimizer as ``lr``; an empty dict if it has none.
 
     A rate that is a tensor is copied: schedulers change it in place.
     """

@@ -1,4 +1,4 @@
-"""Observes the steps of one optimizer: by torch's hooks, or around the method of one that has none."""
+"""Observes the steps of one optimizer: by torch's hooks, or by a wrapped ``step`` if the optimizer has no hooks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ After = Callable[..., None]
 
 
 class Handle(Protocol):
-    """Takes something off again."""
+    """Detaches a hook or a wrapper."""
 
     def remove(self) -> None:
-        """Take it off."""
+        """Detach it."""
 
 
 def observe_steps(optimizer: Any, before: Before, after: After) -> list[Handle]:
@@ -23,17 +23,17 @@ def observe_steps(optimizer: Any, before: Before, after: After) -> list[Handle]:
 
     Args:
         optimizer: An optimizer of torch, or anything with a ``step`` method.
-        before: Called as torch's step pre-hooks are, with the optimizer, the arguments of ``step`` (the optimizer
-            first) and its keyword arguments; it may return new ones.
-        after: Called with the same when the step is made.
+        before: Called like torch's step pre-hooks, with the optimizer, the arguments of ``step`` (the optimizer first)
+            and its keyword arguments. It may return new arguments.
+        after: Called with the same arguments after the step.
 
     Returns:
-        The handles of what was attached.
+        The handles of the attached hooks or wrappers.
     """
     try:
         first: RemovableHandle = optimizer.register_step_pre_hook(before)
         second: RemovableHandle = optimizer.register_step_post_hook(after)
-    except AttributeError:  # no optimizer of torch's, or one that has never called super().__init__()
+    except AttributeError:  # not torch's Optimizer, or a subclass that has never called super().__init__()
         return [_WrappedMethod(optimizer, before, after)]
     return [first, second]
 
@@ -58,7 +58,7 @@ class _WrappedMethod:
 
     def remove(self) -> None:
         if vars(self._optimizer).get("step") is not self._observed:
-            return  # somebody has wrapped it since, and would be undone
+            return  # other code has wrapped it since, and that wrapper would be lost
         if self._was is None:
             del self._optimizer.step
         else:

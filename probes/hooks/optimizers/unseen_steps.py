@@ -20,9 +20,9 @@ class UnseenSteps:
     """Counts training passes until a step is seen, and warns if the parameters move without one.
 
     Args:
-        parameters: Some parameters that are trained.
+        parameters: Some of the trained parameters.
         seen: Returns whether any step has been seen.
-        gaps: Told of it.
+        gaps: The warning is reported here.
     """
 
     def __init__(self, parameters: Sequence[Tensor], seen: Callable[[], bool], gaps: Gaps) -> None:
@@ -34,11 +34,11 @@ class UnseenSteps:
         self._over = False
 
     def note_pass(self) -> None:
-        """Take note of a training pass that begins, and warn if parameters had moved before the pass before it.
+        """Note that a training pass begins, and warn if parameters had changed before the previous pass.
 
-        A move before this very pass is no reason to warn: SAM moves parameters between the two passes of a step. Only
-        changes in place are noticed here. A training that assigns ``parameter.data`` gets its warning at the end of the
-        run.
+        A change before this pass itself is no reason to warn: SAM changes parameters between the two passes of a step.
+        Only changes in place are noticed here. A training that assigns ``parameter.data`` gets its warning at the end
+        of the run.
         """
         if self._over:
             return
@@ -54,7 +54,7 @@ class UnseenSteps:
             self._moved = self._now() != self._versions
 
     def close(self) -> None:
-        """Say at the end of a run of several training passes if no step was seen."""
+        """Report at the end of a run with several training passes if no step was seen."""
         if not self._over and self._passes > 1 and not self._seen():
             self._gaps.warn(
                 what=_WHAT, why=f"none was seen in {self._passes} training passes, so nothing is recorded. {_HOW}"

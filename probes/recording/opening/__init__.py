@@ -1,1 +1,1 @@
-"""The opening of a run: its name, its start, and the probes of this process that are open."""
+"""The opening of a run: its name, its start, and the open probes of this process."""

@@ -11,7 +11,7 @@ _WORDS = {"off": False, "0": False, "false": False, "no": False, "on": True, "1"
 
 
 def is_on() -> bool:
-    """Return whether the environment lets probes record: it does, unless ``MEANDRIFT`` is ``off``.
+    """Return whether the environment lets probes record: True unless ``MEANDRIFT`` is ``off``.
 
     Raises:
         ValueError: ``MEANDRIFT`` is another word than on or off.
@@ -23,10 +23,10 @@ def is_on() -> bool:
 
 
 class SwitchedOff:
-    """The methods of a probe, doing nothing: no hook, thread or file, and no look at any argument.
+    """The methods of a probe, without any effect: no hook, no thread, no file, and no check of arguments.
 
-    What loops read from a probe is there: ``run`` as it was given (empty if it was not), ``epoch`` as it was set, and
-    an empty state for checkpoints.
+    The attributes that loops read from a probe exist: ``run`` as it was passed (empty without one), ``epoch`` as it was
+    set, and an empty state for checkpoints.
     """
 
     run = ""
@@ -53,10 +53,10 @@ class SwitchedOff:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take any state, also that of a probe that was on."""
+        """Accept any state, also the state of a probe that was on."""
 
     def attach(self, *, step: int | None = None) -> None:
-        """Put no hooks on."""
+        """Attach no hooks."""
 
     def detach(self) -> None:
         """Do nothing."""
@@ -72,10 +72,16 @@ class SwitchedOff:
 
 
 class Switchable:
-    """Base of a class that can be switched off. Its instances then do nothing, and ``isinstance`` is still true."""
+    """Base of a class that can be switched off.
+
+    Its instances then do nothing, and ``isinstance`` stays true.
+    """
 
     def __new__(cls, *_: Any, enabled: bool = True, **__: Any) -> Self:
-        """Make an instance, of the class that does nothing if it is switched off."""
+        """Make an instance.
+
+        If it is switched off, its class is the one that does nothing.
+        """
         return super().__new__(cls if enabled and is_on() else _idle_class(cls))
 
 

@@ -1,4 +1,7 @@
-"""The open probes of this process: each is closed at its end, or when another probe takes its run over."""
+"""The open probes of this process.
+
+Each is closed when the process ends, or when another probe takes over its run.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ class Closes(Protocol):
     """A probe, or the open run of one."""
 
     def close(self, status: str) -> None:
-        """Close with a status; closing again does nothing."""
+        """Close with a status.
+
+        A second call does nothing.
+        """
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,13 @@ class _Entry:
 
 
 class OpenProbes:
-    """The probes of this process that nobody has closed. At its end they are closed: see :func:`exit_status`.
+    """The probes of this process that nobody has closed.
+
+    They are closed when the process ends: see :func:`exit_status`.
 
     SIGTERM closes them too: see :class:`probes.recording.opening.termination.Termination`.
 
-    A forked child has none: they are its parent's.
+    A forked child has no open probes, because they belong to its parent.
     """
 
     def __init__(self) -> None:
@@ -67,7 +75,7 @@ class OpenProbes:
         self._close([entry for entry in self._entries if entry.probe() is None])
 
     def close_at(self, place: Path) -> None:
-        """Close the probe of the run that stands there, if this process has one."""
+        """Close the probe of the run at this path, if this process has one."""
         self._close([entry for entry in self._entries if entry.place == place])
 
     def close_all(self) -> None:

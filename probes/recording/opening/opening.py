@@ -1,4 +1,4 @@
-"""The opening of a probe's run: its name, and what happens to a run of that name that is there already."""
+"""The opening of a probe's run: its name, and how an existing run of that name is treated."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from probes.storage.tags import checked_tags
 
 @dataclass(frozen=True)
 class Opening:
-    """Which store, which run, and how it starts, as the user asked for it.
+    """The store, the run, and how the run starts, as the user asked for it.
 
     Attributes:
         store: Folder or URL of the store.
         run: The run's id; None takes a new name.
-        how: What happens to a run that is there, or is not.
+        how: What happens if the run exists, or does not exist.
         config: The run's configuration.
-        tags: Words that runs are chosen by.
-        max_bytes: What the run is to stay below.
+        tags: Words by which runs are chosen.
+        max_bytes: Upper limit of the run's size.
 
     Raises:
-        ValueError: The id is not allowed, the step is none, or a run without a name is to go on or to be deleted.
+        ValueError: The id is not allowed, the step is no valid step, or a run without a name is to be continued or
+            deleted.
     """
 
     store: str | os.PathLike[str]
@@ -52,9 +53,9 @@ class Opening:
         checked_step(self.how.resume_step)
 
     def take_over(self) -> None:
-        """Close the probe of this process that has the run, if the run is to go on or to be deleted.
+        """Close the probe of this process that has the run, if the run is to be continued or deleted.
 
-        So are the runs of probes that were freed with their models and never closed.
+        The runs of probes that were freed with their models and never closed are closed too.
         """
         OPEN_PROBES.close_forgotten()
         if self.run is not None and (self.how.resumes or self.how.overwrite):
@@ -76,7 +77,10 @@ class Opening:
         return self._recorder(self.run, model, described)
 
     def place(self, run: str) -> Path:
-        """Return a path that identifies the run: the same one whatever name or link the store was opened by."""
+        """Return a path that identifies the run.
+
+        It is the same for every name or link by which the store is opened.
+        """
         base = schema.local_folder(self.store) or spool_folder(os.fspath(self.store))
         return base.resolve() / schema.WRITERS / run
 
@@ -90,7 +94,7 @@ def checked_step(step: int | None) -> int:
     """Return a number of finished optimizer steps; None is 0.
 
     Raises:
-        ValueError: It is no whole number, or negative.
+        ValueError: The step is no whole number, or negative.
     """
     if step is None:
         return 0

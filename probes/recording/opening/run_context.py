@@ -1,4 +1,4 @@
-"""A run as a ``with`` block: closed when the block ends, with the status that the block ended with."""
+"""A run as a ``with`` block: closed when the block ends, with the status of that end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class RunContext:
-    """Base of what is used as a ``with`` block and has a method ``close``."""
+    """Base of classes that have a method ``close`` and are used as a ``with`` block."""
 
     def close(self, status: str = "finished") -> None:
         """End the run with a status."""

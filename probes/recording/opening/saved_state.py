@@ -1,4 +1,4 @@
-"""The state of a probe from a checkpoint, looked at before any row is superseded by it."""
+"""The state of a probe from a checkpoint, checked before it supersedes any row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def checked_state(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a state that ``Probe.state_dict()`` may have returned.
 
     Raises:
-        ValueError: It lacks a key, or a value has another type.
+        ValueError: The state lacks a key, or a value has a wrong type.
     """
     missing = [key for key in ("step", "epoch", "seconds", "carried") if key not in state]
     if missing:
@@ -33,7 +33,10 @@ def checked_state(state: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_in_memory(tensor: Tensor) -> bool:
-    """Return whether a tensor is dense and has no more entries than its memory: one of a file may claim any shape."""
+    """Return whether a tensor is dense and its memory holds all entries.
+
+    A tensor from a file may claim any shape.
+    """
     if tensor.layout != torch.strided or tensor.device.type == "meta" or tensor.is_quantized:
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
@@ -48,7 +51,7 @@ def _is_time(seconds: Any) -> bool:
 
 
 def _is_rows(rows: Any) -> bool:
-    """Return whether these are rows of table ``steps``: values by column."""
+    """Return whether ``rows`` are rows of table ``steps``: values by column."""
     if not isinstance(rows, list | tuple) or not all(isinstance(row, Mapping) for row in rows):
         return False
     cells = [cell for row in rows for cell in row.items()]
@@ -56,7 +59,7 @@ def _is_rows(rows: Any) -> bool:
 
 
 def _is_carried(carried: Any) -> bool:
-    """Return whether it is a tensor by metric and layer."""
+    """Return whether ``carried`` holds tensors by metric and layer."""
     if not isinstance(carried, Mapping) or not all(isinstance(kept, Mapping) for kept in carried.values()):
         return False
     tensors = [tensor for kept in carried.values() for tensor in kept.values()]

@@ -1,8 +1,8 @@
-"""SIGTERM, which schedulers send before SIGKILL: the open probes are closed, then the process ends as it would have.
+"""SIGTERM, which schedulers send before SIGKILL: the open probes are closed, and then the process ends as usual.
 
-Only the default action is replaced, while a probe is open: a handler of the user's own, set before or later, stays as
-it is. Such a process does not end by the signal; where it ends by ``sys.exit`` or an exception, the probes are closed
-as at any other end.
+Only the default action is replaced, and only while a probe is open. A user's own handler, set before or later, stays as
+it is. A process with such a handler does not end by the signal. If it ends by ``sys.exit`` or an exception, the probes
+are closed as at any other end.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from pathlib import Path
 from types import FrameType
 
 _OWN_CODE = str(Path(__file__).parents[2])  # the package `probes`
-_AGAIN, _PATIENCE = 0.005, 10.0  # seconds until the signal comes again, and for which it may
+_AGAIN, _PATIENCE = 0.005, 10.0  # seconds until the signal is sent again, and limit of all such seconds
 
 
 class Termination:
     """Calls ``close`` when SIGTERM comes, and lets the signal end the process then.
 
-    The signal can interrupt the probe's own code while that holds a lock. It is then sent again every 5 ms, until the
-    main thread is in other code or ``_PATIENCE`` is over.
+    The signal can interrupt the probe's own code while it holds a lock. The signal is then sent again every 5 ms, until
+    the main thread is in other code or ``_PATIENCE`` is over.
     """
 
     def __init__(self, close: Callable[[], object]) -> None:
         self._close = close
         self._first: float | None = None
-        self._own = self._handle  # one object: a bound method is another at each look
+        self._own = self._handle  # kept, because each access makes a new bound method
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.ignore)
 
@@ -46,7 +46,7 @@ class Termination:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if signal.getsignal(number) is not self._own:
-            return  # called by a handler that was set later: the signal is in its hands
+            return  # called by a handler that was set later: that handler decides
         self._first = time.monotonic() if self._first is None else self._first
         if _in_own_code(frame) and time.monotonic() - self._first < _PATIENCE:
             again = threading.Timer(_AGAIN, os.kill, (os.getpid(), number))
@@ -54,7 +54,7 @@ class Termination:
             again.start()
             return
         signal.signal(number, signal.SIG_DFL)  # a second SIGTERM ends the process at once
-        with suppress(Exception):  # what is left to say cannot be said
+        with suppress(Exception):  # the failure can no longer be reported
             self._close()
         os.kill(os.getpid(), number)
 

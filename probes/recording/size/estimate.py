@@ -17,17 +17,17 @@ from probes.schema import HISTOGRAMS, LAYERS, PARAMETERS, SPECTRA
 STEPS = 1000
 # Bytes in a closed store, where columns are compressed. On a small CNN and a small transformer 0.82 to 0.87 of the
 # estimate was written (docs/store.md).
-_KEYS = 4.0  # of a row
-_NUMBER = 3.6  # a float32, whose low bits no compression shortens
+_KEYS = 4.0  # the keys of a row
+_NUMBER = 3.6  # a float32, whose low bits do not compress
 _COUNT = 0.2  # a count of non-finite elements: nearly always 0
 _HISTOGRAM = 70.0  # a row of table histograms, see probes/metrics/histogram.py
 _STEP_ROW = 40.0  # a row of table steps: loss, learning rate, lengths of the gradient, seconds
 
 
 def bytes_per_1000_steps(plan: Plan, layers: Sequence[Layer], parameters: Sequence[Parameter]) -> int | None:
-    """Return what the first 1,000 steps will write, in bytes: about, and without what each file takes by itself.
+    """Return the approximate number of bytes that the first 1,000 steps will write, without the overhead of each file.
 
-    None where a schedule is a function of the user's own: it is not called for steps that are not taken.
+    None if a schedule is the user's own function, because it must not be called for steps that are not taken.
     """
     total, most = 0.0, 0
     rows = {LAYERS: 0, PARAMETERS: 0}  # records of the metric that fills a table most often
@@ -70,7 +70,7 @@ def _has_weight(layer: Layer) -> bool:
 
 
 def _rank(layer: Layer) -> int:
-    """Return the number of singular values of a layer's unfolded weight; 0 where it is no matrix."""
+    """Return the number of singular values of a layer's unfolded weight; 0 if it is no matrix."""
     parameter = raw_parameter(layer)
     if parameter is None or parameter.ndim < 2 or not parameter.numel():
         return 0
@@ -93,9 +93,12 @@ _READS: dict[str, Callable[[Layer], bool]] = {
     "spectra": _is_matrix,
     "singular_values": _is_matrix,
     **dict.fromkeys(("scaled_spectra", "gradient_scaled_spectra", "update_scaled_spectra"), _is_matrix),
-    # These fill columns of the matrices that are not solved.
+    # These metrics fill the columns of matrices that are not solved.
     **dict.fromkeys(("unsolved_matrices", "gradient_unsolved_matrices", "update_unsolved_matrices"), lambda _: False),
     "kernel_slices": _is_convolution,
     "convolution": _is_convolution,
 }
-"""Which layers a source has tensors of; any other has one of each layer with a weight."""
+"""The layers of which a source has tensors.
+
+A source that is not listed has a tensor of each layer with a weight.
+"""

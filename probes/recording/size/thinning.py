@@ -1,4 +1,4 @@
-"""Thinning: a run that is to stay below a number of bytes records more and more rarely."""
+"""Thinning: a run with a limit on its bytes records more and more rarely."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from probes.gaps import Gaps
 from probes.schema import SPLIT, STEP, TRAIN
 
 _LIMIT = "the run is to stay below max_bytes"
-DENSE = 1 / 2  # of the bytes go to all records
-SHARE = 1 / 32  # goes to each doubling of their distance
-FILLED = 15 / 16  # of max_bytes: the rest is for the other half of the log, see Recorder.nbytes
-LEAST_BYTES = 1_000_000  # the files of a run with a few records take a tenth of it
+DENSE = 1 / 2  # share of the bytes in which all records are kept
+SHARE = 1 / 32  # share of the bytes for each doubling of the distance
+FILLED = 15 / 16  # share of max_bytes: the rest is for the other half of the log, see Recorder.nbytes
+LEAST_BYTES = 1_000_000  # the files of a run with a few records take a tenth of this
 
 
 class Thinning:
@@ -21,11 +21,11 @@ class Thinning:
 
     Until half of the bytes are used, all records are kept. After each further 32nd of the bytes the distance between
     kept records doubles, up to one record in 65,536. A run of any length therefore stays below the limit, except for
-    the rows of its last second, and its early steps are the densest. Evaluations are always kept. A gap says from
-    which step on how many records are left out.
+    the rows of its last second, and its early steps are the densest. Evaluations are always kept. A gap says how many
+    records are left out, and from which step on.
 
     Attributes:
-        factor: Every so many-th record is kept.
+        factor: One record in this number is kept.
     """
 
     def __init__(self, max_bytes: int, gaps: Gaps) -> None:
@@ -42,7 +42,7 @@ class Thinning:
         self._records = 0
 
     def keeps_record(self, step: int, nbytes: int) -> bool:
-        """Return whether the next record is kept, in a run that has so many bytes now."""
+        """Return whether the next record is kept, in a run that now has ``nbytes`` bytes."""
         self._look(step, nbytes)
         self._records += 1
         return not self._full and (self._records - 1) % self.factor == 0

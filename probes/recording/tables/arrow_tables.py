@@ -33,7 +33,7 @@ from probes.schema import (
     arrow_schema,
 )
 
-COUNTS_AT_ONCE = 1 << 17  # turned into rows at a time, 1 MB: on the way they take many times that
+COUNTS_AT_ONCE = 1 << 17  # counts turned into rows at a time, 1 MB: the conversion takes many times that
 
 
 class Tables:
@@ -47,11 +47,11 @@ class Tables:
         containers: Sequence[Container] = (),
     ) -> None:
         self._names = word_array([layer.name for layer in layers])
-        kinds = list(dict.fromkeys(layer.kind for layer in layers))  # each once, as pandas wants categories
+        kinds = list(dict.fromkeys(layer.kind for layer in layers))  # each once, as pandas requires of categories
         self._kinds = word_array(kinds)
         self._kind_of = np.array([kinds.index(layer.kind) for layer in layers], dtype=np.int32)
         self._parameters = word_array([parameter.name for parameter in parameters])
-        # Names and no modules: the thread that writes must not keep a model alive.
+        # Keep names and no modules: the thread that writes must not keep a model alive.
         self._container_names = word_array([each.name for each in containers])
         self._container_kinds = [each.kind for each in containers]
         self._container_depths = np.array([each.depth for each in containers], dtype=np.int16)
@@ -62,10 +62,10 @@ class Tables:
         }
 
     def batches(self, records: Sequence[Record]) -> Iterator[tuple[str, pa.RecordBatch]]:
-        """Yield table name and batch for each table the records have rows for."""
+        """Yield the table name and batch of each table for which the records have rows."""
         for record in records:
             record.wait()
-            record.results.sort(key=self._order)  # some were computed later than others
+            record.results.sort(key=self._order)  # some results were computed later than others
         parts = [
             *((name, table.batch(records)) for name, table in self._dense.items()),
             (SPECTRA, self._spectra(records)),
@@ -143,7 +143,7 @@ def _step_keys(records: Sequence[Record], rows: np.ndarray) -> list[pa.Array]:
 
 
 def _of_table(table: str, records: Sequence[Record]) -> list[tuple[int, Result]]:
-    """Return the results for a table that say something, each with the row of its record."""
+    """Return the results for a table that have values, each with the row of its record."""
     return [
         (row, result)
         for row, record in enumerate(records)
@@ -153,7 +153,7 @@ def _of_table(table: str, records: Sequence[Record]) -> list[tuple[int, Result]]
 
 
 def _places(found: list[tuple[int, Result]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return record row, layer index and label of each table row."""
+    """Return the record row, layer index and label of each table row."""
     rows = np.concatenate([np.full(len(result.indices), row) for row, result in found])
     layers = np.concatenate([np.array(result.indices) for _, result in found])
     labels = [result.metric.label for _, result in found for _ in result.indices]

@@ -16,12 +16,12 @@ from probes.schema import CHANNEL_COLUMNS, CHANNEL_NUMBERS, CHANNELS, arrow_sche
 
 
 def channel_batch(found: Sequence[tuple[int, Result]], keys: Keys) -> pa.RecordBatch | None:
-    """Return the rows of some results, or None of none.
+    """Return the rows of some results; None without results.
 
     Args:
-        found: Results of the probe batch, each with the row of its record; a column of each is a vector of
+        found: Results of the probe batch, each with the row of its record. A column of each result is a vector of
             :func:`probes.metrics.channels.channel_vector`.
-        keys: Returns the columns that name step and layer, given for each row its record and its layer.
+        keys: Returns the columns that name step and layer, from the record and layer of each row.
     """
     vectors = vectors_of(found)
     if vectors is None:

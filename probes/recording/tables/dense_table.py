@@ -20,14 +20,14 @@ Keys = Callable[[Sequence[Record], np.ndarray, np.ndarray], list[pa.Array]]
 class DenseTable:
     """Turns the results of one table's metrics into record batches.
 
-    A batch has every column of the package's metrics, null where the metric was not chosen, and then the user's own: a
-    reader that takes the columns of a table from its first file misses none.
+    A batch has every column of the package's metrics, and then the user's own columns. A column is null if its metric
+    was not chosen. A reader that takes the columns of a table from its first file therefore misses none.
 
     Args:
         table: The table.
-        metrics: All metrics; those of other tables are passed over.
+        metrics: All metrics. Metrics of other tables are ignored.
         count: Number of layers, or of parameters.
-        keys: Returns the key columns, given the records, and for each row its record and its layer or parameter.
+        keys: Returns the key columns, from the records, and from the record and the layer or parameter of each row.
     """
 
     def __init__(self, table: str, metrics: Sequence[Metric], count: int, keys: Keys) -> None:
@@ -40,7 +40,7 @@ class DenseTable:
         self._schema = pa.schema(fields, metadata=keys_first.metadata)
 
     def batch(self, records: Sequence[Record]) -> pa.RecordBatch | None:
-        """Return the rows of some records, without those that say nothing; None where no metric fills the table."""
+        """Return the rows of some records that have values; None if no metric fills the table."""
         if not self._columns:
             return None
         shape = (len(self._columns), len(records), self._count)
@@ -60,7 +60,10 @@ class DenseTable:
 
 
 def _columns_of(table: str, metrics: Iterable[Metric]) -> list[Column]:
-    """Return the columns that metrics fill in a table; two metrics may fill one column."""
+    """Return the columns that metrics fill in a table.
+
+    Two metrics may fill the same column.
+    """
     columns = (column for metric in metrics if metric.table == table for column in metric.columns)
     return list({column.name: column for column in columns}.values())
 
@@ -84,14 +87,14 @@ def _alike(table: str, records: Sequence[Record]) -> Iterator[tuple[Metric, tupl
                 groups.setdefault(key, []).append((row, result))
     for (_, done, indices, _), members in groups.items():
         metric = members[0][1].metric
-        # Stacked in the order in which they lie in memory, then turned: (rows, records, layers).
+        # Stack the results in the order of their memory, then transpose: (rows, records, layers).
         values = np.moveaxis(np.stack([result.values.numpy().T for _, result in members]), -1, 0)
         yield metric, indices, [row for row, _ in members], _finished(metric, values, finished=done)
 
 
 def _array(column: Column, values: np.ndarray, missing: np.ndarray) -> pa.Array:
     if pa.types.is_integer(column.type):
-        missing = missing | np.isnan(values)  # a count that the ranks do not agree on
+        missing = missing | np.isnan(values)  # a count on which the ranks do not agree
         return number_array(np.where(missing, 0, values), column.type, missing=missing)
-    with np.errstate(over="ignore"):  # beyond float32 is infinity there: divergence stays visible
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinity: divergence stays visible
         return number_array(values, pa.float32(), missing=missing)

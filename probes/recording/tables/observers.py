@@ -1,4 +1,4 @@
-"""Observers: functions of the user's that are given the rows of each record, in a thread of their own."""
+"""Observers: the user's functions that get the rows of each record, in a separate thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import pyarrow as pa
 from probes.schema import STEP
 
 Observer = Callable[[Mapping[str, pa.Table]], object]
-"""Takes new rows by table, as they stand in the store but without ``run``; ``.to_pandas()`` of each is a DataFrame."""
+"""Takes new rows by table, as in the store but without ``run``.
+
+``.to_pandas()`` of each table is a DataFrame.
+"""
 
 MOST_BYTES = 32 << 20
 LAST_WAIT = 10.0
@@ -19,11 +22,14 @@ _Batches = Sequence[tuple[str, pa.RecordBatch]]
 
 
 class Observers:
-    """Hands each block of rows to the observers, about a second after its record; training never waits for them.
+    """Passes each block of rows to the observers, about a second after its record.
+
+    Training never waits for them.
 
     An observer that raises is reported as a failure, and is called again with the next rows. An observer that is too
     slow for the records loses the oldest rows, which is reported as a failure too. If an observer has a method
-    ``begin``, it is called with the id of the run at the beginning; if it has ``close``, that is called at the end.
+    ``begin``, it is called with the id of the run at the beginning. If it has a method ``close``, this method is called
+    at the end.
     """
 
     def __init__(self, observers: Sequence[Observer]) -> None:
@@ -36,7 +42,7 @@ class Observers:
         self._thread: threading.Thread | None = None
 
     def add(self, observer: Observer) -> None:
-        """Give the rows from here on to one more observer."""
+        """Pass all further rows to one more observer."""
         self._observers.append(observer)
 
     def begin(self, run: str) -> None:
@@ -45,7 +51,10 @@ class Observers:
             getattr(observer, "begin", lambda _: None)(run)
 
     def put(self, batches: _Batches) -> None:
-        """Take rows. Where 32 MiB wait already, the oldest are dropped."""
+        """Take rows.
+
+        If 32 MiB wait already, the oldest are dropped.
+        """
         if not self._observers or not batches:
             return
         with self._changed:
@@ -62,12 +71,12 @@ class Observers:
             self._thread.start()
 
     def take_failures(self) -> list[tuple[str, Exception, int]]:
-        """Return what has failed since the last call: the observer, why, and the last step that it was given."""
+        """Return the failures since the last call: the observer, the exception, and the last step that it got."""
         failures, self._failures = self._failures, []
         return failures
 
     def close(self) -> None:
-        """Return when the observers have seen all rows, or after ten seconds, and are closed.
+        """Close the observers when they have seen all rows, or after ten seconds, and return.
 
         Closing again does nothing.
         """

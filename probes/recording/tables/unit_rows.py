@@ -1,4 +1,4 @@
-"""Rows of table ``units``: one for each step, and each head of an attention or expert of a mixture."""
+"""Rows of table ``units``: one for each step and each attention head or expert of a mixture."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _HEAD = 2  # entries of a vector before the numbers: kind, units
 
 
 def unit_batch(found: Sequence[tuple[int, Result]], keys: Keys) -> pa.RecordBatch | None:
-    """Return the rows of some results, or None of none.
+    """Return the rows of some results; None without results.
 
     Args:
-        found: Results, each with the row of its record; a column of each is a vector of
+        found: Results, each with the row of its record. A column of each result is a vector of
             :func:`probes.metrics.attention.head_vector` or :func:`probes.metrics.router.expert_vector`.
-        keys: Returns the columns that name step and module, given for each row its record and its module.
+        keys: Returns the columns that name step and module, from the record and module of each row.
     """
     vectors = vectors_of(found)
     if vectors is None:

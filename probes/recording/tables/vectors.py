@@ -1,4 +1,4 @@
-"""Results that have a vector of its own length for each layer: a head, whose second entry counts rows, then numbers."""
+"""Results with one vector for each layer, of any length: a head, whose second entry counts rows, then numbers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pyarrow as pa
 from probes.measuring.result import Result
 
 Keys = Callable[[np.ndarray, np.ndarray], list[pa.Array]]
-"""Returns the columns that name step and layer, given for each row the place of its record and of its layer."""
+"""Returns the columns that name step and layer, from the index of the record and of the layer of each row."""
 
 
 class Vectors(NamedTuple):
-    """The vectors of some results, and for each row of the table where it comes from.
+    """The vectors of some results, and the origin of each row of the table.
 
     Attributes:
         values: The vectors.
-        counts: ``(vectors,)``, rows that each makes.
-        records: ``(rows,)``, the place of the record.
-        layers: ``(rows,)``, the place of the layer.
-        within: ``(rows,)``, the place of the row in its vector, from 0.
+        counts: ``(vectors,)``, number of rows that each vector makes.
+        records: ``(rows,)``, the index of the record.
+        layers: ``(rows,)``, the index of the layer.
+        within: ``(rows,)``, the position of the row in its vector, from 0.
     """
 
     values: list[np.ndarray]
@@ -33,7 +33,7 @@ class Vectors(NamedTuple):
 
 
 def vectors_of(found: Sequence[tuple[int, Result]]) -> Vectors | None:
-    """Return the vectors of results, each with the place of its record; None of none."""
+    """Return the vectors of results, each with the index of its record; None without results."""
     vectors = [
         (record, layer, vector)
         for record, result in found

@@ -15,8 +15,8 @@ class Column:
         name: The column's name, in the field's own words.
         unit: ``"1"`` for a pure number; else ``"steps"``, ``"s"``, ``"rad"``, ``"elements"``.
         formula: How the number follows from the tensor.
-        tensor: The tensor it was taken on.
-        reference: Paper, equation or routine it comes from; empty for textbook statistics.
+        tensor: The tensor from which the number is computed.
+        reference: The paper, equation or routine of the number; empty for textbook statistics.
         type: Arrow type; float32 unless the number is a count.
     """
 

@@ -15,7 +15,7 @@ def _network(name: str, formula: str, tensor: str, reference: str = "") -> Colum
     return Column(name, "1", formula, tensor, reference, type=pa.float64())
 
 
-# Logged between epochs by trainings that measure the whole network; no other run has these columns.
+# Trainings that measure the whole network log these columns between epochs. No other run has them.
 NETWORK_COLUMNS = (
     _network("spectral_complexity", "R, unfolded matrices, about the first weights; chains alone", _FOLDED, "Eq. 4"),
     _network("margin_bound", "bound of the test error at its best margin; chains alone", _FOLDED, "Eq. 5"),

@@ -1,7 +1,7 @@
 """Columns that a run did not record, kept as nulls so that plain readers of several runs find all columns.
 
-A reader of Parquet takes the columns of a table from its first file. So every file has all columns of its table, and
-the field metadata says ``recorded: no`` where a run did not choose the column. Our own readers leave such columns out.
+A reader of Parquet takes the columns of a table from its first file. Every file therefore has all columns of its table.
+If a run did not choose a column, the field metadata says ``recorded: no``. Our own readers leave such columns out.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ _MARK = {b"recorded": b"no"}
 
 
 def unrecorded(field: pa.Field) -> pa.Field:
-    """Return a field marked as one that was not recorded."""
+    """Return a field with the mark of a column that was not recorded."""
     return field.with_metadata({**(field.metadata or {}), **_MARK})
 
 
 def is_recorded(field: pa.Field) -> bool:
-    """Return whether a field has no such mark."""
+    """Return whether a field lacks the mark of :func:`unrecorded`."""
     return not _MARK.items() <= (field.metadata or {}).items()
 
 
 def unified(schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """Return the schema of all columns of several; a column that one of them recorded is recorded.
+    """Return a schema with the columns of several schemas.
+
+    A column is recorded if one of them recorded it.
 
     Raises:
-        pyarrow.ArrowTypeError: A column has types that do not go together.
+        pyarrow.ArrowTypeError: A column has types that cannot be unified.
         pyarrow.ArrowInvalid: A schema has a column twice.
     """
     whole = pa.unify_schemas(list(schemas), promote_options="permissive")

@@ -21,7 +21,7 @@ def optimizer_sources(optimizers: Sequence[Any], ranks: Ranks) -> dict[str, Sour
     """Return all sources that read optimizers, by name.
 
     Args:
-        optimizers: Those that make the steps.
+        optimizers: The optimizers that make the steps.
         ranks: Which layers and parameters this process measures.
     """
     return {

@@ -1,4 +1,4 @@
-"""The state of each layer: whether it is trained, in which mode, by which group of an optimizer, in which type."""
+"""The state of each layer: whether it is trained, its mode, its group of an optimizer and its number type."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from probes.measuring.observation import Observation, Reading, Source
 from probes.model.layer import Layer, raw_parameter
 from probes.ranks import Ranks
 
-LAYER_STATE = "layer_state"  # a source: a row of four numbers a layer
+LAYER_STATE = "layer_state"  # a source: a row of four numbers for each layer
 
 
 def layer_state_source(optimizers: Sequence[Any], ranks: Ranks) -> Source:
     """Return the source of ``[requires_grad, training, optimizer group, epsilon]``; NaN stands for no value.
 
     Args:
-        optimizers: Those that make the steps; their groups are counted through.
+        optimizers: The optimizers that make the steps. Their groups are numbered consecutively.
         ranks: Which layers this process measures.
     """
 

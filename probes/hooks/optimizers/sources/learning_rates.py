@@ -1,4 +1,4 @@
-"""The learning rate of each parameter and layer: that of the optimizer's group it is in."""
+"""The learning rate of each parameter and layer: the rate of its group in the optimizer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from probes.measuring.sources import read_tensors
 from probes.model.layer import Layer, raw_parameter
 from probes.ranks import Ranks
 
-GROUP_LR = "group_lr"  # a source: one number a parameter
-RATE_AND_PARAMETER = "rate_and_parameter"  # a source: a learning rate and the parameter, of each layer
+GROUP_LR = "group_lr"  # a source: one number for each parameter
+RATE_AND_PARAMETER = "rate_and_parameter"  # a source: each layer's learning rate and parameter
 
 
 def learning_rate_source(optimizers: Sequence[Any], ranks: Ranks) -> Source:

@@ -1,4 +1,4 @@
-"""The moments that optimizers keep of each layer's gradient, as they are after a step."""
+"""The moments that optimizers keep of each layer's gradient, read after a step."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from probes.model.layer import Layer, raw_parameter
 from probes.ranks import Ranks
 
 FIRST, SECOND, BOTH = "first_moment", "second_moment", "moments"  # sources
-_FIRST = ("exp_avg", "momentum_buffer")  # Adam and its kin, Lion; SGD with momentum, Muon, RMSprop
-_SECOND = ("exp_avg_sq", "square_avg")  # Adam and its kin; RMSprop, Adadelta
+_FIRST = ("exp_avg", "momentum_buffer")  # Adam and its variants, Lion; SGD with momentum, Muon, RMSprop
+_SECOND = ("exp_avg_sq", "square_avg")  # Adam and its variants; RMSprop, Adadelta
 
 
 def moment_sources(optimizers: Sequence[Any], ranks: Ranks) -> dict[str, Source]:
-    """Return the sources of the moments of each layer's parameter, without the correction of their bias.
+    """Return the sources of the moments of each layer's parameter, without bias correction.
 
-    A layer is left out where its optimizer keeps no such moment, keeps it in another form (quantised to 8 bits, in
-    factors as Adafactor does), or keeps it of a copy of the parameter (ZeRO). Shards are gathered.
+    A layer is left out if its optimizer keeps no such moment. It is also left out if the moment has another form
+    (quantised to 8 bits, or factored as in Adafactor) or belongs to a copy of the parameter (ZeRO). Shards are
+    gathered.
 
     Args:
-        optimizers: Those that make the steps.
+        optimizers: The optimizers that make the steps.
         ranks: Which layers this process measures.
     """
 
@@ -64,6 +65,6 @@ def _state_of(optimizer: Any) -> Mapping[Any, Any]:
 
 
 def _is_moment(value: Any, parameter: Tensor) -> bool:
-    """Whether a value has a number for each of the parameter's, and not a code in its place."""
+    """Whether a value has one real or complex number for each entry of the parameter, and no integer codes."""
     number = isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
     return number and value.shape == parameter.shape
