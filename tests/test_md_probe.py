@@ -146,7 +146,7 @@ def test_a_live_figure_outside_of_a_notebook_is_refused_and_the_training_goes_on
     model = torch.nn.Linear(3, 2)
     with (
         md.Probe(model, torch.optim.SGD(model.parameters(), lr=0.1), store=store) as probe,
-        pytest.raises(ValueError, match="draws in a cell of a notebook, and this process is none"),
+        pytest.raises(ValueError, match="draws in a cell of a notebook, and this process is not a notebook"),
     ):
         probe.plot("weight_mean", live=True)
 

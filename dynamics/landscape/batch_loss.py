@@ -67,6 +67,8 @@ class BatchLoss:
         with torch.enable_grad():
             loss = self(point)
             found = torch.autograd.grad(loss, list(point.values()), create_graph=create_graph, materialize_grads=True)
+        if not create_graph:  # the authors' norm keeps a graph of its own
+            found = tuple(gradient.detach() for gradient in found)
         return Gradient(loss.detach(), point, dict(zip(point, found, strict=True)))
 
 

@@ -244,7 +244,7 @@ def test_a_converted_synchronised_norm_centres_on_the_batch_of_all_processes(tmp
     for process in ranks:
         output, errors = process.communicate(timeout=150)
         assert process.returncode == 0, errors
-        assert output == "agreed\n"
+        assert output.splitlines()[-1] == "agreed"  # some versions of gloo print their connections
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")

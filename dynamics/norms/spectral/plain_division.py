@@ -59,7 +59,9 @@ def widened(tensor: Tensor) -> Tensor:
 
 def _without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
     device = tensor.device.type
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    # torch.compile of torch 2.9 cannot ask whether there is autocast.
+    available = device in {"cpu", "cuda"} or torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if available else nullcontext()
 
 
 def _unit(vector: Tensor) -> Tensor:
