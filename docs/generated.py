@@ -1,7 +1,7 @@
 """Parts of the docs that follow from the code: the data dictionary, commands, figures, the API and the file tree.
 
-    python docs/generated.py --write   # bring them up to date
-    python docs/generated.py           # exit status 1 and the names of those that are not
+    python docs/generated.py --write   # bring all of them up to date
+    python docs/generated.py           # exit status 1, and the names of those that are out of date
 
 A part stands in its page between ``<!-- generated: NAME -->`` and ``<!-- end of NAME -->``.
 """

@@ -31,7 +31,8 @@ def covariate_shifts(loss: BatchLoss, updated: Mapping[str, Tensor], layers: Seq
     """Return the internal covariate shift of layers, by the layer's name.
 
     G is the gradient of the loss with respect to the layer's parameters. G' is the same gradient on the same batch,
-    after only the parameters before the layer have been updated. "Before" is the order of the network's parameters.
+    after only the parameters before the layer have been updated. Parameters come in the network's
+    order.
 
     Args:
         loss: The loss on one batch, at the parameters before the update.

@@ -63,7 +63,7 @@ class Task:
         overwrite: Delete the stored run first.
         done: The run is finished, so the task is empty.
         extractor: Name of the extractor that scores a GAN's samples.
-        last_step: The largest step of the run in the store; 0 if the store has no step of it.
+        last_step: The largest step of the run in the store; 0 if the store has no step of the run.
     """
 
     run: str

@@ -59,7 +59,7 @@ class Recorder:
     Attributes:
         run: The run's id.
         step: Optimizer steps that were finished when the recorder was made, as far as the store knows.
-        earlier_gaps: Gaps of the steps before, where the run goes on.
+        earlier_gaps: Gaps of the steps before ``step``, if the recorder goes on with a run.
 
     Raises:
         ValueError: The run exists and is neither to go on nor to be deleted, or has another writer, or is to go on and
