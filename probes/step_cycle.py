@@ -89,15 +89,15 @@ class StepCycle:
             optimizers: All optimizers, or wrappers of them; none is allowed.
             step: Optimizer steps finished by now.
             ranks: The ranks that measure together.
-            gaps: Told of failures.
+            gaps: Failures are reported here.
             state: The tensors that metrics keep from one record to the next.
-            budget: Pays for metrics that are computed in the background; without it none are.
+            budget: The budget of metrics that are computed in the background; without it none are.
             evaluation: Count passes in eval mode or under no_grad as well.
             batch: The probe batch, or None.
             finished: Called at the end of each step that is measured.
         """
         self.step = self.first_step = step
-        self.learning_rate: dict[str, Any] = {}  # of the newest step, as `lr`: a scheduler may have moved on since
+        self.learning_rate: dict[str, Any] = {}  # of the newest step, as `lr`: a scheduler may have changed it since
         self._everything = Updated(None, lambda: (selection.layers, parameters))
         self._plan, self._ranks, self._gaps = plan, ranks, gaps
         self._state, self._budget = state, budget
@@ -143,12 +143,12 @@ class StepCycle:
         return self.step > self.first_step and not self._passes.passed
 
     def close(self) -> None:
-        """Remove the hooks at the end of a run, and say if no step was seen in it."""
+        """Remove the hooks at the end of a run, and report if no step was seen."""
         self.remove()
         self._unseen_steps.close()
 
     def remove(self) -> None:
-        """Remove all hooks: model, optimizers and torch's settings are as they were before."""
+        """Remove all hooks. Model, optimizers and torch's settings are then as they were before."""
         for hooks in (self._passes, self._outputs, self._calls, self._gradients, self._optimizer_steps):
             hooks.remove()
 
@@ -163,7 +163,7 @@ class StepCycle:
             self._captured = True
 
     def finish_step(self, *, late: bool = False) -> None:
-        """Hand the record on and begin with the next step.
+        """Pass the record on and begin the next step.
 
         Args:
             late: Whether the passes of the next step may have begun already.
@@ -198,7 +198,7 @@ class StepCycle:
     def _due(self) -> list[Metric]:
         try:
             return self._plan.due(self.step)
-        except Exception as failure:  # of a schedule of the user's own
+        except Exception as failure:  # from the user's own schedule
             self._fail("the schedule", failure)
             return []
 
@@ -231,7 +231,7 @@ class StepCycle:
                 self._observations.append(observation)
         except Exception as failure:
             self._fail("the step", failure)
-        # What a closure does from here on, when it is evaluated again, is not of this record.
+        # Later evaluations of the closure do not belong to this record.
         self._pause(paused=True)
 
     def _look_for_nonfinite(self, updated: Updated, *, scaled: bool) -> None:

@@ -1,12 +1,12 @@
 """The bytes of a log segment: an Arrow IPC stream in which each message has a checksum, read within limits.
 
 Any Arrow reader opens a segment. The metadata of a message ends with 16 bytes that Arrow takes for padding: a mark, the
-CRC-32 of metadata and body, and the length of the body. So each flipped bit is found, a damaged message costs its own
-rows alone, and an unfinished message at the end is told from a damaged one. Segments of earlier versions have no
-checksums and are read too.
+CRC-32 of metadata and body, and the length of the body. With them each flipped bit is found, and a damaged message
+loses only its own rows. An unfinished message at the end is told from a damaged message. Segments of earlier versions
+have no checksums and are read too.
 
 A segment may come from an untrusted source. Compressed bodies, dictionaries and nested types are refused: no writer
-makes them, and a few bytes of them could fill the memory.
+makes them, and a few bytes of such data could fill the memory.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import pyarrow as pa
 from probes import schema
 from probes.schema.part_checks import DECLARED
 
-CHECKSUMS = {"meandrift.checksums": "crc32"}  # metadata of the schema of a log whose messages all have one
+CHECKSUMS = {"meandrift.checksums": "crc32"}  # in the schema's metadata of a log whose messages all have a checksum
 _CONTINUATION = b"\xff\xff\xff\xff"  # every IPC message begins with it
 _MARK = b"mdCk"
-_TRAILER = struct.Struct("<4sIQ")  # mark, CRC-32, bytes of the body
-_MOST_METADATA = 1 << 24  # bytes, of one message
-_TRIES = 10_000  # places at which a message is looked for behind damage
-_FALSE_SUMS = 16  # marks with a false checksum that are looked at behind one place: each may cost a whole segment
+_TRAILER = struct.Struct("<4sIQ")  # mark, CRC-32, length of the body
+_MOST_METADATA = 1 << 24  # bytes of one message's metadata
+_TRIES = 10_000  # positions at which a message is searched after damage
+_FALSE_SUMS = 16  # marks with a false checksum that are checked after one position: a check may read a whole segment
 _HEADER, _BODY_LENGTH = 2, 3  # fields of the flatbuffer Message in Arrow's Message.fbs
-_COMPRESSION = 3  # of its RecordBatch
+_COMPRESSION = 3  # field of the flatbuffer RecordBatch
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, struct.error, OverflowError, MemoryError)
 
 
@@ -39,8 +39,8 @@ class LogRows:
 
     Attributes:
         rows: The rows of all sound messages, words as strings; None if not even the schema is whole.
-        torn_bytes: Bytes at the end: the beginning of a message that was never finished.
-        faults: Damage, a sentence each.
+        torn_bytes: Bytes of an unfinished message at the end.
+        faults: The damage, one sentence for each fault.
     """
 
     rows: pa.Table | None = None
@@ -49,7 +49,7 @@ class LogRows:
 
     @property
     def damaged(self) -> bool:
-        """Whether something else wrote there, or the file is no log."""
+        """Whether the segment is damaged, or the file is no log."""
         return bool(self.faults)
 
 
@@ -67,8 +67,8 @@ def read_log(content: bytes, table: str, path: object) -> LogRows:
 
     Args:
         content: All bytes of the segment.
-        table: The table whose log it is.
-        path: Where it stands, for the message.
+        table: The table of the log.
+        path: The segment's path, for the message.
 
     Raises:
         NewerSchemaError: It was written under a later schema version.
@@ -84,7 +84,7 @@ def read_log(content: bytes, table: str, path: object) -> LogRows:
                 columns = _checked_schema(message, table, path)
             else:
                 batches.append(_batch(message, columns))
-        except schema.NewerSchemaError:  # no damage
+        except schema.NewerSchemaError:  # not damage
             raise
         except _UNREADABLE as error:
             found.faults.append(f"the message at byte {first} cannot be read: {_first_line(error)}")
@@ -96,7 +96,7 @@ def read_log(content: bytes, table: str, path: object) -> LogRows:
 
 
 def _sound_messages(content: bytes, found: LogRows) -> Iterator[tuple[int, int]]:
-    """Yield first and last byte of each message that is whole, and note what lies between them."""
+    """Yield the start and the end of each whole message, and note the damage between them."""
     start = 0
     checked = b"meandrift.checksums" in content[: 8 + int.from_bytes(content[4:8], "little")]  # of the schema
     while start < len(content):
@@ -114,7 +114,7 @@ def _sound_messages(content: bytes, found: LogRows) -> Iterator[tuple[int, int]]
 
 
 def _end_of_message(content: bytes, start: int, *, checked: bool) -> int | None:
-    """Return where a message that begins at ``start`` ends; None if it is damaged, or not all there."""
+    """Return the end of a message that begins at ``start``; None if it is damaged or incomplete."""
     if content[start : start + 4] != _CONTINUATION:
         return None
     body = start + 8 + int.from_bytes(content[start + 4 : start + 8], "little")
@@ -132,7 +132,7 @@ def _end_of_message(content: bytes, start: int, *, checked: bool) -> int | None:
 
 
 def _trailer(content: bytes, place: int) -> tuple[int, int] | None:
-    """Return checksum and length of the body that a trailer at a place says; None if there is no trailer."""
+    """Return the checksum and the body length in a trailer at a position; None if there is no trailer."""
     if content[place : place + 4] != _MARK or place + _TRAILER.size > len(content):
         return None
     _, checksum, length = _TRAILER.unpack_from(content, place)
@@ -140,7 +140,7 @@ def _trailer(content: bytes, place: int) -> tuple[int, int] | None:
 
 
 def _end_if_sound(content: bytes, start: int, place: int) -> int | None:
-    """Return the end of the message at ``start`` whose trailer is at ``place``, if it is all there and unchanged."""
+    """Return the end of the message at ``start`` whose trailer is at ``place``, None if incomplete or changed."""
     trailer = _trailer(content, place)
     body = place + _TRAILER.size
     if trailer is None or body + trailer[1] > len(content):
@@ -151,18 +151,18 @@ def _end_if_sound(content: bytes, start: int, place: int) -> int | None:
 
 
 def _is_last_message(content: bytes, start: int, place: int) -> bool:
-    """Return whether all from ``start`` on is one message with a trailer at ``place``, but for the length it says."""
+    """Return whether all from ``start`` on is one message with a trailer at ``place``, except its length field."""
     view = memoryview(content)
     [checksum] = struct.unpack_from("<I", content, place + len(_MARK))
     return bool(_checksum(view[start + 8 : place], view[place + _TRAILER.size :]) == checksum)
 
 
 def _behind_damage(content: bytes, start: int) -> int | None:
-    """Return where the message behind damage at ``start`` begins, or the damaged one ends; None if nowhere."""
+    """Return where the message after damage at ``start`` begins, or where the damaged message ends; None if unknown."""
     place, looked = content.find(_MARK, start + 8), 0
     if 0 <= place <= len(content) - _TRAILER.size and _is_last_message(content, start, place):
-        return len(content)  # its length is what is damaged
-    while place >= 0 and looked < _FALSE_SUMS:  # the bytes before the metadata are damaged, and no others
+        return len(content)  # only its length field is damaged
+    while place >= 0 and looked < _FALSE_SUMS:  # only the bytes before the metadata are damaged
         end = _end_if_sound(content, start, place)
         if end is not None:
             return end
@@ -181,7 +181,7 @@ def _behind_damage(content: bytes, start: int) -> int | None:
 
 
 def _note_tail(content: bytes, start: int, found: LogRows, *, checked: bool) -> None:
-    """Tell an unfinished message at the end, or the zeros of a power cut, from damage."""
+    """Note the tail as an unfinished message, as the zeros of a power cut, or as damage."""
     tail = content[start:]
     if _is_unfinished(tail, checked=checked):
         found.torn_bytes = len(tail)
@@ -206,7 +206,7 @@ def _is_unfinished(tail: bytes, *, checked: bool) -> bool:
 
 
 def _is_all_there(tail: bytes) -> bool:
-    """Return whether a trailer says that its message ends where the tail does: then it is damaged, not unfinished."""
+    """Return whether a trailer's message ends with the tail. Such a message is damaged, not unfinished."""
     place = tail.find(_MARK)
     while place >= 0:
         trailer = _trailer(tail, place)
@@ -217,7 +217,7 @@ def _is_all_there(tail: bytes) -> bool:
 
 
 def _body_length(metadata: bytes) -> int | None:
-    """Return the bytes of the body that a message's metadata says; None if they make no sense."""
+    """Return the length of the body in a message's metadata; None if it is invalid."""
     try:
         [root] = struct.unpack_from("<I", metadata)
         place = _field(metadata, root, _BODY_LENGTH)
@@ -235,7 +235,7 @@ def _is_unfinished_without_checksum(tail: bytes) -> bool:
 
 
 def _checked_schema(message: pa.ipc.Message, table: str, path: object) -> pa.Schema:
-    """Return the schema of a log, or refuse one that no writer makes.
+    """Return the schema of a log, or refuse a schema that no writer makes.
 
     Every row takes 8 bytes of the column ``step``, so a segment has no more rows than its size allows.
     """
@@ -253,7 +253,7 @@ def _checked_schema(message: pa.ipc.Message, table: str, path: object) -> pa.Sch
 
 
 def _is_plain(kind: pa.DataType) -> bool:
-    """Return whether a row of this type takes as much memory as it takes in the file."""
+    """Return whether a row of this type takes as much memory as in the file."""
     if pa.types.is_list(kind):
         return pa.types.is_primitive(kind.value_type)
     return pa.types.is_primitive(kind) or pa.types.is_string(kind)
@@ -270,7 +270,7 @@ def _batch(message: pa.ipc.Message, columns: pa.Schema) -> pa.RecordBatch:
 
 
 def _is_compressed(metadata: bytes) -> bool:
-    """Tell whether a record batch says that its body is compressed, which pyarrow does not show."""
+    """Return whether a record batch declares a compressed body, which pyarrow does not show."""
     [root] = struct.unpack_from("<I", metadata)
     header = _field(metadata, root, _HEADER)
     if not header:

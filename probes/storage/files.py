@@ -1,4 +1,4 @@
-"""The files of a store: where parts stand and how one comes in whole, on a local disk or an object store."""
+"""The files of a store: the places of parts, and how a part appears whole, on a local disk or an object store."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from probes.storage.parts import write_parquet
 from probes.storage.safe_files import UnsafePathError, check_folder, is_regular, make_file, remove
 from probes.storage.spool import spill_folder, spool_folder
 
-CHECKPOINTS = "_checkpoints"  # in the spool, <id>.pt each: not the store's own, but deleted with their run
-UNFINISHED = ".unfinished"  # a part under way, in a workspace
+CHECKPOINTS = "_checkpoints"  # in the spool, one <id>.pt for each run: not part of the store, but deleted with the run
+UNFINISHED = ".unfinished"  # a part that is being written, in a workspace
 _OBJECT_STORES = {"s3", "s3a", "gcs", "gs", "abfs", "abfss", "az"}
 
 
@@ -32,8 +32,8 @@ class StoreFiles:
         name: The store as the user named it.
         filesystem: The pyarrow file system.
         root: The store's path on that file system.
-        spool: Local folder for what an object store cannot hold: logs, owners and parts under way.
-        spill: Local folder for rows that the store refused to the end.
+        spool: Local folder for files that an object store cannot hold: logs, owner files and unfinished parts.
+        spill: Local folder for rows that the store still refused at the end.
     """
 
     def __init__(self, name: str, filesystem: pafs.FileSystem, root: str, spool: Path, spill: Path) -> None:
@@ -41,7 +41,7 @@ class StoreFiles:
         self.spool, self.spill = spool, spill
 
     def workspace(self, run: str) -> Path:
-        """Return the local folder that holds a run's owner, log and parts under way.
+        """Return the local folder that holds a run's owner file, log and unfinished parts.
 
         Raises:
             UnsafePathError: It is a link, or stands in one.
@@ -57,7 +57,7 @@ class StoreFiles:
         return check_folder(self.spill / schema.WRITERS / schema.check_run_id(run), root=self.spill)
 
     def checkpoint(self, run: str) -> Path:
-        """Return the local file that a run's checkpoint is kept in.
+        """Return the local file of a run's checkpoint.
 
         Raises:
             UnsafePathError: Its folder is a link.
@@ -66,7 +66,7 @@ class StoreFiles:
         return folder / f"{schema.check_run_id(run)}.pt"
 
     def workspaces(self) -> list[str]:
-        """Return the runs that have rows in a log: those being written and those whose writer died."""
+        """Return the runs that have rows in a log: runs being written, and runs whose writer died."""
         return sorted({*_run_folders(self.spool), *_run_folders(self.spill)})
 
     def folder(self, table: str, run: str) -> str:
@@ -85,10 +85,10 @@ class StoreFiles:
         return any(self._list(self.folder(table, run)) for table in schema.TABLES)
 
     def check_known(self, runs: Iterable[str]) -> None:
-        """Refuse runs of which the store holds nothing, neither rows nor a log.
+        """Refuse runs of which the store holds neither rows nor a log.
 
         Raises:
-            ValueError: There is one; the message lists the valid names.
+            ValueError: The store does not have one of the runs. The message lists the valid names.
         """
         known = {*self.runs(), *self.workspaces()}
         if unknown := [run for run in runs if run not in known]:
@@ -108,7 +108,7 @@ class StoreFiles:
         return sorted(name for name in names if name.endswith(".parquet") and not name.startswith(("_", ".")))
 
     def size(self, table: str, run: str) -> int:
-        """Return the bytes of all files that a table holds of a run."""
+        """Return the bytes of all files of a run in a table."""
         return sum(info.size or 0 for info in self._list(self.folder(table, run)))
 
     def put(self, table: str, run: str, name: str, rows: Iterable[pa.Table], row_schema: pa.Schema) -> None:
@@ -126,7 +126,7 @@ class StoreFiles:
             unfinished.unlink(missing_ok=True)
 
     def install(self, source: Path, table: str, run: str, name: str) -> None:
-        """Bring a finished local file into the store, replacing any of that name, in one visible step."""
+        """Bring a finished local file into the store in one visible step. A file of that name is replaced."""
         folder = self.folder(table, run)
         if self.filesystem.type_name.removeprefix("py::fsspec+") in _OBJECT_STORES:
             self._upload(source, f"{folder}/{name}")  # an object appears when its upload ends: no rename needed
@@ -144,7 +144,7 @@ class StoreFiles:
         self.filesystem.delete_file(f"{self.folder(table, run)}/{name}")
 
     def delete_run(self, table: str, run: str) -> None:
-        """Delete all that a table holds of a run."""
+        """Delete all files of a run in a table."""
         if self._list(self.folder(table, run)):
             self.filesystem.delete_dir(self.folder(table, run))
 
