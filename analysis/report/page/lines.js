@@ -72,13 +72,14 @@ function byStep(found) {
 
 function findingMarks(found, zero) {
   if (!found.length && zero === null) return {};
+  const begunAt = byStep(found);
   return {
     markLine: {
       symbol: "none", silent: true, animation: false, precision: -1, // small heights are not rounded to 0
-      data: [...zeroMark(zero), ...[...byStep(found)].map(([step, begun]) => ({
+      data: [...zeroMark(zero), ...[...begunAt].map(([step, begun]) => ({
         xAxis: step, name: begun[0].kind,
         lineStyle: { color: css(SEVERITY_COLORS[begun[0].severity]), type: "dashed", width: 1.2 },
-        label: { formatter: `${begun.map(({ kind }) => kind).join(", ")}, step ${step}`, position: byStep(found).size > 1 ? "insideEndTop" : "end", color: css(SEVERITY_COLORS[begun[0].severity]), fontSize: 11 },
+        label: { formatter: `${begun.map(({ kind }) => kind).join(", ")}, step ${step}`, position: begunAt.size > 1 ? "insideEndTop" : "end", color: css(SEVERITY_COLORS[begun[0].severity]), fontSize: 11 },
       }))],
     },
     markArea: {
